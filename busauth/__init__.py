@@ -1,0 +1,115 @@
+"""Carries a caller's identity across a message bus.
+
+The caller's JWT travels in AMQP headers, is verified in front of every handler, and what to do with
+a token that expired in the queue is a declared policy.
+"""
+
+from busauth.amqp.bus import Binding, Bus
+from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.guard import Guard
+from busauth.amqp.headers import bearer_token
+from busauth.amqp.options import (
+    BusOptions,
+    ConsumerOptions,
+    GuardOptions,
+    OnError,
+    RetryOptions,
+)
+from busauth.amqp.outbox import ANONYMOUS
+from busauth.audit import Event
+from busauth.caller import Actor, Caller, Late
+from busauth.clock import Clock, SystemClock
+from busauth.errors import (
+    BadMessage,
+    BusauthError,
+    CallerError,
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    HandlerFailed,
+    NotGenuine,
+    PublishError,
+    Refused,
+    Reject,
+    Untimely,
+)
+from busauth.late.expiry import (
+    Accept,
+    DeadLetter,
+    Discard,
+    Drop,
+    ExpiryPolicy,
+    Grace,
+    LateToken,
+    Refuse,
+    Restrict,
+)
+from busauth.tokens.fetch import Fetcher, UnsafeHttp
+from busauth.tokens.jwks import JWKS, JWKSOptions
+from busauth.tokens.keys import StaticKeys, shared_secret
+from busauth.tokens.providers import (
+    AUTH0,
+    COGNITO,
+    ENTRA,
+    LENIENT,
+    RFC9068,
+    Profile,
+    keycloak,
+)
+from busauth.tokens.verifier import Verifier, Verifiers
+
+__all__ = [
+    "ANONYMOUS",
+    "AUTH0",
+    "COGNITO",
+    "ENTRA",
+    "JWKS",
+    "LENIENT",
+    "RFC9068",
+    "Accept",
+    "Actor",
+    "BadMessage",
+    "Binding",
+    "Bus",
+    "BusOptions",
+    "BusauthError",
+    "Caller",
+    "CallerError",
+    "Clock",
+    "ConfigurationError",
+    "ConsumerOptions",
+    "DeadLetter",
+    "Deferred",
+    "Discard",
+    "Drop",
+    "Event",
+    "ExpiryPolicy",
+    "Fetcher",
+    "Forbidden",
+    "Grace",
+    "Guard",
+    "GuardOptions",
+    "GuardedConsumer",
+    "HandlerFailed",
+    "JWKSOptions",
+    "Late",
+    "LateToken",
+    "NotGenuine",
+    "OnError",
+    "Profile",
+    "PublishError",
+    "Refuse",
+    "Refused",
+    "Reject",
+    "Restrict",
+    "RetryOptions",
+    "StaticKeys",
+    "SystemClock",
+    "UnsafeHttp",
+    "Untimely",
+    "Verifier",
+    "Verifiers",
+    "bearer_token",
+    "keycloak",
+    "shared_secret",
+]

@@ -1,0 +1,1 @@
+"""The only rooms that know AMQP: reading, guarding, settling, copying and publishing messages."""

@@ -1,0 +1,277 @@
+"""A service on the bus: its connections, its consumers, its publications, and how it stops.
+
+Consuming and publishing use a connection each: a broker that is short of memory blocks connections
+that publish, and acknowledgements must not be stuck behind that.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustConnection
+from aiormq.abc import AbstractConnection
+
+from busauth.amqp import topology
+from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.guard import Guard
+from busauth.amqp.options import BusOptions
+from busauth.amqp.outbox import Body, Token
+from busauth.amqp.plan import Handler
+from busauth.amqp.topology import RetryLadder
+from busauth.audit import LOGGER
+from busauth.caller import caller_in_scope
+from busauth.decision import Demand, Predicate
+from busauth.errors import CallerError, ConfigurationError, PublishError
+from busauth.late.expiry import Policies
+
+_RECONNECT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Lets a queue receive what is published to an exchange.
+
+    Args:
+        exchange: the exchange's name; declared durable.
+        routing_key: the binding key; for a topic exchange a pattern.
+        kind: the exchange's type.
+
+    """
+
+    exchange: str
+    routing_key: str = "#"
+    kind: str = "topic"
+
+
+@dataclass(slots=True)
+class _Registration:
+    consumer: GuardedConsumer
+    bindings: tuple[Binding, ...]
+    queue: AbstractQueue | None = None
+    tag: str | None = None
+
+
+class Bus:
+    """A service: guarded consumers, and publications on behalf of their callers.
+
+    Args:
+        url: the broker, ``amqp://`` or ``amqps://``.
+        guard: what stands in front of every handler.
+        service: this service's name, shown by the broker's management.
+        options: prefetch, limits, retries, draining.
+
+    """
+
+    def __init__(
+        self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
+    ) -> None:
+        self._url = url
+        self._guard = guard
+        self._service = service
+        self._options = options or BusOptions()
+        self._registered: dict[str, _Registration] = {}
+        self._consuming: AbstractRobustConnection | None = None
+        self._publishing: AbstractRobustConnection | None = None
+        self._stopped = asyncio.Event()
+
+    def consumer(
+        self,
+        queue: str,
+        *,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        allow: Predicate | None = None,
+        on_expired: Policies | None = None,
+        bindings: Iterable[Binding] = (),
+    ) -> Callable[[Handler], GuardedConsumer]:
+        """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
+
+        Args:
+            queue: declared with its neighbours when the bus starts.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            allow: a further check of the caller; must return True.
+            on_expired: instead of the guard's policies.
+            bindings: exchanges that the queue receives from, next to its own name.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: the queue has a consumer already, or the bus runs already.
+
+        """
+
+        def register(handler: Handler) -> GuardedConsumer:
+            if queue in self._registered or self._consuming is not None:
+                raise ConfigurationError(
+                    f"{queue!r}: expected one consumer a queue, registered before the bus starts"
+                )
+            consumer = self._guard.consumer(
+                handler,
+                queue=queue,
+                demand=Demand.of(scopes, roles, allow),
+                on_expired=on_expired,
+                outlet=self._outlet,
+                retries=RetryLadder(queue, self._options.retry),
+            )
+            self._registered[queue] = _Registration(consumer, tuple(bindings))
+            return consumer
+
+        return register
+
+    async def publish(
+        self, routing_key: str, body: Body, *, exchange: str = "", token: Token = None
+    ) -> None:
+        """Publish on behalf of the caller in scope, or of whoever `token` says.
+
+        Args:
+            routing_key: with the default exchange, the queue's name.
+            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            exchange: where to; default: the default exchange.
+            token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+
+        Raises:
+            CallerError: no caller is in scope and none was given, or the handler has ended.
+            NotGenuine, Untimely: the given token is malformed, or has expired.
+            PublishError: the broker did not confirm that the message was routed.
+
+        """
+        outgoing = self._guard.outbox.prepare(body, token)
+        await self._guard.send(await self._outlet(), outgoing, exchange, routing_key)
+
+    async def run(self) -> None:
+        """Consume until SIGINT, SIGTERM or `stop`, then drain.
+
+        Raises:
+            ConfigurationError: a queue exists with other arguments.
+            ConnectionError: the broker cannot be reached at the start; later it is waited for.
+
+        """
+        async with self:
+            with _signals(self.stop):
+                await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Let `run` return, once the handlers have finished or the drain deadline has passed."""
+        self._stopped.set()
+
+    async def __aenter__(self) -> Self:
+        """Connect, declare, consume; a caller in scope would be inherited by every callback."""
+        if caller_in_scope():
+            raise CallerError(
+                "a bus cannot connect while a caller is in scope: every callback would inherit "
+                "them; connect at start-up"
+            )
+        self._stopped.clear()
+        try:
+            self._publishing = await self._connect("publish")
+            self._consuming = await self._connect("consume")
+            for registration in self._registered.values():
+                await self._consume(registration)
+        except BaseException:
+            await self._disconnect()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        try:
+            await self._drain()
+        finally:
+            await self._disconnect()
+
+    async def _connect(self, purpose: str) -> AbstractRobustConnection:
+        return await aio_pika.connect_robust(
+            self._url,
+            client_properties={"connection_name": f"{self._service} ({purpose})"},
+            reconnect_interval=_RECONNECT_SECONDS,
+        )
+
+    async def _consume(self, registration: _Registration) -> None:
+        if self._consuming is None or self._consuming.transport is None:
+            raise ConnectionError("the connection was lost while the service was starting")
+        channel = self._consuming.channel()
+        await channel.initialize()
+        await channel.set_qos(prefetch_count=self._options.prefetch)
+        name = registration.consumer.queue
+        if self._options.declare:
+            connection = self._consuming.transport.connection
+            await topology.declare(channel, connection, name, self._options)
+        queue = await channel.get_queue(name)
+        for binding in registration.bindings:
+            await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
+            await queue.bind(binding.exchange, binding.routing_key)
+        registration.queue = queue
+        registration.tag = await queue.consume(registration.consumer)
+
+    async def _drain(self) -> None:
+        registered = self._registered.values()
+        for registration in registered:
+            await registration.consumer.close()
+            await _cancel(registration)
+        try:
+            async with asyncio.timeout(self._options.drain):
+                await asyncio.gather(*(registration.consumer.idle() for registration in registered))
+        except TimeoutError:
+            LOGGER.warning(
+                "%s: handlers were still running after %g s; their messages stay with the broker",
+                self._service,
+                self._options.drain,
+            )
+
+    async def _disconnect(self) -> None:
+        connections = [self._consuming, self._publishing]
+        self._consuming = self._publishing = None
+        for connection in connections:
+            if connection is not None:
+                await connection.close()
+
+    async def _outlet(self, _message: AbstractIncomingMessage | None = None) -> AbstractConnection:
+        """Return the publishing connection, waiting for it while it is being restored."""
+        if self._publishing is None:
+            raise PublishError("the bus is not connected: use `async with bus` or `bus.run()`")
+        timeout = self._guard.options.publish_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self._publishing.ready()
+        except TimeoutError as error:
+            raise PublishError(f"the broker is out of reach for {timeout:g} s") from error
+        if self._publishing.transport is None:
+            raise PublishError("the connection to the broker was lost")
+        return self._publishing.transport.connection
+
+
+async def _cancel(registration: _Registration) -> None:
+    """Stop deliveries; a connection that is gone has stopped them already."""
+    queue, tag = registration.queue, registration.tag
+    registration.queue = registration.tag = None
+    if queue is None or tag is None or queue.channel.is_closed:
+        return
+    try:
+        async with asyncio.timeout(_RECONNECT_SECONDS * 5):
+            await queue.cancel(tag)
+    except Exception as error:
+        LOGGER.info("a consumer of %s could not be cancelled: %s", queue.name, error)
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop on SIGINT and SIGTERM while inside."""
+    loop = asyncio.get_running_loop()
+    watched = (signal.SIGINT, signal.SIGTERM)
+    for number in watched:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,154 @@
+"""The one place where a copy of a received message is built, from an allow-list.
+
+A copy is persistent. Of the sender's properties it carries those that mean nothing to the broker;
+`user_id`, `expiration`, `CC`, `BCC` and ``x-...`` headers would act on the copy in our name; they
+are noted as data instead. A dead letter carries no token; a retry keeps it, to be judged again.
+What does not fit the negotiated frame is cut, the sender's largest headers first, and listed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+from pamqp.commands import Basic
+
+from busauth.amqp import headers as names
+from busauth.caller import Caller
+from busauth.errors import Refused, evidence
+from busauth.redaction import TOKEN_SHAPE
+
+_PERSISTENT = 2
+_TOKEN_HEADERS = frozenset(
+    {names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization", "busauth-proof"}
+)
+_ROUTING_HEADERS = frozenset({"cc", "bcc"})
+_CHANNEL_OVERHEAD = 64
+"""Bytes kept free for what the broker adds to a frame on its way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message about to be published; its repr shows neither headers nor body."""
+
+    body: bytes = field(repr=False)
+    properties: Basic.Properties = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a dead letter tells about its decision."""
+
+    refused: Refused
+    queue: str
+    at: float
+    caller: Caller | None = None
+    token_sha256: str | None = None
+
+
+def dead_letter(
+    message: AbstractIncomingMessage, refusal: Refusal, *, token_header: str, frame_max: int
+) -> Outgoing:
+    """Return the copy for the dead letters or the rejected: the reason in, the token out."""
+    kept = {
+        name: value
+        for name, value in _sender_headers(message.headers)
+        if not _carries_token(name, value, token_header)
+    }
+    own = _reason(refusal) | {
+        names.EXCHANGE: message.exchange or "",
+        names.ROUTING_KEY: message.routing_key or "",
+    }
+    return _fitted(message, own, kept | _noted(message), frame_max)
+
+
+def retry(
+    message: AbstractIncomingMessage, *, attempt: int, token_header: str, frame_max: int
+) -> Outgoing:
+    """Return the copy that waits in a delay queue and comes back with its token."""
+    own = {
+        name: value for name, value in message.headers.items() if name in (token_header, names.HOP)
+    }
+    own[names.ATTEMPT] = attempt
+    kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
+    return _fitted(message, own, kept, frame_max)
+
+
+def _reason(refusal: Refusal) -> dict[str, Any]:
+    caller = refusal.caller
+    found = {
+        names.REFUSAL: refusal.refused.code,
+        names.DETAIL: refusal.refused.detail,
+        names.QUEUE: refusal.queue,
+        names.AT: datetime.fromtimestamp(refusal.at, UTC).isoformat(timespec="milliseconds"),
+        names.ISSUER: evidence(caller.issuer) if caller else None,
+        names.SUBJECT: evidence(caller.subject) if caller else None,
+        names.TOKEN_SHA256: refusal.token_sha256,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Leave out what the broker acts on, and what only busauth may write."""
+    for name, value in headers.items():
+        lowered = name.lower()
+        if lowered in _ROUTING_HEADERS or lowered.startswith(("x-", names.PREFIX)):
+            continue
+        yield name, value
+
+
+def _carries_token(name: str, value: object, token_header: str) -> bool:
+    """Tokens go wherever a sender puts them: known names, and whatever looks like one."""
+    if name.lower() in _TOKEN_HEADERS or name == token_header:
+        return True
+    return TOKEN_SHAPE.search(f"{name} {value!r}") is not None
+
+
+def _noted(message: AbstractIncomingMessage) -> dict[str, Any]:
+    """Tell what was left out, as text that no broker acts on."""
+    left_out: dict[str, object] = {
+        name: message.headers[name] for name in message.headers if _is_noted(name)
+    }
+    left_out |= {"user_id": message.user_id, "expiration": message.expiration}
+    noted = {
+        evidence(name): evidence(value) for name, value in left_out.items() if value is not None
+    }
+    return {names.NOTED: noted} if noted else {}
+
+
+def _is_noted(name: str) -> bool:
+    return name.lower() in _ROUTING_HEADERS or name.lower().startswith(("x-", names.PREFIX))
+
+
+def _fitted(
+    message: AbstractIncomingMessage, own: dict[str, Any], kept: dict[str, Any], frame_max: int
+) -> Outgoing:
+    """Drop the largest of the sender's headers until the rest fits one frame."""
+    cut: list[str] = []
+    largest_first = sorted(kept, key=lambda name: len(repr(kept[name])))
+    while True:
+        listed = {names.CUT: ", ".join(cut)[:1000]} if cut else {}
+        properties = _properties(message, {**kept, **own, **listed})
+        fits = not frame_max or names.header_frame_size(properties) <= frame_max - _CHANNEL_OVERHEAD
+        if fits or not largest_first:
+            return Outgoing(message.body, properties)
+        name = largest_first.pop()
+        del kept[name]
+        cut.append(evidence(name) or "")
+
+
+def _properties(message: AbstractIncomingMessage, headers: dict[str, Any]) -> Basic.Properties:
+    return Basic.Properties(
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        headers=headers,
+        delivery_mode=_PERSISTENT,
+        priority=message.priority,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        message_id=message.message_id,
+        timestamp=message.timestamp,
+        message_type=message.type,
+        app_id=message.app_id,
+    )

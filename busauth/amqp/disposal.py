@@ -1,0 +1,96 @@
+"""Where a message goes that was not handled: the dead letters, the rejected, or a retry.
+
+In every case the copy is confirmed as routed before the delivery is acknowledged. Until then the
+delivery is the broker's: whatever is cut or cancelled in between, it comes again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import AbstractConnection
+
+from busauth.amqp import copies
+from busauth.amqp.copies import Outgoing, Refusal
+from busauth.amqp.headers import ATTEMPT, count_in
+from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max
+from busauth.amqp.topology import RetryLadder, dead_queue, rejected_queue
+from busauth.errors import Deferred, HandlerFailed, PublishError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposal:
+    """Publishes copies of one queue's messages.
+
+    Attributes:
+        queue: the consumed queue.
+        token_header: the header that carries tokens.
+        publisher: the channel for copies, of no other use.
+        outlet: on which connection copies are published.
+        retries: the ladder of delay queues, where the queue has one.
+
+    """
+
+    queue: str
+    token_header: str
+    publisher: Publisher
+    outlet: Outlet
+    retries: RetryLadder | None = None
+
+    async def dead_letter(self, message: AbstractIncomingMessage, refusal: Refusal) -> str:
+        """Publish a refused message to where its kind goes, and return the name of that queue.
+
+        Raises:
+            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+
+        """
+        name = dead_queue(self.queue) if refusal.refused.genuine else rejected_queue(self.queue)
+        with self._deferring():
+            connection = await self.outlet(message)
+            copy = copies.dead_letter(
+                message, refusal, token_header=self.token_header, frame_max=frame_max(connection)
+            )
+            await self._publish(connection, copy, name)
+        return name
+
+    async def retry(self, message: AbstractIncomingMessage, failed: HandlerFailed) -> str | None:
+        """Publish a failed message to a delay queue; return its name, None where none is due.
+
+        Raises:
+            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+
+        """
+        attempt = count_in(message.headers, ATTEMPT)
+        rung = self.retries.rung(attempt) if self.retries is not None and failed.retry else None
+        if rung is None:
+            return None
+        with self._deferring():
+            connection = await self.outlet(message)
+            limit = frame_max(connection)
+            copy = copies.retry(
+                message, attempt=attempt + 1, token_header=self.token_header, frame_max=limit
+            )
+            if not _sendable(copy, limit):
+                return None
+            await self._publish(connection, copy, rung)
+        return rung
+
+    async def _publish(self, connection: AbstractConnection, copy: Outgoing, queue: str) -> None:
+        await self.publisher.publish(connection, copy, exchange="", routing_key=queue)
+
+    @contextmanager
+    def _deferring(self) -> Iterator[None]:
+        """Take a copy that could not be published for what it is: nobody's fault."""
+        try:
+            yield
+        except PublishError as error:
+            raise Deferred(f"no copy of a message from {self.queue!r}: {error}") from error
+
+
+def _sendable(copy: Outgoing, limit: int) -> bool:
+    try:
+        check_frame(copy, limit)
+    except PublishError:
+        return False
+    return True

@@ -1,0 +1,237 @@
+"""What stands in front of handlers: one guard for a service, a decorator for each consumer."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
+from aio_pika.exceptions import ChannelInvalidStateError
+from aio_pika.exchange import Exchange
+from aio_pika.message import Message
+from aiormq.abc import AbstractConnection
+
+from busauth.amqp.consumer import GuardedConsumer, Rules, Tools
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.disposal import Disposal
+from busauth.amqp.headers import bearer_token
+from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
+from busauth.amqp.outbox import Outbox, Token
+from busauth.amqp.plan import Handler, compile_plan
+from busauth.amqp.publisher import Outlet, Publisher
+from busauth.amqp.replies import Replies
+from busauth.amqp.topology import RetryLadder
+from busauth.audit import PUBLISHED, Auditor, Event, log_event, told_safely
+from busauth.caller import Caller, Lease
+from busauth.clock import Clock, SystemClock
+from busauth.decision import Demand, Predicate, decide
+from busauth.errors import ConfigurationError, PublishError, evidence
+from busauth.late.expiry import DeadLetter, Policies, PolicyChain
+from busauth.redaction import quiet_transport_logs
+from busauth.tokens.jwks import JWKS
+from busauth.tokens.verifier import Verifier, Verifiers
+
+
+class Guard:
+    """Verifies the token of every delivery before its handler runs.
+
+    Args:
+        verifiers: one for each issuer; or none, with `issuer` and `audience` instead.
+        issuer: the exact `iss`; its keys are found by discovery (RFC 8414).
+        audience: whom tokens must be for.
+        on_expired: what to do with a genuine token that has expired; default: dead-letter.
+        options: knobs that most users leave alone.
+        clock: where `now` comes from.
+        auditor: is told of every decision; default: the ``busauth`` logger.
+
+    Raises:
+        ConfigurationError: the arguments do not go together; says which and why.
+
+    """
+
+    def __init__(
+        self,
+        *verifiers: Verifier,
+        issuer: str | None = None,
+        audience: str | Iterable[str] | None = None,
+        on_expired: Policies | None = None,
+        options: GuardOptions | None = None,
+        clock: Clock | None = None,
+        auditor: Auditor = log_event,
+    ) -> None:
+        quiet_transport_logs()
+        self.options = options or GuardOptions()
+        self._clock = clock or SystemClock()
+        self._on_expired = on_expired if on_expired is not None else DeadLetter()
+        self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
+        self._verifiers = Verifiers(
+            *(verifiers or (_discovered(issuer, audience, self._clock),)),
+            max_token_bytes=self.options.max_token_bytes,
+            cache_size=self.options.cached_tokens,
+        )
+        if verifiers and (issuer or audience):
+            raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
+        self._copies = Publisher(timeout=self.options.publish_timeout)
+        self._own = Publisher(timeout=self.options.publish_timeout)
+        self.outbox = Outbox(
+            header=self.options.header, verifiers=self._verifiers, clock=self._clock
+        )
+        self._tools = Tools(
+            verifiers=self._verifiers,
+            clock=self._clock,
+            options=self.options,
+            auditor=told_safely(auditor),
+            replies=self._replies(),
+        )
+
+    def __call__(
+        self,
+        *,
+        queue: str,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        allow: Predicate | None = None,
+        on_expired: Policies | None = None,
+        on_error: OnError = OnError.DEAD_LETTER,
+    ) -> Callable[[Handler], GuardedConsumer]:
+        """Decorate a handler; the result is an aio-pika callback.
+
+        Args:
+            queue: what it will consume; refused messages go to ``<queue>.dead`` and
+                ``<queue>.rejected``, which must exist.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            allow: a further check of the caller; must return True.
+            on_expired: instead of the guard's policies.
+            on_error: what happens to a message whose handler raised.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: a policy can never be reached.
+
+        """
+        demand = Demand.of(scopes, roles, allow)
+        return lambda handler: self.consumer(
+            handler, queue=queue, demand=demand, on_expired=on_expired, on_error=on_error
+        )
+
+    def consumer(
+        self,
+        handler: Handler,
+        *,
+        queue: str,
+        demand: Demand,
+        on_expired: Policies | None,
+        on_error: OnError = OnError.DEAD_LETTER,
+        outlet: Outlet | None = None,
+        retries: RetryLadder | None = None,
+    ) -> GuardedConsumer:
+        """Guard a handler; what the decorator and `Bus` have in common."""
+        said = self.options.consumers.get(queue, ConsumerOptions())
+        rules = Rules(
+            queue=queue,
+            demand=demand,
+            policies=self._policies(said, on_expired),
+            concurrency=said.concurrency or self.options.concurrency,
+            on_error=on_error,
+        )
+        disposal = Disposal(
+            queue=queue,
+            token_header=self.options.header,
+            publisher=self._copies,
+            outlet=outlet or _same_connection,
+            retries=retries,
+        )
+        return GuardedConsumer(compile_plan(handler), rules, self._tools, disposal)
+
+    async def authenticate(
+        self,
+        authorization: str | None,
+        *,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+    ) -> Caller:
+        """Verify an HTTP request's ``Authorization`` value, at the edge: nothing late is accepted.
+
+        Raises:
+            Refused: with its code and HTTP status.
+            Deferred: the issuer's keys are out of reach; answer 503.
+
+        """
+        token = bearer_token(authorization)
+        verified = await self._verifiers.authenticate(token)
+        demand = Demand.of(scopes, roles)
+        strict = PolicyChain(DeadLetter(), hard_max_age=0)
+        caller = await decide(verified, strict, demand, self._clock.now())
+        return replace(caller, _lease=Lease(token))
+
+    async def publish(
+        self,
+        exchange: AbstractExchange,
+        message: Message,
+        routing_key: str,
+        *,
+        token: Token = None,
+    ) -> None:
+        """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
+
+        Args:
+            exchange: where to.
+            message: body, properties and headers of yours.
+            routing_key: as AMQP has it.
+            token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+
+        Raises:
+            CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
+            PublishError: the broker did not confirm that the message was routed.
+
+        """
+        outgoing = self.outbox.prepare(message, token)
+        if not isinstance(exchange, Exchange):
+            raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
+        channel = await exchange.channel.get_underlay_channel()
+        await self.send(channel.connection, outgoing, exchange.name, routing_key)
+
+    async def send(
+        self, connection: AbstractConnection, outgoing: Outgoing, exchange: str, routing_key: str
+    ) -> None:
+        """Publish a prepared message, and tell the auditor; what `publish` and `Bus` share.
+
+        Raises:
+            PublishError: the broker did not confirm that the message was routed.
+
+        """
+        await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
+        message_id = evidence(outgoing.properties.message_id)
+        self._tools.auditor(
+            Event(kind=PUBLISHED, queue=routing_key, at=self._clock.now(), message_id=message_id)
+        )
+
+    def _policies(self, said: ConsumerOptions | None, given: Policies | None) -> PolicyChain:
+        """The operator's word for one consumer counts first, then the decorator's, then ours."""
+        operators = said.on_expired if said is not None else None
+        chosen = next(p for p in (operators, given, self._on_expired) if p is not None)
+        return PolicyChain(chosen, hard_max_age=self.options.hard_max_age)
+
+    def _replies(self) -> Replies:
+        return Replies(
+            self.options.reply_to,
+            per_second=self.options.replies_per_second,
+            clock=self._clock,
+            publisher=Publisher(timeout=self.options.publish_timeout),
+        )
+
+
+def _discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:
+    if not issuer or not audience:
+        raise ConfigurationError(
+            "expected Guard(issuer=..., audience=...) or Guard(Verifier(...)): who issues the "
+            "tokens, and for whom?"
+        )
+    return Verifier(JWKS.discover(issuer, clock=clock), issuer=issuer, audience=audience)
+
+
+async def _same_connection(message: AbstractIncomingMessage) -> AbstractConnection:
+    """On a plain consumer, copies go out on the connection that the message came in on."""
+    try:
+        return message.channel.connection
+    except ChannelInvalidStateError as error:
+        raise PublishError("the delivery's channel is closed") from error

@@ -1,0 +1,79 @@
+"""busauth's words on the wire: the names of headers, and reading them with suspicion.
+
+docs/protocol.md describes them for other languages. Everything a message says about itself comes
+from its sender; what is read here besides the token is a hint at most.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pamqp import commands, frame, header
+
+from busauth.errors import NotGenuine
+
+AUTHORIZATION = "authorization"
+TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
+PREFIX = "busauth-"
+
+REFUSAL = "busauth-refusal"
+DETAIL = "busauth-detail"
+QUEUE = "busauth-queue"
+AT = "busauth-at"
+ISSUER = "busauth-issuer"
+SUBJECT = "busauth-subject"
+TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
+EXCHANGE = "busauth-exchange"
+ROUTING_KEY = "busauth-routing-key"
+NOTED = "busauth-noted"
+CUT = "busauth-cut"
+ATTEMPT = "busauth-attempt"
+HOP = "busauth-hop"
+
+_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_SCHEME = re.compile(r"bearer\s*", re.IGNORECASE)
+_COUNT_LIMIT = 1_000_000
+
+
+def bearer_token(value: object) -> str:
+    """Return the token of an ``Authorization`` value (RFC 6750, section 2.1).
+
+    Raises:
+        NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
+            the value itself is never shown.
+
+    """
+    if value is None:
+        raise NotGenuine("header.missing", found="no token header", expected="Bearer <JWT>")
+    if not isinstance(value, str):
+        found = f"a token header of type {type(value).__name__}"
+        raise NotGenuine("header.not_text", found=found, expected="a string")
+    match = _BEARER.fullmatch(value)
+    if match is not None:
+        return match.group(1)
+    if _SCHEME.fullmatch(value):
+        raise NotGenuine("token.empty", found="Bearer without a token", expected="Bearer <JWT>")
+    raise NotGenuine("header.scheme", found="another form", expected="Bearer <JWT>, once")
+
+
+def token_in(headers: Mapping[str, Any], name: str) -> str:
+    """Return the token in a message's headers; see `bearer_token`."""
+    return bearer_token(headers.get(name))
+
+
+def count_in(headers: Mapping[str, Any], name: str) -> int:
+    """Return a counter that busauth wrote on an earlier copy, as a hint: 0 for anything odd."""
+    value = headers.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= _COUNT_LIMIT else 0
+
+
+def header_frame_size(properties: commands.Basic.Properties) -> int:
+    """Return the bytes of the content header frame, which must fit one frame.
+
+    Raises:
+        ValueError, TypeError: a header has a name or a value that AMQP 0-9-1 cannot carry.
+
+    """
+    return len(frame.marshal(header.ContentHeader(properties=properties), 1))

@@ -1,0 +1,110 @@
+"""Knobs that most users leave alone, each with its unit and its default."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from busauth.amqp.headers import AUTHORIZATION
+from busauth.late.expiry import DeclaredPolicy
+from busauth.tokens.verifier import MAX_TOKEN_BYTES
+
+
+class OnError(StrEnum):
+    """What a plain consumer does with a message whose handler raised."""
+
+    DEAD_LETTER = "dead-letter"
+    """Copy it to ``<queue>.dead`` as ``handler.failed``, then acknowledge it."""
+
+    GIVE_BACK = "give-back"
+    """Put it back into its queue at once; the queue's delivery limit is what ends that."""
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConsumerOptions(_Options):
+    """What an operator may say about one consumer; it counts above what its decorator says.
+
+    Attributes:
+        on_expired: the expiry policies.
+        concurrency: handlers of this consumer that run at once.
+
+    """
+
+    on_expired: DeclaredPolicy | tuple[DeclaredPolicy, ...] | None = None
+    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+
+
+class GuardOptions(_Options):
+    """How a guard works; seconds and bytes throughout.
+
+    Attributes:
+        header: the AMQP header that carries the token.
+        max_token_bytes: longer tokens are refused unread.
+        cached_tokens: how many verified tokens are remembered.
+        hard_max_age: seconds past `exp` after which no policy accepts.
+        concurrency: handlers of one consumer that run at once, also where the channel has no
+            prefetch.
+        max_hops: how often a message may lead to another before it is taken for a loop.
+        publish_timeout: seconds to wait for the broker's confirmation.
+        pause_first: seconds of the first pause after a transient fault; each further one is twice
+            as long.
+        pause_longest: seconds of the longest pause.
+        reply_to: patterns (`fnmatch`) of reply queues that get a problem+json answer to a refused
+            request, next to direct reply-to, which always does.
+        replies_per_second: how many such answers are sent at most.
+        consumers: what is said about single consumers, by queue.
+
+    """
+
+    header: str = Field(default=AUTHORIZATION, min_length=1, max_length=128)
+    max_token_bytes: int = Field(default=MAX_TOKEN_BYTES, ge=256, le=64 * 1024)
+    cached_tokens: int = Field(default=10_000, ge=0, le=1_000_000)
+    hard_max_age: float = Field(default=24 * 3600.0, ge=0)
+    concurrency: int = Field(default=50, ge=1, le=10_000)
+    max_hops: int = Field(default=32, ge=1, le=1000)
+    publish_timeout: float = Field(default=30.0, gt=0, le=300)
+    pause_first: float = Field(default=1.0, gt=0, le=300)
+    pause_longest: float = Field(default=60.0, gt=0, le=300)
+    reply_to: tuple[str, ...] = ()
+    replies_per_second: float = Field(default=50.0, gt=0)
+    consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+
+
+class RetryOptions(_Options):
+    """The ladder of delays between attempts; no delay is longer than `longest`.
+
+    Attributes:
+        limit: retries after the first attempt; 0 for none.
+        first: seconds of the shortest delay; each rung above is twice as long.
+        longest: seconds of the longest delay.
+
+    """
+
+    limit: int = Field(default=5, ge=0, le=100)
+    first: float = Field(default=1.0, ge=0.05)
+    longest: float = Field(default=300.0, ge=0.05)
+
+
+class BusOptions(_Options):
+    """How a service consumes.
+
+    Attributes:
+        prefetch: deliveries that one consumer holds unacknowledged.
+        delivery_limit: broken-off deliveries of one message, after which the broker itself moves
+            it to ``<queue>.dead``, token included.
+        rejected_limit: messages kept in ``<queue>.rejected``; the oldest go first.
+        retry: the delays between attempts.
+        drain: seconds that handlers get to finish when the service stops.
+        declare: whether queues are declared; False where an operator does it.
+
+    """
+
+    prefetch: int = Field(default=100, ge=1, le=65_535)
+    delivery_limit: int = Field(default=20, ge=1)
+    rejected_limit: int = Field(default=10_000, ge=1)
+    retry: RetryOptions = RetryOptions()
+    drain: float = Field(default=30.0, ge=0)
+    declare: bool = True

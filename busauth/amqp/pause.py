@@ -1,0 +1,153 @@
+"""A consumer that cannot decide stops consuming, gives back what it holds, and comes back later.
+
+While keys or queues are out of reach, a consumer that kept its deliveries would run into the
+broker's timeout, and one that only gave them back would get them again at once. So it is cancelled
+first; what it holds goes back after that, once; and it consumes again when the fault is gone.
+"""
+
+import asyncio
+import random
+from contextvars import Context
+from dataclasses import dataclass
+from typing import cast
+
+import aiormq.exceptions
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelInvalidStateError
+from aiormq.abc import ConsumerCallback
+from aiormq.channel import Channel
+
+from busauth import audit
+from busauth.amqp import settlement
+from busauth.audit import Auditor, Event
+from busauth.clock import Clock
+from busauth.errors import Deferred
+
+_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled:
+    """A consumer as it was before it was cancelled."""
+
+    channel: Channel
+    tag: str
+    callback: ConsumerCallback
+
+
+class Pause:
+    """The pauses of one guarded consumer.
+
+    Args:
+        queue: what is consumed.
+        first, longest: seconds of the shortest and the longest pause.
+        clock: what the pauses are slept on.
+        auditor: is told of each pause and each resumption.
+
+    """
+
+    def __init__(
+        self, queue: str, *, first: float, longest: float, clock: Clock, auditor: Auditor
+    ) -> None:
+        self._queue = queue
+        self._first = first
+        self._longest = longest
+        self._clock = clock
+        self._tell = auditor
+        self._streak = 0
+        self._cancelled: list[_Cancelled] = []
+        self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
+        self._resuming: asyncio.Task[None] | None = None
+        self._reason: Deferred | None = None
+
+    @property
+    def reason(self) -> Deferred | None:
+        """Return what the consumer waits for; None while it consumes."""
+        return self._reason
+
+    def progressed(self) -> None:
+        """Note that a message could be decided: the next pause is a short one again."""
+        self._streak = 0
+
+    async def hold_off(self, message: AbstractIncomingMessage, deferred: Deferred) -> None:
+        """Stop consuming, then give this delivery back."""
+        if self._reason is None:
+            self._begin(deferred)
+        try:
+            channel, tag = cast("Channel", message.channel), message.consumer_tag
+        except ChannelInvalidStateError:
+            return  # the broker has taken the delivery back already
+        if tag is not None:
+            await asyncio.shield(self._stopped(channel, tag))
+        await settlement.give_back(message)
+
+    async def close(self) -> None:
+        """End the pause without resuming: the consumer is going away."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+            await asyncio.gather(self._resuming, return_exceptions=True)
+
+    def _begin(self, deferred: Deferred) -> None:
+        self._reason = deferred
+        self._say(audit.DEFERRED, deferred.reason)
+        self._resuming = asyncio.get_running_loop().create_task(self._resume(), context=Context())
+
+    def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
+        key = (channel, tag)
+        if key not in self._stopping:
+            loop = asyncio.get_running_loop()
+            self._stopping[key] = loop.create_task(self._stop(channel, tag), context=Context())
+        return self._stopping[key]
+
+    async def _stop(self, channel: Channel, tag: str) -> None:
+        callback = channel.consumers.get(tag)
+        if callback is None:
+            return
+        self._cancelled.append(_Cancelled(channel, tag, callback))
+        try:
+            await channel.basic_cancel(tag)
+        except _GONE:
+            return  # the channel is closed: nothing is delivered on it any more
+
+    async def _resume(self) -> None:
+        while True:
+            await self._clock.sleep(self._next_delay())
+            if await self._fault_is_gone():
+                break
+        cancelled, self._cancelled = self._cancelled, []
+        self._stopping.clear()
+        self._reason = None
+        for consumer in cancelled:
+            await self._consume_again(consumer)
+        self._say(audit.RESUMED, None)
+
+    def _next_delay(self) -> float:
+        """Double the pause each time, with jitter, so that replicas do not come back as one."""
+        delay = min(self._longest, self._first * 2.0 ** min(self._streak, 32))
+        self._streak += 1
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads load, guards nothing
+
+    async def _fault_is_gone(self) -> bool:
+        probe = self._reason.probe if self._reason else None
+        if probe is None:
+            return True
+        try:
+            await probe()
+        except Exception as error:
+            self._say(audit.DEFERRED, str(error))
+            return False
+        return True
+
+    async def _consume_again(self, consumer: _Cancelled) -> None:
+        channel = consumer.channel
+        if channel.is_closed or consumer.tag in channel.consumers:
+            return  # a robust connection has restored the consumer on a new channel by itself
+        try:
+            await channel.basic_consume(
+                self._queue, consumer.callback, consumer_tag=consumer.tag, timeout=30
+            )
+        except _GONE as error:
+            self._say(audit.ABANDONED, f"could not consume again: {error}")
+
+    def _say(self, kind: str, detail: str | None) -> None:
+        self._tell(Event(kind=kind, queue=self._queue, at=self._clock.now(), detail=detail))

@@ -1,0 +1,132 @@
+"""How a handler is called, worked out once from its annotations when it is decorated.
+
+A parameter is injected for what it is annotated with, never for what it is called: `Caller`, the
+aio-pika message, or the one pydantic model without a default, which is the body.
+"""
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.message import IncomingMessage
+from pydantic import BaseModel, ValidationError
+
+from busauth.caller import Caller
+from busauth.errors import BadMessage
+
+Handler = Callable[..., Awaitable[Any]]
+
+_MESSAGE_TYPES = (AbstractIncomingMessage, IncomingMessage)
+_SHOWN_ERRORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Which parameter takes what.
+
+    Attributes:
+        handler: the bare function.
+        caller, message, body: names of the parameters that take them, if any do.
+        model: what the body is validated as.
+
+    """
+
+    handler: Handler
+    caller: str | None
+    message: str | None
+    body: str | None
+    model: type[BaseModel] | None
+
+    def arguments(self, message: AbstractIncomingMessage, caller: Caller) -> dict[str, Any]:
+        """Return the handler's arguments.
+
+        Raises:
+            BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
+
+        """
+        given: dict[str, Any] = {}
+        if self.caller is not None:
+            given[self.caller] = caller
+        if self.message is not None:
+            given[self.message] = message
+        if self.body is not None and self.model is not None:
+            given[self.body] = _read_body(message, self.model)
+        return given
+
+
+def compile_plan(handler: Handler) -> CallPlan:
+    """Work out how to call a handler.
+
+    Raises:
+        TypeError: a parameter cannot be injected; says which, and what to change.
+
+    """
+    name = getattr(handler, "__qualname__", repr(handler))
+    if not inspect.iscoroutinefunction(handler):
+        raise TypeError(f"{name}: a handler is an `async def` function")
+    hints = _hints(handler, name)
+    slots: dict[str, tuple[str, Any]] = {}
+    for parameter in inspect.signature(handler).parameters.values():
+        slot = _slot(parameter, hints.get(parameter.name), name)
+        if slot is None:
+            continue
+        if slot in slots:
+            raise TypeError(f"{name}: {slots[slot][0]} and {parameter.name} are both its {slot}")
+        slots[slot] = (parameter.name, hints[parameter.name])
+    named = {slot: found[0] for slot, found in slots.items()}
+    model = slots["body"][1] if "body" in slots else None
+    return CallPlan(handler, named.get("caller"), named.get("message"), named.get("body"), model)
+
+
+def _hints(handler: Handler, name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(handler)
+    except NameError as error:
+        raise TypeError(
+            f"{name}: the annotation {error.name!r} cannot be resolved; import it at run time (not "
+            "under TYPE_CHECKING) and define it at module level"
+        ) from error
+
+
+def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
+    """Return what a parameter takes, None where its own default serves."""
+    keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    if keyword and hint is Caller:
+        return "caller"
+    if keyword and hint in _MESSAGE_TYPES:
+        return "message"
+    if parameter.default is not parameter.empty:
+        return None
+    if keyword and isinstance(hint, type) and issubclass(hint, BaseModel):
+        return "body"
+    raise TypeError(
+        f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
+        "AbstractIncomingMessage or as a pydantic model, or give it a default"
+    )
+
+
+def _read_body(message: AbstractIncomingMessage, model: type[BaseModel]) -> BaseModel:
+    encoding = message.content_encoding
+    if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
+        raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")
+    try:
+        return model.model_validate_json(message.body)
+    except ValidationError as error:
+        raise _body_refusal(error, model) from None
+    except RecursionError:
+        raise BadMessage("body.not_json", found="too deep", expected="JSON") from None
+
+
+def _body_refusal(error: ValidationError, model: type[BaseModel]) -> BadMessage:
+    """Tell where the body is wrong, and nothing of what stands there."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        return BadMessage("body.not_json", found="a body that is not JSON", expected=model.__name__)
+    shown = [
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}"
+        for problem in problems[:_SHOWN_ERRORS]
+    ]
+    return BadMessage("body.invalid", found="; ".join(shown), expected=model.__name__)

@@ -1,0 +1,88 @@
+"""Telling the sender of a refused request, where it asked for an answer (RFC 9457).
+
+A `reply_to` is the sender's choice and would make a guard publish anywhere it likes. So answers go
+only to direct reply-to, or to patterns that the operator declared; they carry no identity, tell the
+code and not the evidence, and are limited in number.
+"""
+
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+
+from aio_pika.abc import AbstractIncomingMessage
+from pamqp.commands import Basic
+
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.publisher import Outlet, Publisher
+from busauth.audit import LOGGER
+from busauth.clock import Clock
+from busauth.errors import PublishError, Refused
+
+_DIRECT = "amq.rabbitmq.reply-to."
+_TYPE = "urn:busauth:refusal:"
+
+
+class Replies:
+    """Answers to refused requests.
+
+    Args:
+        patterns: reply queues that may be answered, as `fnmatch` patterns.
+        per_second: answers sent at most, on average; bursts are as large as one second's.
+        clock: what the limit is measured on.
+        publisher: the channel for answers, of no other use.
+
+    """
+
+    def __init__(
+        self, patterns: Iterable[str], *, per_second: float, clock: Clock, publisher: Publisher
+    ) -> None:
+        self._patterns = tuple(patterns)
+        self._per_second = per_second
+        self._clock = clock
+        self._publisher = publisher
+        self._tokens = max(1.0, per_second)
+        self._counted = clock.monotonic()
+
+    async def answer(
+        self, outlet: Outlet, message: AbstractIncomingMessage, refused: Refused
+    ) -> None:
+        """Send the answer, if there is one to be sent; a failure is logged and goes no further."""
+        reply_to = message.reply_to
+        if not reply_to or not self._may_answer(reply_to) or not self._within_limit():
+            return
+        try:
+            await self._publisher.publish(
+                await outlet(message), _problem(message, refused), exchange="", routing_key=reply_to
+            )
+        except PublishError as error:
+            LOGGER.info("an answer was not delivered: %s", error)
+
+    def _may_answer(self, reply_to: str) -> bool:
+        return reply_to.startswith(_DIRECT) or any(
+            fnmatchcase(reply_to, pattern) for pattern in self._patterns
+        )
+
+    def _within_limit(self) -> bool:
+        now = self._clock.monotonic()
+        earned = (now - self._counted) * self._per_second
+        self._tokens = min(max(1.0, self._per_second), self._tokens + earned)
+        self._counted = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _problem(message: AbstractIncomingMessage, refused: Refused) -> Outgoing:
+    """Say the code and the status; evidence about rules stays inside."""
+    problem = {
+        "type": _TYPE + refused.code,
+        "title": HTTPStatus(refused.status).phrase,
+        "status": refused.status,
+        "code": refused.code,
+    }
+    properties = Basic.Properties(
+        content_type="application/problem+json", correlation_id=message.correlation_id
+    )
+    return Outgoing(json.dumps(problem).encode(), properties)

@@ -1,0 +1,41 @@
+"""The one place where a delivery is settled: acknowledged, or given back to the broker.
+
+Whatever cannot be said because the channel is gone needs no saying: the broker takes every
+unsettled delivery of a closed channel back by itself.
+"""
+
+import aiormq.exceptions
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.exceptions import ChannelInvalidStateError
+
+_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
+
+
+async def acknowledge(message: AbstractIncomingMessage) -> bool:
+    """Tell the broker that the message is done; return whether it could be told."""
+    if message.processed:
+        return False
+    try:
+        await message.ack()
+    except _GONE:
+        return False
+    return True
+
+
+async def give_back(message: AbstractIncomingMessage) -> bool:
+    """Put the message back into its queue; return whether the broker could be told."""
+    if message.processed:
+        return False
+    try:
+        await message.nack(requeue=True)
+    except _GONE:
+        return False
+    return True
+
+
+def is_lost(message: AbstractIncomingMessage) -> bool:
+    """Return whether the delivery's channel is closed, so that the broker has it back already."""
+    try:
+        return bool(message.channel.is_closed)
+    except ChannelInvalidStateError:
+        return True

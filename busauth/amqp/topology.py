@@ -1,0 +1,144 @@
+"""The queues around a consumer's queue, and how they are declared.
+
+``orders`` is a quorum queue with a delivery limit, dead-lettering at least once to
+``orders.dead``, which never drops and has no delivery limit, so that looking at it is harmless.
+``orders.rejected`` holds what was not genuine: bounded, the oldest go first. ``orders.retry.1000``
+and its neighbours hold failed messages for so many milliseconds, one delay each: with a delay per
+message, a long one would hold up the short ones behind it.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiormq.exceptions
+from aio_pika.abc import AbstractRobustChannel
+from aiormq.abc import AbstractConnection
+
+from busauth.amqp.options import BusOptions, RetryOptions
+from busauth.errors import ConfigurationError
+
+_REJECTED_BYTES = 64 * 1024 * 1024
+_UNLIMITED_DELIVERIES_SINCE = 4
+"""RabbitMQ's first version whose quorum queues have a delivery limit unless told otherwise."""
+
+_QUORUM: Mapping[str, Any] = {"x-queue-type": "quorum"}
+
+
+def dead_queue(queue: str) -> str:
+    """Return where genuine but refused messages of a queue go."""
+    return f"{queue}.dead"
+
+
+def rejected_queue(queue: str) -> str:
+    """Return where messages of a queue go that were not genuine."""
+    return f"{queue}.rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLadder:
+    """Delay queues, each with one TTL, each twice as long as the one below.
+
+    Args:
+        queue: where a message comes back to.
+        options: how many attempts, and which delays.
+
+    """
+
+    queue: str
+    options: RetryOptions
+    delays: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "delays", tuple(dict.fromkeys(_delays(self.options))))
+
+    def rung(self, attempt: int) -> str | None:
+        """Return the delay queue after this many retries, None where the limit is reached.
+
+        Between a rung and its upper neighbour the choice is random, so that messages that failed
+        together do not come back together.
+        """
+        if attempt >= self.options.limit:
+            return None
+        chosen = attempt + random.choice((0, 1))  # noqa: S311 -- spreads load, guards nothing
+        return self.name(self.delays[min(chosen, len(self.delays) - 1)])
+
+    def name(self, delay: int) -> str:
+        """Return the name of the queue that delays by so many milliseconds."""
+        return f"{self.queue}.retry.{delay}"
+
+
+def _delays(options: RetryOptions) -> list[int]:
+    return [
+        int(1000 * min(options.longest, options.first * 2.0**attempt))
+        for attempt in range(options.limit + 1 if options.limit else 0)
+    ]
+
+
+def arguments_of(queue: str, options: BusOptions, server: str) -> dict[str, dict[str, Any]]:
+    """Return every queue around a consumer's queue, with its arguments.
+
+    Args:
+        queue: the consumer's queue.
+        options: limits and delays.
+        server: the broker's version.
+
+    """
+    dead = dict(_QUORUM)
+    if _major(server) >= _UNLIMITED_DELIVERIES_SINCE:
+        dead["x-delivery-limit"] = -1
+    return {
+        dead_queue(queue): dead,
+        rejected_queue(queue): {
+            **dead,
+            "x-max-length": options.rejected_limit,
+            "x-max-length-bytes": _REJECTED_BYTES,
+        },
+        **{
+            ladder.name(delay): {"x-message-ttl": delay, **_forwarding(queue)}
+            for ladder in [RetryLadder(queue, options.retry)]
+            for delay in ladder.delays
+        },
+        queue: {"x-delivery-limit": options.delivery_limit, **_forwarding(dead_queue(queue))},
+    }
+
+
+def _forwarding(target: str) -> dict[str, Any]:
+    """Dead-letter at least once: kept here until the target has it."""
+    return {
+        **_QUORUM,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": target,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+def _major(server: str) -> int:
+    number = server.partition(".")[0]
+    return int(number) if number.isdigit() else 0
+
+
+async def declare(
+    channel: AbstractRobustChannel, connection: AbstractConnection, queue: str, options: BusOptions
+) -> None:
+    """Declare a consumer's queue and those around it; a reconnection declares them again.
+
+    Raises:
+        ConfigurationError: one exists with other arguments; says which, and what to do.
+
+    """
+    server = str(_text(connection.server_properties.get("version", "0")))
+    for name, arguments in arguments_of(queue, options, server).items():
+        try:
+            await channel.declare_queue(name, durable=True, arguments=arguments)
+        except aiormq.exceptions.ChannelPreconditionFailed as error:
+            raise ConfigurationError(
+                f"queue {name!r} exists with other arguments: {error}. Delete it once it is empty, "
+                "or declare the queues yourself and set BusOptions(declare=False)"
+            ) from error
+
+
+def _text(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,166 @@
+"""Who a message is for: the verified caller, and the lease under which a handler acts for them.
+
+A lease opens when a handler starts and ends when it returns. It travels in a context variable, so
+that `publish` finds the caller without being handed one; a task that outlives its handler still
+sees the lease, and sees that it has ended.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from busauth.errors import CallerError
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A service that acted for the caller (RFC 8693, section 4.1).
+
+    Only the outermost actor may count in an access decision; the others are history.
+    """
+
+    subject: str
+    issuer: str | None = None
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """How a token that had expired in the queue came to be accepted.
+
+    Attributes:
+        expired_at: the token's `exp`, seconds since the epoch.
+        seconds: how far past `exp` the decision was made.
+        policy: the name of the policy that accepted.
+        restricted: whether scopes were taken away, so that the token cannot be sent on.
+
+    """
+
+    expired_at: float
+    seconds: float
+    policy: str
+    restricted: bool = False
+
+
+class Lease:
+    """The right to act with a caller's token, until it ends. Prints and pickles no token."""
+
+    __slots__ = ("_ended", "_token", "hop")
+
+    def __init__(self, token: str, *, hop: int = 0) -> None:
+        self._token = token
+        self._ended: str | None = None
+        self.hop = hop
+
+    def token(self) -> str:
+        """Return the raw token, or raise `CallerError` once the lease has ended."""
+        if self._ended is not None:
+            raise CallerError(f"the caller's token cannot be used: {self._ended}")
+        return self._token
+
+    def end(
+        self, why: str = "their handler has ended; await what it starts before it returns"
+    ) -> None:
+        """End the lease for good and forget the token."""
+        self._ended = self._ended or why
+        self._token = ""
+
+    def __repr__(self) -> str:
+        return f"<Lease {'ended' if self._ended else 'open'}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a lease on a caller's token cannot be pickled or copied")
+
+    def __deepcopy__(self, memo: object) -> "Lease":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A verified identity: everything here comes from a token that was proven genuine.
+
+    Attributes:
+        issuer: `iss`, exactly as configured.
+        subject: `sub`; unique within its issuer only.
+        client: the OAuth client that the token was issued to, where the profile finds one.
+        scopes: what the token allows, from where the issuer's profile keeps scopes.
+        roles: the caller's roles, from where the issuer's profile keeps roles.
+        audience: `aud`, always as a tuple.
+        claims: the whole payload, deeply read-only.
+        actors: services acting for the caller, outermost first.
+        token_id: `jti`, if any.
+        token_sha256: hex digest of the raw token: an identifier that is safe to log.
+        issued_at: `iat` in seconds since the epoch, if any.
+        expires_at: `exp` in seconds since the epoch.
+        late: set when the token had expired and a policy accepted it.
+
+    """
+
+    issuer: str
+    subject: str
+    client: str | None
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    audience: tuple[str, ...]
+    expires_at: float
+    issued_at: float | None
+    token_id: str | None
+    token_sha256: str
+    actors: tuple[Actor, ...] = ()
+    late: Late | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _lease: Lease | None = field(default=None, repr=False, compare=False)
+
+    def bearer(self) -> str:
+        """Return the caller's raw token, to call another service on their behalf.
+
+        Raises:
+            CallerError: the handler has ended, or the token was accepted with fewer scopes than it
+                carries, so that sending it on would give them back.
+
+        """
+        if self._lease is None:
+            raise CallerError("this caller carries no token")
+        return self._lease.token()
+
+
+_current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)
+
+
+def current_lease() -> Lease:
+    """Return the lease in scope, open or ended; raise `CallerError` where there is none."""
+    lease = _current.get()
+    if lease is None:
+        raise CallerError(
+            "no caller is in scope: publish inside a guarded handler, pass token=..., "
+            "or say token=ANONYMOUS"
+        )
+    return lease
+
+
+def caller_in_scope() -> bool:
+    """Return whether this context carries a lease, be it ended."""
+    return _current.get() is not None
+
+
+@contextmanager
+def acting(lease: Lease) -> Iterator[None]:
+    """Put a lease in scope, and end it on the way out, whatever happened."""
+    reset = _current.set(lease)
+    try:
+        yield
+    finally:
+        lease.end()
+        _current.reset(reset)
+
+
+def read_only(value: Any) -> Any:
+    """Return JSON data as deeply immutable mappings and tuples."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: read_only(item) for name, item in value.items()})
+    if isinstance(value, list):
+        return tuple(read_only(item) for item in value)
+    return value

@@ -1,0 +1,117 @@
+"""One decision about one message: genuine, then in time, then allowed. No AMQP in here.
+
+The order is fixed, and `now` is read once. What is genuine but late is put before the policies;
+whatever they answer, what the caller may do is judged after them, on what they left.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from busauth.caller import Caller, Late
+from busauth.errors import Deferred, Forbidden, Refused, Untimely
+from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, names
+from busauth.tokens.verifier import Verified
+
+Predicate = Callable[[Caller], bool]
+"""A check of the user's. It must not block; an error in it refuses."""
+
+
+class Discarded(Untimely):
+    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a handler asks of its caller.
+
+    Attributes:
+        scopes: all of them must be there.
+        roles: all of them must be there.
+        allow: must return True.
+
+    """
+
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    allow: Predicate | None = None
+
+    @classmethod
+    def of(
+        cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
+    ) -> "Demand":
+        """Return a demand; a lone string is one name, not its letters."""
+        return cls(scopes=names(scopes), roles=names(roles), allow=allow)
+
+    def check(self, caller: Caller) -> None:
+        """Refuse a caller who may not do this.
+
+        Raises:
+            Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
+
+        """
+        _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
+        _check_held("caller.role", "roles", caller.roles, self.roles)
+        if self.allow is not None and self._asked(self.allow, caller) is not True:
+            name = getattr(self.allow, "__name__", "allow")
+            raise Forbidden("caller.predicate", found=f"not allowed by {name}", expected="allowed")
+
+    @staticmethod
+    def _asked(allow: Predicate, caller: Caller) -> object:
+        try:
+            return allow(caller)
+        except Exception as error:
+            found = f"{type(error).__name__} in the predicate"
+            raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+
+
+def _check_held(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> None:
+    if not wanted <= held:
+        found = f"{what} {' '.join(sorted(held)) or 'none'}"
+        raise Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
+
+
+async def decide(verified: Verified, policies: PolicyChain, demand: Demand, now: float) -> Caller:
+    """Return the caller for whom a handler may run.
+
+    Args:
+        verified: a token that was proven genuine.
+        policies: what to do if it is late.
+        demand: what the handler asks of its caller.
+        now: the one instant of this decision.
+
+    Raises:
+        Refused: with its code: `Untimely`, `Forbidden` or `Discarded`.
+        Deferred: a policy cannot tell now.
+
+    """
+    verified.check_started(now)
+    caller = verified.caller
+    if verified.lateness(now) is not None:
+        caller = await _late(LateToken(caller, now, verified.leeway), policies)
+    demand.check(caller)
+    return caller
+
+
+async def _late(late: LateToken, policies: PolicyChain) -> Caller:
+    try:
+        verdict, name = await policies.decide(late)
+    except (Refused, Deferred):
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__} in an expiry policy"
+        raise Untimely("token.expired", found=found, expected="a verdict") from error
+    found = f"{late.seconds:.0f} s past exp"
+    match verdict:
+        case Accept(scopes=scopes):
+            return _accepted(late, name, scopes)
+        case Drop():
+            raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
+        case Refuse(reason=reason):
+            raise Untimely("token.expired", found=f"{found}, {reason}", expected="in time")
+
+
+def _accepted(late: LateToken, policy: str, scopes: frozenset[str] | None) -> Caller:
+    caller = late.caller
+    lateness = Late(caller.expires_at, late.seconds, policy, restricted=scopes is not None)
+    kept = caller.scopes if scopes is None else caller.scopes & scopes
+    return replace(caller, late=lateness, scopes=kept)

@@ -1,0 +1,164 @@
+"""What busauth raises, and what it refuses.
+
+::
+
+    BusauthError
+    ├── Refused                  a verdict; `code`, `found`, `expected`
+    │   ├── NotGenuine           401  not proven to be an issuer's word       -> <queue>.rejected
+    │   ├── Untimely             401  genuine, but not valid at this instant   -> <queue>.dead
+    │   ├── Forbidden            403  genuine, but not allowed                -> <queue>.dead
+    │   ├── BadMessage           400  allowed, but the message is unusable    -> <queue>.dead
+    │   └── HandlerFailed        500  accepted, but the handler gave up       -> <queue>.dead
+    ├── Deferred                 a transient fault: nobody's fault, try again later
+    ├── Reject                   raised *by a handler*: dead-letter this message, do not retry
+    ├── PublishError             a message was not published
+    ├── CallerError              no caller in scope, or the scope has ended
+    └── ConfigurationError       wrong settings, found before anything runs
+
+A `Refused` is safe to log, to count and to answer with: it holds no token and no claim that was
+not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from busauth.redaction import redact
+
+EVIDENCE_LIMIT = 200
+"""Characters of `found` and `expected` that are kept: a sender chooses some of them."""
+
+
+class BusauthError(Exception):
+    """The root of everything that busauth raises on purpose."""
+
+
+class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it is a verdict
+    """A verdict: this delivery may not run.
+
+    Args:
+        code: the stable, dotted machine code, such as ``token.signature``.
+        found: what was seen, bounded and printable; never a token.
+        expected: what would have been accepted.
+
+    """
+
+    status: ClassVar[int] = 401
+    genuine: ClassVar[bool] = True
+    """Whether the token had been proven genuine when the refusal was made."""
+
+    def __init__(self, code: str, *, found: object = None, expected: object = None) -> None:
+        self.code = code
+        self.found = evidence(found)
+        self.expected = evidence(expected)
+        super().__init__(self.detail)
+
+    @property
+    def detail(self) -> str:
+        """The evidence as one line: ``code: got X, expected Y``."""
+        parts = [f"got {self.found}"] if self.found is not None else []
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        return f"{self.code}: {', '.join(parts)}" if parts else self.code
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.detail}>"
+
+
+class NotGenuine(Refused):
+    """The token was not proven to be the configured issuer's word for this audience."""
+
+    genuine = False
+
+
+class Untimely(Refused):
+    """The token is genuine, not valid at this instant, and no policy accepted that."""
+
+
+class Forbidden(Refused):
+    """The caller is genuine and in time, and may not do this."""
+
+    status = 403
+
+
+class BadMessage(Refused):
+    """The caller may do this, and the message itself cannot be used."""
+
+    status = 400
+
+
+class HandlerFailed(Refused):
+    """The message was accepted, and its handler failed.
+
+    Attributes:
+        retry: whether another attempt could succeed.
+
+    """
+
+    status = 500
+
+    def __init__(self, code: str, *, found: object, retry: bool) -> None:
+        super().__init__(code, found=found)
+        self.retry = retry
+
+
+class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, not a fault
+    """A transient fault stands in the way of a decision; nobody is guilty.
+
+    Args:
+        reason: what is out of reach, for people.
+        probe: awaited before trying again; returns when the fault is gone, raises `Deferred`
+            while it is not. Without one, time alone decides.
+
+    """
+
+    def __init__(
+        self, reason: str, *, probe: Callable[[], Awaitable[object]] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.probe = probe
+
+
+class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject("card declined")
+    """Raised by a handler for a message that will never succeed: dead-lettered, not retried.
+
+    Args:
+        reason: why, for whoever reads the dead letters. It is published with the message.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = evidence(reason) or ""
+
+
+class PublishError(BusauthError):
+    """A message was refused before it was sent, or the broker did not confirm that it was routed.
+
+    Where the connection was cut, the broker may have the message all the same.
+
+    Args:
+        reason: what stood in the way and what to do about it.
+
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CallerError(BusauthError):
+    """There is no caller to act for, or its handler has ended."""
+
+
+class ConfigurationError(BusauthError, ValueError):
+    """Settings or a decorated function that cannot work, told before anything runs."""
+
+
+def evidence(value: object) -> str | None:
+    """Render a value as bounded, printable, single-line text without tokens; None stays None."""
+    if value is None:
+        return None
+    text = redact(value if isinstance(value, str) else repr(value))
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= EVIDENCE_LIMIT else f"{text[: EVIDENCE_LIMIT - 1]}…"

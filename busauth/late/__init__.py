@@ -1,0 +1,1 @@
+"""What has happened since a token was issued?"""

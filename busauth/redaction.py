@@ -1,0 +1,53 @@
+"""Keeping tokens out of text: whatever looks like a JWS is replaced before it is shown."""
+
+import logging
+import re
+import traceback
+
+TOKEN_SHAPE = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*\.[A-Za-z0-9_.-]*")
+"""A compact JWS or JWE: its first part is the base64url of ``{"``."""
+
+REDACTED = "[token]"
+
+_TRANSPORT_LOGGERS = (
+    "aio_pika.exchange",
+    "aio_pika.message",
+    "aio_pika.queue",
+    "aiormq.channel",
+    "aiormq.connection",
+    "aiormq.connection.marshall",
+)
+
+
+def redact(text: str) -> str:
+    """Return the text with every token in it replaced."""
+    return TOKEN_SHAPE.sub(REDACTED, text) if "eyJ" in text else text
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """Return an error's traceback as text, every token in it replaced."""
+    return redact("".join(traceback.format_exception(error)))
+
+
+class TokenFilter(logging.Filter):
+    """Replaces tokens in log records of the AMQP client, which prints whole frames when debugging.
+
+    Where tokens are shared-secret or opaque text that no pattern knows, keep those loggers above
+    DEBUG.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place; never drop it."""
+        text = record.getMessage()
+        redacted = redact(text)
+        if redacted is not text:
+            record.msg, record.args = redacted, None
+        return True
+
+
+def quiet_transport_logs() -> None:
+    """Let no record of aio-pika or aiormq carry a token; calling it again changes nothing."""
+    for name in _TRANSPORT_LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, TokenFilter) for known in logger.filters):
+            logger.addFilter(TokenFilter())

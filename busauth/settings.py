@@ -1,0 +1,221 @@
+"""Settings from a TOML file and from environment variables, as the objects that code would make.
+
+What the environment says counts above what the file says. Errors name where a value came from, its
+key, the value and what was expected. The names are those of the arguments that they become::
+
+    issuer = "https://idp.example"
+    audience = "shop"
+    on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
+
+    [guard]
+    concurrency = 20
+
+    [consumers."orders.placed"]
+    on_expired = { policy = "dead-letter" }
+
+In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY``,
+``BUSAUTH_ON_EXPIRED='{"policy": "grace", "minutes": 10}'`` and
+``BUSAUTH_CONSUMERS='{"orders.placed": {"concurrency": 5}}'``.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from busauth.amqp.guard import Guard
+from busauth.amqp.options import ConsumerOptions, GuardOptions
+from busauth.audit import Auditor, log_event
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError, evidence
+from busauth.late.expiry import DeadLetter, DeclaredPolicy
+from busauth.tokens.fetch import Fetcher, UnsafeHttp
+from busauth.tokens.jwks import JWKS
+from busauth.tokens.keys import ASYMMETRIC
+from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth.tokens.verifier import Verifier
+
+_PREFIX = "BUSAUTH_"
+_PROFILES: Mapping[str, Profile] = {
+    "lenient": LENIENT,
+    "at+jwt": RFC9068,
+    "auth0": AUTH0,
+    "cognito": COGNITO,
+    "entra": ENTRA,
+}
+
+
+class IssuerSettings(BaseModel):
+    """One issuer whose tokens are accepted; see `Verifier`.
+
+    Attributes:
+        jwks_url: where its keys are; default: found by discovery.
+        keycloak_client: with the profile "keycloak", whose client roles count.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(min_length=1)
+    audience: str | tuple[str, ...] = Field(min_length=1)
+    algorithms: tuple[str, ...] = ASYMMETRIC
+    profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
+    leeway: float = Field(default=30.0, ge=0, le=300)
+    jwks_url: str | None = None
+    keycloak_client: str | None = None
+
+    def verifier(self, fetcher: Fetcher, clock: Clock) -> Verifier:
+        """Return the verifier of this issuer.
+
+        Raises:
+            ConfigurationError: an algorithm is unknown, or a URL may not be asked.
+
+        """
+        common: dict[str, Any] = {
+            "algorithms": self.algorithms,
+            "fetcher": fetcher,
+            "clock": clock,
+        }
+        url = self.jwks_url
+        return Verifier(
+            JWKS(url, **common) if url else JWKS.discover(self.issuer, **common),
+            issuer=self.issuer,
+            audience=self.audience,
+            algorithms=self.algorithms,
+            profile=_PROFILES.get(self.profile) or keycloak(self.keycloak_client),
+            leeway=self.leeway,
+        )
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can say about a guard.
+
+    Attributes:
+        issuer, audience, algorithms, profile, leeway, jwks_url, keycloak_client: the issuer; see
+            `IssuerSettings`.
+        issuers: further issuers, each a table of the same.
+        on_expired: one expiry policy, or several in order.
+        guard: see `GuardOptions`.
+        consumers: what is said about single consumers, by queue; counts above their decorators.
+        unsafe_http: hosts that may be asked for keys over plain http.
+
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    issuer: str | None = None
+    audience: str | tuple[str, ...] | None = None
+    algorithms: tuple[str, ...] = ASYMMETRIC
+    profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
+    leeway: float = Field(default=30.0, ge=0, le=300)
+    jwks_url: str | None = None
+    keycloak_client: str | None = None
+    issuers: tuple[IssuerSettings, ...] = ()
+    on_expired: DeclaredPolicy | tuple[DeclaredPolicy, ...] = DeadLetter()
+    guard: GuardOptions = GuardOptions()
+    consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+    unsafe_http: tuple[str, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment count above the file, which comes in as arguments."""
+        return env_settings, init_settings
+
+    def make_guard(self, *, clock: Clock | None = None, auditor: Auditor = log_event) -> Guard:
+        """Return the guard that these settings describe.
+
+        Raises:
+            ConfigurationError: there is no issuer, or the parts do not go together.
+
+        """
+        clock = clock or SystemClock()
+        fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
+        verifiers = [issuer.verifier(fetcher, clock) for issuer in self._all_issuers()]
+        merged = {**self.guard.consumers, **self.consumers}
+        options = self.guard.model_copy(update={"consumers": merged})
+        return Guard(
+            *verifiers, on_expired=self.on_expired, options=options, clock=clock, auditor=auditor
+        )
+
+    def _all_issuers(self) -> list[IssuerSettings]:
+        if not self.issuer and not self.issuers:
+            raise ConfigurationError("issuer: expected the exact `iss` of your identity provider")
+        if not self.issuer:
+            return list(self.issuers)
+        if not self.audience:
+            raise ConfigurationError("audience: expected whom tokens must be for")
+        names = IssuerSettings.model_fields.keys()
+        first = IssuerSettings(**{name: getattr(self, name) for name in names})
+        return [first, *self.issuers]
+
+
+def load_settings(path: str | Path | None = None) -> Settings:
+    """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
+
+    Raises:
+        ConfigurationError: a line for each problem, with file or variable, key, value and what was
+            expected.
+
+    """
+    table = _read_toml(Path(path)) if path is not None else {}
+    try:
+        return Settings(**table)
+    except ValidationError as error:
+        problems = [_told(problem, table, path) for problem in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(problems)) from None
+    except SettingsError as error:
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        raise ConfigurationError(f"environment: {error}{cause}; expected JSON") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: is not TOML: {error}") from None
+
+
+def _told(problem: Mapping[str, Any], table: Mapping[str, Any], path: str | Path | None) -> str:
+    location = [str(part) for part in problem["loc"] if not _is_tag(part)]
+    key = ".".join(location)
+    source = _variable(location) or (str(path) if location and location[0] in table else "settings")
+    return f"{source}: {key} = {_shown(problem['input'])}: {problem['msg']}"
+
+
+def _is_tag(part: object) -> bool:
+    """Drop what pydantic adds to a location to say which member of a union it tried."""
+    return isinstance(part, str) and ("[" in part or part in ("grace", "restrict", "discard"))
+
+
+def _variable(location: list[str]) -> str | None:
+    """Return the environment variable that said it, if one did: the most specific first."""
+    names = {name.upper(): name for name in os.environ}
+    for length in range(len(location), 0, -1):
+        candidate = _PREFIX + "__".join(location[:length]).upper()
+        if candidate in names:
+            return f"environment variable {names[candidate]}"
+    return None
+
+
+def _shown(value: object) -> str | None:
+    try:
+        return evidence(json.dumps(value))
+    except TypeError:
+        return evidence(value)

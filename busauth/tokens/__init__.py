@@ -1,0 +1,1 @@
+"""Is it genuine? Tokens, keys, and who issued them."""

@@ -1,0 +1,45 @@
+"""Where an issuer keeps its keys (RFC 8414, section 3; OpenID Connect Discovery 1.0, section 4)."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from busauth.errors import ConfigurationError, Deferred
+from busauth.tokens.fetch import Fetcher
+
+
+def metadata_urls(issuer: str) -> tuple[str, str]:
+    """Return where an issuer's metadata may be: OpenID appends the path, RFC 8414 inserts it.
+
+    Raises:
+        ConfigurationError: the issuer has a query or fragment (RFC 8414, section 2).
+
+    """
+    parts = urlsplit(issuer)
+    if parts.query or parts.fragment or not parts.netloc:
+        raise ConfigurationError(f"issuer={issuer!r}: expected a URL without query and fragment")
+    path = parts.path.rstrip("/")
+    openid = f"{path}/.well-known/openid-configuration"
+    oauth = f"/.well-known/oauth-authorization-server{path}"
+    return tuple(urlunsplit((parts.scheme, parts.netloc, at, "", "")) for at in (openid, oauth))  # type: ignore[return-value]  # two in, two out
+
+
+async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
+    """Return the `jwks_uri` from an issuer's metadata.
+
+    Raises:
+        Deferred: there is no metadata now, or it names another issuer.
+
+    """
+    problem: Deferred | None = None
+    for url in metadata_urls(issuer):
+        try:
+            metadata = await fetcher.get_object(url)
+        except Deferred as deferred:
+            problem = problem or deferred
+            continue
+        if metadata.get("issuer") != issuer:
+            found = metadata.get("issuer")
+            raise Deferred(f"{url} speaks for issuer {found!r}: expected {issuer!r}, to the letter")
+        if not isinstance(metadata.get("jwks_uri"), str):
+            raise Deferred(f"{url} names no jwks_uri: configure JWKS(url) instead")
+        return str(metadata["jwks_uri"])
+    raise problem or Deferred(f"no metadata for {issuer}")

@@ -1,0 +1,118 @@
+"""JSON over HTTP from an issuer: bounded in time and size, and https unless said otherwise."""
+
+import asyncio
+import ipaddress
+import json
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from busauth.errors import ConfigurationError, Deferred
+
+_OK = 200
+
+
+class UnsafeHttp(frozenset[str]):
+    """Hosts that may be asked over plain http: whoever sits between can replace the keys.
+
+    Args:
+        hosts: host names without port, for a private network such as compose.
+
+    """
+
+    def __new__(cls, *hosts: str) -> "UnsafeHttp":
+        """Collect the hosts in lower case."""
+        return super().__new__(cls, (host.lower() for host in hosts))
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """Gets JSON objects, and nothing that it did not ask for: no redirects, no compression.
+
+    Attributes:
+        timeout: seconds for a whole request.
+        max_bytes: the largest body that is read.
+        unsafe_http: hosts for which http is accepted; loopback always is.
+
+    """
+
+    timeout: float = 5.0
+    max_bytes: int = 256 * 1024
+    unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
+
+    def check_url(self, url: str) -> str:
+        """Return the URL if it may be asked.
+
+        Raises:
+            ConfigurationError: it is not https, and its host is neither loopback nor named unsafe.
+
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        safe = parts.scheme == "https" and host
+        if safe or (parts.scheme == "http" and (_is_loopback(host) or host in self.unsafe_http)):
+            return url
+        raise ConfigurationError(
+            f"{url!r}: expected https. Plain http is taken from loopback only, or from hosts that "
+            "are named in UnsafeHttp(...)"
+        )
+
+    async def get_object(self, url: str) -> dict[str, Any]:
+        """Return the JSON object at a URL.
+
+        Raises:
+            Deferred: it cannot be had now, or what came is not a JSON object.
+            ConfigurationError: the URL may not be asked.
+
+        """
+        self.check_url(url)
+        try:
+            async with asyncio.timeout(self.timeout):
+                value = json.loads(await self._get(url))
+        except (TimeoutError, httpx.HTTPError, OSError, ValueError, RecursionError) as error:
+            raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+        if not isinstance(value, dict):
+            raise Deferred(f"{url} gave a {type(value).__name__}: expected a JSON object")
+        return value
+
+    async def _get(self, url: str) -> bytes:
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        async with (
+            httpx.AsyncClient(verify=self._ssl, timeout=self.timeout) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            if response.status_code != _OK or "content-encoding" in response.headers:
+                raise ValueError(f"status {response.status_code}, expected 200, uncompressed")
+            return await self._read(response)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self.max_bytes:
+                raise ValueError(f"more than {self.max_bytes} bytes")
+        return bytes(body)
+
+    @cached_property
+    def _ssl(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context()
+
+
+def _why(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    return str(error) or type(error).__name__
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

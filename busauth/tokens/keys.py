@@ -1,0 +1,244 @@
+"""Keys, each pinned to one algorithm, and where they come from (RFC 7517, RFC 8725 section 3.1).
+
+A key that names its algorithm in `alg` is used with that one alone. A key that does not is pinned
+by its type and curve; where those leave a choice (RSA, shared secrets), to the first fitting
+algorithm in the order in which its issuer's were configured. The token never chooses.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import jwt
+from jwt.algorithms import Algorithm, get_default_algorithms
+from jwt.utils import base64url_encode
+
+from busauth.errors import ConfigurationError
+
+ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+    "EdDSA": ("OKP", "Ed25519"),
+    **dict.fromkeys(("HS256", "HS384", "HS512"), ("oct", None)),
+}
+"""Every algorithm that busauth knows, with its key type and curve. `none` is not among them."""
+
+ASYMMETRIC = tuple(name for name, (kty, _) in ALGORITHMS.items() if kty != "oct")
+"""What an issuer may sign with when nobody said otherwise, RS256 first."""
+
+_IMPLEMENTATIONS: Mapping[str, Algorithm] = get_default_algorithms()
+_PUBLIC_MEMBERS = {"RSA": ("e", "n"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
+_MIN_RSA_BITS = 2048
+_MIN_SECRET_BYTES = 32
+
+
+class KeyMissing(Exception):  # noqa: N818 -- not an error: the source may be asked again
+    """No key of the set fits; a fresh copy of the set might hold one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A prepared public key or secret, pinned to one algorithm.
+
+    Attributes:
+        key_id: `kid`, or None for a key without one.
+        algorithm: the only algorithm that this key verifies.
+        thumbprint: an identifier of the key's material (RFC 7638).
+
+    """
+
+    key_id: str | None
+    algorithm: str
+    thumbprint: str
+    _prepared: Any = field(repr=False, compare=False)
+
+    def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        """Return whether the signature is this key's, by this key's algorithm."""
+        return _IMPLEMENTATIONS[self.algorithm].verify(signing_input, self._prepared, signature)
+
+
+def canonical_algorithm(name: Any) -> str | None:
+    """Return busauth's name of an algorithm, None for one that it does not know.
+
+    RFC 9864 gave EdDSA on Ed25519 keys a name of its own.
+    """
+    if name == "Ed25519":
+        return "EdDSA"
+    return name if isinstance(name, str) and name in ALGORITHMS else None
+
+
+def allow_list(algorithms: Iterable[str]) -> tuple[str, ...]:
+    """Check an issuer's algorithms and return them in order.
+
+    Raises:
+        ConfigurationError: one is unknown, or secrets and public keys are mixed.
+
+    """
+    names = tuple(algorithms)
+    known = tuple(dict.fromkeys(filter(None, map(canonical_algorithm, names))))
+    if not names or any(canonical_algorithm(name) is None for name in names):
+        raise ConfigurationError(f"algorithms={names!r}: expected some of {sorted(ALGORITHMS)}")
+    if len({ALGORITHMS[name][0] == "oct" for name in known}) > 1:
+        raise ConfigurationError(f"algorithms={names!r} mixes secrets and public keys: choose one")
+    return known
+
+
+class KeySource(Protocol):
+    """A set of keys of one issuer, which may change over time."""
+
+    @property
+    def epoch(self) -> int:
+        """Return a number that changes whenever the set of keys does."""
+        ...
+
+    def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
+        """Return the keys that may have signed, without waiting.
+
+        Raises:
+            KeyMissing: none is known; `refresh` may bring one.
+
+        """
+        ...
+
+    async def refresh(self) -> None:
+        """Bring the set up to date, so that a missing key is now known or does not exist.
+
+        Raises:
+            Deferred: the set cannot be had now.
+
+        """
+        ...
+
+
+def fitting(keys: Iterable[Key], key_id: str | None, algorithm: str) -> list[Key]:
+    """Select by `kid` and algorithm; a token without a `kid` may be any fitting key's."""
+    return [
+        key
+        for key in keys
+        if key.algorithm == algorithm and (key_id is None or key.key_id == key_id)
+    ]
+
+
+class StaticKeys:
+    """Keys that are known beforehand: JWKs, a JWK set, or shared secrets.
+
+    Args:
+        keys: JWKs as mappings (RFC 7517), or one JWK set. Private members are ignored.
+        algorithms: what a key without `alg` may be pinned to, first fitting first.
+
+    Raises:
+        ConfigurationError: a key is unusable, too short, or there is none.
+
+    """
+
+    def __init__(
+        self,
+        keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        algorithms: Iterable[str] = (*ASYMMETRIC, "HS256"),
+    ) -> None:
+        jwks = keys.get("keys", [keys]) if isinstance(keys, Mapping) else keys
+        self._keys = tuple(load_key(jwk, tuple(algorithms)) for jwk in jwks)
+        if not self._keys:
+            raise ConfigurationError("StaticKeys needs at least one key: got none")
+
+    @property
+    def epoch(self) -> int:
+        """Return 0: these keys never change."""
+        return 0
+
+    def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
+        """Return the fitting keys, or raise `KeyMissing`."""
+        found = fitting(self._keys, key_id, algorithm)
+        if not found:
+            raise KeyMissing
+        return found
+
+    async def refresh(self) -> None:
+        """Do nothing: what is not here does not exist."""
+
+
+def shared_secret(
+    secret: bytes, *, algorithm: str = "HS256", key_id: str | None = None
+) -> dict[str, str]:
+    """Return a JWK for a secret that issuer and consumer share (RFC 7518, section 6.4).
+
+    Raises:
+        ConfigurationError: the secret is shorter than 32 bytes.
+
+    """
+    if len(secret) < _MIN_SECRET_BYTES:
+        raise ConfigurationError(f"a shared secret has {len(secret)} bytes: expected 32 or more")
+    encoded = base64url_encode(secret).decode()
+    return {"kty": "oct", "k": encoded, "alg": algorithm} | ({"kid": key_id} if key_id else {})
+
+
+def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
+    """Prepare one JWK, pinned to one algorithm.
+
+    Args:
+        jwk: the key; one whose `use` or `key_ops` say that it is not for signatures is refused.
+        allowed: the algorithms that it may be pinned to, preferred first.
+
+    Raises:
+        ConfigurationError: with what was found and expected; the key itself is never printed.
+
+    """
+    name = _name(jwk)
+    algorithm = _pinned(jwk, allowed)
+    if algorithm is None:
+        raise ConfigurationError(f"{name} fits none of the algorithms {list(allowed)}")
+    _check_use(jwk, name)
+    prepared = _prepare(jwk, algorithm, name)
+    _check_strength(prepared, algorithm, name)
+    key_id = jwk.get("kid")
+    return Key(key_id if isinstance(key_id, str) else None, algorithm, _thumbprint(jwk), prepared)
+
+
+def _name(jwk: Mapping[str, Any]) -> str:
+    return f"key kid={jwk.get('kid')!r} kty={jwk.get('kty')!r} alg={jwk.get('alg')!r}"
+
+
+def _pinned(jwk: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
+    """Return the one algorithm of this key, None where nothing fits."""
+    kind = (jwk.get("kty"), jwk.get("crv"))
+    named = [canonical_algorithm(jwk["alg"]) or ""] if "alg" in jwk else allowed
+    return next((name for name in named if name in allowed and ALGORITHMS.get(name) == kind), None)
+
+
+def _check_use(jwk: Mapping[str, Any], name: str) -> None:
+    operations = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not {"verify", "sign"}.intersection(operations):
+        raise ConfigurationError(f"{name} is not for signatures")
+
+
+def _public_part(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    return {member: jwk.get(member) for member in ("kty", *_PUBLIC_MEMBERS[jwk["kty"]])}
+
+
+def _prepare(jwk: Mapping[str, Any], algorithm: str, name: str) -> Any:
+    implementation = _IMPLEMENTATIONS[algorithm]
+    try:
+        return implementation.prepare_key(implementation.from_jwk(_public_part(jwk)))
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
+        raise ConfigurationError(f"{name} is damaged: it cannot be loaded") from None
+
+
+def _check_strength(prepared: Any, algorithm: str, name: str) -> None:
+    """RSA of 2048 bits and more (RFC 7518, section 3.3), secrets as long as their hash."""
+    if isinstance(prepared, bytes):
+        needed = max(_MIN_SECRET_BYTES, int(algorithm[2:]) // 8)
+        if len(prepared) < needed:
+            raise ConfigurationError(f"{name} has {len(prepared)} bytes: expected {needed} or more")
+    elif ALGORITHMS[algorithm][0] == "RSA" and prepared.key_size < _MIN_RSA_BITS:
+        raise ConfigurationError(f"{name} has {prepared.key_size} bits: expected 2048 or more")
+
+
+def _thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Hash the required members in order (RFC 7638, section 3)."""
+    canonical = json.dumps(_public_part(jwk), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,290 @@
+"""Is this token genuine? Signature, algorithm, issuer, audience, type, required claims.
+
+The order is the one that a hostile token meets: shape, then who claims to have issued it, then
+type and algorithm, then the signature, and only then what the payload says. Whether a genuine token
+is late is not asked here: `exp` of a forged token means nothing.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from busauth.caller import Caller, read_only
+from busauth.errors import ConfigurationError, NotGenuine, Untimely
+from busauth.tokens import claims as registered
+from busauth.tokens.compact import CompactToken, split
+from busauth.tokens.keys import (
+    ASYMMETRIC,
+    Key,
+    KeyMissing,
+    KeySource,
+    allow_list,
+    canonical_algorithm,
+)
+from busauth.tokens.providers import LENIENT, Profile, media_type
+
+MAX_TOKEN_BYTES = 8 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A token that is genuine, and the instants that it names.
+
+    Attributes:
+        caller: the identity; not late, without a lease.
+        not_before: `nbf` in seconds since the epoch, if any.
+        leeway: seconds of clock skew that its issuer's verifier tolerates.
+
+    """
+
+    caller: Caller
+    not_before: float | None
+    leeway: float
+
+    def check_started(self, now: float) -> None:
+        """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).
+
+        Raises:
+            Untimely: ``token.not_yet_valid`` or ``token.issued_in_future``.
+
+        """
+        for code, name, since in (
+            ("token.not_yet_valid", "nbf", self.not_before),
+            ("token.issued_in_future", "iat", self.caller.issued_at),
+        ):
+            if since is not None and now + self.leeway < since:
+                found = f"{name} {since - now:.0f} s ahead"
+                raise Untimely(code, found=found, expected=f"at most {self.leeway:g} s ahead")
+
+    def lateness(self, now: float) -> float | None:
+        """Return seconds past `exp`, None while the token counts (RFC 7519, section 4.1.4)."""
+        late = now >= self.caller.expires_at + self.leeway
+        return now - self.caller.expires_at if late else None
+
+
+class Verifier:
+    """Verifies the tokens of one issuer.
+
+    Args:
+        keys: the issuer's keys, `StaticKeys` or `JWKS`.
+        issuer: the exact `iss`.
+        audience: whom tokens must be for; one of several suffices.
+        algorithms: what this issuer signs with, secrets and public keys never mixed.
+        profile: what its access tokens look like; `LENIENT` suits most providers.
+        leeway: seconds of clock skew tolerated.
+
+    Raises:
+        ConfigurationError: with the argument, what was found and what was expected.
+
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        audience: str | Iterable[str],
+        algorithms: Iterable[str] = ASYMMETRIC,
+        profile: Profile = LENIENT,
+        leeway: float = 30.0,
+    ) -> None:
+        self.issuer = issuer
+        self.keys = keys
+        self._audience: Collection[str] = (
+            frozenset((audience,)) if isinstance(audience, str) else frozenset(audience)
+        )
+        self._algorithms = allow_list(algorithms)
+        self._profile = profile
+        self.leeway = leeway
+        if not issuer or not self._audience or "" in self._audience:
+            raise ConfigurationError(
+                f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
+            )
+        if not 0 <= leeway <= 300:  # noqa: PLR2004 -- minutes of skew are a policy: see Grace
+            raise ConfigurationError(
+                f"leeway={leeway!r}: expected 0 to 300 seconds; for more, Grace"
+            )
+
+    def authenticate(self, token: CompactToken, token_sha256: str) -> tuple[Verified, Key]:
+        """Prove a token genuine, and say which key signed it.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            KeyMissing: no known key fits.
+
+        """
+        algorithm = self._check_header(token)
+        key = self._signer(token, algorithm)
+        return self._verified(token, token_sha256), key
+
+    def _check_header(self, token: CompactToken) -> str:
+        """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
+        header = token.header
+        if "crit" in header or "b64" in header:
+            raise NotGenuine("token.crit", found="critical extensions", expected="none")
+        if media_type(header.get("typ")) not in self._profile.types or _odd_typ(header):
+            raise NotGenuine("token.type", found=header.get("typ"), expected=self._profile.name)
+        algorithm = canonical_algorithm(header.get("alg"))
+        if algorithm is None or algorithm not in self._algorithms:
+            expected = " or ".join(self._algorithms)
+            raise NotGenuine("token.algorithm", found=header.get("alg", "none"), expected=expected)
+        return algorithm
+
+    def _signer(self, token: CompactToken, algorithm: str) -> Key:
+        key_id = token.header.get("kid")
+        if key_id is not None and not isinstance(key_id, str):
+            raise NotGenuine(
+                "token.key_unknown", found="kid that is no string", expected="a string"
+            )
+        for key in self.keys.candidates(key_id, algorithm):
+            if key.verifies(token.signing_input, token.signature):
+                return key
+        raise NotGenuine(
+            "token.signature", found=f"no valid {algorithm} signature", expected="the issuer's"
+        )
+
+    def _verified(self, token: CompactToken, token_sha256: str) -> Verified:
+        claims, profile = token.payload, self._profile
+        registered.check_profile(claims, profile)
+        registered.check_audience(claims, profile, self._audience)
+        expires_at = registered.instant(claims, "exp")
+        caller = Caller(
+            issuer=self.issuer,
+            subject=claims.get("sub", ""),
+            client=profile.client_in(claims),
+            scopes=profile.scopes_in(claims),
+            roles=profile.roles_in(claims),
+            audience=registered.audience_of(claims, profile),
+            expires_at=expires_at or 0.0,
+            issued_at=registered.instant(claims, "iat"),
+            token_id=claims.get("jti"),
+            token_sha256=token_sha256,
+            actors=registered.actors_of(claims),
+            claims=read_only(claims),
+        )
+        return Verified(caller, registered.instant(claims, "nbf"), self.leeway)
+
+
+def _odd_typ(header: dict[str, object]) -> bool:
+    """A `typ` that is there and is no string is not a missing one."""
+    return "typ" in header and not isinstance(header["typ"], str)
+
+
+def fingerprint(token: str) -> str:
+    """Return the hex SHA-256 of a raw token: an identifier that is safe to show."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A verification that still holds while its issuer's key set is the same."""
+
+    verified: Verified
+    verifier: Verifier
+    key: Key
+    epoch: int
+
+
+class Verifiers:
+    """One verifier for each issuer, chosen by the exact `iss` and by nothing else in the token.
+
+    Verified tokens are remembered by their SHA-256, bounded, for as long as the key set that proved
+    them is the current one. Time is never part of what is remembered.
+
+    Args:
+        verifiers: at least one; no two for one issuer.
+        max_token_bytes: longer tokens are refused unread.
+        cache_size: how many verified tokens are remembered.
+
+    """
+
+    def __init__(
+        self,
+        *verifiers: Verifier,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
+        cache_size: int = 10_000,
+    ) -> None:
+        self._by_issuer = {verifier.issuer: verifier for verifier in verifiers}
+        if not verifiers or len(self._by_issuer) != len(verifiers):
+            raise ConfigurationError(
+                "expected verifiers, one for each issuer: got none, or two for one"
+            )
+        self.max_token_bytes = max_token_bytes
+        self._cache_size = cache_size
+        self._cache: OrderedDict[str, _Entry] = OrderedDict()
+
+    async def authenticate(self, token: str) -> Verified:
+        """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            Deferred: its issuer's keys are out of reach.
+
+        """
+        try:
+            return self.recall(token)
+        except KeyMissing:
+            verifier, compact = self._read(token)
+        await verifier.keys.refresh()
+        try:
+            return self.recall(token)
+        except KeyMissing:
+            found = f"kid={compact.header.get('kid')!r} alg={compact.header.get('alg')!r}"
+            raise NotGenuine(
+                "token.key_unknown", found=found, expected="a key of its issuer"
+            ) from None
+
+    def recall(self, token: str) -> Verified:
+        """Prove a raw token genuine with the keys at hand, without waiting.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            KeyMissing: no key at hand fits.
+
+        """
+        self._check_length(token)
+        digest = fingerprint(token)
+        entry = self._cache.get(digest)
+        if entry is not None and self._holds(entry):
+            self._cache.move_to_end(digest)
+            return entry.verified
+        self._cache.pop(digest, None)
+        verifier, compact = self._read(token)
+        epoch = verifier.keys.epoch
+        verified, key = verifier.authenticate(compact, digest)
+        self._remember(digest, _Entry(verified, verifier, key, epoch))
+        return verified
+
+    def check_shape(self, token: str) -> float | None:
+        """Return `exp` of a token that was not authenticated: for the edge, before publishing.
+
+        Raises:
+            NotGenuine: it is malformed.
+
+        """
+        return registered.instant(split(token, max_bytes=self.max_token_bytes).payload, "exp")
+
+    def _check_length(self, token: str) -> None:
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
+
+    def _holds(self, entry: _Entry) -> bool:
+        """Whether the signing key still counts; asking renews an ageing key set."""
+        current = entry.verifier.keys.candidates(entry.key.key_id, entry.key.algorithm)
+        return entry.epoch == entry.verifier.keys.epoch and entry.key in current
+
+    def _read(self, token: str) -> tuple[Verifier, CompactToken]:
+        compact = split(token, max_bytes=self.max_token_bytes)
+        issuer = compact.payload.get("iss")
+        verifier = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        if verifier is None:
+            found = "no iss" if issuer is None else issuer
+            expected = " or ".join(sorted(self._by_issuer))
+            raise NotGenuine("token.issuer", found=found, expected=expected)
+        return verifier, compact
+
+    def _remember(self, digest: str, entry: _Entry) -> None:
+        self._cache[digest] = entry
+        while len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
