@@ -1,18 +1,19 @@
-"""The runner in scripts/broker.py: it gives a broker, says why it cannot, and leaves nothing."""
+"""The runner scripts.broker: it gives a broker, says why it cannot, and leaves nothing."""
 
-import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from scripts.broker.apt import is_debian, services_held_back
+from scripts.broker.installed import installed_server
+from scripts.broker.process import until
+
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "broker.py"
 
 # Shakes hands over AMQP, prints what the broker said, then waits until its stdin is closed.
 CLIENT = """
@@ -27,28 +28,20 @@ sys.stdin.read()
 
 # Crashes and revives a node, then waits to be killed.
 OWNER = """
-import sys, broker
+import sys
+from scripts.broker import BrokerError, PrivateNode
+from scripts.broker.ports import answers_amqp
 try:
-    node = broker.PrivateNode()
-except broker.BrokerError:
+    node = PrivateNode()
+except BrokerError:
     sys.exit(print("not installed"))
 node.start()
 node.kill()
-dead = broker.answers_amqp(node.port)
+dead = answers_amqp(node.port)
 node.start()
-print(dead, broker.answers_amqp(node.port), flush=True)
+print(dead, answers_amqp(node.port), flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture(scope="module")
-def broker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("busauth_scripts_broker", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -59,10 +52,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(broker: ModuleType, folder: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Its folder marks every process of a run; the outer broker serves where none is installed."""
     found = os.environ | {"TMPDIR": str(folder)}
-    if broker.installed_server() is not None:
+    if installed_server() is not None:
         found.pop("BUSAUTH_AMQP_URL", None)
     return found
 
@@ -71,7 +64,8 @@ def launch(
     environment: dict[str, str], *arguments: str, options: tuple[str, ...] = ()
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *options, "--", sys.executable, *arguments],
+        [sys.executable, "-m", "scripts.broker", *options, "--", sys.executable, *arguments],
+        cwd=ROOT,
         env=environment,
         text=True,
         stdin=subprocess.PIPE,
@@ -163,12 +157,12 @@ def test_sigterm_stops_the_command_first_and_leaves_nothing(
 
 
 def test_a_node_survives_a_crash_and_its_owner_leaves_nothing_when_killed(
-    environment: dict[str, str], broker: ModuleType, folder: Path
+    environment: dict[str, str], folder: Path
 ) -> None:
     """A killed node starts again under its URL; a killed owner's node is removed without it."""
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER],
-        cwd=SCRIPT.parent,
+        cwd=ROOT,
         env=environment,
         text=True,
         stdin=subprocess.PIPE,
@@ -176,23 +170,21 @@ def test_a_node_survives_a_crash_and_its_owner_leaves_nothing_when_killed(
         stderr=subprocess.PIPE,
     )
     assert owner.stdout is not None
-    expected = "False True\n" if broker.installed_server() is not None else "not installed\n"
+    expected = "False True\n" if installed_server() is not None else "not installed\n"
     assert owner.stdout.readline() == expected
     owner.kill()
     owner.communicate()
-    assert broker.until(lambda: not processes(folder) and not list(folder.iterdir()), 30)
+    assert until(lambda: not processes(folder) and not list(folder.iterdir()), 30)
 
 
-def test_services_are_held_back_only_while_a_package_is_installed(
-    broker: ModuleType, tmp_path: Path
-) -> None:
+def test_services_are_held_back_only_while_a_package_is_installed(tmp_path: Path) -> None:
     """Our own policy file refuses every service start and goes again; the system's stays."""
     policy = tmp_path / "policy-rc.d"
-    with broker.services_held_back(policy):
+    with services_held_back(policy):
         assert subprocess.run([policy], check=False).returncode == 101
     assert not policy.exists()
     policy.write_text("the system's own")
-    with broker.services_held_back(policy):
+    with services_held_back(policy):
         pass
     assert policy.read_text() == "the system's own"
 
@@ -206,7 +198,7 @@ def test_services_are_held_back_only_while_a_package_is_installed(
     ],
 )
 def test_packages_are_installed_on_debian_and_its_relatives_only(
-    broker: ModuleType, release: str, expected: bool
+    release: str, expected: bool
 ) -> None:
     """The os-release file decides, by whole words of ID and ID_LIKE."""
-    assert broker.is_debian(release) is expected
+    assert is_debian(release) is expected

@@ -1,0 +1,197 @@
+"""What the unit and property tests share: keys made once, tokens of any shape, raw HTTP answers."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import get_default_algorithms
+
+from busauth.caller import Caller
+from busauth.errors import NotGenuine, Refused
+from busauth.tokens.keys import StaticKeys
+from busauth.tokens.verifier import Verified, Verifier, Verifiers
+
+NOW = 1_750_000_000.0
+ISSUER = "https://issuer.test"
+AUDIENCE = "shop"
+SECRET = bytes(range(64))
+
+_CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+
+
+def b64(raw: bytes) -> str:
+    """Return base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def as_json(value: object) -> bytes:
+    """Return bytes as they are, and everything else as JSON."""
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+@cache
+def private_key(algorithm: str, name: str = "main") -> Any:
+    """Return a private key or secret, made once for each name; RSA keys serve every RSA one."""
+    if algorithm[:2] in ("RS", "PS"):
+        return _rsa_key(name)
+    if algorithm in _CURVES:
+        return ec.generate_private_key(_CURVES[algorithm]())
+    if algorithm == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    return name.encode().ljust(64, b".") if name != "main" else SECRET
+
+
+@cache
+def _rsa_key(name: str) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key that signs whatever it is given, well-formed or not."""
+
+    algorithm: str = "RS256"
+    name: str = "main"
+
+    @property
+    def private(self) -> Any:
+        return private_key(self.algorithm, self.name)
+
+    @property
+    def public(self) -> Any:
+        """Return what a recipient verifies with."""
+        return self.private if isinstance(self.private, bytes) else self.private.public_key()
+
+    def jwk(self, **changes: Any) -> dict[str, Any]:
+        """Return the public JWK, or the secret; None takes a member away."""
+        implementation = get_default_algorithms()[self.algorithm]
+        usual = implementation.to_jwk(self.public, as_dict=True)
+        usual.pop("key_ops", None)
+        usual |= {"kid": self.name, "alg": self.algorithm, "use": "sig"} | changes
+        return {name: value for name, value in usual.items() if value is not None}
+
+    def sign(self, payload: object, header: object = None, **extra: Any) -> str:
+        """Return a compact JWS over any payload and header; `extra` changes the usual header."""
+        usual = {"alg": self.algorithm, "kid": self.name, "typ": "JWT"} | extra
+        header = usual if header is None else header
+        signing_input = f"{b64(as_json(header))}.{b64(as_json(payload))}"
+        implementation = get_default_algorithms()[self.algorithm]
+        return f"{signing_input}.{b64(implementation.sign(signing_input.encode(), self.private))}"
+
+
+def payload(**changes: Any) -> dict[str, Any]:
+    """Return claims that verify; `...` takes one away."""
+    usual: dict[str, Any] = {
+        "iss": ISSUER,
+        "sub": "alice",
+        "aud": AUDIENCE,
+        "client_id": "shop-web",
+        "scope": "orders:read orders:write",
+        "iat": int(NOW),
+        "exp": int(NOW) + 300,
+        "jti": "t-1",
+    }
+    return {name: value for name, value in (usual | changes).items() if value is not ...}
+
+
+def token(signer: Signer | None = None, /, *, typ: Any = "JWT", **changes: Any) -> str:
+    """Return a signed token with `payload(**changes)`."""
+    return (signer or Signer()).sign(payload(**changes), typ=typ)
+
+
+def verifier(*signers: Signer, **settings: Any) -> Verifier:
+    """Return a verifier that trusts these signers."""
+    signers = signers or (Signer(),)
+    algorithms = settings.pop("algorithms", tuple({signer.algorithm for signer in signers}))
+    usual: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "leeway": 0}
+    keys = settings.pop("keys", None) or StaticKeys([signer.jwk() for signer in signers])
+    return Verifier(keys, algorithms=algorithms, **{**usual, **settings})
+
+
+async def authenticate(raw: str, *signers: Signer, **settings: Any) -> Verified:
+    """Authenticate a token with a fresh verifier."""
+    return await Verifiers(verifier(*signers, **settings)).authenticate(raw)
+
+
+async def refusal(raw: str, *signers: Signer, **settings: Any) -> NotGenuine:
+    """Return the refusal that a token meets."""
+    with pytest.raises(NotGenuine) as caught:
+        await authenticate(raw, *signers, **settings)
+    return caught.value
+
+
+async def refused_code(decision: Awaitable[object]) -> str:
+    """Return the code of the refusal that a decision ends in."""
+    with pytest.raises(Refused) as caught:
+        await decision
+    return caught.value.code
+
+
+def caller(**changes: Any) -> Caller:
+    """Return a caller as a verifier would make one."""
+    usual: dict[str, Any] = {
+        "issuer": ISSUER,
+        "subject": "alice",
+        "client": "shop-web",
+        "scopes": frozenset({"orders:read", "orders:write"}),
+        "roles": frozenset({"clerk"}),
+        "audience": (AUDIENCE,),
+        "expires_at": NOW,
+        "issued_at": NOW - 300,
+        "token_id": "t-1",
+        "token_sha256": "00" * 32,
+    }
+    return Caller(**{**usual, **changes})
+
+
+Respond = Callable[[str], bytes | None]
+"""From a path to a raw HTTP response; None leaves the request without an answer."""
+
+
+def http(body: object = b"", *headers: str, status: str = "200 OK") -> bytes:
+    """Return a raw HTTP response."""
+    content = as_json(body)
+    lines = (f"HTTP/1.1 {status}", f"Content-Length: {len(content)}", "Connection: close", *headers)
+    return "\r\n".join((*lines, "", "")).encode() + content
+
+
+@dataclass
+class RawServer:
+    """Answers with exactly the bytes that a test wrote."""
+
+    respond: Respond
+    url: str = ""
+    requests: list[str] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.strip().split("\r\n")
+        path = first.split(" ")[1]
+        self.requests.append(path)
+        self.headers.append(dict(line.lower().split(": ", 1) for line in lines))
+        self.asked.set()
+        answer = self.respond(path)
+        if answer is None:
+            await reader.read()  # until the client gives up
+        else:
+            writer.write(answer)
+        writer.close()
+
+
+@asynccontextmanager
+async def raw_server(respond: Respond) -> AsyncIterator[RawServer]:
+    """Serve raw responses on loopback."""
+    state = RawServer(respond)
+    server = await asyncio.start_server(state.handle, "127.0.0.1", 0)
+    state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield state
