@@ -1,8 +1,10 @@
 # `make demo` and `make test` need Python 3.11 or later and nothing else: .venv makes itself, and
-# scripts/broker.py finds or starts a RabbitMQ.
+# scripts/broker/ finds or starts a RabbitMQ.
 
 BIN = .venv/bin
-BROKER = $(BIN)/python scripts/broker.py --
+BROKER = $(BIN)/python -m scripts.broker --
+# Of the whole run; a part of the tests (ARGS=...) is not held to it.
+COVERAGE = --cov --cov-report=term:skip-covered --cov-fail-under=95
 
 .PHONY: help install check test demo clean
 
@@ -20,7 +22,7 @@ check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/lint-imports
 
 test: install ## Run the tests against a broker (ARGS=... goes to pytest)
-	@$(BROKER) $(BIN)/python -m pytest $(ARGS)
+	@$(BROKER) $(BIN)/python -m pytest $(or $(ARGS),$(COVERAGE))
 
 demo: install ## Run the example shop against a broker
 	@$(BROKER) $(BIN)/python -m workers.demo $(ARGS)

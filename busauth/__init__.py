@@ -8,6 +8,7 @@ from busauth.amqp.bus import Binding, Bus
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
 from busauth.amqp.headers import bearer_token
+from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import (
     BusOptions,
     ConsumerOptions,
@@ -94,6 +95,7 @@ __all__ = [
     "JWKSOptions",
     "Late",
     "LateToken",
+    "Letter",
     "NotGenuine",
     "OnError",
     "Profile",
@@ -110,6 +112,7 @@ __all__ = [
     "Verifier",
     "Verifiers",
     "bearer_token",
+    "dead_letters",
     "keycloak",
     "shared_secret",
 ]

@@ -6,7 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import aio_pika
@@ -15,6 +15,7 @@ import pamqp.frame
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
 from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pydantic import BaseModel
@@ -182,12 +183,10 @@ async def consuming(
     channel = await broker.connection.channel()
     await channel.set_qos(prefetch_count=100)
     source = await channel.get_queue(queue)
-    tag = await source.consume(callback)
+    await source.consume(callback)
     try:
         yield
     finally:
-        if tag in source._consumers and not channel.is_closed:
-            await source.cancel(tag)
         await channel.close()
 
 
@@ -204,7 +203,7 @@ def long_table(raw: bytes) -> bytes:
 async def publish_raw(url: str, queue: str, flags: int, properties: bytes) -> None:
     """Publish a message whose property bytes no client library would write."""
     connection = await aiormq.connect(url)
-    channel = await connection.channel(publisher_confirms=False)
+    channel = cast("Channel", await connection.channel(publisher_confirms=False))
     body = b"{}"
     payload = struct.pack(">HHQH", 60, 0, len(body), flags) + properties
     header = struct.pack(">BHI", 2, channel.number, len(payload)) + payload + b"\xce"

@@ -95,7 +95,18 @@ def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         lowered = name.lower()
         if lowered in _ROUTING_HEADERS or lowered.startswith(("x-", names.PREFIX)):
             continue
-        yield name, value
+        yield name, _writable(value)
+
+
+def _writable(value: Any) -> Any:
+    """Turn text that was no UTF-8, which pamqp reads as bytes, into what pamqp can write."""
+    if isinstance(value, bytes):
+        return bytearray(value)
+    if isinstance(value, dict):
+        return {name: _writable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    return value
 
 
 def _carries_token(name: str, value: object, token_header: str) -> bool:
@@ -125,7 +136,8 @@ def _fitted(
     message: AbstractIncomingMessage, own: dict[str, Any], kept: dict[str, Any], frame_max: int
 ) -> Outgoing:
     """Drop the largest of the sender's headers until the rest fits one frame."""
-    cut: list[str] = []
+    cut = [evidence(name) or "" for name, value in kept.items() if not _encodes(name, value)]
+    kept = {name: value for name, value in kept.items() if _encodes(name, value)}
     largest_first = sorted(kept, key=lambda name: len(repr(kept[name])))
     while True:
         listed = {names.CUT: ", ".join(cut)[:1000]} if cut else {}
@@ -136,6 +148,15 @@ def _fitted(
         name = largest_first.pop()
         del kept[name]
         cut.append(evidence(name) or "")
+
+
+def _encodes(name: str, value: Any) -> bool:
+    """Whether a header that was received can be sent: not all that decodes encodes."""
+    try:
+        names.header_frame_size(Basic.Properties(headers={name: value}))
+    except Exception:
+        return False
+    return True
 
 
 def _properties(message: AbstractIncomingMessage, headers: dict[str, Any]) -> Basic.Properties:

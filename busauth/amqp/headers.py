@@ -23,6 +23,9 @@ AT = "busauth-at"
 ISSUER = "busauth-issuer"
 SUBJECT = "busauth-subject"
 TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
+REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
+"""What a dead letter tells about its refusal."""
+
 EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
 NOTED = "busauth-noted"

@@ -13,7 +13,10 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
         ConfigurationError: the issuer has a query or fragment (RFC 8414, section 2).
 
     """
-    parts = urlsplit(issuer)
+    try:
+        parts = urlsplit(issuer)
+    except ValueError:
+        parts = urlsplit("")
     if parts.query or parts.fragment or not parts.netloc:
         raise ConfigurationError(f"issuer={issuer!r}: expected a URL without query and fragment")
     path = parts.path.rstrip("/")

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -45,6 +44,11 @@ class Fetcher:
     max_bytes: int = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
 
+    def __post_init__(self) -> None:
+        """Collect the hosts; a lone string is one host, not its letters."""
+        hosts = (self.unsafe_http,) if isinstance(self.unsafe_http, str) else self.unsafe_http
+        object.__setattr__(self, "unsafe_http", UnsafeHttp(*hosts))
+
     def check_url(self, url: str) -> str:
         """Return the URL if it may be asked.
 
@@ -52,15 +56,22 @@ class Fetcher:
             ConfigurationError: it is not https, and its host is neither loopback nor named unsafe.
 
         """
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        safe = parts.scheme == "https" and host
-        if safe or (parts.scheme == "http" and (_is_loopback(host) or host in self.unsafe_http)):
+        if self._may_ask(url):
             return url
         raise ConfigurationError(
             f"{url!r}: expected https. Plain http is taken from loopback only, or from hosts that "
             "are named in UnsafeHttp(...)"
         )
+
+    def _may_ask(self, url: str) -> bool:
+        """Read the URL as the client that would ask it does: two readers could disagree."""
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            return False
+        if parts.scheme == "http":
+            return _is_loopback(parts.host) or parts.host in self.unsafe_http
+        return parts.scheme == "https" and bool(parts.host)
 
     async def get_object(self, url: str) -> dict[str, Any]:
         """Return the JSON object at a URL.

@@ -139,12 +139,13 @@ class StaticKeys:
         self,
         keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
-        algorithms: Iterable[str] = (*ASYMMETRIC, "HS256"),
+        algorithms: Iterable[str] = tuple(ALGORITHMS),
     ) -> None:
         jwks = keys.get("keys", [keys]) if isinstance(keys, Mapping) else keys
-        self._keys = tuple(load_key(jwk, tuple(algorithms)) for jwk in jwks)
-        if not self._keys:
-            raise ConfigurationError("StaticKeys needs at least one key: got none")
+        if not isinstance(jwks, list | tuple) or not jwks:
+            raise ConfigurationError("StaticKeys needs a list of JWKs, or a set: got none")
+        allowed = tuple(canonical_algorithm(name) or name for name in algorithms)
+        self._keys = tuple(load_key(jwk, allowed) for jwk in jwks)
 
     @property
     def epoch(self) -> int:
@@ -188,6 +189,8 @@ def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
         ConfigurationError: with what was found and expected; the key itself is never printed.
 
     """
+    if not isinstance(jwk, Mapping):
+        raise ConfigurationError(f"a key of type {type(jwk).__name__}: expected a JWK, an object")
     name = _name(jwk)
     algorithm = _pinned(jwk, allowed)
     if algorithm is None:
@@ -212,7 +215,8 @@ def _pinned(jwk: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
 
 def _check_use(jwk: Mapping[str, Any], name: str) -> None:
     operations = jwk.get("key_ops", ["verify"])
-    if jwk.get("use", "sig") != "sig" or not {"verify", "sign"}.intersection(operations):
+    signs = isinstance(operations, list) and ("verify" in operations or "sign" in operations)
+    if jwk.get("use", "sig") != "sig" or not signs:
         raise ConfigurationError(f"{name} is not for signatures")
 
 

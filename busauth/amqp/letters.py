@@ -1,0 +1,112 @@
+"""Looking at dead letters without taking them.
+
+A quorum queue puts messages back in their order when one consumer held them all and goes away; it
+does not when a part was taken, or one by one with ``basic.get`` (docs/adr/0002 has the
+measurements). So a look is one consumer, on a channel of its own, that takes everything, settles
+nothing and is closed. Each letter carries the instant of its refusal, so that even letters that
+somebody else has put back in another order are told in the right one.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+
+from busauth.amqp import headers as names
+from busauth.caller import read_only
+
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter.
+
+    Attributes:
+        code: the refusal's code; None where the broker itself dead-lettered.
+        detail: the evidence, as one line.
+        queue: where it was refused.
+        at: when, in ISO 8601, UTC.
+        issuer, subject: whose message it was, where the token was genuine.
+        token_sha256: identifies the token that it came with.
+        message_id: its sender's.
+        body: its body.
+        headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
+            itself has its token in there.
+
+    """
+
+    code: str | None
+    detail: str | None
+    queue: str | None
+    at: str | None
+    issuer: str | None
+    subject: str | None
+    token_sha256: str | None
+    message_id: str | None
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, message: AbstractIncomingMessage) -> Self:
+        """Read what a guard wrote on a copy."""
+        told = {name: _text(message.headers.get(name)) for name in names.REASON}
+        return cls(
+            code=told[names.REFUSAL],
+            detail=told[names.DETAIL],
+            queue=told[names.QUEUE],
+            at=told[names.AT],
+            issuer=told[names.ISSUER],
+            subject=told[names.SUBJECT],
+            token_sha256=told[names.TOKEN_SHA256],
+            message_id=message.message_id,
+            body=message.body,
+            headers=read_only(dict(message.headers)),
+        )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+async def dead_letters(
+    connection: AbstractConnection, queue: str, *, limit: int = 1000
+) -> list[Letter]:
+    """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
+
+    The whole queue crosses the wire once; while it does, nobody else gets these messages.
+
+    Args:
+        connection: any connection of aio-pika's.
+        queue: the queue to look at, such as ``orders.dead``.
+        limit: how many letters to return.
+
+    Raises:
+        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+
+    """
+    channel = await connection.channel()
+    try:
+        declared = await channel.declare_queue(queue, passive=True)
+        arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        await declared.consume(arrived.put)
+        expected = declared.declaration_result.message_count or 0
+        letters = [letter async for letter in _taken(arrived, expected)]
+    finally:
+        await channel.close()
+    return sorted(letters, key=lambda letter: letter.at or "")[:limit]
+
+
+async def _taken(
+    arrived: asyncio.Queue[AbstractIncomingMessage], expected: int
+) -> AsyncIterator[Letter]:
+    """Stop at the expected number, or when somebody else has taken the rest."""
+    for _ in range(expected):
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                message = await arrived.get()
+        except TimeoutError:
+            return
+        yield Letter.of(message)

@@ -1,0 +1,78 @@
+"""Installing RabbitMQ with apt-get, and never its system service."""
+
+import contextlib
+import fcntl
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scripts.broker.command import Signals, run
+from scripts.broker.process import until
+from scripts.broker.telling import VARIABLE, say
+
+APT = (
+    ("apt-get", "-qq", "update"),
+    ("apt-get", "-qq", "install", "-y", "--no-install-recommends", "rabbitmq-server"),
+)
+
+
+def may_install() -> bool:
+    """Whether this is root on Debian, Ubuntu or a relative."""
+    release = Path("/etc/os-release")
+    return (
+        os.geteuid() == 0
+        and shutil.which("apt-get") is not None
+        and release.exists()
+        and is_debian(release.read_text("utf-8"))
+    )
+
+
+def is_debian(release: str) -> bool:
+    """Whether an os-release text names Debian or Ubuntu, or a system made like them."""
+    entries = dict(line.split("=", 1) for line in release.splitlines() if "=" in line)
+    names = f"{entries.get('ID', '')} {entries.get('ID_LIKE', '')}".replace('"', "").split()
+    return not {"debian", "ubuntu"}.isdisjoint(names)
+
+
+def install(signals: Signals) -> bool:
+    """Runs apt-get; its words go to stderr."""
+    say(f"none is installed and {VARIABLE} is not set: installing rabbitmq-server with apt-get")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    return all(run(command, signals, env, sys.stderr) == 0 for command in APT)
+
+
+@contextmanager
+def alone(folder: Path, signals: Signals) -> Iterator[None]:
+    """Two runs at once take turns; locking a folder leaves no file behind."""
+
+    def locked() -> bool:
+        signals.check()
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        until(locked, math.inf)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def services_held_back(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Packages start no service meanwhile (Debian's invoke-rc.d asks this file)."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""A RabbitMQ of one's own, which can be stopped, killed and started again."""
+
+import signal
+from collections.abc import Callable
+from typing import Self
+
+from scripts.broker.daemon import Daemon
+from scripts.broker.installed import find_epmd, installed_server
+from scripts.broker.ports import LOOPBACK, accepts, answers_amqp, free_ports
+from scripts.broker.reaper import Reaper
+from scripts.broker.settings import environment, furnish
+from scripts.broker.telling import BrokerError
+
+
+class PrivateNode:
+    """A RabbitMQ of one's own, on loopback ports; a context manager that starts and closes it.
+
+    `start`, `stop`, `restart` and `kill` keep ports, URL and data; `close` removes everything.
+    `check` is called while `start` waits, and may raise to give up. Raises `BrokerError` when
+    RabbitMQ is not installed, or does not come up within 90 seconds.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        script = installed_server()
+        if script is None:
+            raise BrokerError("a private node needs an installed RabbitMQ, and none was found.")
+        self._script = str(script)
+        self._check = check
+        self.port, self._dist_port, self._epmd_port = free_ports(3)
+        self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+        self._reaper: Reaper | None = None
+        self._epmd: Daemon | None = None
+        self._server: Daemon | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Returns when the broker answers AMQP; does nothing when it runs already."""
+        if self._server is not None and self._server.runs():
+            return
+        self.kill()
+        try:
+            self._start(self._reaper or self._furnished())
+        except BaseException:
+            self.close()
+            raise
+
+    def stop(self) -> None:
+        """Ends the broker in order, as an operator would; its data stay."""
+        if self._server is not None:
+            self._server.end(signal.SIGTERM)
+        if self._epmd is not None:
+            self._epmd.end(signal.SIGKILL)
+        self._server = self._epmd = None
+
+    def restart(self) -> None:
+        """Stops and starts the broker on the same data, ports and URL."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Ends the broker with SIGKILL, as a crash would; its data stay, `start` revives it."""
+        if self._server is not None:
+            self._server.end(signal.SIGKILL)
+        self._server = None
+
+    def close(self) -> None:
+        """Ends the broker and removes its data; nothing of it is left."""
+        self.stop()
+        if self._reaper is not None:
+            self._reaper.close()
+        self._reaper = None
+
+    def _furnished(self) -> Reaper:
+        self._reaper = Reaper()
+        furnish(self._reaper.folder, self.port)
+        return self._reaper
+
+    def _start(self, reaper: Reaper) -> None:
+        env = environment(reaper.folder, self.port, self._dist_port, self._epmd_port)
+        if self._epmd is None:
+            command = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
+            self._epmd = Daemon("epmd", command, env, reaper)
+            self._epmd.until_ready(lambda: accepts(self._epmd_port), self._check)
+        self._server = Daemon("server", [self._script], env, reaper)
+        self._server.until_ready(lambda: answers_amqp(self.port), self._check)

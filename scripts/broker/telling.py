@@ -1,0 +1,14 @@
+"""What the user is told: one sentence when there is no broker, and lines on stderr."""
+
+import sys
+
+VARIABLE = "BUSAUTH_AMQP_URL"
+
+
+class BrokerError(Exception):
+    """No broker can be had; the text is one sentence for the user."""
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Tells the user on stderr; stdout belongs to the command."""
+    print(f"RabbitMQ: {text}", end=end, file=sys.stderr, flush=True)

@@ -1,0 +1,468 @@
+"""A service on the bus: publishing, retrying, dead-lettering, starting and stopping."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aio_pika
+import pytest
+
+from busauth import (
+    ANONYMOUS,
+    Binding,
+    Bus,
+    BusOptions,
+    Caller,
+    CallerError,
+    ConfigurationError,
+    ConsumerOptions,
+    Discard,
+    Grace,
+    GuardOptions,
+    NotGenuine,
+    PublishError,
+    Reject,
+    Restrict,
+    RetryOptions,
+    Untimely,
+    dead_letters,
+)
+from busauth.amqp import headers
+from busauth.amqp.topology import arguments_of
+from busauth.testing import Issuer
+from tests.support import Broker, Order, Trail, guard_for
+
+QUICK = BusOptions(retry=RetryOptions(limit=3, first=0.05))
+
+
+async def test_a_chain_carries_the_caller_along(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """What a handler publishes is published for its caller, hop by hop, over an exchange too."""
+    names = [broker.name(step) for step in ("one", "two", "three")]
+    exchange = broker.name("events")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="chain")
+    seen: list[tuple[str, str, int]] = []
+
+    @bus.consumer(names[0], scopes={"orders:write"})
+    async def one(order: Order, caller: Caller) -> None:
+        seen.append(("one", caller.subject, order.id))
+        await bus.publish(names[1], order)
+
+    @bus.consumer(names[1])
+    async def two(order: Order, caller: Caller) -> None:
+        seen.append(("two", caller.subject, order.id))
+        await bus.publish("order.done", order, exchange=exchange)
+
+    @bus.consumer(names[2], bindings=[Binding(exchange, "order.*")])
+    async def three(order: Order, caller: Caller) -> None:
+        seen.append(("three", caller.subject, order.id))
+
+    async with bus:
+        await bus.publish(names[0], Order(id=7), token=issuer.token("ann", scope="orders:write"))
+        await trail.until("handled", count=3)
+    assert seen == [("one", "ann", 7), ("two", "ann", 7), ("three", "ann", 7)]
+    async with await broker.connection.channel() as channel:
+        await channel.exchange_delete(exchange)
+
+
+async def test_a_failed_message_climbs_the_ladder_with_its_token(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A failing handler gets its message again, limit times, and then it is a dead letter."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+    attempts: list[tuple[str, Any]] = []
+
+    @bus.consumer(queue)
+    async def fail(message: aio_pika.abc.AbstractIncomingMessage, caller: Caller) -> None:
+        attempts.append((caller.subject, message.headers.get(headers.ATTEMPT)))
+        assert message.headers["kept"] == "yes"
+        raise LookupError("not today")
+
+    async with bus:
+        await broker.publish(queue, token=issuer.token("bob"), headers={"kept": "yes"})
+        await trail.until("refused")
+        rungs = {e.detail for e in trail.events if e.kind == "retried"}
+    assert attempts == [("bob", None), ("bob", 1), ("bob", 2), ("bob", 3)]
+    assert all(str(rung).startswith(f"{queue}.retry.") for rung in rungs)
+    letter = await broker.one(f"{queue}.dead")
+    assert letter.headers[headers.REFUSAL] == "handler.failed"
+    assert letter.headers[headers.DETAIL] == "handler.failed: got LookupError: not today"
+    assert "authorization" not in letter.headers
+
+
+async def test_a_retried_message_meets_the_expiry_policy_again(
+    broker: Broker, trail: Trail, url: str
+) -> None:
+    """A token that expires between two attempts is judged late at the second."""
+    own = Issuer(algorithm="ES256")
+    queue = broker.name("orders")
+    options = BusOptions(retry=RetryOptions(limit=3, first=1.2))
+    bus = Bus(url, guard=guard_for(own, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def fail(order: Order, caller: Caller) -> None:
+        raise LookupError
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=own.token(exp=time.time() + 1))
+        (refused,) = await trail.until("refused")
+    assert (refused.code, trail.kinds(queue).count("retried")) == ("token.expired", 1)
+
+
+async def test_retries_survive_a_restart_of_the_service(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """What waits for its next attempt waits in the broker."""
+    queue = broker.name("orders")
+    options = BusOptions(retry=RetryOptions(limit=3, first=0.5))
+    fail = True
+    for _ in range(2):
+        bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+        @bus.consumer(queue)
+        async def handle(order: Order, caller: Caller, *, fail: bool = fail) -> None:
+            if fail:
+                raise LookupError
+
+        async with bus:
+            if fail:
+                await bus.publish(queue, Order(id=1), token=issuer.token())
+            await trail.until("retried" if fail else "handled")
+        fail = False
+
+
+async def test_reject_skips_the_ladder(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler that knows better sends its message to the dead letters at once, and says why."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        raise Reject("card declined")
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        await trail.until("refused")
+    letter = await broker.one(f"{queue}.dead")
+    assert letter.headers[headers.DETAIL] == "handler.rejected: got card declined"
+    assert "retried" not in trail.kinds()
+
+
+async def test_something_awaited_that_was_cancelled_is_a_failure(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A cancellation that comes from inside the handler does not leave the message hanging."""
+    queue = broker.name("orders")
+    options = BusOptions(retry=RetryOptions(limit=0))
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        await trail.until("refused")
+    await broker.settles_at(f"{queue}.dead", 1)
+
+
+async def test_listing_dead_letters_neither_loses_nor_reorders_them(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Thirty looks at the dead letters, given back or cut off, leave them as they were."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
+
+    @bus.consumer(queue, scopes={"w"})
+    async def handle(order: Order) -> None:
+        pass
+
+    async with bus:
+        token = issuer.token("ann")
+        for number in range(100):
+            await bus.publish(queue, Order(id=number), token=token)
+        await trail.until("refused", count=100)
+    dead = f"{queue}.dead"
+    await broker.settles_at(dead, 100)
+    expected = [letter.body for letter in await dead_letters(broker.connection, dead)]
+    assert len(expected) == 100
+    for number in range(30):
+        looked = await dead_letters(broker.connection, dead, limit=50 if number % 2 else 1000)
+        assert [letter.body for letter in looked] == expected[: len(looked)]
+        assert len(looked) == (50 if number % 2 else 100)
+        await broker.settles_at(dead, 100)
+    assert {(x.code, x.subject, x.queue) for x in looked} == {("caller.scope", "ann", queue)}
+
+
+async def test_a_look_at_nothing(broker: Broker) -> None:
+    """An empty queue has no letters, one that does not exist is an error."""
+    queue = await broker.declare("orders")
+    assert await dead_letters(broker.connection, f"{queue}.dead") == []
+    with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+        await dead_letters(broker.connection, broker.name("nowhere"))
+
+
+async def test_rejected_messages_are_bounded(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A flood of forged messages keeps the newest, up to the limit."""
+    queue = broker.name("orders")
+    options = BusOptions(rejected_limit=5)
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        pass
+
+    async with bus:
+        for number in range(20):
+            await bus.publish(queue, Order(id=number), token=ANONYMOUS)
+        await trail.until("refused", count=20)
+    await broker.settles_at(f"{queue}.rejected", 5)
+
+
+async def test_policies_of_every_kind(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Restrict takes scopes and the token away; Discard acknowledges and tells."""
+    restricted, discarded = broker.name("restricted"), broker.name("discarded")
+    guard = guard_for(issuer, trail, on_expired=Restrict({"read"}))
+    bus = Bus(url, guard=guard, service="late", options=QUICK)
+    seen: list[Caller] = []
+    refusals: list[str] = []
+
+    @bus.consumer(restricted, scopes={"read"})
+    async def reads(order: Order, caller: Caller) -> None:
+        seen.append(caller)
+        for act in (caller.bearer, lambda: bus.publish(discarded, order)):
+            try:
+                result = act()
+                if not isinstance(result, str):
+                    await result
+            except CallerError as error:
+                refusals.append(str(error))
+
+    @bus.consumer(discarded, on_expired=Discard())
+    async def never(order: Order) -> None:
+        raise AssertionError
+
+    late = issuer.token(scope="read write", exp=int(time.time()) - 5)
+    async with bus:
+        await broker.publish(restricted, token=late)
+        await broker.publish(discarded, token=late)
+        await trail.until("handled")
+        await trail.until("discarded")
+    assert seen[0].scopes == {"read"}
+    assert seen[0].late is not None
+    assert seen[0].late.restricted
+    assert len(refusals) == 2
+    assert all("fewer scopes" in refusal for refusal in refusals)
+    for name in (discarded, f"{discarded}.dead"):
+        await broker.settles_at(name, 0)
+
+
+async def test_the_operators_word_counts_above_the_decorators(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """What the guard's options say about a queue replaces what its decorator says."""
+    queue = broker.name("orders")
+    options = GuardOptions(consumers={queue: ConsumerOptions(on_expired=Grace(hours=1))})
+    bus = Bus(url, guard=guard_for(issuer, trail, options=options), service="orders")
+
+    @bus.consumer(queue, on_expired=Discard())
+    async def handle(order: Order) -> None:
+        pass
+
+    async with bus:
+        await broker.publish(queue, token=issuer.token(exp=int(time.time()) - 60))
+        await trail.until("handled")
+
+
+@pytest.mark.parametrize(
+    ("token", "error"),
+    [("not a token", NotGenuine), ("a.b.c", NotGenuine), ("Bearer a.b.c", NotGenuine)],
+)
+async def test_the_edge_refuses_malformed_tokens(
+    token: str, error: type[Exception], broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A token that could only be refused later is refused before it is published."""
+    async with Bus(url, guard=guard_for(issuer, trail), service="edge") as bus:
+        with pytest.raises(error):
+            await bus.publish("anywhere", b"", token=token)
+
+
+async def test_the_edge_refuses_expired_tokens_and_nobody(
+    issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """An expired token, and no identity that was not said out loud, are not published."""
+    async with Bus(url, guard=guard_for(issuer, trail), service="edge") as bus:
+        with pytest.raises(Untimely) as expired:
+            await bus.publish("anywhere", b"", token=issuer.token(exp=int(time.time()) - 1))
+        with pytest.raises(CallerError, match="ANONYMOUS"):
+            await bus.publish("anywhere", b"")
+    assert expired.value.code == "token.expired"
+
+
+async def test_what_cannot_be_sent_is_refused_before_it_is(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Headers beyond a frame, of no AMQP type, or of busauth's are refused; the bus goes on."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="edge")
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        pass
+
+    def message(**given: Any) -> aio_pika.Message:
+        return aio_pika.Message(b'{"id": 1}', headers=given)
+
+    async with bus:
+        token = issuer.token()
+        for bad, why in [
+            (message(big="x" * 140_000), "131072"),
+            (message(odd=object()), "cannot be encoded"),
+            (message(authorization="Bearer x"), "busauth's"),
+            (message(**{"Busauth-Attempt": 3}), "busauth's"),
+        ]:
+            with pytest.raises(PublishError, match=why):
+                await bus.publish(queue, bad, token=token)
+        with pytest.raises(PublishError, match="unroutable"):
+            await bus.publish(broker.name("nowhere"), b"", token=token)
+        with pytest.raises(PublishError, match="NOT_FOUND"):
+            await bus.publish("key", b"", exchange=broker.name("no-exchange"), token=token)
+        with pytest.raises(ConfigurationError, match="body"):
+            await bus.publish(queue, {"id": 1}, token=token)  # type: ignore[arg-type]  # on purpose
+        await bus.publish(queue, message(fits="x" * 1000), token=token)
+        await trail.until("handled")
+
+
+async def test_a_full_queue_rejects_and_the_publisher_is_told(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A negative confirmation is an error, not a success."""
+    queue = broker.name("full")
+    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    await broker.channel.declare_queue(queue, durable=True, arguments=limits)
+    async with Bus(url, guard=guard_for(issuer, trail), service="edge") as bus:
+        results = await asyncio.gather(
+            *(bus.publish(queue, b"", token=ANONYMOUS) for _ in range(20)), return_exceptions=True
+        )
+    refused = [str(error) for error in results if isinstance(error, PublishError)]
+    assert refused
+    assert all("refused by the broker" in reason for reason in refused)
+
+
+async def test_run_ends_on_a_signal_after_its_handlers(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """SIGTERM stops deliveries at once, and the service when its handlers have finished."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=BusOptions(prefetch=1))
+    started, go_on = asyncio.Event(), asyncio.Event()
+    handled: Counter[int] = Counter()
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        started.set()
+        await go_on.wait()
+        handled[order.id] += 1
+
+    running = asyncio.create_task(bus.run())
+    await until(lambda: exists(broker, queue))
+    for number in range(2):
+        await broker.publish(queue, b'{"id": %d}' % number, token=issuer.token())
+    await started.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await broker.settles_at(queue, 1)
+    assert not running.done()
+    go_on.set()
+    await asyncio.wait_for(running, 10)
+    assert handled == {0: 1}
+    await broker.settles_at(queue, 1)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Ask the broker until it says so."""
+    async with asyncio.timeout(20):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
+async def exists(broker: Broker, queue: str) -> bool:
+    channel = await broker.connection.channel()
+    try:
+        underlay = await channel.get_underlay_channel()
+        await underlay.queue_declare(queue, passive=True)
+    except aio_pika.exceptions.ChannelClosed:
+        return False
+    else:
+        await channel.close()
+        return True
+
+
+async def test_a_queue_with_other_arguments_is_told_at_the_start(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """The error names the queue, the difference and what to do; declare=False takes it as it is."""
+    queue = broker.name("orders")
+    await broker.channel.declare_queue(queue, durable=True)
+    guard = guard_for(issuer, trail)
+
+    async def handle(order: Order) -> None:
+        pass
+
+    strict = Bus(url, guard=guard, service="orders")
+    strict.consumer(queue)(handle)
+    with pytest.raises(ConfigurationError, match=r"other arguments.*declare=False"):
+        await strict.__aenter__()
+    taking = Bus(url, guard=guard, service="orders", options=BusOptions(declare=False))
+    taking.consumer(queue)(handle)
+    async with taking:
+        await broker.publish(queue, token=issuer.token())
+        await trail.until("handled")
+
+
+async def test_one_consumer_a_queue_before_the_start(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A second consumer for a queue, or one that comes too late, is told."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
+
+    async def handle(order: Order) -> None:
+        pass
+
+    bus.consumer(queue)(handle)
+    with pytest.raises(ConfigurationError, match="one consumer"):
+        bus.consumer(queue)(handle)
+    async with bus:
+        with pytest.raises(ConfigurationError, match="before the bus starts"):
+            bus.consumer(broker.name("late"))(handle)
+    with pytest.raises(PublishError, match="not connected"):
+        await bus.publish(queue, b"", token=ANONYMOUS)
+
+
+def test_queues_around_a_queue() -> None:
+    """Dead letters have no delivery limit on any version, delays have one TTL each."""
+    old, new = (arguments_of("q", BusOptions(), version) for version in ("3.10.8", "4.1.0"))
+    assert "x-delivery-limit" not in old["q.dead"]
+    assert new["q.dead"]["x-delivery-limit"] == -1
+    assert old["q"] == new["q"]
+    assert old["q"]["x-delivery-limit"] == 20
+    assert old["q"]["x-dead-letter-strategy"] == "at-least-once"
+    delays = {name: found["x-message-ttl"] for name, found in old.items() if ".retry." in name}
+    assert delays == {f"q.retry.{1000 * 2**n}": 1000 * 2**n for n in range(6)}
+    assert arguments_of("q", BusOptions(retry=RetryOptions(limit=0)), "?").keys() == {
+        "q", "q.dead", "q.rejected",
+    }  # fmt: skip
