@@ -85,7 +85,7 @@ class Fetcher:
         try:
             async with asyncio.timeout(self.timeout):
                 value = json.loads(await self._get(url))
-        except (TimeoutError, httpx.HTTPError, OSError, ValueError, RecursionError) as error:
+        except Exception as error:  # whatever went wrong, no message is guilty of it
             raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
         if not isinstance(value, dict):
             raise Deferred(f"{url} gave a {type(value).__name__}: expected a JSON object")

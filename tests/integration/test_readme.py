@@ -1,0 +1,53 @@
+"""The README's code runs, and does what it says."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from busauth.testing import Issuer, IssuerServer
+from tests.support import Broker
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+async def test_the_code_in_the_readme_runs(
+    broker: Broker, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Every block runs, in order; the first service handles an order that came in at the edge."""
+    monkeypatch.chdir(tmp_path)
+    Path("busauth.toml").write_text(blocks("toml")[0], "utf-8")  # noqa: ASYNC240 -- a small file
+    queue, reserve = broker.name("orders.placed"), broker.name("stock.reserve")
+    await broker.channel.declare_queue(reserve, durable=True)
+    own = Issuer(algorithm="ES256")
+    with IssuerServer(own):
+        names = {
+            "https://idp.example": own.url,
+            "amqp://localhost/": url,
+            "orders.placed": queue,
+            "stock.reserve": reserve,
+        }
+        scope: dict[str, Any] = {"__name__": "readme"}
+        for block in blocks("python"):
+            code = re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], block)
+            exec(compile(code, "README.md", "exec"), scope)
+            if "post_order" in code:
+                bearer = f"Bearer {own.token('ann', scope='orders:write')}"
+                async with scope["bus"] as bus:
+                    await scope["post_order"](scope["guard"], bus, bearer, scope["Order"](id=7))
+                    await broker.settles_at(reserve, 1)
+            if "place_order" in code:
+                await scope["consume"](broker.channel)
+                await broker.publish(queue, token=own.token(scope="orders:write"))
+                await broker.settles_at(reserve, 2)
+                await broker.channel.close()
+                await broker.channel.reopen()
+    assert "ann ordered 7" in capsys.readouterr().out
+    await asyncio.sleep(0)
