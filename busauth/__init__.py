@@ -45,6 +45,7 @@ from busauth.late.expiry import (
     Refuse,
     Restrict,
 )
+from busauth.late.revocation import Revocations
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.jwks import JWKS, JWKSOptions
 from busauth.tokens.keys import StaticKeys, shared_secret
@@ -105,6 +106,7 @@ __all__ = [
     "Reject",
     "Restrict",
     "RetryOptions",
+    "Revocations",
     "StaticKeys",
     "SystemClock",
     "UnsafeHttp",

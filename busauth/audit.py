@@ -35,7 +35,6 @@ class Event:
         late: seconds past `exp`, where the token was accepted late.
         code: the refusal's code, or what a deferral waits for.
         detail: the evidence, for people.
-
     """
 
     kind: str

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NoReturn
 
 from busauth.errors import CallerError
@@ -36,7 +35,6 @@ class Late:
         seconds: how far past `exp` the decision was made.
         policy: the name of the policy that accepted.
         restricted: whether scopes were taken away, so that the token cannot be sent on.
-
     """
 
     expired_at: float
@@ -96,7 +94,6 @@ class Caller:
         issued_at: `iat` in seconds since the epoch, if any.
         expires_at: `exp` in seconds since the epoch.
         late: set when the token had expired and a policy accepted it.
-
     """
 
     issuer: str
@@ -120,7 +117,6 @@ class Caller:
         Raises:
             CallerError: the handler has ended, or the token was accepted with fewer scopes than it
                 carries, so that sending it on would give them back.
-
         """
         if self._lease is None:
             raise CallerError("this caller carries no token")
@@ -157,10 +153,31 @@ def acting(lease: Lease) -> Iterator[None]:
         _current.reset(reset)
 
 
+class _ReadOnly(Mapping[str, Any]):
+    """A mapping without a way to change it; unlike `MappingProxyType` it can be copied deeply."""
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return repr(self._members)
+
+
 def read_only(value: Any) -> Any:
     """Return JSON data as deeply immutable mappings and tuples."""
     if isinstance(value, dict):
-        return MappingProxyType({name: read_only(item) for name, item in value.items()})
+        return _ReadOnly({name: read_only(item) for name, item in value.items()})
     if isinstance(value, list):
         return tuple(read_only(item) for item in value)
     return value

@@ -1,7 +1,7 @@
-"""One decision about one message: genuine, then in time, then allowed. No AMQP in here.
+"""One decision about one message: genuine, in time, not revoked, allowed. No AMQP in here.
 
 The order is fixed, and `now` is read once. What is genuine but late is put before the policies;
-whatever they answer, what the caller may do is judged after them, on what they left.
+whatever they answer, revocation and what the caller may do are judged after them.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from busauth.caller import Caller, Late
 from busauth.errors import Deferred, Forbidden, Refused, Untimely
 from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, names
+from busauth.late.revocation import NoRevocations, Revocations, check_revoked
 from busauth.tokens.verifier import Verified
 
 Predicate = Callable[[Caller], bool]
@@ -28,7 +29,6 @@ class Demand:
         scopes: all of them must be there.
         roles: all of them must be there.
         allow: must return True.
-
     """
 
     scopes: frozenset[str] = frozenset()
@@ -47,7 +47,6 @@ class Demand:
 
         Raises:
             Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
-
         """
         _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
         _check_held("caller.role", "roles", caller.roles, self.roles)
@@ -70,25 +69,39 @@ def _check_held(code: str, what: str, held: frozenset[str], wanted: frozenset[st
         raise Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
 
 
-async def decide(verified: Verified, policies: PolicyChain, demand: Demand, now: float) -> Caller:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a genuine token is held to.
+
+    Attributes:
+        policies: what to do if it is late.
+        demand: what the handler asks of its caller.
+        revocations: what knows whether it was revoked.
+    """
+
+    policies: PolicyChain
+    demand: Demand = Demand()
+    revocations: Revocations = NoRevocations()
+
+
+async def decide(verified: Verified, rules: Rules, now: float) -> Caller:
     """Return the caller for whom a handler may run.
 
     Args:
         verified: a token that was proven genuine.
-        policies: what to do if it is late.
-        demand: what the handler asks of its caller.
+        rules: what it is held to.
         now: the one instant of this decision.
 
     Raises:
         Refused: with its code: `Untimely`, `Forbidden` or `Discarded`.
-        Deferred: a policy cannot tell now.
-
+        Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     verified.check_started(now)
     caller = verified.caller
     if verified.lateness(now) is not None:
-        caller = await _late(LateToken(caller, now, verified.leeway), policies)
-    demand.check(caller)
+        caller = await _late(LateToken(caller, now, verified.leeway), rules.policies)
+    check_revoked(rules.revocations, caller, now)
+    rules.demand.check(caller)
     return caller
 
 

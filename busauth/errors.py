@@ -39,7 +39,6 @@ class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it i
         code: the stable, dotted machine code, such as ``token.signature``.
         found: what was seen, bounded and printable; never a token.
         expected: what would have been accepted.
-
     """
 
     status: ClassVar[int] = 401
@@ -91,7 +90,6 @@ class HandlerFailed(Refused):
 
     Attributes:
         retry: whether another attempt could succeed.
-
     """
 
     status = 500
@@ -108,7 +106,6 @@ class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, no
         reason: what is out of reach, for people.
         probe: awaited before trying again; returns when the fault is gone, raises `Deferred`
             while it is not. Without one, time alone decides.
-
     """
 
     def __init__(
@@ -124,7 +121,6 @@ class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject(
 
     Args:
         reason: why, for whoever reads the dead letters. It is published with the message.
-
     """
 
     def __init__(self, reason: str) -> None:
@@ -139,7 +135,6 @@ class PublishError(BusauthError):
 
     Args:
         reason: what stood in the way and what to do about it.
-
     """
 
     def __init__(self, reason: str) -> None:

@@ -57,7 +57,6 @@ class IssuerSettings(BaseModel):
     Attributes:
         jwks_url: where its keys are; default: found by discovery.
         keycloak_client: with the profile "keycloak", whose client roles count.
-
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +74,6 @@ class IssuerSettings(BaseModel):
 
         Raises:
             ConfigurationError: an algorithm is unknown, or a URL may not be asked.
-
         """
         common: dict[str, Any] = {
             "algorithms": self.algorithms,
@@ -104,7 +102,6 @@ class Settings(BaseSettings):
         guard: see `GuardOptions`.
         consumers: what is said about single consumers, by queue; counts above their decorators.
         unsafe_http: hosts that may be asked for keys over plain http.
-
     """
 
     model_config = SettingsConfigDict(
@@ -141,7 +138,6 @@ class Settings(BaseSettings):
 
         Raises:
             ConfigurationError: there is no issuer, or the parts do not go together.
-
         """
         clock = clock or SystemClock()
         fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
@@ -170,7 +166,6 @@ def load_settings(path: str | Path | None = None) -> Settings:
     Raises:
         ConfigurationError: a line for each problem, with file or variable, key, value and what was
             expected.
-
     """
     table = _read_toml(Path(path)) if path is not None else {}
     try:

@@ -40,7 +40,6 @@ class Binding:
         exchange: the exchange's name; declared durable.
         routing_key: the binding key; for a topic exchange a pattern.
         kind: the exchange's type.
-
     """
 
     exchange: str
@@ -64,7 +63,6 @@ class Bus:
         guard: what stands in front of every handler.
         service: this service's name, shown by the broker's management.
         options: prefetch, limits, retries, draining.
-
     """
 
     def __init__(
@@ -102,7 +100,6 @@ class Bus:
         Raises:
             TypeError: a parameter of the handler cannot be injected.
             ConfigurationError: the queue has a consumer already, or the bus runs already.
-
         """
 
         def register(handler: Handler) -> GuardedConsumer:
@@ -138,7 +135,6 @@ class Bus:
             CallerError: no caller is in scope and none was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the broker did not confirm that the message was routed.
-
         """
         outgoing = self._guard.outbox.prepare(body, token)
         await self._guard.send(await self._outlet(), outgoing, exchange, routing_key)
@@ -149,7 +145,6 @@ class Bus:
         Raises:
             ConfigurationError: a queue exists with other arguments.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
-
         """
         async with self:
             with _signals(self.stop):

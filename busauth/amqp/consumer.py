@@ -33,7 +33,7 @@ from busauth.amqp.replies import Replies
 from busauth.audit import LOGGER, Auditor, Event
 from busauth.caller import Caller, Lease, acting
 from busauth.clock import Clock
-from busauth.decision import Demand, Discarded, decide
+from busauth.decision import Discarded, Rules, decide
 from busauth.errors import (
     BadMessage,
     ConfigurationError,
@@ -44,27 +44,23 @@ from busauth.errors import (
     Reject,
     evidence,
 )
-from busauth.late.expiry import PolicyChain
 from busauth.redaction import redacted_traceback
 from busauth.tokens.verifier import Verifiers, fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What one consumer is held to.
+class Terms:
+    """The terms on which one queue is consumed.
 
     Attributes:
         queue: the consumed queue.
-        demand: what its handler asks of the caller.
-        policies: what happens to late tokens.
+        rules: what its callers are held to.
         concurrency: handlers that run at once.
         on_error: what happens to a message whose handler failed and is not retried.
-
     """
 
     queue: str
-    demand: Demand
-    policies: PolicyChain
+    rules: Rules
     concurrency: int
     on_error: OnError
 
@@ -96,25 +92,24 @@ class GuardedConsumer:
     Attributes:
         handler: the bare function, for tests.
         queue: what it is meant to consume.
-
     """
 
-    def __init__(self, plan: CallPlan, rules: Rules, tools: Tools, disposal: Disposal) -> None:
+    def __init__(self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal) -> None:
         self.handler: Handler = plan.handler
-        self.queue = rules.queue
-        self.__name__ = getattr(plan.handler, "__name__", rules.queue)
+        self.queue = terms.queue
+        self.__name__ = getattr(plan.handler, "__name__", terms.queue)
         self.__doc__ = plan.handler.__doc__
         self._plan = plan
-        self._rules = rules
+        self._terms = terms
         self._tools = tools
         self._disposal = disposal
-        self._slots = asyncio.Semaphore(rules.concurrency)
+        self._slots = asyncio.Semaphore(terms.concurrency)
         self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
         options = tools.options
         self._pause = Pause(
-            rules.queue,
+            terms.queue,
             first=options.pause_first,
             longest=options.pause_longest,
             clock=tools.clock,
@@ -127,7 +122,6 @@ class GuardedConsumer:
         Raises:
             TypeError: called with something else; call `handler` in a unit test.
             ConfigurationError: consumed with ``no_ack``, so that nothing could be given back.
-
         """
         self._check_delivery(message)
         self._held += 1
@@ -191,7 +185,7 @@ class GuardedConsumer:
         verified = await self._tools.verifiers.authenticate(token)
         case.caller = verified.caller
         hop = self._checked_hop(case.message)
-        caller = await decide(verified, self._rules.policies, self._rules.demand, case.now)
+        caller = await decide(verified, self._terms.rules, case.now)
         lease = Lease(token, hop=hop)
         if caller.late is not None and caller.late.restricted:
             lease.end("it was accepted late with fewer scopes than it carries")
@@ -226,7 +220,7 @@ class GuardedConsumer:
         rung = await self._disposal.retry(case.message, failed)
         if rung is not None:
             await self._acknowledge(case, audit.RETRIED, failed, detail=rung)
-        elif self._rules.on_error is OnError.GIVE_BACK and failed.retry:
+        elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
             await settlement.give_back(case.message)
             self._tell(case, audit.RETRIED, failed, detail="given back")
         else:

@@ -29,7 +29,6 @@ class Disposal:
         publisher: the channel for copies, of no other use.
         outlet: on which connection copies are published.
         retries: the ladder of delay queues, where the queue has one.
-
     """
 
     queue: str
@@ -43,7 +42,6 @@ class Disposal:
 
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
-
         """
         name = dead_queue(self.queue) if refusal.refused.genuine else rejected_queue(self.queue)
         with self._deferring():
@@ -59,7 +57,6 @@ class Disposal:
 
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
-
         """
         attempt = count_in(message.headers, ATTEMPT)
         rung = self.retries.rung(attempt) if self.retries is not None and failed.retry else None

@@ -9,7 +9,7 @@ from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
-from busauth.amqp.consumer import GuardedConsumer, Rules, Tools
+from busauth.amqp.consumer import GuardedConsumer, Terms, Tools
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token
@@ -22,9 +22,10 @@ from busauth.amqp.topology import RetryLadder
 from busauth.audit import PUBLISHED, Auditor, Event, log_event, told_safely
 from busauth.caller import Caller, Lease
 from busauth.clock import Clock, SystemClock
-from busauth.decision import Demand, Predicate, decide
+from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, evidence
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
+from busauth.late.revocation import NoRevocations, Revocations
 from busauth.redaction import quiet_transport_logs
 from busauth.tokens.jwks import JWKS
 from busauth.tokens.verifier import Verifier, Verifiers
@@ -38,13 +39,13 @@ class Guard:
         issuer: the exact `iss`; its keys are found by discovery (RFC 8414).
         audience: whom tokens must be for.
         on_expired: what to do with a genuine token that has expired; default: dead-letter.
+        revocations: what knows which tokens were revoked; default: nothing is.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger.
 
     Raises:
         ConfigurationError: the arguments do not go together; says which and why.
-
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Guard:
         issuer: str | None = None,
         audience: str | Iterable[str] | None = None,
         on_expired: Policies | None = None,
+        revocations: Revocations | None = None,
         options: GuardOptions | None = None,
         clock: Clock | None = None,
         auditor: Auditor = log_event,
@@ -60,6 +62,7 @@ class Guard:
         quiet_transport_logs()
         self.options = options or GuardOptions()
         self._clock = clock or SystemClock()
+        self._revocations = revocations or NoRevocations()
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
         self._verifiers = Verifiers(
@@ -106,7 +109,6 @@ class Guard:
         Raises:
             TypeError: a parameter of the handler cannot be injected.
             ConfigurationError: a policy can never be reached.
-
         """
         demand = Demand.of(scopes, roles, allow)
         return lambda handler: self.consumer(
@@ -127,9 +129,13 @@ class Guard:
         """Guard a handler; what the decorator and `Bus` have in common."""
         said = self.options.consumers.get(queue, ConsumerOptions())
         rules = Rules(
-            queue=queue,
-            demand=demand,
             policies=self._policies(said, on_expired),
+            demand=demand,
+            revocations=self._revocations,
+        )
+        terms = Terms(
+            queue=queue,
+            rules=rules,
             concurrency=said.concurrency or self.options.concurrency,
             on_error=on_error,
         )
@@ -140,7 +146,7 @@ class Guard:
             outlet=outlet or _same_connection,
             retries=retries,
         )
-        return GuardedConsumer(compile_plan(handler), rules, self._tools, disposal)
+        return GuardedConsumer(compile_plan(handler), terms, self._tools, disposal)
 
     async def authenticate(
         self,
@@ -154,13 +160,15 @@ class Guard:
         Raises:
             Refused: with its code and HTTP status.
             Deferred: the issuer's keys are out of reach; answer 503.
-
         """
         token = bearer_token(authorization)
         verified = await self._verifiers.authenticate(token)
-        demand = Demand.of(scopes, roles)
-        strict = PolicyChain(DeadLetter(), hard_max_age=0)
-        caller = await decide(verified, strict, demand, self._clock.now())
+        strict = Rules(
+            policies=PolicyChain(DeadLetter(), hard_max_age=0),
+            demand=Demand.of(scopes, roles),
+            revocations=self._revocations,
+        )
+        caller = await decide(verified, strict, self._clock.now())
         return replace(caller, _lease=Lease(token))
 
     async def publish(
@@ -182,7 +190,6 @@ class Guard:
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
             PublishError: the broker did not confirm that the message was routed.
-
         """
         outgoing = self.outbox.prepare(message, token)
         if not isinstance(exchange, Exchange):
@@ -197,7 +204,6 @@ class Guard:
 
         Raises:
             PublishError: the broker did not confirm that the message was routed.
-
         """
         await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
         message_id = evidence(outgoing.properties.message_id)

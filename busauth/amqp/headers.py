@@ -44,7 +44,6 @@ def bearer_token(value: object) -> str:
     Raises:
         NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
             the value itself is never shown.
-
     """
     if value is None:
         raise NotGenuine("header.missing", found="no token header", expected="Bearer <JWT>")
@@ -77,6 +76,5 @@ def header_frame_size(properties: commands.Basic.Properties) -> int:
 
     Raises:
         ValueError, TypeError: a header has a name or a value that AMQP 0-9-1 cannot carry.
-
     """
     return len(frame.marshal(header.ContentHeader(properties=properties), 1))

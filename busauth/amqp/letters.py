@@ -35,7 +35,6 @@ class Letter:
         body: its body.
         headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
             itself has its token in there.
-
     """
 
     code: str | None
@@ -85,7 +84,6 @@ async def dead_letters(
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-
     """
     channel = await connection.channel()
     try:

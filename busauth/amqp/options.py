@@ -30,7 +30,6 @@ class ConsumerOptions(_Options):
     Attributes:
         on_expired: the expiry policies.
         concurrency: handlers of this consumer that run at once.
-
     """
 
     on_expired: DeclaredPolicy | tuple[DeclaredPolicy, ...] | None = None
@@ -56,7 +55,6 @@ class GuardOptions(_Options):
             request, next to direct reply-to, which always does.
         replies_per_second: how many such answers are sent at most.
         consumers: what is said about single consumers, by queue.
-
     """
 
     header: str = Field(default=AUTHORIZATION, min_length=1, max_length=128)
@@ -80,7 +78,6 @@ class RetryOptions(_Options):
         limit: retries after the first attempt; 0 for none.
         first: seconds of the shortest delay; each rung above is twice as long.
         longest: seconds of the longest delay.
-
     """
 
     limit: int = Field(default=5, ge=0, le=100)
@@ -99,7 +96,6 @@ class BusOptions(_Options):
         retry: the delays between attempts.
         drain: seconds that handlers get to finish when the service stops.
         declare: whether queues are declared; False where an operator does it.
-
     """
 
     prefetch: int = Field(default=100, ge=1, le=65_535)

@@ -37,7 +37,6 @@ class Outbox:
         header: the AMQP header that carries the token.
         verifiers: what a token that is handed in is held against.
         clock: what its expiry is compared with.
-
     """
 
     def __init__(self, *, header: str, verifiers: Verifiers, clock: Clock) -> None:
@@ -52,7 +51,6 @@ class Outbox:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the message carries headers that only busauth may write.
-
         """
         message = as_message(body, self._clock.now())
         _check_free(message.headers, self._header)

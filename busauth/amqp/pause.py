@@ -43,7 +43,6 @@ class Pause:
         first, longest: seconds of the shortest and the longest pause.
         clock: what the pauses are slept on.
         auditor: is told of each pause and each resumption.
-
     """
 
     def __init__(

@@ -31,7 +31,6 @@ class CallPlan:
         handler: the bare function.
         caller, message, body: names of the parameters that take them, if any do.
         model: what the body is validated as.
-
     """
 
     handler: Handler
@@ -45,7 +44,6 @@ class CallPlan:
 
         Raises:
             BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
-
         """
         given: dict[str, Any] = {}
         if self.caller is not None:
@@ -62,7 +60,6 @@ def compile_plan(handler: Handler) -> CallPlan:
 
     Raises:
         TypeError: a parameter cannot be injected; says which, and what to change.
-
     """
     name = getattr(handler, "__qualname__", repr(handler))
     if not inspect.iscoroutinefunction(handler):

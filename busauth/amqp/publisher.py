@@ -61,7 +61,6 @@ class Publisher:
 
     Args:
         timeout: seconds after which an unconfirmed publication counts as failed.
-
     """
 
     def __init__(self, *, timeout: float = 30.0) -> None:
@@ -75,7 +74,6 @@ class Publisher:
 
         Raises:
             PublishError: it was not, or the confirmation did not come.
-
         """
         outgoing.properties.message_id = outgoing.properties.message_id or uuid4().hex
         check_frame(outgoing, frame_max(connection))
@@ -138,7 +136,6 @@ def check_frame(outgoing: Outgoing, limit: int) -> None:
 
     Raises:
         PublishError: the properties and headers do not fit one frame, or cannot be encoded.
-
     """
     try:
         size = header_frame_size(outgoing.properties)

@@ -31,7 +31,6 @@ class Replies:
         per_second: answers sent at most, on average; bursts are as large as one second's.
         clock: what the limit is measured on.
         publisher: the channel for answers, of no other use.
-
     """
 
     def __init__(

@@ -43,7 +43,6 @@ class RetryLadder:
     Args:
         queue: where a message comes back to.
         options: how many attempts, and which delays.
-
     """
 
     queue: str
@@ -83,7 +82,6 @@ def arguments_of(queue: str, options: BusOptions, server: str) -> dict[str, dict
         queue: the consumer's queue.
         options: limits and delays.
         server: the broker's version.
-
     """
     dead = dict(_QUORUM)
     if _major(server) >= _UNLIMITED_DELIVERIES_SINCE:
@@ -127,7 +125,6 @@ async def declare(
 
     Raises:
         ConfigurationError: one exists with other arguments; says which, and what to do.
-
     """
     server = str(_text(connection.server_properties.get("version", "0")))
     for name, arguments in arguments_of(queue, options, server).items():

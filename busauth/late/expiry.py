@@ -29,7 +29,6 @@ class LateToken:
         caller: the verified caller.
         now: the instant of this decision, seconds since the epoch.
         leeway: seconds of clock skew that every comparison with `exp` tolerates.
-
     """
 
     caller: Caller
@@ -77,7 +76,6 @@ class ExpiryPolicy(Protocol):
 
         Raises:
             Deferred: it cannot tell now; the message waits.
-
         """
         ...
 
@@ -91,7 +89,6 @@ class Grace(_Policy):
 
     Args:
         window: how long; or `hours`, `minutes` and `seconds`, added up.
-
     """
 
     policy: Literal["grace"] = "grace"
@@ -120,7 +117,6 @@ class Restrict(_Policy):
 
     Args:
         scopes: what remains, as far as the token allowed it.
-
     """
 
     policy: Literal["restrict"] = "restrict"
@@ -173,7 +169,6 @@ class PolicyChain:
 
     Raises:
         ConfigurationError: a policy could never be reached, or is no policy at all.
-
     """
 
     def __init__(self, on_expired: Policies, *, hard_max_age: float) -> None:

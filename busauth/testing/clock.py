@@ -10,7 +10,6 @@ class ManualClock:
 
     Args:
         start: the first `now`, seconds since the epoch.
-
     """
 
     def __init__(self, start: float = 1_750_000_000.0) -> None:
@@ -40,7 +39,6 @@ class ManualClock:
 
         Raises:
             ValueError: asked to move backwards.
-
         """
         if seconds < 0:
             raise ValueError(f"a clock moves forward only: got {seconds!r} seconds")

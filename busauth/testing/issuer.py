@@ -56,7 +56,6 @@ class Issuer:
         algorithm: what it signs with.
         lifetime: seconds until its tokens expire.
         clock: where `iat` comes from.
-
     """
 
     def __init__(
@@ -121,7 +120,6 @@ class IssuerServer:
         down: answer 503 to everything.
         delay: seconds to wait before each answer.
         replies: instead of the usual: a path's status and body.
-
     """
 
     def __init__(

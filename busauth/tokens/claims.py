@@ -22,7 +22,6 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
     Raises:
         NotGenuine: ``token.claim_missing``, ``token.claim_invalid``, ``token.type`` for a claim
             that gives another kind of token away, ``token.sender_constrained`` for `cnf`.
-
     """
     _check_present(claims, profile)
     _check_kind(claims, profile)
@@ -57,7 +56,6 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
 
     Raises:
         NotGenuine: ``token.claim_invalid`` for anything but a finite, non-negative number.
-
     """
     if name not in claims:
         return None
@@ -78,7 +76,6 @@ def check_audience(claims: Mapping[str, Any], profile: Profile, accepted: Collec
 
     Raises:
         NotGenuine: ``token.audience``, or ``token.claim_invalid`` for neither text nor list.
-
     """
     audience = audience_of(claims, profile)
     if not any(name in accepted for name in audience):
@@ -100,7 +97,6 @@ def actors_of(claims: Mapping[str, Any]) -> tuple[Actor, ...]:
 
     Raises:
         NotGenuine: ``token.claim_invalid`` for a malformed or overlong chain.
-
     """
     actors: list[Actor] = []
     act = claims.get("act")

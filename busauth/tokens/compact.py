@@ -43,7 +43,6 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
     Raises:
         NotGenuine: ``token.empty``, ``token.too_large``, ``token.characters``, ``token.segments``,
             ``token.encoding`` or ``token.json``.
-
     """
     _check_text(token, max_bytes)
     parts = token.split(".")

@@ -11,7 +11,6 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
 
     Raises:
         ConfigurationError: the issuer has a query or fragment (RFC 8414, section 2).
-
     """
     try:
         parts = urlsplit(issuer)
@@ -30,7 +29,6 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
 
     Raises:
         Deferred: there is no metadata now, or it names another issuer.
-
     """
     problem: Deferred | None = None
     for url in metadata_urls(issuer):

@@ -21,7 +21,6 @@ class UnsafeHttp(frozenset[str]):
 
     Args:
         hosts: host names without port, for a private network such as compose.
-
     """
 
     def __new__(cls, *hosts: str) -> "UnsafeHttp":
@@ -37,7 +36,6 @@ class Fetcher:
         timeout: seconds for a whole request.
         max_bytes: the largest body that is read.
         unsafe_http: hosts for which http is accepted; loopback always is.
-
     """
 
     timeout: float = 5.0
@@ -54,7 +52,6 @@ class Fetcher:
 
         Raises:
             ConfigurationError: it is not https, and its host is neither loopback nor named unsafe.
-
         """
         if self._may_ask(url):
             return url
@@ -79,7 +76,6 @@ class Fetcher:
         Raises:
             Deferred: it cannot be had now, or what came is not a JSON object.
             ConfigurationError: the URL may not be asked.
-
         """
         self.check_url(url)
         try:

@@ -32,7 +32,6 @@ class JWKSOptions:
         keep_for: age after which a copy is no longer used, when it cannot be renewed.
         min_interval: shortest time between the starts of two fetches.
         max_keys: more keys than this in one set are refused.
-
     """
 
     fresh_for: float = 300.0
@@ -53,7 +52,6 @@ class JWKS:
 
     Raises:
         ConfigurationError: the URL may not be asked, or an algorithm is not a public-key one.
-
     """
 
     def __init__(
@@ -103,7 +101,6 @@ class JWKS:
 
         Raises:
             KeyMissing: none is known, or the copy is older than `keep_for`.
-
         """
         age = self._age()
         if age is None or age >= self._options.keep_for:
@@ -120,7 +117,6 @@ class JWKS:
 
         Raises:
             Deferred: it cannot be had now. Keys that are here stay.
-
         """
         await asyncio.shield(self._renew())
 

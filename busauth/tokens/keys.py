@@ -48,7 +48,6 @@ class Key:
         key_id: `kid`, or None for a key without one.
         algorithm: the only algorithm that this key verifies.
         thumbprint: an identifier of the key's material (RFC 7638).
-
     """
 
     key_id: str | None
@@ -76,7 +75,6 @@ def allow_list(algorithms: Iterable[str]) -> tuple[str, ...]:
 
     Raises:
         ConfigurationError: one is unknown, or secrets and public keys are mixed.
-
     """
     names = tuple(algorithms)
     known = tuple(dict.fromkeys(filter(None, map(canonical_algorithm, names))))
@@ -100,7 +98,6 @@ class KeySource(Protocol):
 
         Raises:
             KeyMissing: none is known; `refresh` may bring one.
-
         """
         ...
 
@@ -109,7 +106,6 @@ class KeySource(Protocol):
 
         Raises:
             Deferred: the set cannot be had now.
-
         """
         ...
 
@@ -132,7 +128,6 @@ class StaticKeys:
 
     Raises:
         ConfigurationError: a key is unusable, too short, or there is none.
-
     """
 
     def __init__(
@@ -170,7 +165,6 @@ def shared_secret(
 
     Raises:
         ConfigurationError: the secret is shorter than 32 bytes.
-
     """
     if len(secret) < _MIN_SECRET_BYTES:
         raise ConfigurationError(f"a shared secret has {len(secret)} bytes: expected 32 or more")
@@ -187,7 +181,6 @@ def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
 
     Raises:
         ConfigurationError: with what was found and expected; the key itself is never printed.
-
     """
     if not isinstance(jwk, Mapping):
         raise ConfigurationError(f"a key of type {type(jwk).__name__}: expected a JWK, an object")

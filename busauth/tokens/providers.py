@@ -29,10 +29,10 @@ class Profile:
         audience: the claim that names whom the token is for.
         equals: claims that must have exactly this value.
         absent: claims that give another kind of token away.
-        scopes: where scopes are; a string is split at blanks, a list is taken as it is.
+        scopes: where scopes are; a string is split at spaces (RFC 6749, section 3.3), a list is
+            taken as it is.
         roles: where roles are.
         client: where the client's identifier is; the first that is there counts.
-
     """
 
     name: str
@@ -70,9 +70,9 @@ def media_type(typ: Any) -> str | None:
 def _words(claims: Mapping[str, Any], paths: tuple[ClaimPath, ...]) -> Iterator[str]:
     for path in paths:
         value = _at(claims, path)
-        items = value.split() if isinstance(value, str) else value
+        items = value.split(" ") if isinstance(value, str) else value
         if isinstance(items, list | tuple):
-            yield from (item for item in items if isinstance(item, str))
+            yield from (item for item in items if isinstance(item, str) and item)
 
 
 def _at(claims: Any, path: ClaimPath) -> Any:
@@ -131,7 +131,6 @@ def keycloak(client: str | None = None) -> Profile:
 
     Args:
         client: whose ``resource_access`` roles count; None for realm roles alone.
-
     """
     clients: tuple[ClaimPath, ...] = (("resource_access", client, "roles"),) if client else ()
     return Profile(

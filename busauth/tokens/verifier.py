@@ -8,7 +8,7 @@ is late is not asked here: `exp` of a forged token means nothing.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from busauth.caller import Caller, read_only
 from busauth.errors import ConfigurationError, NotGenuine, Untimely
@@ -35,7 +35,6 @@ class Verified:
         caller: the identity; not late, without a lease.
         not_before: `nbf` in seconds since the epoch, if any.
         leeway: seconds of clock skew that its issuer's verifier tolerates.
-
     """
 
     caller: Caller
@@ -47,7 +46,6 @@ class Verified:
 
         Raises:
             Untimely: ``token.not_yet_valid`` or ``token.issued_in_future``.
-
         """
         for code, name, since in (
             ("token.not_yet_valid", "nbf", self.not_before),
@@ -72,11 +70,11 @@ class Verifier:
         audience: whom tokens must be for; one of several suffices.
         algorithms: what this issuer signs with, secrets and public keys never mixed.
         profile: what its access tokens look like; `LENIENT` suits most providers.
+        required: claims that must be there, next to those of the profile.
         leeway: seconds of clock skew tolerated.
 
     Raises:
         ConfigurationError: with the argument, what was found and what was expected.
-
     """
 
     def __init__(
@@ -87,6 +85,7 @@ class Verifier:
         audience: str | Iterable[str],
         algorithms: Iterable[str] = ASYMMETRIC,
         profile: Profile = LENIENT,
+        required: Iterable[str] = (),
         leeway: float = 30.0,
     ) -> None:
         self.issuer = issuer
@@ -95,7 +94,7 @@ class Verifier:
             frozenset((audience,)) if isinstance(audience, str) else frozenset(audience)
         )
         self._algorithms = allow_list(algorithms)
-        self._profile = profile
+        self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
         if not issuer or not self._audience or "" in self._audience:
             raise ConfigurationError(
@@ -112,7 +111,6 @@ class Verifier:
         Raises:
             NotGenuine: with the first rule that it breaks.
             KeyMissing: no known key fits.
-
         """
         algorithm = self._check_header(token)
         key = self._signer(token, algorithm)
@@ -133,7 +131,7 @@ class Verifier:
 
     def _signer(self, token: CompactToken, algorithm: str) -> Key:
         key_id = token.header.get("kid")
-        if key_id is not None and not isinstance(key_id, str):
+        if "kid" in token.header and not isinstance(key_id, str):
             raise NotGenuine(
                 "token.key_unknown", found="kid that is no string", expected="a string"
             )
@@ -196,7 +194,6 @@ class Verifiers:
         verifiers: at least one; no two for one issuer.
         max_token_bytes: longer tokens are refused unread.
         cache_size: how many verified tokens are remembered.
-
     """
 
     def __init__(
@@ -220,7 +217,6 @@ class Verifiers:
         Raises:
             NotGenuine: with the first rule that it breaks.
             Deferred: its issuer's keys are out of reach.
-
         """
         try:
             return self.recall(token)
@@ -241,7 +237,6 @@ class Verifiers:
         Raises:
             NotGenuine: with the first rule that it breaks.
             KeyMissing: no key at hand fits.
-
         """
         self._check_length(token)
         digest = fingerprint(token)
@@ -261,7 +256,6 @@ class Verifiers:
 
         Raises:
             NotGenuine: it is malformed.
-
         """
         return registered.instant(split(token, max_bytes=self.max_token_bytes).payload, "exp")
 

@@ -204,6 +204,36 @@ async def test_5_a_forged_attempt_does_not_buy_retries(
     await broker.settles_at(f"{queue}.dead", 4)
 
 
+async def test_6_revocation_is_judged_now(broker: Broker, issuer: Issuer, trail: Trail) -> None:
+    """A revoked token is refused in time and late, remembered or not; an answer of maybe refuses."""
+    revoked: set[str] = set()
+    answers: list[Any] = []
+
+    class Known:
+        def revoked(self, caller: Caller, now: float) -> Any:
+            return answers.pop() if answers else caller.subject in revoked
+
+    guard = guard_for(issuer, trail, on_expired=Grace(hours=1), revocations=Known())
+    queue = await broker.declare("orders")
+    seen: list[Caller] = []
+    fresh, late = issuer.token("ann"), issuer.token("ann", exp=int(time.time()) - 60)
+    async with consuming(broker, queue, recording(guard, queue, seen)):
+        await broker.publish(queue, token=fresh)
+        await trail.until("handled", count=1)
+        revoked.add("ann")
+        await broker.publish(queue, token=fresh)
+        await broker.publish(queue, token=late)
+        await broker.publish(queue, token=issuer.token("bob"))
+        await trail.until("refused", count=2)
+        await trail.until("handled", count=2)
+        answers.append(None)
+        await broker.publish(queue, token=issuer.token("bob"))
+        await trail.until("refused", count=3)
+    assert {event.code for event in trail.events if event.code} == {"token.revoked"}
+    assert [caller.subject for caller in seen] == ["ann", "bob"]
+    await broker.settles_at(f"{queue}.dead", 3)
+
+
 async def test_7_two_hundred_callers_are_never_mixed_up(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:

@@ -1,0 +1,40 @@
+"""Has a token been revoked? Judged now, whatever the expiry policy said.
+
+What knows about revocations, a feed or a list, is behind `Revocations`; busauth asks it for every
+message, after the expiry policy and before authorization.
+"""
+
+from typing import Protocol
+
+from busauth.caller import Caller
+from busauth.errors import Untimely
+
+
+class Revocations(Protocol):
+    """Knows which callers' tokens count no more."""
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        """Return whether this token was revoked, from memory: nothing is waited for.
+
+        Raises:
+            Deferred: it cannot tell now; the message waits.
+        """
+        ...
+
+
+class NoRevocations:
+    """Nothing is ever revoked: tokens count until they expire."""
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        """Return False."""
+        return False
+
+
+def check_revoked(revocations: Revocations, caller: Caller, now: float) -> None:
+    """Refuse a revoked token; only a plain False lets it pass.
+
+    Raises:
+        Untimely: ``token.revoked``.
+    """
+    if revocations.revoked(caller, now) is not False:
+        raise Untimely("token.revoked", found="a revoked token", expected="one that still counts")
