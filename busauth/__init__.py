@@ -4,10 +4,11 @@ The caller's JWT travels in AMQP headers, is verified in front of every handler,
 a token that expired in the queue is a declared policy.
 """
 
-from busauth.amqp.bus import Binding, Bus
+from busauth.amqp.bus import Bus
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
 from busauth.amqp.headers import bearer_token
+from busauth.amqp.intake import Binding
 from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import (
     BusOptions,

@@ -5,7 +5,7 @@ whatever they answer, revocation and what the caller may do are judged after the
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from busauth.caller import Caller, Late
 from busauth.errors import Deferred, Forbidden, Refused, Untimely
@@ -81,7 +81,7 @@ class Rules:
 
     policies: PolicyChain
     demand: Demand = Demand()
-    revocations: Revocations = NoRevocations()
+    revocations: Revocations = field(default_factory=NoRevocations)
 
 
 async def decide(verified: Verified, rules: Rules, now: float) -> Caller:

@@ -8,17 +8,16 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue, AbstractRobustConnection
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aiormq.abc import AbstractConnection
 
-from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
+from busauth.amqp.intake import Binding, Intake
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
@@ -30,29 +29,6 @@ from busauth.errors import CallerError, ConfigurationError, PublishError
 from busauth.late.expiry import Policies
 
 _RECONNECT_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Lets a queue receive what is published to an exchange.
-
-    Args:
-        exchange: the exchange's name; declared durable.
-        routing_key: the binding key; for a topic exchange a pattern.
-        kind: the exchange's type.
-    """
-
-    exchange: str
-    routing_key: str = "#"
-    kind: str = "topic"
-
-
-@dataclass(slots=True)
-class _Registration:
-    consumer: GuardedConsumer
-    bindings: tuple[Binding, ...]
-    queue: AbstractQueue | None = None
-    tag: str | None = None
 
 
 class Bus:
@@ -72,7 +48,7 @@ class Bus:
         self._guard = guard
         self._service = service
         self._options = options or BusOptions()
-        self._registered: dict[str, _Registration] = {}
+        self._intakes: dict[str, Intake] = {}
         self._consuming: AbstractRobustConnection | None = None
         self._publishing: AbstractRobustConnection | None = None
         self._stopped = asyncio.Event()
@@ -103,7 +79,7 @@ class Bus:
         """
 
         def register(handler: Handler) -> GuardedConsumer:
-            if queue in self._registered or self._consuming is not None:
+            if queue in self._intakes or self._consuming is not None:
                 raise ConfigurationError(
                     f"{queue!r}: expected one consumer a queue, registered before the bus starts"
                 )
@@ -115,7 +91,7 @@ class Bus:
                 outlet=self._outlet,
                 retries=RetryLadder(queue, self._options.retry),
             )
-            self._registered[queue] = _Registration(consumer, tuple(bindings))
+            self._intakes[queue] = Intake(consumer, tuple(bindings), self._options)
             return consumer
 
         return register
@@ -165,8 +141,8 @@ class Bus:
         try:
             self._publishing = await self._connect("publish")
             self._consuming = await self._connect("consume")
-            for registration in self._registered.values():
-                await self._consume(registration)
+            for intake in self._intakes.values():
+                await intake.open(self._consuming)
         except BaseException:
             await self._disconnect()
             raise
@@ -191,31 +167,13 @@ class Bus:
             reconnect_interval=_RECONNECT_SECONDS,
         )
 
-    async def _consume(self, registration: _Registration) -> None:
-        if self._consuming is None or self._consuming.transport is None:
-            raise ConnectionError("the connection was lost while the service was starting")
-        channel = self._consuming.channel()
-        await channel.initialize()
-        await channel.set_qos(prefetch_count=self._options.prefetch)
-        name = registration.consumer.queue
-        if self._options.declare:
-            connection = self._consuming.transport.connection
-            await topology.declare(channel, connection, name, self._options)
-        queue = await channel.get_queue(name)
-        for binding in registration.bindings:
-            await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
-            await queue.bind(binding.exchange, binding.routing_key)
-        registration.queue = queue
-        registration.tag = await queue.consume(registration.consumer)
-
     async def _drain(self) -> None:
-        registered = self._registered.values()
-        for registration in registered:
-            await registration.consumer.close()
-            await _cancel(registration)
+        intakes = self._intakes.values()
+        for intake in intakes:
+            await intake.close()
         try:
             async with asyncio.timeout(self._options.drain):
-                await asyncio.gather(*(registration.consumer.idle() for registration in registered))
+                await asyncio.gather(*(intake.idle() for intake in intakes))
         except TimeoutError:
             LOGGER.warning(
                 "%s: handlers were still running after %g s; their messages stay with the broker",
@@ -243,19 +201,6 @@ class Bus:
         if self._publishing.transport is None:
             raise PublishError("the connection to the broker was lost")
         return self._publishing.transport.connection
-
-
-async def _cancel(registration: _Registration) -> None:
-    """Stop deliveries; a connection that is gone has stopped them already."""
-    queue, tag = registration.queue, registration.tag
-    registration.queue = registration.tag = None
-    if queue is None or tag is None or queue.channel.is_closed:
-        return
-    try:
-        async with asyncio.timeout(_RECONNECT_SECONDS * 5):
-            await queue.cancel(tag)
-    except Exception as error:
-        LOGGER.info("a consumer of %s could not be cancelled: %s", queue.name, error)
 
 
 @contextmanager

@@ -103,13 +103,23 @@ class Grace(_Policy):
         seconds: float = 0,
         **fields: Any,
     ) -> None:
-        span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
-        window = span if window is None else window
+        if window is None:
+            window = _span(hours, minutes, seconds)
+        elif hours or minutes or seconds:
+            raise ConfigurationError("Grace takes a window, or hours, minutes and seconds: not both")
         super().__init__(**fields, window=window)  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept within the window; pass after it."""
         return Accept() if late.within(self.window.total_seconds()) else None
+
+
+def _span(hours: float, minutes: float, seconds: float) -> timedelta:
+    try:
+        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    except (TypeError, ValueError, OverflowError):
+        found = f"hours={hours!r}, minutes={minutes!r}, seconds={seconds!r}"
+        raise ConfigurationError(f"Grace of {found}: expected numbers, a span of time") from None
 
 
 class Restrict(_Policy):
@@ -123,7 +133,8 @@ class Restrict(_Policy):
     scopes: frozenset[str]
 
     def __init__(self, scopes: Iterable[str] = (), **fields: Any) -> None:
-        super().__init__(**fields, scopes=names(scopes))  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
+        scopes = (scopes,) if isinstance(scopes, str) else scopes
+        super().__init__(**fields, scopes=scopes)  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept, restricted."""

@@ -326,3 +326,34 @@ async def test_what_the_client_library_cannot_read_ends_at_the_delivery_limit(
         await broker.settles_at(f"{queue}.dead", 1)
         await broker.publish(queue, token=issuer.token())
         await trail.until("handled")
+
+
+async def test_an_unreadable_message_does_not_take_its_neighbours_along(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """What was prefetched with a message that breaks the connection is handled, once restored."""
+    queue = broker.name("orders")
+    guard = guard_for(issuer, trail)
+    options = BusOptions(delivery_limit=2)
+    waiting = Bus(url, guard=guard, service="declares", options=options)
+    bus = Bus(url, guard=guard, service="orders", options=options)
+
+    async def place(order: Order, caller: Caller) -> None:
+        pass
+
+    waiting.consumer(queue)(place)
+    bus.consumer(queue)(place)
+    async with waiting:
+        pass
+    token = issuer.token()
+    for number in range(30):
+        if number == 10:
+            await publish_raw(url, queue, *UNREADABLE["a timestamp beyond any date"])
+        await broker.publish(queue, b'{"id": %d}' % number, token=token)
+    async with bus:
+        await trail.until("handled", count=30, seconds=30)
+        await broker.settles_at(f"{queue}.dead", 1)
+        for number in range(200):
+            await broker.publish(queue, b'{"id": %d}' % number, token=token)
+        await trail.until("handled", count=230)
+    await broker.settles_at(queue, 0)

@@ -205,7 +205,7 @@ async def test_5_a_forged_attempt_does_not_buy_retries(
 
 
 async def test_6_revocation_is_judged_now(broker: Broker, issuer: Issuer, trail: Trail) -> None:
-    """A revoked token is refused in time and late, remembered or not; an answer of maybe refuses."""
+    """A revoked token is refused in time and late, remembered or not; so is a maybe."""
     revoked: set[str] = set()
     answers: list[Any] = []
 
