@@ -4,12 +4,13 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from busauth.caller import Caller, Late
-from busauth.errors import Deferred, Forbidden, Refused, Untimely
-from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, names
+from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Untimely
+from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, Verdict, names
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
 from busauth.tokens.verifier import Verified
 
@@ -39,7 +40,15 @@ class Demand:
     def of(
         cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
     ) -> "Demand":
-        """Return a demand; a lone string is one name, not its letters."""
+        """Return a demand; a lone string is one name, not its letters.
+
+        Raises:
+            ConfigurationError: `allow` is an ``async def``, whose answer nobody would await.
+        """
+        if inspect.iscoroutinefunction(allow):
+            raise ConfigurationError(
+                f"allow={allow.__name__}: expected a plain function, not async"
+            )
         return cls(scopes=names(scopes), roles=names(roles), allow=allow)
 
     def check(self, caller: Caller) -> None:
@@ -108,11 +117,15 @@ async def decide(verified: Verified, rules: Rules, now: float) -> Caller:
 async def _late(late: LateToken, policies: PolicyChain) -> Caller:
     try:
         verdict, name = await policies.decide(late)
+        return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise
     except Exception as error:
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
+
+
+def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
     found = f"{late.seconds:.0f} s past exp"
     match verdict:
         case Accept(scopes=scopes):
@@ -123,8 +136,8 @@ async def _late(late: LateToken, policies: PolicyChain) -> Caller:
             raise Untimely("token.expired", found=f"{found}, {reason}", expected="in time")
 
 
-def _accepted(late: LateToken, policy: str, scopes: frozenset[str] | None) -> Caller:
+def _accepted(late: LateToken, policy: str, scopes: Iterable[str] | None) -> Caller:
     caller = late.caller
     lateness = Late(caller.expires_at, late.seconds, policy, restricted=scopes is not None)
-    kept = caller.scopes if scopes is None else caller.scopes & scopes
+    kept = caller.scopes if scopes is None else caller.scopes & names(scopes)
     return replace(caller, late=lateness, scopes=kept)

@@ -21,12 +21,24 @@ In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError
 
 from busauth.amqp.guard import Guard
@@ -37,11 +49,13 @@ from busauth.errors import ConfigurationError, evidence
 from busauth.late.expiry import DeadLetter, DeclaredPolicy
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.jwks import JWKS
-from busauth.tokens.keys import ASYMMETRIC
+from busauth.tokens.keys import ASYMMETRIC, allow_list
 from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
 from busauth.tokens.verifier import Verifier
 
 _PREFIX = "BUSAUTH_"
+_POLICY = "on_expired"
+_TAGS = frozenset({"str", "grace", "restrict", "dead-letter", "discard"})
 _PROFILES: Mapping[str, Profile] = {
     "lenient": LENIENT,
     "at+jwt": RFC9068,
@@ -49,6 +63,15 @@ _PROFILES: Mapping[str, Profile] = {
     "cognito": COGNITO,
     "entra": ENTRA,
 }
+
+
+def _as_text(audience: object) -> object:
+    """Some providers' audiences are made of digits, which JSON in a variable reads as a number."""
+    return str(audience) if type(audience) is int else audience
+
+
+Algorithms = Annotated[tuple[str, ...], AfterValidator(allow_list)]
+Audience = Annotated[str | tuple[str, ...], BeforeValidator(_as_text)]
 
 
 class IssuerSettings(BaseModel):
@@ -63,7 +86,7 @@ class IssuerSettings(BaseModel):
 
     issuer: str = Field(min_length=1)
     audience: str | tuple[str, ...] = Field(min_length=1)
-    algorithms: tuple[str, ...] = ASYMMETRIC
+    algorithms: Algorithms = ASYMMETRIC
     profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
     leeway: float = Field(default=30.0, ge=0, le=300)
     jwks_url: str | None = None
@@ -109,8 +132,8 @@ class Settings(BaseSettings):
     )
 
     issuer: str | None = None
-    audience: str | tuple[str, ...] | None = None
-    algorithms: tuple[str, ...] = ASYMMETRIC
+    audience: Audience | None = None
+    algorithms: Algorithms = ASYMMETRIC
     profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
     leeway: float = Field(default=30.0, ge=0, le=300)
     jwks_url: str | None = None
@@ -131,7 +154,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment count above the file, which comes in as arguments."""
-        return env_settings, init_settings
+        file = _without_overruled(init_settings(), env_settings())
+        return env_settings, InitSettingsSource(settings_cls, file)
 
     def make_guard(self, *, clock: Clock | None = None, auditor: Auditor = log_event) -> Guard:
         """Return the guard that these settings describe.
@@ -160,6 +184,17 @@ class Settings(BaseSettings):
         return [first, *self.issuers]
 
 
+def _without_overruled(file: dict[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the file's policies where the environment has its own: two halves make no whole."""
+    kept = {}
+    for name, value in file.items():
+        above = environment.get(name)
+        if isinstance(value, dict) and isinstance(above, dict):
+            value = {} if name == _POLICY else _without_overruled(value, above)
+        kept[name] = value
+    return kept
+
+
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
 
@@ -171,11 +206,9 @@ def load_settings(path: str | Path | None = None) -> Settings:
     try:
         return Settings(**table)
     except ValidationError as error:
-        problems = [_told(problem, table, path) for problem in error.errors(include_url=False)]
-        raise ConfigurationError("\n".join(problems)) from None
+        raise ConfigurationError("\n".join(_problems(error, table, path))) from None
     except SettingsError as error:
-        cause = f": {error.__cause__}" if error.__cause__ else ""
-        raise ConfigurationError(f"environment: {error}{cause}; expected JSON") from None
+        raise ConfigurationError(_undecoded(error)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -187,19 +220,40 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from None
 
 
-def _told(problem: Mapping[str, Any], table: Mapping[str, Any], path: str | Path | None) -> str:
-    location = [str(part) for part in problem["loc"] if not _is_tag(part)]
-    key = ".".join(location)
-    source = _variable(location) or (str(path) if location and location[0] in table else "settings")
-    return f"{source}: {key} = {_shown(problem['input'])}: {problem['msg']}"
+def _problems(
+    error: ValidationError, table: Mapping[str, Any], path: str | Path | None
+) -> Iterator[str]:
+    """Tell each problem once: of a union's members, the one that was meant."""
+    problems = [(_location(each["loc"]), each) for each in error.errors(include_url=False)]
+    told: set[tuple[str, ...]] = set()
+    for location, problem in problems:
+        deeper = any(other[: len(location)] == location != other for other, _ in problems)
+        if not deeper and location not in told:
+            told.add(location)
+            source = _variable(location) or (str(path) if location[0] in table else "settings")
+            key, value = ".".join(location), _shown(problem["input"])
+            yield f"{source}: {key} = {value}: {problem['msg']}"
 
 
-def _is_tag(part: object) -> bool:
-    """Drop what pydantic adds to a location to say which member of a union it tried."""
-    return isinstance(part, str) and ("[" in part or part in ("grace", "restrict", "discard"))
+def _location(found: Sequence[str | int]) -> tuple[str, ...]:
+    """Drop what pydantic adds to say which member of a union it tried; queues may be named so."""
+    before = ("", *found)
+    return tuple(
+        str(part)
+        for part, parent in zip(found, before, strict=False)
+        if parent == "consumers" or not (part in _TAGS or "[" in str(part))
+    )
 
 
-def _variable(location: list[str]) -> str | None:
+def _undecoded(error: SettingsError) -> str:
+    """Name the variable that holds what is not JSON."""
+    text = getattr(error.__cause__, "doc", None)
+    names = (name for name in os.environ if name.upper().startswith(_PREFIX))
+    name = next((name for name in names if os.environ[name] == text), "")
+    return f"environment variable {name} = {_shown(text)}: expected JSON: {error.__cause__}"
+
+
+def _variable(location: Sequence[str]) -> str | None:
     """Return the environment variable that said it, if one did: the most specific first."""
     names = {name.upper(): name for name in os.environ}
     for length in range(len(location), 0, -1):

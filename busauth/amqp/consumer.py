@@ -137,6 +137,10 @@ class GuardedConsumer:
         """Return once no delivery is being handled."""
         await self._idle.wait()
 
+    def open(self) -> None:
+        """Begin anew after `close`."""
+        self._pause.open()
+
     async def close(self) -> None:
         """End a pause for good; the consumer will not come back by itself."""
         await self._pause.close()

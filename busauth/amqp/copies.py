@@ -68,9 +68,10 @@ def retry(
 ) -> Outgoing:
     """Return the copy that waits in a delay queue and comes back with its token."""
     own = {
-        name: value for name, value in message.headers.items() if name in (token_header, names.HOP)
+        token_header: message.headers[token_header],
+        names.HOP: names.count_in(message.headers, names.HOP),
+        names.ATTEMPT: attempt,
     }
-    own[names.ATTEMPT] = attempt
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
     return _fitted(message, own, kept, frame_max)
 

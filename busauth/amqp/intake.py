@@ -68,6 +68,7 @@ class Intake:
         Raises:
             ConfigurationError: a queue exists with other arguments.
         """
+        self._consumer.open()
         channel = self._channel = connection.channel()
         await channel.initialize()
         if self._options.declare and connection.transport is not None:

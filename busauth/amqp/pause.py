@@ -58,6 +58,7 @@ class Pause:
         self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
         self._resuming: asyncio.Task[None] | None = None
         self._reason: Deferred | None = None
+        self._closed = False
 
     @property
     def reason(self) -> Deferred | None:
@@ -70,7 +71,7 @@ class Pause:
 
     async def hold_off(self, message: AbstractIncomingMessage, deferred: Deferred) -> None:
         """Stop consuming, then give this delivery back."""
-        if self._reason is None:
+        if self._reason is None and not self._closed:
             self._begin(deferred)
         try:
             channel, tag = cast("Channel", message.channel), message.consumer_tag
@@ -80,8 +81,14 @@ class Pause:
             await asyncio.shield(self._stopped(channel, tag))
         await settlement.give_back(message)
 
+    def open(self) -> None:
+        """Allow pauses to end by consuming again."""
+        self._closed = False
+        self._reason = None
+
     async def close(self) -> None:
-        """End the pause without resuming: the consumer is going away."""
+        """End the pause without resuming, this one and later ones: the consumer is going away."""
+        self._closed = True
         if self._resuming is not None:
             self._resuming.cancel()
             await asyncio.gather(self._resuming, return_exceptions=True)
@@ -145,7 +152,7 @@ class Pause:
             await channel.basic_consume(
                 self._queue, consumer.callback, consumer_tag=consumer.tag, timeout=30
             )
-        except _GONE as error:
+        except Exception as error:
             self._say(audit.ABANDONED, f"could not consume again: {error}")
 
     def _say(self, kind: str, detail: str | None) -> None:

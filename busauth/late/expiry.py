@@ -106,7 +106,9 @@ class Grace(_Policy):
         if window is None:
             window = _span(hours, minutes, seconds)
         elif hours or minutes or seconds:
-            raise ConfigurationError("Grace takes a window, or hours, minutes and seconds: not both")
+            raise ConfigurationError(
+                "Grace takes a window, or hours, minutes and seconds: not both"
+            )
         super().__init__(**fields, window=window)  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
 
     async def decide(self, late: LateToken) -> Verdict | None:

@@ -138,7 +138,7 @@ class JWKS:
         self._began = self._clock.monotonic()
         try:
             keys = await self._fetch()
-        except (Deferred, ConfigurationError) as error:
+        except Exception as error:  # whatever an issuer sends, it is not the message's fault
             self._url = None if self._issuer else self._url  # it may have moved: discover anew
             raise Deferred(str(error), probe=self.refresh) from error
         self._fetched = self._clock.monotonic()

@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
-from busauth import Bus, BusOptions, Caller, Grace, Guard
+from busauth import Bus, BusOptions, Caller, Grace, Guard, RetryOptions
 from busauth.amqp import headers
 from busauth.testing import Issuer
 from tests.support import (
@@ -297,6 +297,29 @@ async def test_header_values_that_are_no_text_are_refused_like_any(
         letter = await broker.one(f"{queue}.rejected")
     known = name == b"authorization"
     assert letter.headers[headers.REFUSAL] == ("header.not_text" if known else "header.missing")
+
+
+async def test_headers_that_cannot_be_written_again_do_not_stop_a_retry(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A retry keeps its token whatever a sender wrote into busauth's own headers."""
+    queue = broker.name("orders")
+    options = BusOptions(retry=RetryOptions(limit=1, first=0.05))
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def fail(caller: Caller) -> None:
+        raise LookupError
+
+    bearer = f"Bearer {issuer.token()}".encode()
+    members = [
+        short_string(b"authorization") + b"S" + struct.pack(">I", len(bearer)) + bearer,
+        *(short_string(n) + b"S" + BAD_UTF8 for n in (b"busauth-hop", b"busauth-attempt", b"odd")),
+    ]
+    async with bus:
+        await publish_raw(url, queue, HEADERS_FLAG, long_table(b"".join(members)))
+        await trail.until("refused")
+    assert trail.kinds(queue) == ["accepted", "retried", "accepted", "refused"]
 
 
 UNREADABLE = {

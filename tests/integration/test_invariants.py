@@ -133,6 +133,33 @@ async def test_3_transient_is_not_guilty(broker: Broker, trail: Trail, url: str)
     assert len(server.requests) < 60
 
 
+async def test_3_a_paused_service_stops_and_starts_again(
+    broker: Broker, trail: Trail, url: str
+) -> None:
+    """Stopping while paused loses nothing, and the same bus may start anew."""
+    own = Issuer(algorithm="ES256")
+    with IssuerServer(own) as server:
+        server.down = True
+        keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0.05))
+        verifier = Verifier(keys, issuer=own.url, audience="shop")
+        guard = Guard(verifier, options=QUICK, auditor=trail)
+        queue = broker.name("orders")
+        bus = Bus(url, guard=guard, service="orders")
+
+        @bus.consumer(queue)
+        async def handle(order: Order, caller: Caller) -> None:
+            pass
+
+        async with bus:
+            for number in range(10):
+                await bus.publish(queue, Order(id=number), token=own.token())
+            await trail.until("deferred")
+        await broker.settles_at(queue, 10)
+        server.down = False
+        async with bus:
+            await trail.until("handled", count=10)
+
+
 async def test_4_fail_closed(
     broker: Broker, issuer: Issuer, trail: Trail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
