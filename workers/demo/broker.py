@@ -1,0 +1,87 @@
+"""The demo's own connection to the broker: it looks at queues, reads dead letters, and intrudes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError
+
+from busauth import Letter
+from workers.shop import RETRY
+
+QUEUES = {
+    "orders": "orders.placed",
+    "payments": "payments.requested",
+    "notifications": "notifications.due",
+}
+"""What each worker consumes."""
+
+_KINDS = ("dead", "rejected")
+_RUNGS = (min(RETRY.longest, RETRY.first * 2**attempt) for attempt in range(RETRY.limit + 1))
+_ENDINGS = ("", ".dead", ".rejected", *(f".retry.{int(1000 * rung)}" for rung in _RUNGS))
+"""Of the queues that a bus declares for each that it consumes."""
+
+
+class Broker:
+    """A look at the queues of one run, which share a prefix that nobody else uses.
+
+    Args:
+        connection: of its own; the services have theirs.
+        prefix: what the queues' names begin with.
+
+    """
+
+    def __init__(self, connection: AbstractConnection, prefix: str) -> None:
+        self._connection = connection
+        self._prefix = prefix
+
+    async def consumers(self, queue: str) -> int:
+        """Return how many consume a queue; 0 as well where it does not exist yet."""
+        return (await self._look(queue))[1]
+
+    async def waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue and are with nobody."""
+        return (await self._look(queue))[0]
+
+    @asynccontextmanager
+    async def dead_letters(self, read: Callable[[str], None]) -> AsyncIterator[None]:
+        """Tell each dead letter as ``<queue>: <code>`` while inside, and take it out."""
+        async with await self._connection.channel() as channel:
+            for name in (f"{queue}.{kind}" for queue in QUEUES.values() for kind in _KINDS):
+                queue = await channel.get_queue(self._prefix + name, ensure=False)
+                await queue.consume(_reader(name, read), no_ack=True)
+            yield
+
+    async def intrude(self, queue: str, body: bytes, token: str) -> None:
+        """Publish without asking the gateway, as whoever reaches the broker can."""
+        async with await self._connection.channel() as channel:
+            message = aio_pika.Message(body, headers={"authorization": f"Bearer {token}"})
+            await channel.default_exchange.publish(message, self._prefix + queue)
+
+    async def clean(self) -> None:
+        """Delete this run's queues, declared or not; a broker that is gone needs no cleaning."""
+        with suppress(AMQPError, OSError, RuntimeError):
+            async with await self._connection.channel() as channel:
+                for name in (queue + end for queue in QUEUES.values() for end in _ENDINGS):
+                    await channel.queue_delete(self._prefix + name)
+
+    async def _look(self, queue: str) -> tuple[int, int]:
+        """Return the messages that wait and the consumers, 0 and 0 without the queue."""
+        with suppress(AMQPError):
+            async with await self._connection.channel() as channel:
+                found = await channel.declare_queue(self._prefix + queue, passive=True)
+                result = found.declaration_result
+                return result.message_count or 0, result.consumer_count or 0
+        return 0, 0
+
+
+def _reader(
+    name: str, read: Callable[[str], None]
+) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
+    async def take(message: AbstractIncomingMessage) -> None:
+        letter = Letter.of(message)
+        leaked = " with its token" if "authorization" in letter.headers else ""
+        read(f"{name}: {letter.code}{leaked}")
+
+    return take
