@@ -18,7 +18,7 @@ from busauth.amqp.options import (
     RetryOptions,
 )
 from busauth.amqp.outbox import ANONYMOUS
-from busauth.audit import Event
+from busauth.audit import Auditor, Event, EventKind, log_event
 from busauth.caller import Actor, Caller, Late
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
@@ -47,6 +47,7 @@ from busauth.late.expiry import (
     Restrict,
 )
 from busauth.late.revocation import Revocations
+from busauth.settings import Settings, load_settings
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.jwks import JWKS, JWKSOptions
 from busauth.tokens.keys import StaticKeys, shared_secret
@@ -71,6 +72,7 @@ __all__ = [
     "RFC9068",
     "Accept",
     "Actor",
+    "Auditor",
     "BadMessage",
     "Binding",
     "Bus",
@@ -86,6 +88,7 @@ __all__ = [
     "Discard",
     "Drop",
     "Event",
+    "EventKind",
     "ExpiryPolicy",
     "Fetcher",
     "Forbidden",
@@ -108,6 +111,7 @@ __all__ = [
     "Restrict",
     "RetryOptions",
     "Revocations",
+    "Settings",
     "StaticKeys",
     "SystemClock",
     "UnsafeHttp",
@@ -117,5 +121,7 @@ __all__ = [
     "bearer_token",
     "dead_letters",
     "keycloak",
+    "load_settings",
+    "log_event",
     "shared_secret",
 ]

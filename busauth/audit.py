@@ -3,21 +3,46 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 LOGGER = logging.getLogger("busauth")
 
-ACCEPTED = "accepted"
-ACCEPTED_LATE = "accepted-late"
-HANDLED = "handled"
-REFUSED = "refused"
-DISCARDED = "discarded"
-DEFERRED = "deferred"
-RESUMED = "resumed"
-RETRIED = "retried"
-DEAD_LETTERED = "dead-lettered"
-SETTLED_BY_HANDLER = "settled-by-handler"
-ABANDONED = "abandoned"
-PUBLISHED = "published"
+
+class EventKind(StrEnum):
+    """What can happen to a message, or to a consumer."""
+
+    ACCEPTED = "accepted"
+    """The handler is about to run."""
+
+    ACCEPTED_LATE = "accepted-late"
+    """The same, for a token that had expired; a policy accepted it."""
+
+    HANDLED = "handled"
+    """The handler returned, and the message is acknowledged."""
+
+    REFUSED = "refused"
+    """A copy with the reason is confirmed, and the message acknowledged."""
+
+    DISCARDED = "discarded"
+    """A policy said so: acknowledged without a copy."""
+
+    RETRIED = "retried"
+    """The handler failed; a copy waits for the next attempt."""
+
+    DEFERRED = "deferred"
+    """The consumer cannot decide: it has stopped consuming."""
+
+    RESUMED = "resumed"
+    """The consumer consumes again."""
+
+    SETTLED_BY_HANDLER = "settled-by-handler"
+    """The handler settled the message itself; it was left alone."""
+
+    ABANDONED = "abandoned"
+    """The channel was closed: the broker will deliver the message again."""
+
+    PUBLISHED = "published"
+    """The broker confirmed that a message was routed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +50,7 @@ class Event:
     """One step in a message's life, safe to log and to ship.
 
     Attributes:
-        kind: what happened; one of this module's constants.
+        kind: what happened.
         queue: the consumer's queue, or the routing key of a publication.
         at: the instant of the decision, seconds since the epoch.
         message_id: the sender's message id, if any.
@@ -37,7 +62,7 @@ class Event:
         detail: the evidence, for people.
     """
 
-    kind: str
+    kind: EventKind
     queue: str
     at: float
     message_id: str | None = None
@@ -52,7 +77,16 @@ class Event:
 Auditor = Callable[[Event], None]
 """Receives every event. It must not block; an error in it is logged and changes no decision."""
 
-_WARNINGS = frozenset({REFUSED, DISCARDED, DEFERRED, ABANDONED, ACCEPTED_LATE, SETTLED_BY_HANDLER})
+_WARNINGS = frozenset(
+    {
+        EventKind.ACCEPTED_LATE,
+        EventKind.REFUSED,
+        EventKind.DISCARDED,
+        EventKind.DEFERRED,
+        EventKind.SETTLED_BY_HANDLER,
+        EventKind.ABANDONED,
+    }
+)
 
 
 def log_event(event: Event) -> None:

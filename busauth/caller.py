@@ -123,6 +123,14 @@ class Caller:
         return self._lease.token()
 
 
+def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
+    """Open a lease; on a token with more scopes than its caller was left with, an ended one."""
+    lease = Lease(token, hop=hop)
+    if caller.late is not None and caller.late.restricted:
+        lease.end("it was accepted late with fewer scopes than it carries")
+    return lease
+
+
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)
 
 

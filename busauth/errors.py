@@ -20,6 +20,7 @@ not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md
 """
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import ClassVar
 
 from busauth.redaction import redact
@@ -58,6 +59,15 @@ class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it i
         if self.expected is not None:
             parts.append(f"expected {self.expected}")
         return f"{self.code}: {', '.join(parts)}" if parts else self.code
+
+    def problem(self) -> dict[str, str | int]:
+        """Return problem details (RFC 9457): status and code, and nothing of the evidence."""
+        return {
+            "type": f"urn:busauth:refusal:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+        }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.detail}>"

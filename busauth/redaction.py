@@ -7,9 +7,11 @@ import traceback
 TOKEN_SHAPE = re.compile(
     r"(?<![A-Za-z0-9_-])"
     r"(?=[A-Za-z0-9_-]*eyJ[A-Za-z0-9_-]{4}|e(?:y[AI]|w[0ko])[A-Za-z0-9_-]{16})"
-    r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+\.[A-Za-z0-9_.-]*+"
+    r"[A-Za-z0-9_-]++\.(?:[A-Za-z0-9_-]*+\.[A-Za-z0-9_.-]*+|e[yw][A-Za-z0-9_-]*+)"
 )
 """A compact JWS or JWE: its first part is the base64url of ``{"``, or of ``{`` and a blank.
+
+A token that somebody cut off is one as well, once its second part begins like claims.
 
 A match begins where a run of base64url does, and never goes back: the time is linear in the text.
 """

@@ -186,13 +186,13 @@ class Settings(BaseSettings):
 
 def _without_overruled(file: dict[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out the file's policies where the environment has its own: two halves make no whole."""
-    kept = {}
-    for name, value in file.items():
-        above = environment.get(name)
-        if isinstance(value, dict) and isinstance(above, dict):
-            value = {} if name == _POLICY else _without_overruled(value, above)
-        kept[name] = value
-    return kept
+    return {
+        name: _without_overruled(value, above)
+        if isinstance(value, dict) and isinstance(above := environment.get(name), dict)
+        else value
+        for name, value in file.items()
+        if not (name == _POLICY and name in environment)
+    }
 
 
 def load_settings(path: str | Path | None = None) -> Settings:

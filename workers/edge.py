@@ -14,30 +14,46 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from busauth import Caller, Deferred, Event, Guard, PublishError, Refused
+from busauth import (
+    BadMessage,
+    Caller,
+    Deferred,
+    Event,
+    EventKind,
+    ExpiryPolicy,
+    Guard,
+    PublishError,
+    Refused,
+)
 from workers import shop
 
 RETRY_AFTER_SECONDS = 5
 UNAVAILABLE = "temporarily.unavailable"
 
 
-async def authenticate(guard: Guard, request: Request, scopes: Iterable[str] = ()) -> Caller:
+async def authenticate(
+    guard: Guard,
+    request: Request,
+    scopes: Iterable[str] = (),
+    on_expired: ExpiryPolicy | None = None,
+) -> Caller:
     """Return who is asking, and tell the decision just as a consumer would."""
+    authorization = request.headers.get("authorization")
     try:
-        caller = await guard.authenticate(request.headers.get("authorization"), scopes=scopes)
+        caller = await guard.authenticate(authorization, scopes=scopes, on_expired=on_expired)
     except Refused as refused:
-        _tell(request, "refused", code=refused.code, detail=refused.detail)
+        _tell(request, EventKind.REFUSED, code=refused.code, detail=refused.detail)
         raise
     except Deferred as deferred:
-        _tell(request, "deferred", detail=deferred.reason)
+        _tell(request, EventKind.DEFERRED, detail=deferred.reason)
         raise
-    _tell(request, "accepted", caller)
+    _tell(request, EventKind.ACCEPTED, caller)
     return caller
 
 
 def _tell(
     request: Request,
-    kind: str,
+    kind: EventKind,
     caller: Caller | None = None,
     *,
     code: str | None = None,
@@ -51,6 +67,7 @@ def _tell(
         issuer=caller.issuer if caller else None,
         subject=caller.subject if caller else None,
         age=now - caller.issued_at if caller and caller.issued_at else None,
+        late=caller.late.seconds if caller and caller.late else None,
         code=code,
         detail=detail,
     )
@@ -60,30 +77,26 @@ def _tell(
 async def refused(_: Request, error: Refused) -> Response:
     """Answer with the code alone: the evidence is for our log, not for whoever knocks."""
     challenge = "insufficient_scope" if error.status == HTTPStatus.FORBIDDEN else "invalid_token"
-    return problem(error.status, error.code, {"www-authenticate": f'Bearer error="{challenge}"'})
+    return problem(error.problem(), {"www-authenticate": f'Bearer error="{challenge}"'})
 
 
 async def unavailable(_: Request, error: Deferred | PublishError) -> Response:
     """Answer that it is nobody's fault: keys or broker are out of reach just now."""
     shop.LOG.warning("not now: %s", error)
-    retry_after = {"retry-after": str(RETRY_AFTER_SECONDS)}
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE, retry_after)
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    details = {"title": status.phrase, "status": status.value, "code": UNAVAILABLE}
+    return problem(details, {"retry-after": str(RETRY_AFTER_SECONDS)})
 
 
 async def invalid(_: Request, error: ValidationError) -> Response:
     """Answer that the body is not what was expected."""
     shop.LOG.info("%d mistakes in a body", error.error_count())
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "body.invalid")
+    return problem(BadMessage("body.invalid").problem())
 
 
-def problem(status: int, code: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(details: Mapping[str, str | int], headers: Mapping[str, str] | None = None) -> Response:
     """Return problem details, in the form in which busauth answers a refused request."""
-    details = {
-        "type": f"urn:busauth:refusal:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "code": code,
-    }
+    status = int(details["status"])
     return JSONResponse(details, status, headers, media_type="application/problem+json")
 
 

@@ -44,7 +44,6 @@ class Settings(BaseSettings):
         grace: seconds past `exp` for which a payment is still taken.
         keys_every: shortest time in seconds between two fetches of the issuer's keys.
         timeline: print every decision as one line of JSON.
-
     """
 
     model_config = SettingsConfigDict(env_prefix="SHOP_", frozen=True)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import audit
 from busauth.amqp import settlement
 from busauth.amqp.copies import Refusal
 from busauth.amqp.disposal import Disposal
@@ -30,8 +29,8 @@ from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
 from busauth.amqp.publisher import was_cancelled
 from busauth.amqp.replies import Replies
-from busauth.audit import LOGGER, Auditor, Event
-from busauth.caller import Caller, Lease, acting
+from busauth.audit import LOGGER, Auditor, Event, EventKind
+from busauth.caller import Caller, acting, lease_for
 from busauth.clock import Clock
 from busauth.decision import Discarded, Rules, decide
 from busauth.errors import (
@@ -190,12 +189,10 @@ class GuardedConsumer:
         case.caller = verified.caller
         hop = self._checked_hop(case.message)
         caller = await decide(verified, self._terms.rules, case.now)
-        lease = Lease(token, hop=hop)
-        if caller.late is not None and caller.late.restricted:
-            lease.end("it was accepted late with fewer scopes than it carries")
+        lease = lease_for(caller, token, hop=hop)
         caller = case.caller = replace(caller, _lease=lease)
         arguments = self._plan.arguments(case.message, caller)
-        self._tell(case, audit.ACCEPTED_LATE if caller.late else audit.ACCEPTED)
+        self._tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
             return await _run(self._plan.handler, arguments)
 
@@ -208,13 +205,13 @@ class GuardedConsumer:
 
     async def _settle(self, case: _Case, outcome: Refused | None) -> None:
         if settlement.is_lost(case.message):
-            self._tell(case, audit.ABANDONED, detail="its channel was closed; it comes again")
+            self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
         elif case.message.processed:
-            self._tell(case, audit.SETTLED_BY_HANDLER, outcome)
+            self._tell(case, EventKind.SETTLED_BY_HANDLER, outcome)
         elif outcome is None:
-            await self._acknowledge(case, audit.HANDLED)
+            await self._acknowledge(case, EventKind.HANDLED)
         elif isinstance(outcome, Discarded):
-            await self._acknowledge(case, audit.DISCARDED, outcome)
+            await self._acknowledge(case, EventKind.DISCARDED, outcome)
         elif isinstance(outcome, HandlerFailed):
             await self._failed(case, outcome)
         else:
@@ -223,10 +220,10 @@ class GuardedConsumer:
     async def _failed(self, case: _Case, failed: HandlerFailed) -> None:
         rung = await self._disposal.retry(case.message, failed)
         if rung is not None:
-            await self._acknowledge(case, audit.RETRIED, failed, detail=rung)
+            await self._acknowledge(case, EventKind.RETRIED, failed, detail=rung)
         elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
             await settlement.give_back(case.message)
-            self._tell(case, audit.RETRIED, failed, detail="given back")
+            self._tell(case, EventKind.RETRIED, failed, detail="given back")
         else:
             await self._refuse(case, failed)
 
@@ -239,20 +236,34 @@ class GuardedConsumer:
             token_sha256=case.token_sha256,
         )
         name = await self._disposal.dead_letter(case.message, refusal)
-        await self._acknowledge(case, audit.REFUSED, refused, detail=f"{refused.detail} -> {name}")
+        await self._acknowledge(
+            case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}"
+        )
         await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
 
     async def _acknowledge(
-        self, case: _Case, kind: str, refused: Refused | None = None, *, detail: str | None = None
+        self,
+        case: _Case,
+        kind: EventKind,
+        refused: Refused | None = None,
+        *,
+        detail: str | None = None,
     ) -> None:
         """Acknowledge, and tell what has become of the message."""
         if await settlement.acknowledge(case.message):
             self._tell(case, kind, refused, detail=detail)
         else:
-            self._tell(case, audit.ABANDONED, refused, detail="not acknowledged; it comes again")
+            self._tell(
+                case, EventKind.ABANDONED, refused, detail="not acknowledged; it comes again"
+            )
 
     def _tell(
-        self, case: _Case, kind: str, refused: Refused | None = None, *, detail: str | None = None
+        self,
+        case: _Case,
+        kind: EventKind,
+        refused: Refused | None = None,
+        *,
+        detail: str | None = None,
     ) -> None:
         caller = case.caller
         self._tools.auditor(

@@ -19,8 +19,8 @@ from busauth.amqp.plan import Handler, compile_plan
 from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.topology import RetryLadder
-from busauth.audit import PUBLISHED, Auditor, Event, log_event, told_safely
-from busauth.caller import Caller, Lease
+from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
+from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, evidence
@@ -154,8 +154,16 @@ class Guard:
         *,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        on_expired: Policies | None = None,
     ) -> Caller:
-        """Verify an HTTP request's ``Authorization`` value, at the edge: nothing late is accepted.
+        """Verify an HTTP request's ``Authorization`` value.
+
+        Args:
+            authorization: the header's value, None where there is none.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            on_expired: for services behind a queue, whose callers may have waited there; default:
+                nothing late is accepted, whatever the guard's policies say of messages.
 
         Raises:
             Refused: with its code and HTTP status.
@@ -163,13 +171,13 @@ class Guard:
         """
         token = bearer_token(authorization)
         verified = await self._verifiers.authenticate(token)
-        strict = Rules(
-            policies=PolicyChain(DeadLetter(), hard_max_age=0),
+        rules = Rules(
+            policies=self._policies(None, on_expired or DeadLetter()),
             demand=Demand.of(scopes, roles),
             revocations=self._revocations,
         )
-        caller = await decide(verified, strict, self._clock.now())
-        return replace(caller, _lease=Lease(token))
+        caller = await decide(verified, rules, self._clock.now())
+        return replace(caller, _lease=lease_for(caller, token))
 
     async def publish(
         self,
@@ -208,7 +216,12 @@ class Guard:
         await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
         message_id = evidence(outgoing.properties.message_id)
         self._tools.auditor(
-            Event(kind=PUBLISHED, queue=routing_key, at=self._clock.now(), message_id=message_id)
+            Event(
+                kind=EventKind.PUBLISHED,
+                queue=routing_key,
+                at=self._clock.now(),
+                message_id=message_id,
+            )
         )
 
     def _policies(self, said: ConsumerOptions | None, given: Policies | None) -> PolicyChain:

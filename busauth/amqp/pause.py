@@ -17,9 +17,8 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.abc import ConsumerCallback
 from aiormq.channel import Channel
 
-from busauth import audit
 from busauth.amqp import settlement
-from busauth.audit import Auditor, Event
+from busauth.audit import Auditor, Event, EventKind
 from busauth.clock import Clock
 from busauth.errors import Deferred
 
@@ -95,7 +94,7 @@ class Pause:
 
     def _begin(self, deferred: Deferred) -> None:
         self._reason = deferred
-        self._say(audit.DEFERRED, deferred.reason)
+        self._say(EventKind.DEFERRED, deferred.reason)
         self._resuming = asyncio.get_running_loop().create_task(self._resume(), context=Context())
 
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
@@ -123,9 +122,9 @@ class Pause:
         cancelled, self._cancelled = self._cancelled, []
         self._stopping.clear()
         self._reason = None
+        self._say(EventKind.RESUMED, None)
         for consumer in cancelled:
             await self._consume_again(consumer)
-        self._say(audit.RESUMED, None)
 
     def _next_delay(self) -> float:
         """Double the pause each time, with jitter, so that replicas do not come back as one."""
@@ -140,7 +139,7 @@ class Pause:
         try:
             await probe()
         except Exception as error:
-            self._say(audit.DEFERRED, str(error))
+            self._say(EventKind.DEFERRED, str(error))
             return False
         return True
 
@@ -153,7 +152,7 @@ class Pause:
                 self._queue, consumer.callback, consumer_tag=consumer.tag, timeout=30
             )
         except Exception as error:
-            self._say(audit.ABANDONED, f"could not consume again: {error}")
+            self._say(EventKind.ABANDONED, f"could not consume again: {error}")
 
-    def _say(self, kind: str, detail: str | None) -> None:
+    def _say(self, kind: EventKind, detail: str | None) -> None:
         self._tell(Event(kind=kind, queue=self._queue, at=self._clock.now(), detail=detail))

@@ -8,7 +8,6 @@ code and not the evidence, and are limited in number.
 import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 
 from aio_pika.abc import AbstractIncomingMessage
 from pamqp.commands import Basic
@@ -20,7 +19,6 @@ from busauth.clock import Clock
 from busauth.errors import PublishError, Refused
 
 _DIRECT = "amq.rabbitmq.reply-to."
-_TYPE = "urn:busauth:refusal:"
 
 
 class Replies:
@@ -74,14 +72,7 @@ class Replies:
 
 
 def _problem(message: AbstractIncomingMessage, refused: Refused) -> Outgoing:
-    """Say the code and the status; evidence about rules stays inside."""
-    problem = {
-        "type": _TYPE + refused.code,
-        "title": HTTPStatus(refused.status).phrase,
-        "status": refused.status,
-        "code": refused.code,
-    }
     properties = Basic.Properties(
         content_type="application/problem+json", correlation_id=message.correlation_id
     )
-    return Outgoing(json.dumps(problem).encode(), properties)
+    return Outgoing(json.dumps(refused.problem()).encode(), properties)

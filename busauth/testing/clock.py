@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import math
 from itertools import count
 
 
@@ -40,7 +41,7 @@ class ManualClock:
         Raises:
             ValueError: asked to move backwards.
         """
-        if seconds < 0:
+        if seconds < 0 or math.isnan(seconds):
             raise ValueError(f"a clock moves forward only: got {seconds!r} seconds")
         end = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= end:

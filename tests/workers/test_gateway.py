@@ -116,10 +116,10 @@ async def test_an_unconfirmed_order_is_a_503(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"quantity": 2}', b'{"item": "x", "quantity": 0}'])
-async def test_a_bad_body_is_a_422(
+async def test_a_bad_body_is_a_400(
     client: httpx.AsyncClient, bus: StubBus, door: Door, body: bytes
 ) -> None:
     """A body that is no order is told so, after its sender was authenticated."""
     answer = await client.post("/orders", content=body, headers=door.bearer())
-    check_problem(answer, 422, "body.invalid")
+    check_problem(answer, 400, "body.invalid")
     assert bus.published == []

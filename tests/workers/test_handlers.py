@@ -1,13 +1,13 @@
 """What each worker does with a message, called as the bare function that it is."""
 
-from dataclasses import replace
+import time
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
-from busauth import Caller, Late, Reject
+from busauth import Grace, Reject
 from busauth.testing import Issuer
 from tests.workers.conftest import Door, StubBus
 from workers import issuer, ledger, notifications, orders, payments, shop
@@ -27,11 +27,6 @@ def books(monkeypatch: pytest.MonkeyPatch, door: Door) -> dict[Any, int]:
     client = httpx.AsyncClient(transport=transport, base_url="http://ledger")
     monkeypatch.setattr(payments, "ledger", client)
     return entries
-
-
-def late(caller: Caller) -> Caller:
-    """Return the caller as a guard would hand them over past `exp`."""
-    return replace(caller, late=Late(caller.expires_at, 30.0, "Grace"))
 
 
 async def test_an_order_asks_for_its_price(
@@ -63,14 +58,17 @@ async def test_a_payment_is_written_down_for_its_caller(
     assert bus.published == [(shop.NOTIFICATIONS_DUE, Notice(order=ORDER, text="paid"), None)]
 
 
-async def test_a_late_payment_does_without_the_ledger(
+async def test_a_late_payment_is_written_down_too(
     monkeypatch: pytest.MonkeyPatch, bus: StubBus, door: Door, books: dict[Any, int]
 ) -> None:
-    """Over HTTP nothing late is accepted, so a late payment does not ask."""
+    """The ledger takes a token that expired in the queue, as long as payments does."""
     monkeypatch.setattr(payments, "bus", bus)
-    await payments.take.handler(PAYMENT, late(await door.caller()))
-    assert books == {}
-    assert [key for key, _, _ in bus.published] == [shop.NOTIFICATIONS_DUE]
+    expired = door.bearer(exp=int(time.time()) - 60)["authorization"]
+    caller = await door.guard.authenticate(expired, on_expired=Grace(minutes=10))
+    await payments.take.handler(PAYMENT, caller)
+    assert books == {(ORDER, "alice"): 5800}
+    told = Notice(order=ORDER, text="paid, later than you asked")
+    assert [body for _, body, _ in bus.published] == [told]
 
 
 async def test_what_the_ledger_forbids_is_rejected_for_good(

@@ -29,7 +29,6 @@ class Broker:
     Args:
         connection: of its own; the services have theirs.
         prefix: what the queues' names begin with.
-
     """
 
     def __init__(self, connection: AbstractConnection, prefix: str) -> None:

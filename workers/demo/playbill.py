@@ -18,7 +18,6 @@ class Row:
         title: the scene.
         expected, seen: facts; see `record`.
         trouble: why the scene did not end by itself, if it did not.
-
     """
 
     title: str

@@ -54,7 +54,6 @@ class Record:
 
         Raises:
             Trouble: they will not be.
-
         """
         while Counter(facts) - Counter(self._facts):
             self._changed.clear()

@@ -175,6 +175,7 @@ SCENES = (
         (
             "gateway: 202",
             "orders: handled",
+            "ledger: accepted late",
             "payments: handled late",
             "notifications: handled late",
         ),

@@ -28,7 +28,6 @@ class Service:
         url: where it listens, if it has an HTTP side.
         heard: is told each line that it prints.
         died: is told why, and the end of its log, when it ends without having been asked to.
-
     """
 
     def __init__(

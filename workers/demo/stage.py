@@ -72,7 +72,6 @@ class Stage:
 
         Raises:
             Trouble: it does not.
-
         """
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -85,7 +84,6 @@ class Stage:
 
         Raises:
             Trouble: it will not be.
-
         """
         while not await look():
             self.record.check()
@@ -144,7 +142,6 @@ async def connect(amqp_url: str) -> AbstractConnection:
 
     Raises:
         Trouble: nobody answers.
-
     """
     try:
         return await aio_pika.connect(amqp_url)

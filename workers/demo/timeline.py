@@ -26,7 +26,6 @@ class Timeline:
 
     Args:
         prefix: of queue names, left out where they are shown.
-
     """
 
     def __init__(self, prefix: str) -> None:
