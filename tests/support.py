@@ -20,11 +20,16 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pydantic import BaseModel
 
-from busauth import BusOptions, Clock, Event, Guard, StaticKeys, Verifier
+from busauth import BusOptions, Clock, Event, Guard, RetryOptions, StaticKeys, Verifier
 from busauth.amqp.topology import arguments_of
 from busauth.testing import Issuer
 
-QUORUM = {"x-queue-type": "quorum"}
+QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+LADDERS = [
+    RetryOptions(),
+    *(RetryOptions(limit=3, first=first) for first in (0.05, 0.5, 1.2)),
+]
+"""The ladders of delays that tests use, so that their queues can be deleted."""
 
 
 class Order(BaseModel):
@@ -106,8 +111,9 @@ class Broker:
         """Delete every queue around the names that were given out."""
         async with await self.connection.channel() as channel:
             for name in self.names:
-                for neighbour in (*arguments_of(name, BusOptions(), "4"), *self.names):
-                    await channel.queue_delete(neighbour)
+                for retry in LADDERS:
+                    for neighbour in arguments_of(name, BusOptions(retry=retry)):
+                        await channel.queue_delete(neighbour)
 
     async def declare(self, queue: str, **arguments: Any) -> str:
         """Declare a quorum queue with its two neighbours, as an operator would."""

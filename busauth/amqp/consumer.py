@@ -222,7 +222,7 @@ class GuardedConsumer:
         if rung is not None:
             await self._acknowledge(case, EventKind.RETRIED, failed, detail=rung)
         elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
-            await settlement.give_back(case.message)
+            await settlement.hand_back(case.message)
             self._tell(case, EventKind.RETRIED, failed, detail="given back")
         else:
             await self._refuse(case, failed)

@@ -71,10 +71,8 @@ class Intake:
         self._consumer.open()
         channel = self._channel = connection.channel()
         await channel.initialize()
-        if self._options.declare and connection.transport is not None:
-            await topology.declare(
-                channel, connection.transport.connection, self._consumer.queue, self._options
-            )
+        if self._options.declare:
+            await topology.declare(channel, self._consumer.queue, self._options)
         self._queue = await channel.get_queue(self._consumer.queue)
         for binding in self._bindings:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)

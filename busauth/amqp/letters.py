@@ -1,10 +1,9 @@
 """Looking at dead letters without taking them.
 
-A quorum queue puts messages back in their order when one consumer held them all and goes away; it
-does not when a part was taken, or one by one with ``basic.get`` (docs/adr/0002 has the
-measurements). So a look is one consumer, on a channel of its own, that takes everything, settles
-nothing and is closed. Each letter carries the instant of its refusal, so that even letters that
-somebody else has put back in another order are told in the right one.
+A quorum queue keeps its order when one consumer held everything and goes away; a part that is given
+back may go behind the rest (docs/adr/0002 has the measurements). So a look is one consumer, on a
+channel of its own, that takes everything, settles nothing and is closed. Each letter carries the
+instant of its refusal, so that letters which somebody else has reordered are told in order too.
 """
 
 import asyncio
@@ -75,7 +74,7 @@ async def dead_letters(
 ) -> list[Letter]:
     """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
 
-    The whole queue crosses the wire once; while it does, nobody else gets these messages.
+    The whole queue crosses the wire; while it does, nobody else gets its messages.
 
     Args:
         connection: any connection of aio-pika's.

@@ -33,6 +33,21 @@ async def give_back(message: AbstractIncomingMessage) -> bool:
     return True
 
 
+async def hand_back(message: AbstractIncomingMessage) -> bool:
+    """Put back a message whose handler failed; return whether the broker could be told.
+
+    ``basic.reject`` counts against a queue's delivery limit on every version of RabbitMQ, so that a
+    message that always fails comes to an end; ``basic.nack`` may not.
+    """
+    if message.processed:
+        return False
+    try:
+        await message.reject(requeue=True)
+    except _GONE:
+        return False
+    return True
+
+
 def is_lost(message: AbstractIncomingMessage) -> bool:
     """Return whether the delivery's channel is closed, so that the broker has it back already."""
     try:

@@ -1,7 +1,7 @@
 """The queues around a consumer's queue, and how they are declared.
 
-``orders`` is a quorum queue with a delivery limit, dead-lettering at least once to
-``orders.dead``, which never drops and has no delivery limit, so that looking at it is harmless.
+``orders`` is a quorum queue with a delivery limit, dead-lettering at least once to ``orders.dead``,
+which never drops, and whose own limit is never reached, so that looking at it is harmless.
 ``orders.rejected`` holds what was not genuine: bounded, the oldest go first. ``orders.retry.1000``
 and its neighbours hold failed messages for so many milliseconds, one delay each: with a delay per
 message, a long one would hold up the short ones behind it.
@@ -14,16 +14,20 @@ from typing import Any
 
 import aiormq.exceptions
 from aio_pika.abc import AbstractRobustChannel
-from aiormq.abc import AbstractConnection
 
 from busauth.amqp.options import BusOptions, RetryOptions
 from busauth.errors import ConfigurationError
 
 _REJECTED_BYTES = 64 * 1024 * 1024
-_UNLIMITED_DELIVERIES_SINCE = 4
-"""RabbitMQ's first version whose quorum queues have a delivery limit unless told otherwise."""
+_NEVER_REACHED = 2**31 - 1
+"""A delivery limit for queues that are only looked at (docs/adr/0002).
+
+Without one, RabbitMQ 4 deletes a message at its 21st return; -1 is not known to versions before 4,
+and a queue that was declared without it cannot be declared with it after an upgrade.
+"""
 
 _QUORUM: Mapping[str, Any] = {"x-queue-type": "quorum"}
+_KEPT: Mapping[str, Any] = {**_QUORUM, "x-delivery-limit": _NEVER_REACHED}
 
 
 def dead_queue(queue: str) -> str:
@@ -75,27 +79,23 @@ def _delays(options: RetryOptions) -> list[int]:
     ]
 
 
-def arguments_of(queue: str, options: BusOptions, server: str) -> dict[str, dict[str, Any]]:
-    """Return every queue around a consumer's queue, with its arguments.
+def arguments_of(queue: str, options: BusOptions) -> dict[str, dict[str, Any]]:
+    """Return every queue around a consumer's queue, with its arguments; the same on all versions.
 
     Args:
         queue: the consumer's queue.
         options: limits and delays.
-        server: the broker's version.
     """
-    dead = dict(_QUORUM)
-    if _major(server) >= _UNLIMITED_DELIVERIES_SINCE:
-        dead["x-delivery-limit"] = -1
+    ladder = RetryLadder(queue, options.retry)
     return {
-        dead_queue(queue): dead,
+        dead_queue(queue): dict(_KEPT),
         rejected_queue(queue): {
-            **dead,
+            **_KEPT,
             "x-max-length": options.rejected_limit,
             "x-max-length-bytes": _REJECTED_BYTES,
         },
         **{
             ladder.name(delay): {"x-message-ttl": delay, **_forwarding(queue)}
-            for ladder in [RetryLadder(queue, options.retry)]
             for delay in ladder.delays
         },
         queue: {"x-delivery-limit": options.delivery_limit, **_forwarding(dead_queue(queue))},
@@ -113,21 +113,13 @@ def _forwarding(target: str) -> dict[str, Any]:
     }
 
 
-def _major(server: str) -> int:
-    number = server.partition(".")[0]
-    return int(number) if number.isdigit() else 0
-
-
-async def declare(
-    channel: AbstractRobustChannel, connection: AbstractConnection, queue: str, options: BusOptions
-) -> None:
+async def declare(channel: AbstractRobustChannel, queue: str, options: BusOptions) -> None:
     """Declare a consumer's queue and those around it; a reconnection declares them again.
 
     Raises:
         ConfigurationError: one exists with other arguments; says which, and what to do.
     """
-    server = str(_text(connection.server_properties.get("version", "0")))
-    for name, arguments in arguments_of(queue, options, server).items():
+    for name, arguments in arguments_of(queue, options).items():
         try:
             await channel.declare_queue(name, durable=True, arguments=arguments)
         except aiormq.exceptions.ChannelPreconditionFailed as error:
@@ -135,7 +127,3 @@ async def declare(
                 f"queue {name!r} exists with other arguments: {error}. Delete it once it is empty, "
                 "or declare the queues yourself and set BusOptions(declare=False)"
             ) from error
-
-
-def _text(value: object) -> object:
-    return value.decode() if isinstance(value, bytes) else value

@@ -454,15 +454,14 @@ async def test_one_consumer_a_queue_before_the_start(
 
 
 def test_queues_around_a_queue() -> None:
-    """Dead letters have no delivery limit on any version, delays have one TTL each."""
-    old, new = (arguments_of("q", BusOptions(), version) for version in ("3.10.8", "4.1.0"))
-    assert "x-delivery-limit" not in old["q.dead"]
-    assert new["q.dead"]["x-delivery-limit"] == -1
-    assert old["q"] == new["q"]
-    assert old["q"]["x-delivery-limit"] == 20
-    assert old["q"]["x-dead-letter-strategy"] == "at-least-once"
-    delays = {name: found["x-message-ttl"] for name, found in old.items() if ".retry." in name}
+    """Dead letters have a delivery limit that is never reached, delays have one TTL each."""
+    found = arguments_of("q", BusOptions())
+    assert found["q.dead"] == {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}
+    assert found["q.rejected"]["x-max-length"] == 10_000
+    assert found["q"]["x-delivery-limit"] == 20
+    assert found["q"]["x-dead-letter-strategy"] == "at-least-once"
+    delays = {name: each["x-message-ttl"] for name, each in found.items() if ".retry." in name}
     assert delays == {f"q.retry.{1000 * 2**n}": 1000 * 2**n for n in range(6)}
-    assert arguments_of("q", BusOptions(retry=RetryOptions(limit=0)), "?").keys() == {
+    assert arguments_of("q", BusOptions(retry=RetryOptions(limit=0))).keys() == {
         "q", "q.dead", "q.rejected",
     }  # fmt: skip

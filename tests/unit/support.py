@@ -23,7 +23,7 @@ ISSUER = "https://issuer.test"
 AUDIENCE = "shop"
 SECRET = bytes(range(64))
 
-_CURVES = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
+_CURVES: dict[str, Any] = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}
 
 
 def b64(raw: bytes) -> str:
@@ -169,16 +169,16 @@ class RawServer:
     respond: Respond
     url: str = ""
     requests: list[str] = field(default_factory=list)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().split("\r\n")
         path = first.split(" ")[1]
         self.requests.append(path)
         self.headers.append(dict(line.lower().split(": ", 1) for line in lines))
-        self.asked.set()
         answer = self.respond(path)
         if answer is None:
             await reader.read()  # until the client gives up
@@ -194,4 +194,9 @@ async def raw_server(respond: Respond) -> AsyncIterator[RawServer]:
     server = await asyncio.start_server(state.handle, "127.0.0.1", 0)
     state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        yield state
+        try:
+            yield state
+        finally:
+            for writer in state.writers:
+                writer.transport.abort()
+            await asyncio.sleep(0)

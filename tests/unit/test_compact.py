@@ -45,7 +45,7 @@ def test_a_well_formed_token_is_split_and_decoded() -> None:
         pytest.param("a" * 8193, "token.too_large", id="huge"),
         pytest.param(f"{HEADER}.{PAYLOAD}.sïg", "token.characters", id="non-ascii"),
         pytest.param(f"{HEADER}.{PAYLOAD}.\ud800", "token.characters", id="surrogate"),
-        pytest.param(f"{HEADER}.{PAYLOAD}.１２", "token.characters", id="unicode-digits"),
+        pytest.param(f"{HEADER}.{PAYLOAD}.\uff11\uff12", "token.characters", id="unicode-digits"),
         pytest.param(f"{compact()}\n", "token.characters", id="trailing-newline"),
         pytest.param(f" {compact()}", "token.characters", id="leading-blank"),
         pytest.param(f"{HEADER}.{PAYLOAD}.YQ==", "token.characters", id="padding"),

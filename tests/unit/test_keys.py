@@ -20,7 +20,16 @@ from busauth.tokens.keys import (
     load_key,
     shared_secret,
 )
-from tests.unit.support import SECRET, Signer, authenticate, b64, payload, private_key, refusal, token
+from tests.unit.support import (
+    SECRET,
+    Signer,
+    authenticate,
+    b64,
+    payload,
+    private_key,
+    refusal,
+    token,
+)
 
 EVERY = tuple(ALGORITHMS)
 
@@ -134,8 +143,10 @@ def _hmac_signed(signing_input: str, secret: bytes) -> str:
 
 def test_a_pem_is_not_taken_as_a_shared_secret() -> None:
     """Who configures a public key as an HMAC secret is told so."""
-    pem = private_key("RS256").public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    pem = (
+        private_key("RS256")
+        .public_key()
+        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     with pytest.raises(ConfigurationError, match="damaged"):
         StaticKeys(shared_secret(pem))

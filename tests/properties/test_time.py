@@ -1,0 +1,102 @@
+"""When exactly the outcome changes."""
+
+import math
+from datetime import timedelta
+from fractions import Fraction
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from busauth.decision import Rules, decide
+from busauth.errors import Untimely
+from busauth.late.expiry import Grace, PolicyChain
+from busauth.tokens.verifier import Verified, Verifiers
+from tests.properties.strategies import run
+from tests.unit.support import Signer, caller, token, verifier
+
+BINARY = 64
+"""Seconds are drawn in 64ths: sums of them are exact as floats, and whole microseconds."""
+
+HS256 = Signer("HS256")
+
+exps = st.integers(0, 2**33 * BINARY).map(lambda ticks: ticks / BINARY) | st.integers(0, 2**40)
+leeways = st.integers(0, 300 * BINARY).map(lambda ticks: ticks / BINARY)
+windows = st.integers(1, 2**20 * BINARY).map(lambda ticks: ticks / BINARY)
+
+
+def outcome(exp: float, leeway: float, window: float, now: float) -> str:
+    """Say what becomes of a genuine token at an instant."""
+    policies = PolicyChain(Grace(window=timedelta(seconds=window)), hard_max_age=1e18)
+    verified = Verified(caller(expires_at=float(exp), issued_at=None), None, leeway)
+    try:
+        decided = run(decide(verified, Rules(policies=policies), now))
+    except Untimely:
+        return "refused"
+    return "late" if decided.late else "in time"
+
+
+@given(exp=exps, leeway=leeways, window=windows)
+def test_the_outcome_flips_exactly_at_its_boundaries(
+    exp: float, leeway: float, window: float
+) -> None:
+    """One float before `exp` + leeway is in time, there it is late; so too the end of the grace."""
+    late_from = float(exp + leeway)
+    over_from = float(exp + leeway + window)
+    expected = [
+        (0.0 if late_from else None, "in time"),
+        (math.nextafter(late_from, -math.inf), "in time"),
+        (late_from, "late"),
+        (math.nextafter(late_from, math.inf), "late"),
+        (math.nextafter(over_from, -math.inf), "late"),
+        (over_from, "refused"),
+        (math.nextafter(over_from, math.inf), "refused"),
+        (1e300, "refused"),
+    ]
+    for now, said in expected:
+        if now is not None:
+            assert outcome(exp, leeway, window, now) == said, now
+
+
+@given(exp=exps, leeway=leeways, window=windows, now=exps)
+def test_at_any_instant_the_outcome_is_what_arithmetic_says(
+    exp: float, leeway: float, window: float, now: float
+) -> None:
+    """For any instant, exact arithmetic and the decision agree."""
+    exact = Fraction(exp) + Fraction(leeway)
+    said = "in time" if now < exact else "late" if now < exact + Fraction(window) else "refused"
+    assert outcome(exp, leeway, window, now) == said
+
+
+finite = st.floats(0, 1e12, allow_nan=False)
+
+
+@given(
+    exp=finite,
+    leeway=st.floats(0, 300),
+    window=st.timedeltas(timedelta(microseconds=1), timedelta(days=1000)),
+    nows=st.lists(finite, min_size=2, max_size=5),
+)
+def test_an_outcome_never_gets_better_with_time(
+    exp: float, leeway: float, window: timedelta, nows: list[float]
+) -> None:
+    """For any floats, a later instant is never kinder, and each boundary is where it should be."""
+    seconds = window.total_seconds()
+    rank = ["in time", "late", "refused"]
+    ordered = [rank.index(outcome(exp, leeway, seconds, now)) for now in sorted(nows)]
+    assert ordered == sorted(ordered)
+    end = Fraction(exp) + Fraction(leeway) + Fraction(seconds)
+    slack = 4 * math.ulp(float(end))  # what adding three floats may round
+    assert outcome(exp, leeway, seconds, float(end) + slack) == "refused"
+    assert outcome(exp, leeway, seconds, max(0.0, float(end) - slack)) != "refused"
+
+
+@given(exp=st.integers(0, 2**53) | st.floats(0, 2**53), ahead=st.integers(0, 10**6))
+def test_exp_arrives_from_the_token_unchanged(exp: float, ahead: int) -> None:
+    """Between the token and the decision, `exp` loses nothing."""
+    assume(math.isfinite(exp))
+    raw = token(HS256, exp=exp, iat=...)
+    verified = run(Verifiers(verifier(HS256)).authenticate(raw))
+    assert verified.caller.expires_at == exp
+    assert verified.lateness(math.nextafter(float(exp), -math.inf)) is None
+    assert verified.lateness(float(exp)) == 0
+    assert verified.lateness(float(exp) + ahead) == float(exp) + ahead - float(exp)

@@ -1,0 +1,196 @@
+"""Headers, read with suspicion; and what a publication carries."""
+
+from typing import Any
+
+import pytest
+from aio_pika.message import Message
+from pydantic import BaseModel
+
+from busauth.amqp.headers import AUTHORIZATION, bearer_token, count_in, header_frame_size, token_in
+from busauth.amqp.outbox import ANONYMOUS, Body, Outbox, as_message
+from busauth.caller import Lease, acting
+from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Refused
+from busauth.testing import ManualClock
+from busauth.tokens.verifier import Verifiers
+from tests.unit.support import NOW, token, verifier
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "bEaReR abc"]
+)
+def test_a_bearer_token_is_taken(value: str) -> None:
+    """The scheme is compared without case (RFC 9110, section 11.1)."""
+    assert bearer_token(value) == "abc"
+    assert token_in({AUTHORIZATION: value}, AUTHORIZATION) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, "header.missing"),
+        (5, "header.not_text"),
+        (True, "header.not_text"),
+        (b"Bearer abc", "header.not_text"),
+        (["Bearer abc"], "header.not_text"),
+        ({"Bearer": "abc"}, "header.not_text"),
+        (1.5, "header.not_text"),
+        ("", "header.scheme"),
+        ("abc", "header.scheme"),
+        ("Basic abc", "header.scheme"),
+        ("Bearerabc", "header.scheme"),
+        ("Bearer Bearer abc", "header.scheme"),
+        ("Bearer abc def", "header.scheme"),
+        ("Bearer abc, Bearer def", "header.scheme"),
+        (" Bearer abc", "header.scheme"),
+        ("Bearer abc ", "header.scheme"),
+        ("Bearer abc\n", "header.scheme"),
+        ("Bearer\tabc", "header.scheme"),
+        ("Bearer\u00a0abc", "header.scheme"),
+        ("Bearer", "token.empty"),
+        ("Bearer ", "token.empty"),
+        ("bearer   ", "token.empty"),
+    ],
+)
+def test_anything_else_is_refused_without_being_shown(value: Any, code: str) -> None:
+    """Each wrong form has its code, and the value is never part of the evidence."""
+    with pytest.raises(NotGenuine) as caught:
+        token_in({AUTHORIZATION: value}, AUTHORIZATION)
+    assert caught.value.code == code
+    assert "abc" not in repr(caught.value)
+
+
+def test_a_header_has_its_exact_name() -> None:
+    """AMQP names are compared with case; another name is a missing header."""
+    with pytest.raises(NotGenuine, match=r"header\.missing"):
+        token_in({"Authorization": "Bearer abc"}, AUTHORIZATION)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (0, 0),
+        (3, 3),
+        (10**6, 10**6),
+        (10**6 + 1, 0),
+        (-1, 0),
+        (True, 0),
+        ("3", 0),
+        (3.0, 0),
+        (None, 0),
+    ],
+)
+def test_a_counter_is_a_hint(value: Any, count: int) -> None:
+    """Anything odd counts as 0."""
+    assert count_in({"busauth-hop": value}, "busauth-hop") == count
+    assert count_in({}, "busauth-hop") == 0
+
+
+def test_a_header_frame_is_measured_before_it_is_sent() -> None:
+    """The size is that of the whole content header frame."""
+    small = Message(b"").properties
+    large = Message(b"", headers={"a": "x" * 1000}).properties
+    assert 1000 < header_frame_size(large) - header_frame_size(small) < 1100
+
+
+# Publications
+
+
+class Paid(BaseModel):
+    """A body."""
+
+    id: int
+
+
+@pytest.fixture
+def outbox(clock: ManualClock) -> Outbox:
+    return Outbox(header=AUTHORIZATION, verifiers=Verifiers(verifier()), clock=clock)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+def test_a_token_at_the_edge_rides_along(outbox: Outbox) -> None:
+    """What the edge hands in is what travels, on a persistent message."""
+    raw = token()
+    outgoing = outbox.prepare(b"body", raw)
+    assert outgoing.properties.headers == {AUTHORIZATION: f"Bearer {raw}"}
+    assert outgoing.properties.delivery_mode == 2
+    assert raw not in repr(outgoing)
+
+
+def test_the_callers_token_rides_along_with_its_hops(outbox: Outbox) -> None:
+    """Inside a handler nobody needs to hand anything in."""
+    with acting(Lease("raw", hop=2)):
+        headers = outbox.prepare(b"body", None).properties.headers
+    assert headers == {AUTHORIZATION: "Bearer raw", "busauth-hop": 3}
+
+
+def test_nobody_must_be_said_aloud(outbox: Outbox) -> None:
+    """Without a caller there is an error, unless the message is said to be nobody's."""
+    with pytest.raises(CallerError):
+        outbox.prepare(b"body", None)
+    assert outbox.prepare(b"body", ANONYMOUS).properties.headers == {}
+
+
+def test_an_ended_caller_cannot_publish(outbox: Outbox) -> None:
+    """A lease that ended in scope ends publishing too."""
+    lease = Lease("raw")
+    with acting(lease):
+        lease.end()
+        with pytest.raises(CallerError):
+            outbox.prepare(b"body", None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("", "token.empty"),
+        ("a.b", "token.segments"),
+        (token(exp=...), "token.expired"),
+        (token(exp=int(NOW)), "token.expired"),
+        (token(exp=int(NOW) - 1), "token.expired"),
+        (token(exp="x"), "token.claim_invalid"),
+    ],
+)
+def test_the_edge_refuses_what_could_only_be_refused_later(
+    raw: str, code: str, outbox: Outbox
+) -> None:
+    """A malformed token, or one at or beyond its expiry, is not published."""
+    with pytest.raises(Refused) as caught:
+        outbox.prepare(b"body", raw)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", [AUTHORIZATION, "busauth-hop", "BUSAUTH-refusal", "busauth-x"])
+def test_busauths_own_headers_are_its_own(name: str, outbox: Outbox) -> None:
+    """A message of the user's cannot carry a header that busauth writes."""
+    with pytest.raises(PublishError, match=name):
+        outbox.prepare(Message(b"", headers={name: "x"}), ANONYMOUS)
+
+
+def test_a_users_message_is_not_changed(outbox: Outbox) -> None:
+    """Identity is added to what is sent, not to what was given."""
+    message = Message(b"body", headers={"a": 1}, message_id="m")
+    outgoing = outbox.prepare(message, token())
+    assert message.headers == {"a": 1}
+    assert outgoing.properties.message_id == "m"
+    assert (outgoing.properties.headers or {})["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "content", "kind"),
+    [(Paid(id=1), b'{"id":1}', "application/json"), (b"raw", b"raw", None)],
+)
+def test_bodies_become_messages(body: Body, content: bytes, kind: str | None) -> None:
+    """A model is JSON, bytes are bytes."""
+    message = as_message(body, NOW)
+    assert (message.body, message.content_type) == (content, kind)
+    assert message.timestamp is not None
+
+
+def test_other_bodies_are_refused() -> None:
+    """What is neither is told."""
+    with pytest.raises(ConfigurationError, match="type dict"):
+        as_message({"id": 1}, NOW)  # type: ignore[arg-type]  # that is the point

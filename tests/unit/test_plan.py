@@ -1,0 +1,320 @@
+"""How a handler is called, worked out once from its annotations."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+from unittest.mock import Mock
+
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.message import IncomingMessage
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from busauth.amqp.plan import compile_plan
+from busauth.caller import Caller
+from busauth.errors import BadMessage
+from tests.unit import late_imports
+from tests.unit.support import caller
+
+
+class Order(BaseModel):
+    """A typed body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: int
+    note: str = Field(default="", max_length=10)
+    lines: list[dict[str, int]] = []
+
+
+class Other(BaseModel):
+    """Another typed body."""
+
+
+def message(body: bytes = b'{"id": 1}', encoding: str | None = None) -> AbstractIncomingMessage:
+    made = Mock(spec=IncomingMessage)
+    made.body, made.content_encoding = body, encoding
+    return made
+
+
+ALICE = caller()
+MESSAGE = message()
+
+
+class Service:
+    """A handler may be a method."""
+
+    async def handle(self, order: Order, who: Caller) -> None:
+        """Do nothing."""
+
+
+async def everything(caller: Caller, message: AbstractIncomingMessage, body: Order) -> None:
+    """Do nothing."""
+
+
+async def swapped(message: Caller, body: AbstractIncomingMessage, caller: Order) -> None:
+    """Names that mislead."""
+
+
+async def keyword_only(*, a: Order, b: Caller) -> None:
+    """Do nothing."""
+
+
+async def annotated(a: Annotated[Order, "x"], b: Annotated[Caller, "y"]) -> None:
+    """Do nothing."""
+
+
+async def concrete(a: IncomingMessage) -> None:
+    """Do nothing."""
+
+
+async def defaults(a: Order, b: Other = Other(), c: int = 3, *, d: str = "x") -> None:  # noqa: B008
+    """Do nothing."""
+
+
+async def with_default_caller(a: Caller = ALICE) -> None:
+    """Do nothing."""
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (everything, {"caller": ALICE, "message": MESSAGE, "body": Order(id=1)}),
+        (swapped, {"message": ALICE, "body": MESSAGE, "caller": Order(id=1)}),
+        (keyword_only, {"a": Order(id=1), "b": ALICE}),
+        (annotated, {"a": Order(id=1), "b": ALICE}),
+        (concrete, {"a": MESSAGE}),
+        (defaults, {"a": Order(id=1)}),
+        (with_default_caller, {"a": ALICE}),
+        (nothing, {}),
+        (Service().handle, {"order": Order(id=1), "who": ALICE}),
+        (
+            late_imports.resolvable,
+            {"one": late_imports.Order(id=1), "two": ALICE, "three": MESSAGE},
+        ),
+    ],
+)
+def test_parameters_are_injected_by_annotation(
+    handler: Callable[..., Any], expected: dict[str, Any]
+) -> None:
+    """What a parameter is annotated with decides what it takes; what it is called does not."""
+    assert compile_plan(handler).arguments(MESSAGE, ALICE) == expected
+
+
+def test_a_plan_keeps_the_bare_handler() -> None:
+    """The function itself stays reachable, for tests."""
+    plan = compile_plan(everything)
+    assert plan.handler is everything
+    assert (plan.caller, plan.message, plan.body, plan.model) == (
+        "caller",
+        "message",
+        "body",
+        Order,
+    )
+
+
+def test_a_body_is_read_only_where_somebody_wants_it() -> None:
+    """A handler without a body parameter gets messages of any content."""
+    assert compile_plan(concrete).arguments(message(b"\xff"), ALICE)
+
+
+def test_a_wrapped_handler_is_read_through() -> None:
+    """A decorator that keeps the signature keeps the injection."""
+
+    @wraps(keyword_only)
+    async def wrapper(*args: Any, **kwargs: Any) -> None:
+        await keyword_only(*args, **kwargs)
+
+    assert compile_plan(wrapper).arguments(MESSAGE, ALICE) == {"a": Order(id=1), "b": ALICE}
+
+
+def synchronous(body: Order) -> None:
+    """Do nothing."""
+
+
+async def untyped(body) -> None:  # type: ignore[no-untyped-def]
+    """Do nothing."""
+
+
+async def two_bodies(first: Order, second: Other) -> None:
+    """Do nothing."""
+
+
+async def two_callers(first: Caller, second: Caller) -> None:
+    """Do nothing."""
+
+
+async def a_string(body: str) -> None:
+    """Do nothing."""
+
+
+async def optional_caller(who: Caller | None) -> None:
+    """Do nothing."""
+
+
+async def an_instance(body: Order | Other) -> None:
+    """Do nothing."""
+
+
+async def many(*bodies: Order) -> None:
+    """Do nothing."""
+
+
+async def any_keywords(**bodies: Caller) -> None:
+    """Do nothing."""
+
+
+async def positional(body: Order, /) -> None:
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("handler", "advice"),
+    [
+        (synchronous, "a handler is an `async def` function"),
+        (untyped, "parameter 'body' cannot be injected; annotate it as Caller"),
+        (two_bodies, "first and second are both its body"),
+        (two_callers, "first and second are both its caller"),
+        (a_string, "or give it a default"),
+        (optional_caller, "'who' cannot be injected"),
+        (an_instance, "'body' cannot be injected"),
+        (many, "'bodies' cannot be injected"),
+        (any_keywords, "'bodies' cannot be injected"),
+        (positional, "'body' cannot be injected"),
+        (late_imports.unresolvable, "'Missing' cannot be resolved; import it at run time"),
+        (Mock(spec=[]), "a handler is an `async def` function"),
+        (Service, "a handler is an `async def` function"),
+    ],
+)
+def test_what_cannot_be_injected_is_told_at_decoration(
+    handler: Callable[..., Any], advice: str
+) -> None:
+    """The error names the handler, the parameter and what to change."""
+    with pytest.raises(TypeError) as caught:
+        compile_plan(handler)
+    assert advice in str(caught.value)
+    assert getattr(handler, "__qualname__", repr(handler)) in str(caught.value)
+
+
+def refused(body: bytes, encoding: str | None = None) -> BadMessage:
+    with pytest.raises(BadMessage) as caught:
+        compile_plan(keyword_only).arguments(message(body, encoding), ALICE)
+    assert caught.value.status == 400
+    return caught.value
+
+
+@pytest.mark.parametrize("encoding", [None, "", "utf-8", "UTF-8", "utf8", "identity"])
+def test_json_in_utf_8_is_read(encoding: str | None) -> None:
+    """An encoding that changes nothing is no obstacle."""
+    assert compile_plan(keyword_only).arguments(message(encoding=encoding), ALICE)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "utf-16", "latin-1", "x", "utf-8, gzip"])
+def test_other_encodings_are_refused(encoding: str) -> None:
+    """A compressed body is not guessed at."""
+    found = refused(b'{"id": 1}', encoding)
+    assert (found.code, found.found) == ("body.encoding", encoding)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"hello",
+        b"\xff\xfe",
+        b'{"id": 1} x',
+        b"<order/>",
+        b"[" * 100_000,
+        b'{"id":' * 50_000,
+        b"\x00",
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_a_body_that_is_not_json_is_refused(body: bytes) -> None:
+    """What does not parse is told without a word of it."""
+    found = refused(body)
+    assert (found.code, found.expected) == ("body.not_json", "Order")
+    assert found.found == "a body that is not JSON"
+
+
+SECRET = "4111-1111-1111-1111"
+
+
+@pytest.mark.parametrize(
+    ("body", "evidence"),
+    [
+        (b"{}", "id: missing"),
+        (b"[]", "body: model_type"),
+        (b"null", "body: model_type"),
+        (f'"{SECRET}"'.encode(), "body: model_type"),
+        (f'{{"id": "{SECRET}"}}'.encode(), "id: int_parsing"),
+        (b'{"id": 1.5}', "id: int_from_float"),
+        (b'{"id": NaN}', "id: finite_number"),
+        (f'{{"id": 1, "note": "{SECRET}"}}'.encode(), "note: string_too_long"),
+        (f'{{"id": 1, "lines": [{{"a": "{SECRET}"}}]}}'.encode(), "lines.0.a: int_parsing"),
+        (b'{"note": 5, "lines": 5}', "id: missing; note: string_type; lines: list_type"),
+    ],
+)
+def test_a_body_that_is_not_the_model_is_refused(body: bytes, evidence: str) -> None:
+    """The evidence says where and what kind of problem, and nothing of what stands there."""
+    found = refused(body)
+    assert (found.code, found.expected, found.found) == ("body.invalid", "Order", evidence)
+    assert SECRET not in f"{found!r} {found}"
+    assert found.__cause__ is None
+
+
+def test_only_the_first_problems_are_told() -> None:
+    """However wrong a body is, its evidence is short."""
+    found = refused(b'{"id": "x", "note": 5, "lines": 5, "more": 1, "yet": 2}')
+    assert found.found is not None
+    assert found.found.count(";") == 2
+
+
+def too_deep(value: object) -> object:
+    return too_deep(value)
+
+
+class Endless(BaseModel):
+    """A body whose own validator goes too deep."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def descend(cls, value: Any) -> Any:
+        return too_deep(value)
+
+
+async def endless(body: Endless) -> None:
+    """Do nothing."""
+
+
+def test_a_body_that_is_too_deep_is_refused() -> None:
+    """Running out of stack while a body is read is the body's fault."""
+    with pytest.raises(BadMessage) as caught:
+        compile_plan(endless).arguments(MESSAGE, ALICE)
+    assert (caught.value.code, caught.value.found) == ("body.not_json", "too deep")
+
+
+def test_a_validators_own_message_is_not_told() -> None:
+    """What a user's validator says about a value stays inside."""
+
+    class Strict(BaseModel):
+        card: str
+
+        @field_validator("card")
+        @classmethod
+        def refuse(cls, value: str, info: ValidationInfo) -> str:
+            raise ValueError(f"bad card {value}")
+
+    async def pay(card: Strict) -> None:
+        """Do nothing."""
+
+    pay.__annotations__ = {"card": Strict, "return": None}
+    with pytest.raises(BadMessage) as caught:
+        compile_plan(pay).arguments(message(f'{{"card": "{SECRET}"}}'.encode()), ALICE)
+    assert caught.value.found == "card: value_error"
+    assert SECRET not in repr(caught.value)

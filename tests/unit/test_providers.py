@@ -1,0 +1,191 @@
+"""What providers' access tokens look like, on payloads as they send them."""
+
+from typing import Any
+
+import pytest
+
+from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from tests.unit.support import NOW, Signer, authenticate, refusal
+
+TIMES = {"iat": int(NOW), "exp": int(NOW) + 300}
+
+KEYCLOAK: dict[str, Any] = {
+    **TIMES,
+    "jti": "onrtac:8a4c5bcb-1b0e-4e5e-9ad0-3e4d7f0c1a11",
+    "iss": "https://sso.example/realms/shop",
+    "aud": ["orders", "account"],
+    "sub": "f5b8c3f0-6f0e-4b39-8d5c-0a4f2d6c9b11",
+    "typ": "Bearer",
+    "azp": "shop-web",
+    "sid": "5f1c6a7e",
+    "acr": "1",
+    "realm_access": {"roles": ["offline_access", "clerk"]},
+    "resource_access": {"orders": {"roles": ["approver"]}, "account": {"roles": ["view-profile"]}},
+    "scope": "openid email orders:write",
+    "preferred_username": "alice",
+}
+AUTH0_TOKEN: dict[str, Any] = {
+    **TIMES,
+    "iss": "https://shop.eu.auth0.example/",
+    "sub": "auth0|5f7c8ec7c33c6c004bbafe82",
+    "aud": ["https://api.shop.example", "https://shop.eu.auth0.example/userinfo"],
+    "azp": "my_client_id",
+    "scope": "openid profile orders:read",
+    "permissions": ["orders:write"],
+}
+ENTRA_USER: dict[str, Any] = {
+    **TIMES,
+    "nbf": int(NOW),
+    "aud": "6e74172b-be56-4843-9ff4-e66a39bb12e3",
+    "iss": "https://login.microsoftonline.example/72f988bf/v2.0",
+    "azp": "64f1aa5e",
+    "azpacr": "0",
+    "name": "Alice",
+    "oid": "690222be",
+    "roles": ["Orders.Approve"],
+    "scp": "Orders.Read Orders.Write",
+    "sub": "HKZpfaHyWadeOouYlitjrI-KffTm222X5rrV3xDqfKQ",
+    "tid": "72f988bf",
+    "ver": "2.0",
+}
+ENTRA_APP: dict[str, Any] = {
+    **{name: value for name, value in ENTRA_USER.items() if name not in ("scp", "azp")},
+    "appid": "daemon",
+    "ver": "1.0",
+}
+COGNITO_TOKEN: dict[str, Any] = {
+    **TIMES,
+    "sub": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+    "cognito:groups": ["clerks", "eu-west-1_abc_Google"],
+    "iss": "https://cognito-idp.eu-west-1.amazonaws.example/eu-west-1_abc",
+    "client_id": "1example23456789",
+    "origin_jti": "a",
+    "event_id": "b",
+    "token_use": "access",
+    "scope": "aws.cognito.signin.user.admin shop/orders.write",
+    "auth_time": int(NOW),
+    "jti": "c",
+    "username": "alice",
+}
+
+
+async def read(claims: dict[str, Any], profile: Profile, audience: str, **header: Any) -> Any:
+    raw = Signer().sign(claims, **header)
+    return (
+        await authenticate(raw, issuer=claims["iss"], audience=audience, profile=profile)
+    ).caller
+
+
+async def code(claims: dict[str, Any], profile: Profile, audience: str) -> str:
+    raw = Signer().sign(claims)
+    return (await refusal(raw, issuer=claims["iss"], audience=audience, profile=profile)).code
+
+
+async def test_keycloak() -> None:
+    """Realm roles, the roles of one client, and scopes are found where Keycloak puts them."""
+    caller = await read(KEYCLOAK, keycloak("orders"), "orders")
+    assert caller.roles == {"offline_access", "clerk", "approver"}
+    assert caller.scopes == {"openid", "email", "orders:write"}
+    assert caller.client == "shop-web"
+
+
+async def test_keycloak_without_a_client_counts_realm_roles_alone() -> None:
+    """Another client's roles are never counted."""
+    assert (await read(KEYCLOAK, keycloak(), "orders")).roles == {"offline_access", "clerk"}
+
+
+@pytest.mark.parametrize("typ", ["ID", "Refresh", "Offline", "DPoP", "Logout", None, "bearer", 5])
+async def test_keycloaks_other_tokens_are_refused(typ: Any) -> None:
+    """Keycloak names the kind of a token in the claim `typ`."""
+    assert await code({**KEYCLOAK, "typ": typ}, keycloak(), "orders") == "token.claim_invalid"
+
+
+async def test_auth0() -> None:
+    """Permissions of Auth0's RBAC count as scopes."""
+    caller = await read(AUTH0_TOKEN, AUTH0, "https://api.shop.example", typ="JWT")
+    assert caller.scopes == {"openid", "profile", "orders:read", "orders:write"}
+    assert (caller.client, caller.roles) == ("my_client_id", frozenset())
+
+
+async def test_entra_with_a_user() -> None:
+    """Delegated permissions are scopes, app roles are roles."""
+    caller = await read(ENTRA_USER, ENTRA, ENTRA_USER["aud"])
+    assert caller.scopes == {"Orders.Read", "Orders.Write"}
+    assert caller.roles == {"Orders.Approve"}
+    assert caller.client == "64f1aa5e"
+
+
+async def test_entra_with_an_app() -> None:
+    """A daemon has roles, no scopes, and `appid` in tokens of version 1."""
+    caller = await read(ENTRA_APP, ENTRA, ENTRA_APP["aud"])
+    assert (caller.scopes, caller.roles) == (frozenset(), {"Orders.Approve"})
+    assert caller.client == "daemon"
+
+
+async def test_entra_id_tokens_are_refused() -> None:
+    """A nonce gives Entra's ID token away."""
+    assert await code({**ENTRA_USER, "nonce": "n"}, ENTRA, ENTRA_USER["aud"]) == "token.type"
+
+
+async def test_cognito() -> None:
+    """Cognito's access tokens are for the app client, and groups are roles."""
+    caller = await read(COGNITO_TOKEN, COGNITO, "1example23456789")
+    assert caller.audience == ("1example23456789",)
+    assert caller.roles == {"clerks", "eu-west-1_abc_Google"}
+    assert caller.scopes == {"aws.cognito.signin.user.admin", "shop/orders.write"}
+
+
+async def test_cognito_of_another_client_is_refused() -> None:
+    """Another app client's token is for somebody else."""
+    assert await code(COGNITO_TOKEN, COGNITO, "another") == "token.audience"
+
+
+@pytest.mark.parametrize(("use", "expected"), [("id", "invalid"), (..., "missing"), (5, "invalid")])
+async def test_cognitos_id_tokens_are_refused(use: Any, expected: str) -> None:
+    """`token_use` must be `access`."""
+    claims = {**COGNITO_TOKEN, "aud": "1example23456789", "token_use": use}
+    claims = {name: value for name, value in claims.items() if value is not ...}
+    assert await code(claims, COGNITO, "1example23456789") == f"token.claim_{expected}"
+
+
+async def test_a_string_is_split_at_blanks_and_a_list_is_not() -> None:
+    """`scope` is a list of words; a list's items stay whole."""
+    assert LENIENT.scopes_in({"scope": " a  b "}) == {"a", "b"}
+    assert LENIENT.scopes_in({"scp": ["a b", "c"]}) == {"a b", "c"}
+    assert LENIENT.scopes_in({"scope": "a", "scp": ["b"]}) == {"a", "b"}
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2003", "\t", "\n", "\x1f", "\u3000"])
+async def test_scopes_are_separated_by_spaces_alone(blank: str) -> None:
+    """RFC 6749, section 3.3 separates by U+0020: no other blank makes a scope of a suffix."""
+    assert "admin" not in LENIENT.scopes_in({"scope": f"a{blank}admin"})
+
+
+@pytest.mark.parametrize("odd", [None, 5, True, {}, {"a": 1}, [5, None, ["x"], {}], ""])
+async def test_what_is_not_text_is_no_scope_and_no_role(odd: Any) -> None:
+    """Malformed rights are no rights."""
+    assert LENIENT.scopes_in({"scope": odd}) == frozenset()
+    assert LENIENT.roles_in({"roles": odd}) == frozenset()
+    assert keycloak("c").roles_in({"realm_access": odd, "resource_access": odd}) == frozenset()
+
+
+async def test_rfc_9068_reads_the_standards_scope_only() -> None:
+    """`scp` is some providers' word, not the standard's."""
+    assert RFC9068.scopes_in({"scp": "a", "scope": "b"}) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "client"),
+    [
+        ({"client_id": "a", "azp": "b", "appid": "c"}, "a"),
+        ({"azp": "b", "appid": "c"}, "b"),
+        ({"appid": "c"}, "c"),
+        ({"client_id": 5}, None),
+        ({}, None),
+    ],
+)
+async def test_the_first_client_that_is_there_counts(
+    claims: dict[str, Any], client: str | None
+) -> None:
+    """`client_id`, then `azp`, then `appid`."""
+    assert LENIENT.client_in(claims) == client

@@ -1,0 +1,416 @@
+"""Settings from a file and from the environment, as the objects that code would make."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from busauth.amqp.options import ConsumerOptions, GuardOptions
+from busauth.caller import Caller
+from busauth.errors import ConfigurationError
+from busauth.late.expiry import (
+    Accept,
+    DeadLetter,
+    Discard,
+    Grace,
+    LateToken,
+    Restrict,
+    Verdict,
+)
+from busauth.settings import IssuerSettings, Settings, load_settings
+from busauth.testing import Issuer, IssuerServer, ManualClock
+from tests.unit.support import NOW
+from tests.unit.support import caller as a_caller
+
+BASE = 'issuer = "https://idp.example"\naudience = "shop"\n'
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("BUSAUTH_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "busauth.toml"
+
+
+def wrong(path: Path | None) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(path)
+    return str(caught.value)
+
+
+def test_a_file_says_everything(file: Path) -> None:
+    """Every setting has its place in the file."""
+    file.write_text("""
+        issuer = "https://idp.example"
+        audience = ["shop", "orders"]
+        algorithms = ["ES256", "Ed25519"]
+        profile = "keycloak"
+        keycloak_client = "orders"
+        leeway = 5
+        jwks_url = "http://idp/keys"
+        unsafe_http = ["idp"]
+        on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
+
+        [guard]
+        concurrency = 20
+
+        [consumers."orders.placed"]
+        on_expired = { policy = "dead-letter" }
+        concurrency = 5
+
+        [[issuers]]
+        issuer = "https://other.example"
+        audience = "shop"
+        profile = "at+jwt"
+    """)
+    settings = load_settings(file)
+    assert settings.on_expired == (Grace(minutes=10), Discard())
+    assert settings.audience == ("shop", "orders")
+    assert settings.guard == GuardOptions(concurrency=20)
+    assert settings.consumers == {
+        "orders.placed": ConsumerOptions(on_expired=DeadLetter(), concurrency=5)
+    }
+    assert settings.issuers == (
+        IssuerSettings(issuer="https://other.example", audience="shop", profile="at+jwt"),
+    )
+    guard = settings.make_guard()
+    assert guard.options.concurrency == 20
+    assert guard.options.consumers == settings.consumers
+
+
+def test_the_path_may_be_text(file: Path) -> None:
+    """A file is named by a path or by text."""
+    file.write_text(BASE)
+    assert load_settings(str(file)) == load_settings(file)
+
+
+def test_the_environment_says_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same settings come from variables, nested ones with two underscores."""
+    monkeypatch.setenv("BUSAUTH_ISSUER", "https://idp.example")
+    monkeypatch.setenv("busauth_audience", '["shop", "orders"]')
+    monkeypatch.setenv("BUSAUTH_LEEWAY", "7.5")
+    monkeypatch.setenv("BUSAUTH_GUARD__CONCURRENCY", "20")
+    monkeypatch.setenv("BUSAUTH_GUARD", '{"max_hops": 3}')
+    monkeypatch.setenv("BUSAUTH_ON_EXPIRED", '{"policy": "grace", "minutes": 10}')
+    monkeypatch.setenv("BUSAUTH_CONSUMERS", '{"orders.placed": {"concurrency": 5}}')
+    settings = load_settings()
+    assert settings.issuer == "https://idp.example"
+    assert settings.audience == ("shop", "orders")
+    assert settings.leeway == 7.5
+    assert settings.guard == GuardOptions(concurrency=20, max_hops=3)
+    assert settings.on_expired == Grace(minutes=10)
+    assert settings.consumers == {"orders.placed": ConsumerOptions(concurrency=5)}
+
+
+@pytest.mark.parametrize(
+    "audience", ["shop", "1234567890", "69234237810729019", "https://api.example", "a,b", "007"]
+)
+def test_an_audience_is_text_whatever_it_looks_like(
+    audience: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some providers' audiences are made of digits."""
+    monkeypatch.setenv("BUSAUTH_AUDIENCE", audience)
+    assert load_settings().audience == audience
+
+
+def test_the_environment_counts_above_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a variable says replaces what the file says; the rest of the file stays."""
+    file.write_text(f"{BASE}leeway = 5\n[guard]\nconcurrency = 20\nmax_hops = 3")
+    monkeypatch.setenv("BUSAUTH_AUDIENCE", "orders")
+    monkeypatch.setenv("BUSAUTH_GUARD__CONCURRENCY", "7")
+    settings = load_settings(file)
+    assert (settings.audience, settings.leeway) == ("orders", 5)
+    assert settings.guard == GuardOptions(concurrency=7, max_hops=3)
+
+
+@pytest.mark.parametrize(
+    ("said", "policy"),
+    [
+        ({"policy": "grace", "seconds": 30}, Grace(seconds=30)),
+        ({"policy": "discard"}, Discard()),
+        ({"policy": "restrict", "scopes": ["a"]}, Restrict(["a"])),
+        ([{"policy": "grace", "seconds": 30}], (Grace(seconds=30),)),
+    ],
+)
+@pytest.mark.parametrize(
+    "in_file", ["{ policy = 'grace', minutes = 10 }", "[{ policy = 'grace', minutes = 10 }]"]
+)
+def test_a_policy_in_the_environment_replaces_the_files_whole(
+    said: Any, policy: Any, in_file: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of one policy and half of another is a third one that nobody wrote."""
+    file.write_text(
+        f"{BASE}on_expired = {in_file}\n[consumers.q]\nconcurrency = 4\non_expired = {in_file}"
+    )
+    monkeypatch.setenv("BUSAUTH_ON_EXPIRED", json.dumps(said))
+    monkeypatch.setenv("BUSAUTH_CONSUMERS", json.dumps({"q": {"on_expired": said}}))
+    settings = load_settings(file)
+    assert settings.on_expired == policy
+    assert settings.consumers["q"] == ConsumerOptions(on_expired=policy, concurrency=4)
+
+
+def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
+    """The default policy is the dead letters."""
+    file.write_text(BASE)
+    assert load_settings(file).on_expired == DeadLetter()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        pytest.param(
+            f"{BASE}leeway = 500", ["leeway = 500", "less than or equal to 300"], id="range"
+        ),
+        pytest.param(f"{BASE}leeway = nan", ["leeway = NaN"], id="nan"),
+        pytest.param(f"{BASE}leeway = 'x'", ['leeway = "x"', "valid number"], id="type"),
+        pytest.param(f"{BASE}nope = 1", ["nope = 1", "not permitted"], id="unknown"),
+        pytest.param(f"{BASE}[guard]\nnope = 1", ["guard.nope = 1", "not permitted"], id="nested"),
+        pytest.param(
+            f"{BASE}profile = 'okta'", ['profile = "okta"', "'keycloak'"], id="unknown-profile"
+        ),
+        pytest.param(
+            f"{BASE}algorithms = ['RS257']", ['algorithms = ["RS257"]', "'RS256'"], id="algorithm"
+        ),
+        pytest.param(f"{BASE}algorithms = ['none']", ["algorithms = ", "expected some"], id="none"),
+        pytest.param(
+            f"{BASE}algorithms = ['RS256', 'HS256']", ["algorithms = ", "mixes"], id="mixed"
+        ),
+        pytest.param("audience = true", ["audience = true", "valid string"], id="audience"),
+        pytest.param(
+            f"{BASE}[[issuers]]\nissuer = 'https://b'",
+            ["issuers.0.audience", "required"],
+            id="list",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = 'grace'", ['on_expired = "grace"', "dictionary"], id="policy-text"
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ policy = 'grase' }}", ["on_expired = ", "'grace'"], id="tag"
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ policy = 'grace', minutes = 'ten' }}",
+            ["on_expired = ", "ten", "expected numbers"],
+            id="grace-text",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ policy = 'grace', minutes = 1, hour = 3 }}",
+            ["on_expired.hour = 3", "not permitted"],
+            id="grace-unknown",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ policy = 'dead-letter', minutes = 1 }}",
+            ["on_expired.minutes = 1", "not permitted"],
+            id="dead-letter-unknown",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = [{{ policy = 'restrict', scopes = 5 }}]",
+            ["on_expired.0.scopes = 5", "valid frozenset"],
+            id="restrict-type",
+        ),
+        pytest.param(
+            f"{BASE}[consumers.'orders.placed']\nconcurrency = 0",
+            ["consumers.orders.placed.concurrency = 0", "greater than or equal to 1"],
+            id="consumer",
+        ),
+        pytest.param(
+            f"{BASE}[consumers.discard]\nconcurrency = 0",
+            ["consumers.discard.concurrency = 0"],
+            id="consumer-named-like-a-policy",
+        ),
+    ],
+)
+def test_an_error_names_file_key_value_and_what_was_expected(
+    text: str, parts: list[str], file: Path
+) -> None:
+    """Each wrong line of a file is told in one line."""
+    file.write_text(text)
+    told = wrong(file)
+    assert told.startswith(f"{file}: ")
+    for part in parts:
+        assert part in told
+    assert len(told.splitlines()) == 1
+
+
+def test_every_problem_is_told_at_once(file: Path) -> None:
+    """Three mistakes are three lines."""
+    file.write_text(f"{BASE}nope = 1\nleeway = -1\n[guard]\nconcurrency = 'x'")
+    assert len(wrong(file).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parts"),
+    [
+        ("BUSAUTH_LEEWAY", "500", ['leeway = "500"', "less than or equal to 300"]),
+        ("BUSAUTH_GUARD__CONCURRENCY", "many", ['guard.concurrency = "many"', "valid integer"]),
+        ("BUSAUTH_GUARD__NOPE", "1", ["guard.nope", "not permitted"]),
+        ("BUSAUTH_GUARD", '{"nope": 1}', ["guard.nope = 1", "not permitted"]),
+        ("BUSAUTH_ON_EXPIRED", "grace", ['on_expired = "grace"', "dictionary"]),
+        ("BUSAUTH_ON_EXPIRED", '{"policy": "grace"', ["on_expired = ", "dictionary"]),
+        ("BUSAUTH_CONSUMERS", '{"q": {"concurrency": 0}}', ["consumers.q.concurrency = 0"]),
+        ("BUSAUTH_ALGORITHMS", "RS256", ['"RS256"', "expected JSON"]),
+        ("BUSAUTH_CONSUMERS", "{nope", ['"{nope"', "expected JSON"]),
+        ("BUSAUTH_GUARD", "{", ['"{"', "expected JSON"]),
+        ("Busauth_Issuers", "[", ['"["', "expected JSON"]),
+    ],
+)
+def test_an_error_names_variable_key_value_and_what_was_expected(
+    name: str, value: str, parts: list[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong variable is named as it was written, though a file was read as well."""
+    file.write_text(f"{BASE}[guard]\nmax_hops = 3")
+    monkeypatch.setenv(name, value)
+    told = wrong(file)
+    assert told.startswith(f"environment variable {name}")
+    for part in parts:
+        assert part in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """A file that is not there is an error, not a default."""
+    assert "cannot be read: No such file" in wrong(tmp_path / "absent.toml")
+    assert "cannot be read" in wrong(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"issuer = ", b"issuer = \xff", b"[a]\n[a]\n", b"{}"])
+def test_bad_toml_is_told(content: bytes, file: Path) -> None:
+    """What is not TOML is told with the file's name."""
+    file.write_bytes(content)
+    assert wrong(file).startswith(f"{file}: is not TOML: ")
+
+
+def test_a_value_in_an_error_is_bounded_and_without_tokens(file: Path) -> None:
+    """Settings may hold anything by mistake."""
+    file.write_text(f"{BASE}nope = '{'x' * 1000}'")
+    assert len(wrong(file)) < 400 + len(str(file))
+
+
+@pytest.mark.parametrize("value", ["1979-05-27", "07:32:00"])
+def test_a_value_that_json_does_not_know_is_shown(value: str, file: Path) -> None:
+    """TOML has dates, and an error can show them."""
+    file.write_text(f"{BASE}leeway = {value}")
+    assert "leeway = datetime." in wrong(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "issuer: expected"),
+        ("audience = 'shop'", "issuer: expected"),
+        ("issuer = 'https://idp.example'", "audience: expected"),
+        (f"{BASE}on_expired = []", "on_expired is empty"),
+        (f"{BASE}on_expired = {{ policy = 'grace', hours = 25 }}", "hard_max_age"),
+        (f"{BASE}algorithms = ['HS256']", "public keys"),
+        (f"{BASE}jwks_url = 'http://idp/keys'", "expected https"),
+        ("issuer = 'http://idp'\naudience = 'shop'", "expected https"),
+        (f"{BASE}[[issuers]]\nissuer = 'https://idp.example'\naudience = 'x'", "two for one"),
+    ],
+)
+def test_settings_that_do_not_go_together_make_no_guard(text: str, told: str, file: Path) -> None:
+    """What is wrong about the whole is found when the guard is made."""
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=told):
+        load_settings(file).make_guard()
+
+
+def test_further_issuers_are_enough(file: Path) -> None:
+    """A guard may serve listed issuers only."""
+    file.write_text("[[issuers]]\nissuer = 'https://b.example'\naudience = 'shop'")
+    assert load_settings(file).make_guard()
+
+
+@pytest.mark.parametrize("profile", ["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"])
+def test_every_profile_can_be_named(profile: str, file: Path) -> None:
+    """Each preset has a name in the file."""
+    file.write_text(f"{BASE}profile = '{profile}'")
+    assert load_settings(file).make_guard()
+
+
+def loaded(file: Path, text: str) -> Settings:
+    file.write_text(text)
+    return load_settings(file)
+
+
+async def test_the_guard_is_the_one_that_was_described(file: Path) -> None:
+    """Issuer, audience, keys and clock arrive where they count."""
+    clock = ManualClock(NOW)
+    with IssuerServer(Issuer(algorithm="ES256", clock=clock)) as server:
+        settings = loaded(file, f"issuer = '{server.issuer.url}'\naudience = 'shop'\nleeway = 0")
+        guard = settings.make_guard(clock=clock)
+        raw = server.issuer.token()
+        assert (await guard.authenticate(f"Bearer {raw}")).subject == "alice"
+    assert server.requests[0] == "/.well-known/openid-configuration"
+
+
+async def test_keys_may_be_named_instead_of_discovered(file: Path) -> None:
+    """With a `jwks_url` nothing is discovered."""
+    with IssuerServer(Issuer(algorithm="ES256")) as server:
+        url = server.issuer.url
+        text = f"issuer = '{url}'\naudience = 'shop'\njwks_url = '{url}/jwks.json'"
+        await loaded(file, text).make_guard().authenticate(f"Bearer {server.issuer.token()}")
+    assert server.requests == ["/jwks.json"]
+
+
+# Who counts above whom
+
+
+async def late_by_a_minute(settings: Settings, queue: str, on_expired: Any) -> Verdict:
+    @settings.make_guard()(queue=queue, on_expired=on_expired)
+    async def handler(caller: Caller) -> None:
+        """Do nothing."""
+
+    late = LateToken(a_caller(expires_at=NOW), NOW + 60, 0)
+    return (await handler._terms.rules.policies.decide(late))[0]
+
+
+GRACE = Restrict(["by the decorator"])
+
+
+@pytest.mark.parametrize(
+    ("queue", "decorated", "scopes"),
+    [
+        ("told", GRACE, "by the operator"),
+        ("told", None, "by the operator"),
+        ("also-told", GRACE, "by the operator, in guard"),
+        ("untold", GRACE, "by the decorator"),
+        ("untold", None, "by the guard"),
+        ("half-told", GRACE, "by the decorator"),
+    ],
+)
+async def test_operator_above_decorator_above_guard(
+    queue: str, decorated: Any, scopes: str, file: Path
+) -> None:
+    """An operator's word about one consumer counts first, the guard's default last."""
+    text = f"""
+        {BASE}
+        on_expired = {{ policy = "restrict", scopes = "by the guard" }}
+        [consumers.half-told]
+        concurrency = 3
+        [consumers.told]
+        on_expired = {{ policy = "restrict", scopes = "by the operator" }}
+        [guard.consumers.also-told]
+        on_expired = {{ policy = "restrict", scopes = "by the operator, in guard" }}
+        [guard.consumers.told]
+        on_expired = {{ policy = "discard" }}
+    """
+    verdict = await late_by_a_minute(loaded(file, text), queue, decorated)
+    assert verdict == Accept(scopes=frozenset({scopes}))
+
+
+def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
+    """A limit for one consumer replaces the common one for that consumer."""
+    file.write_text(f"{BASE}[guard]\nconcurrency = 20\n[consumers.told]\nconcurrency = 3")
+    guard = load_settings(file).make_guard()
+
+    async def handler(caller: Caller) -> None:
+        """Do nothing."""
+
+    found = [guard(queue=queue)(handler)._slots._value for queue in ("told", "untold")]
+    assert found == [3, 20]
