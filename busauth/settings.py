@@ -46,7 +46,7 @@ from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.audit import Auditor, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, evidence
-from busauth.late.expiry import DeadLetter, DeclaredPolicy
+from busauth.late.expiry import DeadLetter, DeclaredPolicies
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.jwks import JWKS
 from busauth.tokens.keys import ASYMMETRIC, allow_list
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     jwks_url: str | None = None
     keycloak_client: str | None = None
     issuers: tuple[IssuerSettings, ...] = ()
-    on_expired: DeclaredPolicy | tuple[DeclaredPolicy, ...] = DeadLetter()
+    on_expired: DeclaredPolicies = DeadLetter()
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
     unsafe_http: tuple[str, ...] = ()

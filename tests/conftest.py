@@ -1,6 +1,6 @@
 """Fixtures for every test; those that name the broker need a real one."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -30,9 +30,9 @@ def session_issuer() -> Issuer:
 
 
 @pytest.fixture
-def issuer(session_issuer: Issuer) -> Iterator[Issuer]:
+def issuer(session_issuer: Issuer) -> Issuer:
     """One issuer with one key for all tests that change nothing about it."""
-    yield session_issuer
+    return session_issuer
 
 
 @pytest.fixture

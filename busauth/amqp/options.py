@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from busauth.amqp.headers import AUTHORIZATION
-from busauth.late.expiry import DeclaredPolicy
+from busauth.late.expiry import DeclaredPolicies
 from busauth.tokens.verifier import MAX_TOKEN_BYTES
 
 
@@ -21,7 +21,7 @@ class OnError(StrEnum):
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConsumerOptions(_Options):
@@ -32,7 +32,7 @@ class ConsumerOptions(_Options):
         concurrency: handlers of this consumer that run at once.
     """
 
-    on_expired: DeclaredPolicy | tuple[DeclaredPolicy, ...] | None = None
+    on_expired: DeclaredPolicies | None = None
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
 
 

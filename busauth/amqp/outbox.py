@@ -97,7 +97,7 @@ def as_message(body: Body, now: float) -> AbstractMessage:
 
 def _check_free(headers: dict[str, Any], token_header: str) -> None:
     for name in headers:
-        if name == token_header or name.lower().startswith(names.PREFIX):
+        if name.lower() == token_header.lower() or name.lower().startswith(names.PREFIX):
             raise PublishError(
                 f"the header {name!r} is busauth's: leave it out, and say token=... for an identity"
             )

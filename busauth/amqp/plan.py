@@ -6,13 +6,14 @@ aio-pika message, or the one pydantic model without a default, which is the body
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from busauth.caller import Caller
 from busauth.errors import BadMessage
@@ -81,10 +82,10 @@ def compile_plan(handler: Handler) -> CallPlan:
 def _hints(handler: Handler, name: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(handler)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise TypeError(
-            f"{name}: the annotation {error.name!r} cannot be resolved; import it at run time (not "
-            "under TYPE_CHECKING) and define it at module level"
+            f"{name}: an annotation cannot be resolved ({error}); import what it names at run time "
+            "(not under TYPE_CHECKING) and define it at module level"
         ) from error
 
 
@@ -97,7 +98,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         return "message"
     if parameter.default is not parameter.empty:
         return None
-    if keyword and isinstance(hint, type) and issubclass(hint, BaseModel):
+    if keyword and isinstance(hint, type) and issubclass(hint, BaseModel) and hint != BaseModel:
         return "body"
     raise TypeError(
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
@@ -118,12 +119,37 @@ def _read_body(message: AbstractIncomingMessage, model: type[BaseModel]) -> Base
 
 
 def _body_refusal(error: ValidationError, model: type[BaseModel]) -> BadMessage:
-    """Tell where the body is wrong, and nothing of what stands there."""
+    """Tell where the body is wrong, in the model's own names, and nothing of what stands there."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
         return BadMessage("body.not_json", found="a body that is not JSON", expected=model.__name__)
+    known = _field_names(model)
     shown = [
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['type']}"
+        f"{_place(problem['loc'], known)}: {problem['type']}"
         for problem in problems[:_SHOWN_ERRORS]
     ]
     return BadMessage("body.invalid", found="; ".join(shown), expected=model.__name__)
+
+
+def _place(location: tuple[int | str, ...], known: frozenset[str]) -> str:
+    """Member names that the sender chose are data, and data stays in the body."""
+    parts = (str(part) if isinstance(part, int) or part in known else "*" for part in location)
+    return ".".join(parts) or "body"
+
+
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
+    """Return the names that a model and the models in it have for their fields."""
+    try:
+        return frozenset(_properties_in(model.model_json_schema()))
+    except PydanticInvalidForJsonSchema:
+        return frozenset(model.model_fields)
+
+
+def _properties_in(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        yield from properties if isinstance(properties, dict) else ()
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _properties_in(part)

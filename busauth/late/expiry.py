@@ -13,9 +13,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError
@@ -188,14 +189,22 @@ class PolicyChain:
         given = on_expired if isinstance(on_expired, Sequence) else (on_expired,)
         self._policies = tuple(_as_policy(policy) for policy in given)
         self._hard_max_age = hard_max_age
-        _check_reachable(self._policies, hard_max_age)
+        longest = _check_reachable(self._policies)
+        if longest > hard_max_age:
+            found = f"Grace of {longest:g} s"
+            raise ConfigurationError(
+                f"on_expired: {found} lasts longer than hard_max_age={hard_max_age:g} s"
+            )
 
     async def decide(self, late: LateToken) -> tuple[Verdict, str]:
         """Return the verdict, and the name of the policy that gave it."""
-        if not late.within(self._hard_max_age):
-            return Refuse(
-                f"beyond the hard maximum age of {self._hard_max_age:g} s"
-            ), "hard_max_age"
+        verdict, name = await self._first_verdict(late)
+        if isinstance(verdict, Accept) and not late.within(self._hard_max_age):
+            why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
+            return Refuse(why), "hard_max_age"
+        return verdict, name
+
+    async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:
             verdict = await policy.decide(late)
             if verdict is not None:
@@ -244,26 +253,31 @@ def names(scopes: Iterable[str]) -> frozenset[str]:
 _DECIDES_ALWAYS = (Restrict, DeadLetter, Discard)
 
 
-def _check_reachable(policies: Sequence[ExpiryPolicy], hard_max_age: float) -> None:
+def _check_reachable(policies: Sequence[ExpiryPolicy]) -> float:
+    """Refuse policies that are never asked; return how long the longest grace lasts, in seconds."""
     if not policies:
         raise ConfigurationError("on_expired is empty: expected a policy, such as DeadLetter()")
-    reach, last = 0.0, ""
-    for policy in policies:
-        name = _name(policy)
-        if last:
+    for policy, later in pairwise(policies):
+        if isinstance(policy, _DECIDES_ALWAYS):
+            first, never = _name(policy), _name(later)
+            raise ConfigurationError(f"on_expired: {never} is never reached after {first}")
+    windows = [policy.window.total_seconds() for policy in policies if isinstance(policy, Grace)]
+    for shorter, longer in pairwise(windows):
+        if longer <= shorter:
             raise ConfigurationError(
-                f"on_expired: {name} is never reached, {last} decides before it"
+                f"on_expired: Grace of {longer:g} s is never reached after one of {shorter:g} s"
             )
-        if isinstance(policy, Grace):
-            window = policy.window.total_seconds()
-            if window <= reach:
-                raise ConfigurationError(
-                    f"on_expired: Grace of {window:g} s is never reached, "
-                    f"an earlier one lasts {reach:g} s"
-                )
-            reach = window
-        last = name if isinstance(policy, _DECIDES_ALWAYS) else ""
-    if reach > hard_max_age:
-        raise ConfigurationError(
-            f"on_expired: Grace of {reach:g} s lasts longer than hard_max_age={hard_max_age:g} s"
-        )
+    return max(windows, default=0.0)
+
+
+def _check_declared(
+    declared: DeclaredPolicy | tuple[DeclaredPolicy, ...],
+) -> DeclaredPolicy | tuple[DeclaredPolicy, ...]:
+    _check_reachable(declared if isinstance(declared, tuple) else (declared,))
+    return declared
+
+
+DeclaredPolicies = Annotated[
+    DeclaredPolicy | tuple[DeclaredPolicy, ...], AfterValidator(_check_declared)
+]
+"""One policy or several, as they stand in a settings file; none of them out of reach."""

@@ -6,7 +6,7 @@ names the values of `typ` that it takes, so that an ID token with an explicit ty
 security event is never read as an access token.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,11 @@ class Profile:
 
     def scopes_in(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the scopes of a payload; what is not text is left out."""
-        return frozenset(_words(claims, self.scopes))
+        return frozenset(_texts(claims, self.scopes, lambda scopes: scopes.split(" ")))
 
     def roles_in(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        """Return the roles of a payload; what is not text is left out."""
-        return frozenset(_words(claims, self.roles))
+        """Return the roles of a payload; a string is one role, what is not text is left out."""
+        return frozenset(_texts(claims, self.roles, lambda role: [role]))
 
     def client_in(self, claims: Mapping[str, Any]) -> str | None:
         """Return the client that the token was issued to, if it says."""
@@ -67,10 +67,12 @@ def media_type(typ: Any) -> str | None:
     return lowered if "/" in lowered else f"application/{lowered}"
 
 
-def _words(claims: Mapping[str, Any], paths: tuple[ClaimPath, ...]) -> Iterator[str]:
+def _texts(
+    claims: Mapping[str, Any], paths: tuple[ClaimPath, ...], parts: Callable[[str], list[str]]
+) -> Iterator[str]:
     for path in paths:
         value = _at(claims, path)
-        items = value.split(" ") if isinstance(value, str) else value
+        items = parts(value) if isinstance(value, str) else value
         if isinstance(items, list | tuple):
             yield from (item for item in items if isinstance(item, str) and item)
 

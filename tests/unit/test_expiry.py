@@ -97,7 +97,7 @@ async def test_grace_ends_exactly(leeway: float, beyond: float, accepted: bool) 
 
 
 @pytest.mark.parametrize(
-    "policy", [Grace(hours=1), Restrict("a"), accepts, Patient(math.inf), [passes, accepts]]
+    "policy", [Restrict("a"), accepts, Patient(math.inf), [Grace(hours=1), accepts]]
 )
 @pytest.mark.parametrize(("seconds", "accepted"), [(3599.999, True), (3600, False), (1e12, False)])
 async def test_the_hard_maximum_age_is_above_all(
@@ -111,8 +111,15 @@ async def test_the_hard_maximum_age_is_above_all(
         assert verdict == Refuse("beyond the hard maximum age of 3600 s")
 
 
+@pytest.mark.parametrize("seconds", [3600, 1e12])
+async def test_beyond_the_maximum_age_other_verdicts_stand(seconds: float) -> None:
+    """The maximum takes acceptance away, not the right to discard or to refuse."""
+    assert (await decided(Discard(), seconds, hard_max_age=3600))[0] == Drop()
+    assert (await decided(Grace(hours=1), seconds, hard_max_age=3600))[1] == "default"
+
+
 async def test_a_maximum_age_of_nothing_accepts_nothing() -> None:
-    """With 0 seconds every late token is refused before any policy is asked."""
+    """With 0 seconds no late token is accepted."""
     assert (await decided(accepts, 0, hard_max_age=0))[1] == "hard_max_age"
 
 
@@ -147,9 +154,9 @@ async def test_functions_are_named_by_their_name() -> None:
     [
         ([], "empty"),
         ((), "empty"),
-        ([DeadLetter(), Grace(minutes=1)], "Grace is never reached, DeadLetter"),
-        ([Discard(), DeadLetter()], "DeadLetter is never reached, Discard"),
-        ([Restrict("a"), accepts], "accepts is never reached, Restrict"),
+        ([DeadLetter(), Grace(minutes=1)], "Grace is never reached after DeadLetter"),
+        ([Discard(), DeadLetter()], "DeadLetter is never reached after Discard"),
+        ([Restrict("a"), accepts], "accepts is never reached after Restrict"),
         ([Grace(minutes=1), Restrict("a"), Discard()], "Discard is never reached"),
         ([Grace(minutes=10), Grace(minutes=5)], "Grace of 300 s is never reached"),
         ([Grace(minutes=10), Grace(minutes=10)], "Grace of 600 s is never reached"),
