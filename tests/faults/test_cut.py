@@ -1,0 +1,180 @@
+"""Connections cut at awkward moments, through a proxy that can cut them one by one."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from yarl import URL
+
+from busauth import JWKS, Bus, Caller, Guard, GuardOptions, JWKSOptions, OnError, Verifier
+from busauth.testing import Issuer, IssuerServer
+from tests.support import Broker, Order, Trail, connected, consuming, guard_for
+
+QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)
+
+
+class Proxy:
+    """Passes bytes on between clients and the broker, until told to cut a connection."""
+
+    def __init__(self, url: str) -> None:
+        self._target = URL(url)
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._target.host or "localhost", self._target.port or 5672
+        up_reader, up_writer = await asyncio.open_connection(host, port)
+        self._open.append(writer)
+        await asyncio.gather(_pipe(reader, up_writer), _pipe(up_reader, writer))
+
+    def cut(self, number: int | None = None) -> None:
+        """Cut the n-th connection that was made, or all of them."""
+        for writer in self._open if number is None else [self._open[number]]:
+            writer.transport.abort()
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """Return a proxy, and the URL that leads through it."""
+    proxy = Proxy(url)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield proxy, str(URL(url).with_host("127.0.0.1").with_port(port))
+        proxy.cut()
+        await asyncio.sleep(0.05)
+
+
+async def test_2_a_plain_consumer_cut_in_mid_handler(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """The handler is cancelled, its message unsettled; it comes again and is handled once."""
+    guard = guard_for(issuer, trail)
+    queue = await broker.declare("orders")
+    started, finished = asyncio.Event(), Counter[bool]()
+
+    @guard(queue=queue)
+    async def handle(order: Order) -> None:
+        first = not started.is_set()
+        started.set()
+        await asyncio.sleep(60 if first else 0)
+        finished[first] += 1
+
+    async with proxied(url) as (proxy, through), connected(through) as cuttable:
+        async with consuming(cuttable, queue, handle):
+            await broker.publish(queue, token=issuer.token())
+            await started.wait()
+            proxy.cut()
+            await trail.until("handled", seconds=30)
+            await cuttable.connection.ready()
+    assert finished == {False: 1}
+    await broker.settles_at(queue, 0)
+
+
+@pytest.mark.parametrize("outcome", ["handled", "refused", "given back"])
+async def test_2_a_connection_cut_before_the_acknowledgement(
+    outcome: str, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler that outlives its channel settles nothing: the broker has the message already."""
+    guard = guard_for(issuer, trail)
+    queue = await broker.declare("orders")
+    cut = asyncio.Event()
+    on_error = OnError.GIVE_BACK if outcome == "given back" else OnError.DEAD_LETTER
+
+    async with proxied(url) as (proxy, through), connected(through) as cuttable:
+
+        @guard(queue=queue, on_error=on_error)
+        async def handle(order: Order) -> None:
+            if cut.is_set():
+                return
+            cut.set()
+            try:
+                proxy.cut()
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                assert task is not None
+                task.uncancel()  # as a handler does that swallows its cancellation
+            if outcome != "handled":
+                raise LookupError
+
+        async with consuming(cuttable, queue, handle):
+            await broker.publish(queue, token=issuer.token())
+            await trail.until("abandoned", seconds=30)
+            await trail.until("handled", seconds=30)
+            await cuttable.connection.ready()
+    await broker.settles_at(queue, 0)
+    await broker.settles_at(f"{queue}.dead", 0)
+
+
+async def test_2_the_publishing_connection_cut_while_the_consuming_one_lives(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Publications under way fail and are tried again: every order arrives, none hangs."""
+    first, second = broker.name("first"), broker.name("second")
+    arrived: Counter[int] = Counter()
+    async with proxied(url) as (proxy, through):
+        bus = Bus(through, guard=guard_for(issuer, trail), service="chain")
+
+        @bus.consumer(first)
+        async def relay(order: Order, caller: Caller) -> None:
+            await asyncio.sleep(0.01)
+            await bus.publish(second, order)
+
+        @bus.consumer(second)
+        async def end(order: Order, caller: Caller) -> None:
+            arrived[order.id] += 1
+
+        async with bus:
+            token = issuer.token()
+            for number in range(100):
+                await broker.publish(first, b'{"id": %d}' % number, token=token)
+            await trail.until("handled", count=10)
+            proxy.cut(0)
+            async with asyncio.timeout(30):
+                while len(arrived) < 100:
+                    await asyncio.sleep(0.05)
+    assert set(arrived) == set(range(100))
+    for name in (first, second):
+        await broker.settles_at(name, 0)
+
+
+async def test_3_connections_cut_while_paused(broker: Broker, trail: Trail, url: str) -> None:
+    """A consumer that was paused and cut comes back once, and handles everything."""
+    own = Issuer(algorithm="ES256")
+    with IssuerServer(own) as server:
+        server.down = True
+        keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0.05))
+        verifier = Verifier(keys, issuer=own.url, audience="shop")
+        guard = Guard(verifier, options=QUICK, auditor=trail)
+        queue = broker.name("orders")
+        handled: Counter[int] = Counter()
+        async with proxied(url) as (proxy, through):
+            bus = Bus(through, guard=guard, service="orders")
+
+            @bus.consumer(queue)
+            async def handle(order: Order, caller: Caller) -> None:
+                handled[order.id] += 1
+
+            async with bus:
+                for number in range(20):
+                    await broker.publish(queue, b'{"id": %d}' % number, token=own.token())
+                await trail.until("deferred", count=2)
+                proxy.cut()
+                await trail.until("deferred", count=6)
+                server.down = False
+                await trail.until("handled", count=20, seconds=30)
+    assert handled == Counter(range(20))
+    assert await broker.count(f"{queue}.dead") == await broker.count(f"{queue}.rejected") == 0
