@@ -122,9 +122,12 @@ class Bus:
             ConfigurationError: a queue exists with other arguments.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
-        async with self:
-            with _signals(self.stop):
-                await self._stopped.wait()
+        try:
+            async with self:
+                with _signals(self.stop):
+                    await self._stopped.wait()
+        finally:
+            self._stopped.clear()
 
     def stop(self) -> None:
         """Let `run` return, once the handlers have finished or the drain deadline has passed."""
@@ -137,7 +140,6 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up"
             )
-        self._stopped.clear()
         try:
             self._publishing = await self._connect("publish")
             self._consuming = await self._connect("consume")
@@ -184,9 +186,8 @@ class Bus:
     async def _disconnect(self) -> None:
         connections = [self._consuming, self._publishing]
         self._consuming = self._publishing = None
-        for connection in connections:
-            if connection is not None:
-                await connection.close()
+        closing = [connection.close() for connection in connections if connection is not None]
+        await asyncio.gather(self._guard.close(), *closing, return_exceptions=True)
 
     async def _outlet(self, _message: AbstractIncomingMessage | None = None) -> AbstractConnection:
         """Return the publishing connection, waiting for it while it is being restored."""

@@ -23,7 +23,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from busauth.amqp import settlement
 from busauth.amqp.copies import Refusal
 from busauth.amqp.disposal import Disposal
-from busauth.amqp.headers import HOP, count_in, token_in
+from busauth.amqp.headers import DELIVERY_COUNT, HOP, count_in, token_in
 from busauth.amqp.options import GuardOptions, OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
@@ -45,6 +45,9 @@ from busauth.errors import (
 )
 from busauth.redaction import redacted_traceback
 from busauth.tokens.verifier import Verifiers, fingerprint
+
+_OFTEN = 5
+"""Returns of a delivery after which a copy of it waits instead (docs/adr/0003)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,10 @@ class GuardedConsumer:
         """Return once no delivery is being handled."""
         await self._idle.wait()
 
+    def forget(self, tag: str) -> None:
+        """Do not bring back a consumer that was replaced while it was paused."""
+        self._pause.forget(tag)
+
     def open(self) -> None:
         """Begin anew after `close`."""
         self._pause.open()
@@ -157,14 +164,22 @@ class GuardedConsumer:
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         if self._pause.reason is not None:
-            await self._pause.hold_off(message, self._pause.reason)
+            await self._pause.hold_off(message, self._pause.reason, self._put_back)
             return
         case = _Case(message, self._tools.clock.now())
         try:
             await self._settle(case, await self._outcome(case))
             self._pause.progressed()
         except Deferred as deferred:
-            await self._pause.hold_off(message, deferred)
+            await self._pause.hold_off(message, deferred, self._put_back)
+
+    async def _put_back(self, message: AbstractIncomingMessage) -> None:
+        """Give back; a copy takes over from what was given back often, below the delivery limit."""
+        often = count_in(message.headers, DELIVERY_COUNT) >= _OFTEN
+        if often and await self._disposal.postpone(message):
+            await settlement.acknowledge(message)
+        else:
+            await settlement.give_back(message)
 
     async def _outcome(self, case: _Case) -> Refused | None:
         """Return why the message was not handled, None where it was. Errors here never accept."""
@@ -176,21 +191,24 @@ class GuardedConsumer:
                 return await self._decide_and_run(case, token)
         except Refused as refused:
             return refused
-        except Deferred:
+        except (Deferred, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and was_cancelled():
+                raise
             LOGGER.error("a check failed, the message is refused: %s", redacted_traceback(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
     async def _decide_and_run(self, case: _Case, token: str) -> HandlerFailed | None:
         """Judge at one instant, in the slot: waiting for it must not make a decision stale."""
-        case.now = self._tools.clock.now()
         verified = await self._tools.verifiers.authenticate(token)
+        case.now = self._tools.clock.now()
         case.caller = verified.caller
         hop = self._checked_hop(case.message)
         caller = await decide(verified, self._terms.rules, case.now)
         lease = lease_for(caller, token, hop=hop)
         caller = case.caller = replace(caller, _lease=lease)
+        self._check_body(case.message)
         arguments = self._plan.arguments(case.message, caller)
         self._tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
@@ -202,6 +220,13 @@ class GuardedConsumer:
         if hop > limit:
             raise Forbidden("message.hops", found=f"hop {hop}", expected=f"at most {limit}")
         return hop
+
+    def _check_body(self, message: AbstractIncomingMessage) -> None:
+        """Bound what is parsed: a small body can be a large object."""
+        size, limit = len(message.body), self._tools.options.max_body_bytes
+        if self._plan.model is not None and size > limit:
+            found, expected = f"{size} bytes", f"at most {limit} bytes"
+            raise BadMessage("body.too_large", found=found, expected=expected)
 
     async def _settle(self, case: _Case, outcome: Refused | None) -> None:
         if settlement.is_lost(case.message):
@@ -294,10 +319,20 @@ async def _run(handler: Handler, arguments: dict[str, object]) -> HandlerFailed 
         )
     except Reject as reject:
         return HandlerFailed("handler.rejected", found=reject.reason, retry=False)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
         LOGGER.warning("a handler failed: %s", redacted_traceback(error))
-        return HandlerFailed("handler.failed", found=f"{type(error).__name__}: {error}", retry=True)
+        return HandlerFailed("handler.failed", found=_shown(error), retry=True)
     return None
+
+
+def _shown(error: BaseException) -> str:
+    """Name an error; its own words may fail as well."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
 
 
 def _age(caller: Caller | None, now: float) -> float | None:

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 from busauth.amqp import headers as names
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
-from busauth.redaction import TOKEN_SHAPE
+from busauth.redaction import TOKEN_SHAPE, redact
 
 _PERSISTENT = 2
 _TOKEN_HEADERS = frozenset(
@@ -26,6 +26,10 @@ _TOKEN_HEADERS = frozenset(
 _ROUTING_HEADERS = frozenset({"cc", "bcc"})
 _CHANNEL_OVERHEAD = 64
 """Bytes kept free for what the broker adds to a frame on its way out."""
+
+_CUT_NAMES, _CUT_CHARACTERS = 50, 300
+_CUT_BYTES = 4 * _CUT_CHARACTERS + 64
+"""Bytes kept free for the list of what was cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,10 @@ def dead_letter(
         if not _carries_token(name, value, token_header)
     }
     own = _reason(refusal) | {
-        names.EXCHANGE: message.exchange or "",
-        names.ROUTING_KEY: message.routing_key or "",
+        names.EXCHANGE: evidence(message.exchange or ""),
+        names.ROUTING_KEY: evidence(message.routing_key or ""),
     }
-    return _fitted(message, own, kept | _noted(message), frame_max)
+    return _fitted(message, own, kept | _noted(message, token_header), frame_max)
 
 
 def retry(
@@ -68,7 +72,7 @@ def retry(
 ) -> Outgoing:
     """Return the copy that waits in a delay queue and comes back with its token."""
     own = {
-        token_header: message.headers[token_header],
+        **{name: value for name, value in message.headers.items() if name == token_header},
         names.HOP: names.count_in(message.headers, names.HOP),
         names.ATTEMPT: attempt,
     }
@@ -117,10 +121,12 @@ def _carries_token(name: str, value: object, token_header: str) -> bool:
     return TOKEN_SHAPE.search(f"{name} {value!r}") is not None
 
 
-def _noted(message: AbstractIncomingMessage) -> dict[str, Any]:
+def _noted(message: AbstractIncomingMessage, token_header: str) -> dict[str, Any]:
     """Tell what was left out, as text that no broker acts on."""
     left_out: dict[str, object] = {
-        name: message.headers[name] for name in message.headers if _is_noted(name)
+        name: message.headers[name]
+        for name in message.headers
+        if _is_noted(name) and name != token_header
     }
     left_out |= {"user_id": message.user_id, "expiration": message.expiration}
     noted = {
@@ -136,41 +142,58 @@ def _is_noted(name: str) -> bool:
 def _fitted(
     message: AbstractIncomingMessage, own: dict[str, Any], kept: dict[str, Any], frame_max: int
 ) -> Outgoing:
-    """Drop the largest of the sender's headers until the rest fits one frame."""
-    cut = [evidence(name) or "" for name, value in kept.items() if not _encodes(name, value)]
-    kept = {name: value for name, value in kept.items() if _encodes(name, value)}
-    largest_first = sorted(kept, key=lambda name: len(repr(kept[name])))
-    while True:
-        listed = {names.CUT: ", ".join(cut)[:1000]} if cut else {}
-        properties = _properties(message, {**kept, **own, **listed})
-        fits = not frame_max or names.header_frame_size(properties) <= frame_max - _CHANNEL_OVERHEAD
-        if fits or not largest_first:
-            return Outgoing(message.body, properties)
-        name = largest_first.pop()
-        del kept[name]
-        cut.append(evidence(name) or "")
+    """Drop the largest of the sender's headers until the rest fits one frame.
+
+    Each size is measured once: a frame may hold tens of thousands of headers.
+    """
+    sizes = {name: _encoded_size(name, value) for name, value in kept.items()}
+    cut = [name for name, size in sizes.items() if size is None]
+    largest_first = sorted((size, name) for name, size in sizes.items() if size is not None)
+    room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - _size(message, own)
+    over = sum(size for size, _ in largest_first) - room
+    while frame_max and over > 0 and largest_first:
+        size, name = largest_first.pop()
+        over -= size
+        cut.append(name)
+    left = {name: kept[name] for _, name in largest_first}
+    listed = {names.CUT: _listed(cut)} if cut else {}
+    return Outgoing(message.body, _properties(message, {**left, **own, **listed}))
 
 
-def _encodes(name: str, value: Any) -> bool:
-    """Whether a header that was received can be sent: not all that decodes encodes."""
+def _listed(cut: list[str]) -> str:
+    """Tell what was cut, the first to go first; all of it where that is short."""
+    told = ", ".join(evidence(name) or "" for name in cut[:_CUT_NAMES])
+    return f"{len(cut)}: {told}"[:_CUT_CHARACTERS]
+
+
+def _size(message: AbstractIncomingMessage, headers: dict[str, Any]) -> int:
+    return names.header_frame_size(_properties(message, headers))
+
+
+def _encoded_size(name: str, value: Any) -> int | None:
+    """Return the bytes of one header, None where it cannot be sent, although it could be read."""
     try:
-        names.header_frame_size(Basic.Properties(headers={name: value}))
+        return names.header_frame_size(Basic.Properties(headers={name: value}))
     except Exception:
-        return False
-    return True
+        return None
 
 
 def _properties(message: AbstractIncomingMessage, headers: dict[str, Any]) -> Basic.Properties:
     return Basic.Properties(
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
+        content_type=_without_token(message.content_type),
+        content_encoding=_without_token(message.content_encoding),
         headers=headers,
         delivery_mode=_PERSISTENT,
         priority=message.priority,
-        correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
-        message_id=message.message_id,
+        correlation_id=_without_token(message.correlation_id),
+        reply_to=_without_token(message.reply_to),
+        message_id=_without_token(message.message_id),
         timestamp=message.timestamp,
-        message_type=message.type,
-        app_id=message.app_id,
+        message_type=_without_token(message.type),
+        app_id=_without_token(message.app_id),
     )
+
+
+def _without_token(text: str | None) -> str | None:
+    """A short token fits a property, too."""
+    return None if text is None else redact(text)

@@ -63,15 +63,34 @@ class Disposal:
         if rung is None:
             return None
         with self._deferring():
-            connection = await self.outlet(message)
-            limit = frame_max(connection)
-            copy = copies.retry(
-                message, attempt=attempt + 1, token_header=self.token_header, frame_max=limit
-            )
-            if not _sendable(copy, limit):
-                return None
-            await self._publish(connection, copy, rung)
-        return rung
+            return rung if await self._publish_waiting(message, rung, attempt + 1) else None
+
+    async def postpone(self, message: AbstractIncomingMessage) -> bool:
+        """Publish an undecided message to the longest delay; return whether that was confirmed.
+
+        A copy begins anew with the broker's count of deliveries, which a delivery limit is about.
+        """
+        rung = self.retries.longest() if self.retries is not None else None
+        if rung is None:
+            return False
+        try:
+            attempt = count_in(message.headers, ATTEMPT)
+            return await self._publish_waiting(message, rung, attempt)
+        except PublishError:
+            return False
+
+    async def _publish_waiting(
+        self, message: AbstractIncomingMessage, rung: str, attempt: int
+    ) -> bool:
+        connection = await self.outlet(message)
+        limit = frame_max(connection)
+        copy = copies.retry(
+            message, attempt=attempt, token_header=self.token_header, frame_max=limit
+        )
+        if not _sendable(copy, limit):
+            return False
+        await self._publish(connection, copy, rung)
+        return True
 
     async def _publish(self, connection: AbstractConnection, copy: Outgoing, queue: str) -> None:
         await self.publisher.publish(connection, copy, exchange="", routing_key=queue)

@@ -1,5 +1,6 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -63,6 +64,8 @@ class Guard:
         self.options = options or GuardOptions()
         self._clock = clock or SystemClock()
         self._revocations = revocations or NoRevocations()
+        if inspect.iscoroutinefunction(self._revocations.revoked):
+            raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
         self._verifiers = Verifiers(
@@ -204,6 +207,10 @@ class Guard:
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
         channel = await exchange.channel.get_underlay_channel()
         await self.send(channel.connection, outgoing, exchange.name, routing_key)
+
+    async def close(self) -> None:
+        """Close what the guard opened by itself: the connection for answers, if there is one."""
+        await self._tools.replies.close()
 
     async def send(
         self, connection: AbstractConnection, outgoing: Outgoing, exchange: str, routing_key: str

@@ -32,6 +32,8 @@ NOTED = "busauth-noted"
 CUT = "busauth-cut"
 ATTEMPT = "busauth-attempt"
 HOP = "busauth-hop"
+DELIVERY_COUNT = "x-delivery-count"
+"""What a quorum queue says of earlier deliveries; on the first one, it may be a sender's."""
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*", re.IGNORECASE)

@@ -124,5 +124,6 @@ class Intake:
         try:
             await self._consume_in_bulk(channel, queue)
             await queue.cancel(careful)
+            self._consumer.forget(careful)
         except Exception as error:
             LOGGER.info("%s: still taking one message at a time: %s", queue.name, error)

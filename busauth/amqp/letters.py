@@ -2,7 +2,7 @@
 
 A quorum queue keeps its order when one consumer held everything and goes away; a part that is given
 back may go behind the rest (docs/adr/0002 has the measurements). So a look is one consumer, on a
-channel of its own, that takes everything, settles nothing and is closed. Each letter carries the
+connection of its own, that takes everything, settles nothing and is closed. Each letter carries the
 instant of its refusal, so that letters which somebody else has reordered are told in order too.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
 
 from busauth.amqp import headers as names
 from busauth.caller import read_only
@@ -69,30 +70,34 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-async def dead_letters(
-    connection: AbstractConnection, queue: str, *, limit: int = 1000
-) -> list[Letter]:
+async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Letter]:
     """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
 
     The whole queue crosses the wire; while it does, nobody else gets its messages.
 
     Args:
-        connection: any connection of aio-pika's.
+        url: the broker. A connection of its own is used: a letter may be what broke another one.
         queue: the queue to look at, such as ``orders.dead``.
         limit: how many letters to return.
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        ConnectionError: the broker is out of reach, or a letter cannot be read (its properties
+            are no AMQP text): take it out with another client.
     """
-    channel = await connection.channel()
-    try:
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
         declared = await channel.declare_queue(queue, passive=True)
         arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         await declared.consume(arrived.put)
         expected = declared.declaration_result.message_count or 0
         letters = [letter async for letter in _taken(arrived, expected)]
-    finally:
-        await channel.close()
+        if len(letters) < expected and channel.is_closed:
+            raise ConnectionError(
+                f"{queue}: the letter after {len(letters)} of {expected} cannot be read, and broke "
+                "the connection; take it out with another client"
+            )
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 

@@ -42,6 +42,7 @@ class GuardOptions(_Options):
     Attributes:
         header: the AMQP header that carries the token.
         max_token_bytes: longer tokens are refused unread.
+        max_body_bytes: longer bodies are refused where a handler wants them as a model.
         cached_tokens: how many verified tokens are remembered.
         hard_max_age: seconds past `exp` after which no policy accepts.
         concurrency: handlers of one consumer that run at once, also where the channel has no
@@ -59,6 +60,7 @@ class GuardOptions(_Options):
 
     header: str = Field(default=AUTHORIZATION, min_length=1, max_length=128)
     max_token_bytes: int = Field(default=MAX_TOKEN_BYTES, ge=256, le=64 * 1024)
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1)
     cached_tokens: int = Field(default=10_000, ge=0, le=1_000_000)
     hard_max_age: float = Field(default=24 * 3600.0, ge=0)
     concurrency: int = Field(default=50, ge=1, le=10_000)

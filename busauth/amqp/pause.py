@@ -7,6 +7,7 @@ first; what it holds goes back after that, once; and it consumes again when the 
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
 from typing import cast
@@ -17,11 +18,15 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.abc import ConsumerCallback
 from aiormq.channel import Channel
 
-from busauth.amqp import settlement
+from busauth.amqp.publisher import was_cancelled
 from busauth.audit import Auditor, Event, EventKind
 from busauth.clock import Clock
 from busauth.errors import Deferred
 
+PutBack = Callable[[AbstractIncomingMessage], Awaitable[None]]
+"""Puts an undecided delivery back, once its consumer was cancelled."""
+
+_PROBE_SECONDS = 60.0
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
 
 
@@ -53,9 +58,10 @@ class Pause:
         self._clock = clock
         self._tell = auditor
         self._streak = 0
+        self._deferred_at = 0.0
         self._cancelled: list[_Cancelled] = []
         self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
-        self._resuming: asyncio.Task[None] | None = None
+        self._resuming: set[asyncio.Task[None]] = set()
         self._reason: Deferred | None = None
         self._closed = False
 
@@ -65,11 +71,14 @@ class Pause:
         return self._reason
 
     def progressed(self) -> None:
-        """Note that a message could be decided: the next pause is a short one again."""
-        self._streak = 0
+        """Note that a message could be decided: after a while, pauses are short again."""
+        if self._clock.monotonic() - self._deferred_at > self._longest:
+            self._streak = 0
 
-    async def hold_off(self, message: AbstractIncomingMessage, deferred: Deferred) -> None:
-        """Stop consuming, then give this delivery back."""
+    async def hold_off(
+        self, message: AbstractIncomingMessage, deferred: Deferred, put_back: PutBack
+    ) -> None:
+        """Stop consuming, and only then put this delivery back."""
         if self._reason is None and not self._closed:
             self._begin(deferred)
         try:
@@ -78,24 +87,34 @@ class Pause:
             return  # the broker has taken the delivery back already
         if tag is not None:
             await asyncio.shield(self._stopped(channel, tag))
-        await settlement.give_back(message)
+        await put_back(message)
 
     def open(self) -> None:
-        """Allow pauses to end by consuming again."""
+        """Allow pauses to end by consuming again; those before `close` are forgotten."""
         self._closed = False
         self._reason = None
+        self._cancelled.clear()
+        self._stopping.clear()
+
+    def forget(self, tag: str) -> None:
+        """Leave a consumer cancelled that somebody else has replaced."""
+        self._cancelled = [each for each in self._cancelled if each.tag != tag]
 
     async def close(self) -> None:
         """End the pause without resuming, this one and later ones: the consumer is going away."""
         self._closed = True
-        if self._resuming is not None:
-            self._resuming.cancel()
-            await asyncio.gather(self._resuming, return_exceptions=True)
+        resuming = tuple(self._resuming)
+        for task in resuming:
+            task.cancel()
+        await asyncio.gather(*resuming, return_exceptions=True)
 
     def _begin(self, deferred: Deferred) -> None:
         self._reason = deferred
+        self._deferred_at = self._clock.monotonic()
         self._say(EventKind.DEFERRED, deferred.reason)
-        self._resuming = asyncio.get_running_loop().create_task(self._resume(), context=Context())
+        resuming = asyncio.get_running_loop().create_task(self._resume(), context=Context())
+        self._resuming.add(resuming)
+        resuming.add_done_callback(self._resuming.discard)
 
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
         key = (channel, tag)
@@ -119,10 +138,11 @@ class Pause:
             await self._clock.sleep(self._next_delay())
             if await self._fault_is_gone():
                 break
+        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
         cancelled, self._cancelled = self._cancelled, []
         self._stopping.clear()
-        self._reason = None
         self._say(EventKind.RESUMED, None)
+        self._reason = None
         for consumer in cancelled:
             await self._consume_again(consumer)
 
@@ -137,9 +157,14 @@ class Pause:
         if probe is None:
             return True
         try:
-            await probe()
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await probe()
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            return False  # something that it awaited was cancelled: no answer
         except Exception as error:
-            self._say(EventKind.DEFERRED, str(error))
+            self._say(EventKind.DEFERRED, str(error) or type(error).__name__)
             return False
         return True
 

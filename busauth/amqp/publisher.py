@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import aiormq
 import aiormq.exceptions
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractChannel, AbstractConnection
@@ -118,6 +119,16 @@ class Publisher:
                 return f"not confirmed within {self._timeout:g} s"
             case _:
                 return f"{type(error).__name__}: {error}"
+
+
+async def connect_like(connection: AbstractConnection) -> AbstractConnection:
+    """Open another connection to the same broker, as the same user.
+
+    Raises:
+        ConnectionError: the broker is out of reach.
+    """
+    context = connection.ssl_context if isinstance(connection, aiormq.Connection) else None
+    return await aiormq.connect(connection.url, context=context)
 
 
 def was_cancelled() -> bool:

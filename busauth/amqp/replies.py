@@ -3,22 +3,28 @@
 A `reply_to` is the sender's choice and would make a guard publish anywhere it likes. So answers go
 only to direct reply-to, or to patterns that the operator declared; they carry no identity, tell the
 code and not the evidence, and are limited in number.
+
+They leave on a connection of their own: RabbitMQ closes the whole connection over a direct reply-to
+that it cannot decode, and nobody's deliveries or dead letters may hang on that.
 """
 
+import asyncio
 import json
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
 from busauth.amqp.copies import Outgoing
-from busauth.amqp.publisher import Outlet, Publisher
+from busauth.amqp.publisher import Outlet, Publisher, connect_like
 from busauth.audit import LOGGER
 from busauth.clock import Clock
 from busauth.errors import PublishError, Refused
 
-_DIRECT = "amq.rabbitmq.reply-to."
+_DIRECT = re.compile(r"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=_.-]+", re.ASCII)
 
 
 class Replies:
@@ -34,6 +40,8 @@ class Replies:
     def __init__(
         self, patterns: Iterable[str], *, per_second: float, clock: Clock, publisher: Publisher
     ) -> None:
+        self._opening = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
         self._patterns = tuple(patterns)
         self._per_second = per_second
         self._clock = clock
@@ -49,14 +57,28 @@ class Replies:
         if not reply_to or not self._may_answer(reply_to) or not self._within_limit():
             return
         try:
+            connection = await self._own_connection(await outlet(message))
             await self._publisher.publish(
-                await outlet(message), _problem(message, refused), exchange="", routing_key=reply_to
+                connection, _problem(message, refused), exchange="", routing_key=reply_to
             )
-        except PublishError as error:
+        except (PublishError, OSError) as error:
             LOGGER.info("an answer was not delivered: %s", error)
 
+    async def close(self) -> None:
+        """Close the connection for answers; the next answer opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _own_connection(self, like: AbstractConnection) -> AbstractConnection:
+        """Return a connection to the same broker that carries nothing but answers."""
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed:
+                self._connection = await connect_like(like)
+            return self._connection
+
     def _may_answer(self, reply_to: str) -> bool:
-        return reply_to.startswith(_DIRECT) or any(
+        return _DIRECT.fullmatch(reply_to) is not None or any(
             fnmatchcase(reply_to, pattern) for pattern in self._patterns
         )
 

@@ -67,6 +67,10 @@ class RetryLadder:
         chosen = attempt + random.choice((0, 1))  # noqa: S311 -- spreads load, guards nothing
         return self.name(self.delays[min(chosen, len(self.delays) - 1)])
 
+    def longest(self) -> str | None:
+        """Return the queue with the longest delay, None where there is no ladder."""
+        return self.name(self.delays[-1]) if self.delays else None
+
     def name(self, delay: int) -> str:
         """Return the name of the queue that delays by so many milliseconds."""
         return f"{self.queue}.retry.{delay}"

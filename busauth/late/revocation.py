@@ -7,7 +7,7 @@ message, after the expiry policy and before authorization.
 from typing import Protocol
 
 from busauth.caller import Caller
-from busauth.errors import Untimely
+from busauth.errors import Deferred, Untimely
 
 
 class Revocations(Protocol):
@@ -35,6 +35,11 @@ def check_revoked(revocations: Revocations, caller: Caller, now: float) -> None:
 
     Raises:
         Untimely: ``token.revoked``.
+        Deferred: what knows about them is out of reach.
     """
-    if revocations.revoked(caller, now) is not False:
+    try:
+        revoked = revocations.revoked(caller, now)
+    except OSError as error:
+        raise Deferred(f"revocations are out of reach: {type(error).__name__}") from error
+    if revoked is not False:
         raise Untimely("token.revoked", found="a revoked token", expected="one that still counts")

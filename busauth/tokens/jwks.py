@@ -73,6 +73,7 @@ class JWKS:
         self._epoch = 0
         self._fetched: float | None = None
         self._began: float | None = None
+        self._fetches = 0
         self._flight: asyncio.Task[None] | None = None
 
     @classmethod
@@ -112,13 +113,18 @@ class JWKS:
             raise KeyMissing
         return found
 
-    async def refresh(self) -> None:
+    async def refresh(self) -> bool:
         """Wait for a new copy of the set; never more than one fetch per `min_interval`.
+
+        Returns False where it joined a fetch that was under way: what that brings may be older than
+        this call.
 
         Raises:
             Deferred: it cannot be had now. Keys that are here stay.
         """
+        fetches = self._fetches
         await asyncio.shield(self._renew())
+        return self._fetches > fetches
 
     def _age(self) -> float | None:
         return None if self._fetched is None else self._clock.monotonic() - self._fetched
@@ -136,6 +142,7 @@ class JWKS:
             wait = self._began + self._options.min_interval - self._clock.monotonic()
             await self._clock.sleep(max(0.0, wait))
         self._began = self._clock.monotonic()
+        self._fetches += 1
         try:
             keys = await self._fetch()
         except Exception as error:  # whatever an issuer sends, it is not the message's fault

@@ -101,8 +101,10 @@ class KeySource(Protocol):
         """
         ...
 
-    async def refresh(self) -> None:
-        """Bring the set up to date, so that a missing key is now known or does not exist.
+    async def refresh(self) -> bool:
+        """Bring the set up to date; return whether it was asked for after this call began.
+
+        Where it was, a key that is still missing does not exist.
 
         Raises:
             Deferred: the set cannot be had now.
@@ -154,8 +156,9 @@ class StaticKeys:
             raise KeyMissing
         return found
 
-    async def refresh(self) -> None:
-        """Do nothing: what is not here does not exist."""
+    async def refresh(self) -> bool:
+        """Return True: what is not here does not exist."""
+        return True
 
 
 def shared_secret(

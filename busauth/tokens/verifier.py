@@ -25,6 +25,8 @@ from busauth.tokens.keys import (
 from busauth.tokens.providers import LENIENT, Profile, media_type
 
 MAX_TOKEN_BYTES = 8 * 1024
+_LOOKS = 2
+"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +220,22 @@ class Verifiers:
             NotGenuine: with the first rule that it breaks.
             Deferred: its issuer's keys are out of reach.
         """
-        try:
-            return self.recall(token)
-        except KeyMissing:
-            verifier, compact = self._read(token)
-        await verifier.keys.refresh()
+        for _ in range(_LOOKS):
+            try:
+                return self.recall(token)
+            except KeyMissing:
+                verifier, compact = self._read(token)
+            if await verifier.keys.refresh():
+                break
+        return self._recall_or_refuse(token, compact)
+
+    def _recall_or_refuse(self, token: str, compact: CompactToken) -> Verified:
         try:
             return self.recall(token)
         except KeyMissing:
             found = f"kid={compact.header.get('kid')!r} alg={compact.header.get('alg')!r}"
-            raise NotGenuine(
-                "token.key_unknown", found=found, expected="a key of its issuer"
-            ) from None
+            expected = "a key of its issuer"
+            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
 
     def recall(self, token: str) -> Verified:
         """Prove a raw token genuine with the keys at hand, without waiting.

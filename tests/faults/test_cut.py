@@ -3,12 +3,23 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from yarl import URL
 
-from busauth import JWKS, Bus, Caller, Guard, GuardOptions, JWKSOptions, OnError, Verifier
+from busauth import (
+    JWKS,
+    Bus,
+    BusOptions,
+    Caller,
+    Guard,
+    GuardOptions,
+    JWKSOptions,
+    OnError,
+    RetryOptions,
+    Verifier,
+)
 from busauth.testing import Issuer, IssuerServer
 from tests.support import Broker, Order, Trail, connected, consuming, guard_for
 
@@ -19,6 +30,7 @@ class Proxy:
     """Passes bytes on between clients and the broker, until told to cut a connection."""
 
     def __init__(self, url: str) -> None:
+        self.delay = 0.0
         self._target = URL(url)
         self._open: list[asyncio.StreamWriter] = []
 
@@ -26,23 +38,27 @@ class Proxy:
         host, port = self._target.host or "localhost", self._target.port or 5672
         up_reader, up_writer = await asyncio.open_connection(host, port)
         self._open.append(writer)
-        await asyncio.gather(_pipe(reader, up_writer), _pipe(up_reader, writer))
+        await asyncio.gather(
+            self._pipe(reader, up_writer), self._pipe(up_reader, writer, slow=True)
+        )
+
+    async def _pipe(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool = False
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                await asyncio.sleep(self.delay if slow else 0)
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
 
     def cut(self, number: int | None = None) -> None:
         """Cut the n-th connection that was made, or all of them."""
         for writer in self._open if number is None else [self._open[number]]:
             writer.transport.abort()
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        pass
-    finally:
-        writer.transport.abort()
 
 
 @asynccontextmanager
@@ -72,13 +88,16 @@ async def test_2_a_plain_consumer_cut_in_mid_handler(
         await asyncio.sleep(60 if first else 0)
         finished[first] += 1
 
-    async with proxied(url) as (proxy, through), connected(through) as cuttable:
-        async with consuming(cuttable, queue, handle):
-            await broker.publish(queue, token=issuer.token())
-            await started.wait()
-            proxy.cut()
-            await trail.until("handled", seconds=30)
-            await cuttable.connection.ready()
+    async with (
+        proxied(url) as (proxy, through),
+        connected(through) as cuttable,
+        consuming(cuttable, queue, handle),
+    ):
+        await broker.publish(queue, token=issuer.token())
+        await started.wait()
+        proxy.cut()
+        await trail.until("handled", seconds=30)
+        await cuttable.connection.ready()
     assert finished == {False: 1}
     await broker.settles_at(queue, 0)
 
@@ -178,3 +197,109 @@ async def test_3_connections_cut_while_paused(broker: Broker, trail: Trail, url:
                 await trail.until("handled", count=20, seconds=30)
     assert handled == Counter(range(20))
     assert await broker.count(f"{queue}.dead") == await broker.count(f"{queue}.rejected") == 0
+
+
+async def test_3_a_pause_that_is_shorter_than_the_way_to_the_broker(
+    broker: Broker, trail: Trail, url: str
+) -> None:
+    """A consumer whose cancellation takes longer than its pause comes back all the same."""
+    own = Issuer(algorithm="ES256")
+    queue = await broker.declare("orders")
+    with IssuerServer(own) as server:
+        server.down = True
+        keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0.01))
+        verifier = Verifier(keys, issuer=own.url, audience="shop")
+        guard = Guard(verifier, options=QUICK, auditor=trail)
+
+        @guard(queue=queue)
+        async def handle(order: Order) -> None:
+            pass
+
+        async with (
+            proxied(url) as (proxy, through),
+            connected(through) as slow,
+            consuming(slow, queue, handle),
+        ):
+            proxy.delay = 0.6
+            await broker.publish(queue, token=own.token())
+            await trail.until("deferred")
+            server.down = False
+            await trail.until("resumed")
+            proxy.delay = 0
+            for _ in range(3):
+                await broker.publish(queue, token=own.token())
+            await trail.until("handled", count=4)
+
+
+async def test_9_one_consumer_after_a_cut_and_a_pause(
+    broker: Broker, trail: Trail, url: str
+) -> None:
+    """A consumer that was restored carefully, then paused, comes back once and not twice."""
+    own = Issuer(algorithm="ES256")
+    queue = broker.name("orders")
+    with IssuerServer(own) as server:
+        keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0.01))
+        verifier = Verifier(keys, issuer=own.url, audience="shop")
+        guard = Guard(verifier, options=QUICK, auditor=trail)
+        async with proxied(url) as (proxy, through):
+            bus = Bus(through, guard=guard, service="orders")
+
+            @bus.consumer(queue)
+            async def handle(order: Order) -> None:
+                pass
+
+            async with bus:
+                server.down = True
+                proxy.cut()
+                await until_consumers(broker, queue, 1)
+                await broker.publish(queue, token=own.token())
+                await trail.until("deferred")
+                server.down = False
+                await trail.until("handled")
+                await until_consumers(broker, queue, 1)
+                await asyncio.sleep(0.3)
+                await until_consumers(broker, queue, 1)
+
+
+async def until_consumers(broker: Broker, queue: str, count: int) -> None:
+    async with asyncio.timeout(20):
+        while await consumers_of(broker, queue) != count:
+            await asyncio.sleep(0.05)
+
+
+async def consumers_of(broker: Broker, queue: str) -> int:
+    channel = await broker.channel.get_underlay_channel()
+    return (await channel.queue_declare(queue, passive=True)).consumer_count or 0
+
+
+async def test_3_many_returns_do_not_reach_the_delivery_limit(
+    broker: Broker, trail: Trail, url: str
+) -> None:
+    """With more replicas than the delivery limit, an outage dead-letters nothing."""
+    own = Issuer(algorithm="ES256")
+    queue = broker.name("orders")
+    handled: Counter[int] = Counter()
+    with IssuerServer(own) as server:
+        server.down = True
+        options = BusOptions(delivery_limit=8, retry=RetryOptions(limit=3, first=0.05))
+        replicas = []
+        for _ in range(14):
+            keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0.01))
+            verifier = Verifier(keys, issuer=own.url, audience="shop")
+            guard = Guard(verifier, options=QUICK, auditor=trail)
+            bus = Bus(url, guard=guard, service="orders", options=options)
+
+            @bus.consumer(queue)
+            async def handle(order: Order) -> None:
+                handled[order.id] += 1
+
+            replicas.append(bus)
+        async with AsyncExitStack() as stack:
+            for bus in replicas:
+                await stack.enter_async_context(bus)
+            await broker.publish(queue, token=own.token())
+            await trail.until("deferred", count=28)
+            server.down = False
+            await trail.until("handled", seconds=30)
+    assert handled == {1: 1}
+    await broker.settles_at(f"{queue}.dead", 0)

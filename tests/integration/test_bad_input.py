@@ -195,6 +195,12 @@ REFUSED = [
         extra={f"h{n}": "v" * 12_000 for n in range(10)},
     ),
     Case("a header of nearly a frame", "caller.scope", powerless, extra={"h": "v" * 125_000}),
+    Case(
+        "tokens in properties",
+        "caller.scope",
+        powerless,
+        properties=dict.fromkeys(("app_id", "correlation_id", "content_type", "type"), STRAY),
+    ),
     Case("a stray token", "caller.scope", powerless, extra={"Authorization": STRAY, "copy": STRAY}),
 ]
 GENUINE = [replace(case, genuine=True) for case in REFUSED]

@@ -23,6 +23,7 @@ from busauth import (
     Discard,
     Grace,
     GuardOptions,
+    LateToken,
     NotGenuine,
     PublishError,
     Reject,
@@ -34,7 +35,7 @@ from busauth import (
 from busauth.amqp import headers
 from busauth.amqp.topology import arguments_of
 from busauth.testing import Issuer
-from tests.support import Broker, Order, Trail, guard_for
+from tests.support import Broker, Order, Trail, guard_for, publish_raw
 
 QUICK = BusOptions(retry=RetryOptions(limit=3, first=0.05))
 
@@ -176,6 +177,98 @@ async def test_something_awaited_that_was_cancelled_is_a_failure(
     await broker.settles_at(f"{queue}.dead", 1)
 
 
+class Panic(BaseException):
+    """What a native extension raises."""
+
+
+class MuteError(Exception):
+    """An error whose own words fail."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [Panic(), MuteError(), BaseExceptionGroup("several", [Panic()])])
+async def test_whatever_a_handler_raises_the_message_is_settled(
+    error: BaseException, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """An exception of any kind is a failure, and the next message is handled."""
+    queue = broker.name("orders")
+    options = BusOptions(prefetch=1, retry=RetryOptions(limit=0))
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        if order.id == 1:
+            raise error
+
+    async with bus:
+        for number in (1, 2):
+            await bus.publish(queue, Order(id=number), token=issuer.token())
+        await trail.until("handled")
+    letter = await broker.one(f"{queue}.dead")
+    assert letter.headers[headers.REFUSAL] == "handler.failed"
+
+
+async def test_a_policy_whose_wait_was_cancelled_does_not_hold_the_message(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A cancellation from inside a check refuses, as any error does."""
+    queue = broker.name("orders")
+
+    async def asks_a_closing_pool(late: LateToken) -> None:
+        raise asyncio.CancelledError
+
+    guard = guard_for(issuer, trail, on_expired=asks_a_closing_pool)
+    bus = Bus(url, guard=guard, service="orders", options=BusOptions(prefetch=1))
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        pass
+
+    async with bus:
+        await broker.publish(queue, token=issuer.token(exp=int(time.time()) - 60))
+        await broker.publish(queue, token=issuer.token())
+        await trail.until("handled")
+    assert (await broker.one(f"{queue}.dead")).headers[headers.REFUSAL] == "check.failed"
+
+
+async def test_a_body_beyond_the_limit_is_not_parsed(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler that takes a model takes it up to a size; a message is taken as it is."""
+    typed, raw = broker.name("typed"), broker.name("raw")
+    guard = guard_for(issuer, trail, options=GuardOptions(max_body_bytes=100))
+    bus = Bus(url, guard=guard, service="orders")
+
+    @bus.consumer(typed)
+    async def model(order: Order) -> None:
+        pass
+
+    @bus.consumer(raw)
+    async def message(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        pass
+
+    async with bus:
+        for queue in (typed, raw):
+            await broker.publish(queue, b'{"id": 1}'.ljust(101), token=issuer.token())
+        await trail.until("handled")
+        await trail.until("refused")
+    assert (await broker.one(f"{typed}.dead")).headers[headers.REFUSAL] == "body.too_large"
+
+
+async def test_an_unreadable_dead_letter_is_told(broker: Broker, url: str) -> None:
+    """A look that a letter breaks off says so, and disturbs no other connection."""
+    queue = await broker.declare("orders")
+    for _ in range(2):
+        await broker.publish(f"{queue}.dead")
+    await publish_raw(url, f"{queue}.dead", 0x0040, b"\xff" * 8)
+    await broker.settles_at(f"{queue}.dead", 3)
+    with pytest.raises(ConnectionError, match="after 2 of 3 cannot be read"):
+        await dead_letters(url, f"{queue}.dead")
+    assert await broker.count(queue) == 0
+
+
 async def test_listing_dead_letters_neither_loses_nor_reorders_them(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
@@ -194,22 +287,22 @@ async def test_listing_dead_letters_neither_loses_nor_reorders_them(
         await trail.until("refused", count=100)
     dead = f"{queue}.dead"
     await broker.settles_at(dead, 100)
-    expected = [letter.body for letter in await dead_letters(broker.connection, dead)]
+    expected = [letter.body for letter in await dead_letters(url, dead)]
     assert len(expected) == 100
     for number in range(30):
-        looked = await dead_letters(broker.connection, dead, limit=50 if number % 2 else 1000)
+        looked = await dead_letters(url, dead, limit=50 if number % 2 else 1000)
         assert [letter.body for letter in looked] == expected[: len(looked)]
         assert len(looked) == (50 if number % 2 else 100)
         await broker.settles_at(dead, 100)
     assert {(x.code, x.subject, x.queue) for x in looked} == {("caller.scope", "ann", queue)}
 
 
-async def test_a_look_at_nothing(broker: Broker) -> None:
+async def test_a_look_at_nothing(broker: Broker, url: str) -> None:
     """An empty queue has no letters, one that does not exist is an error."""
     queue = await broker.declare("orders")
-    assert await dead_letters(broker.connection, f"{queue}.dead") == []
+    assert await dead_letters(url, f"{queue}.dead") == []
     with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
-        await dead_letters(broker.connection, broker.name("nowhere"))
+        await dead_letters(url, broker.name("nowhere"))
 
 
 async def test_rejected_messages_are_bounded(

@@ -87,3 +87,30 @@ async def test_answers_are_limited(broker: Broker, issuer: Issuer, trail: Trail)
         await trail.until("refused", count=10)
         await broker.settles_at(mine, 1)
     await broker.settles_at(f"{queue}.rejected", 10)
+
+
+@pytest.mark.parametrize("key", ["g2c=.k", "g2dk.x", "!!!.x", "\u00fc.x", "x" * 200])
+async def test_a_reply_to_that_breaks_its_connection_breaks_no_other(
+    key: str, broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """A handler that is at work when a hostile reply_to is answered is not disturbed."""
+    queue = await broker.declare("rpc")
+    guard = guard_for(issuer, trail)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @guard(queue=queue)
+    async def handle(order: Order) -> None:
+        started.set()
+        await go_on.wait()
+
+    async with consuming(broker, queue, handle):
+        await broker.publish(queue, token=issuer.token())
+        await started.wait()
+        for _ in range(3):
+            await broker.publish(queue, reply_to=f"{DIRECT}.{key}")
+        await trail.until("refused", count=3)
+        await asyncio.sleep(0.2)
+        go_on.set()
+        await trail.until("handled")
+    await guard.close()
+    assert trail.kinds().count("accepted") == 1

@@ -463,3 +463,27 @@ async def test_redirects_are_not_followed(clock: ManualClock) -> None:
         with pytest.raises(Deferred, match="status 302"):
             await JWKS(pointing.url, clock=clock).refresh()
     assert len(pointing.requests) == 1
+
+
+async def test_a_key_published_during_a_fetch_is_found_by_another(clock: ManualClock) -> None:
+    """A token whose key is newer than the fetch that was under way is not refused for it."""
+    own = Issuer(algorithm="ES256", clock=clock)
+    with IssuerServer(own) as server:
+        keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0))
+        verifiers = Verifiers(Verifier(keys, issuer=own.url, audience="shop", leeway=300))
+        await verifiers.authenticate(own.token())
+        server.delay = 0.3
+        answered = len(server.requests)
+        stale = json.dumps(own.jwks()).encode()
+        server.replies["/jwks.json"] = (200, stale)
+        forged = own.token(header={"kid": "nobody's"})
+        flood = asyncio.create_task(verifiers.authenticate(forged))
+        while len(server.requests) == answered:
+            await asyncio.sleep(0.01)
+        own.rotate()
+        genuine = asyncio.create_task(verifiers.authenticate(own.token("ann")))
+        await asyncio.sleep(0)
+        del server.replies["/jwks.json"]
+        assert (await genuine).caller.subject == "ann"
+        with pytest.raises(NotGenuine):
+            await flood
