@@ -4,7 +4,6 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,6 @@ from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Unt
 from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, Verdict, names
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
 from busauth.tokens.verifier import Verified
-
-_POLICY_SECONDS = 30.0
-"""A policy that takes longer holds up its consumer, and counts as out of reach."""
 
 Predicate = Callable[[Caller], bool]
 """A check of the user's. It must not block; an error in it refuses."""
@@ -120,13 +116,10 @@ async def decide(verified: Verified, rules: Rules, now: float) -> Caller:
 
 async def _late(late: LateToken, policies: PolicyChain) -> Caller:
     try:
-        async with asyncio.timeout(_POLICY_SECONDS):
-            verdict, name = await policies.decide(late)
+        verdict, name = await policies.decide(late)
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise
-    except TimeoutError as error:
-        raise Deferred(f"an expiry policy gave no answer in {_POLICY_SECONDS:g} s") from error
     except Exception as error:
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error

@@ -9,7 +9,8 @@ authenticating, waiting for a slot  unsettled: the broker delivers it again
 in the handler                      unsettled: the broker delivers it again
 copy published, not yet confirmed   unsettled: again, and perhaps a copy as well
 copy confirmed, not yet acked       unsettled: again, and a copy as well
-acked                               done
+deferred, consumer being cancelled  unsettled: the broker delivers it again
+given back, or acked                              done
 ==================================  =====================================================
 
 So everything happens at least once, and nothing is lost. Cancelled means unsettled.
@@ -44,7 +45,9 @@ from busauth.errors import (
     evidence,
 )
 from busauth.redaction import redacted_traceback
-from busauth.tokens.verifier import Verifiers, fingerprint
+from busauth.tokens.verifier import Verified, Verifiers, fingerprint
+
+_POLICY_SECONDS = 30.0
 
 _OFTEN = 5
 """Returns of a delivery after which a copy of it waits instead (docs/adr/0003)."""
@@ -205,7 +208,7 @@ class GuardedConsumer:
         case.now = self._tools.clock.now()
         case.caller = verified.caller
         hop = self._checked_hop(case.message)
-        caller = await decide(verified, self._terms.rules, case.now)
+        caller = await self._decided(verified, case.now)
         lease = lease_for(caller, token, hop=hop)
         caller = case.caller = replace(caller, _lease=lease)
         self._check_body(case.message)
@@ -213,6 +216,14 @@ class GuardedConsumer:
         self._tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
             return await _run(self._plan.handler, arguments)
+
+    async def _decided(self, verified: Verified, now: float) -> Caller:
+        """Bound how long a policy holds up its consumer; without an answer it is out of reach."""
+        try:
+            async with asyncio.timeout(_POLICY_SECONDS):
+                return await decide(verified, self._terms.rules, now)
+        except TimeoutError as error:
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
 
     def _checked_hop(self, message: AbstractIncomingMessage) -> int:
         """Stop loops between honest services; a sender can only shorten its own way."""

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,18 @@ def is_debian(release: str) -> bool:
 
 
 def install(signals: Signals) -> bool:
-    """Runs apt-get; its words go to stderr."""
-    say(f"none is installed and {VARIABLE} is not set: installing rabbitmq-server with apt-get")
+    """Runs apt-get; what it says on stdout is shown only when it fails."""
+    say(
+        f"none is installed and {VARIABLE} is not set: installing rabbitmq-server with apt-get "
+        "(a minute or less)"
+    )
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    return all(run(command, signals, env, sys.stderr) == 0 for command in APT)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
+        done = all(run(command, signals, env, words) == 0 for command in APT)
+        if not done:
+            words.seek(0)
+            sys.stderr.write(words.read())
+    return done
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 
 from busauth import (
     ANONYMOUS,
+    Accept,
     Binding,
     Bus,
     BusOptions,
@@ -231,6 +232,36 @@ async def test_a_policy_whose_wait_was_cancelled_does_not_hold_the_message(
         await broker.publish(queue, token=issuer.token())
         await trail.until("handled")
     assert (await broker.one(f"{queue}.dead")).headers[headers.REFUSAL] == "check.failed"
+
+
+async def test_a_policy_that_gives_no_answer_is_out_of_reach(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that hangs defers its message after a while; it is asked again."""
+    monkeypatch.setattr("busauth.amqp.consumer._POLICY_SECONDS", 0.05)
+    queue = broker.name("orders")
+    asked = 0
+
+    async def hangs_once(late: LateToken) -> Accept:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        return Accept()
+
+    options = GuardOptions(pause_first=0.05)
+    guard = guard_for(issuer, trail, on_expired=hangs_once, options=options)
+    bus = Bus(url, guard=guard, service="orders")
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        pass
+
+    async with bus:
+        await broker.publish(queue, token=issuer.token(exp=int(time.time()) - 60))
+        (deferred,) = await trail.until("deferred")
+        await trail.until("handled")
+    assert "no decision in" in str(deferred.detail)
 
 
 async def test_a_body_beyond_the_limit_is_not_parsed(

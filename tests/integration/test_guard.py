@@ -231,3 +231,28 @@ async def test_publishing_to_something_that_is_no_exchange(issuer: Issuer, trail
     guard = guard_for(issuer, trail)
     with pytest.raises(TypeError, match="exchange"):
         await guard.publish("orders", aio_pika.Message(b""), "key", token=ANONYMOUS)  # type: ignore[arg-type]  # on purpose
+
+
+def test_revocations_that_would_have_to_be_awaited_are_refused(issuer: Issuer) -> None:
+    """An asynchronous answer would be taken for a yes, for every message."""
+
+    class Asks:
+        async def revoked(self, caller: Caller, now: float) -> bool:
+            return False
+
+    verifier = Verifier(StaticKeys(issuer.jwks()), issuer=issuer.url, audience="shop")
+    with pytest.raises(ConfigurationError, match="not async"):
+        Guard(verifier, revocations=Asks())  # type: ignore[arg-type]  # on purpose
+
+
+async def test_revocations_out_of_reach_defer(clock: ManualClock, trail: Trail) -> None:
+    """A connection that fails while asking is nobody's fault."""
+
+    class Broken:
+        def revoked(self, caller: Caller, now: float) -> bool:
+            raise ConnectionError
+
+    own = Issuer(algorithm="ES256", clock=clock)
+    guard = guard_for(own, trail, clock=clock, revocations=Broken())
+    with pytest.raises(Deferred, match="out of reach"):
+        await guard.authenticate(f"Bearer {own.token()}")
