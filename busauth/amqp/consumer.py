@@ -10,7 +10,7 @@ in the handler                      unsettled: the broker delivers it again
 copy published, not yet confirmed   unsettled: again, and perhaps a copy as well
 copy confirmed, not yet acked       unsettled: again, and a copy as well
 deferred, consumer being cancelled  unsettled: the broker delivers it again
-given back, or acked                              done
+given back, or acked                done
 ==================================  =====================================================
 
 So everything happens at least once, and nothing is lost. Cancelled means unsettled.
