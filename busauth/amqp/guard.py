@@ -10,7 +10,8 @@ from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
-from busauth.amqp.consumer import GuardedConsumer, Terms, Tools
+from busauth.amqp.attempt import Terms, Tools
+from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token

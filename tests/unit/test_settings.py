@@ -412,5 +412,5 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
     async def handler(caller: Caller) -> None:
         """Do nothing."""
 
-    found = [guard(queue=queue)(handler)._slots._value for queue in ("told", "untold")]
+    found = [guard(queue=queue)(handler)._attempts._slots._value for queue in ("told", "untold")]
     assert found == [3, 20]
