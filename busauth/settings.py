@@ -43,7 +43,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from busauth.amqp.guard import Guard
 from busauth.amqp.options import ConsumerOptions, GuardOptions
-from busauth.audit import Auditor, log_event
+from busauth.audit import LOGGER, Auditor, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, evidence
 from busauth.late.expiry import DeadLetter, DeclaredPolicies
@@ -174,11 +174,17 @@ class Settings(BaseSettings):
 
     def _all_issuers(self) -> list[IssuerSettings]:
         if not self.issuer and not self.issuers:
-            raise ConfigurationError("issuer: expected the exact `iss` of your identity provider")
+            raise ConfigurationError(
+                f"issuer = {self.issuer!r}: expected the exact `iss` of your identity provider "
+                "(issuer in the settings file, or BUSAUTH_ISSUER)"
+            )
         if not self.issuer:
             return list(self.issuers)
         if not self.audience:
-            raise ConfigurationError("audience: expected whom tokens must be for")
+            raise ConfigurationError(
+                f"audience = {self.audience!r}: expected whom tokens must be for, such as 'shop' "
+                "(audience in the settings file, or BUSAUTH_AUDIENCE)"
+            )
         names = IssuerSettings.model_fields.keys()
         first = IssuerSettings(**{name: getattr(self, name) for name in names})
         return [first, *self.issuers]
@@ -203,12 +209,22 @@ def load_settings(path: str | Path | None = None) -> Settings:
             expected.
     """
     table = _read_toml(Path(path)) if path is not None else {}
+    _warn_of_unknown_variables()
     try:
         return Settings(**table)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(error, table, path))) from None
     except SettingsError as error:
         raise ConfigurationError(_undecoded(error)) from None
+
+
+def _warn_of_unknown_variables() -> None:
+    """A misspelt policy is not in force; other software may own the variable, so it is no error."""
+    for name in os.environ:
+        first = name.upper().removeprefix(_PREFIX).partition("__")[0].lower()
+        known = first in Settings.model_fields or first == "amqp_url"
+        if name.upper().startswith(_PREFIX) and not known:
+            LOGGER.warning("environment variable %s is no setting of busauth's: ignored", name)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

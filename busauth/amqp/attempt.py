@@ -109,7 +109,11 @@ class Attempts:
         arguments = self._plan.arguments(case.message, caller)
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
-            return await _run(self._plan.handler, arguments)
+            failed = await _run(self._plan.handler, arguments)
+        if failed is not None and failed.__cause__ is not None:
+            what = f"{self._terms.queue}: a handler failed, message_id={case.message.message_id!r}"
+            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
+        return failed
 
     async def _decided(self, verified: Verified, now: float) -> Caller:
         """Bound how long a policy holds up its consumer; without an answer it is out of reach."""
@@ -174,8 +178,9 @@ async def _run(handler: Handler, arguments: dict[str, object]) -> HandlerFailed 
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        LOGGER.warning("a handler failed: %s", redacted_traceback(error))
-        return HandlerFailed("handler.failed", found=_shown(error), retry=True)
+        failed = HandlerFailed("handler.failed", found=_shown(error), retry=True)
+        failed.__cause__ = error
+        return failed
     return None
 
 

@@ -14,6 +14,7 @@ from typing import Self
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
 from aiormq.abc import AbstractConnection
+from yarl import URL
 
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
@@ -29,6 +30,7 @@ from busauth.errors import CallerError, ConfigurationError, PublishError
 from busauth.late.expiry import Policies
 
 _RECONNECT_SECONDS = 1.0
+_PORTS = {"amqp": 5672, "amqps": 5671}
 
 
 class Bus:
@@ -44,7 +46,7 @@ class Bus:
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:
-        self._url = url
+        self._url = _checked_url(url)
         self._guard = guard
         self._service = service
         self._options = options or BusOptions()
@@ -77,6 +79,8 @@ class Bus:
             TypeError: a parameter of the handler cannot be injected.
             ConfigurationError: the queue has a consumer already, or the bus runs already.
         """
+        if not isinstance(queue, str):
+            raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
 
         def register(handler: Handler) -> GuardedConsumer:
             if queue in self._intakes or self._consuming is not None:
@@ -163,11 +167,17 @@ class Bus:
             await self._disconnect()
 
     async def _connect(self, purpose: str) -> AbstractRobustConnection:
-        return await aio_pika.connect_robust(
-            self._url,
-            client_properties={"connection_name": f"{self._service} ({purpose})"},
-            reconnect_interval=_RECONNECT_SECONDS,
-        )
+        try:
+            return await aio_pika.connect_robust(
+                self._url,
+                client_properties={"connection_name": f"{self._service} ({purpose})"},
+                reconnect_interval=_RECONNECT_SECONDS,
+            )
+        except OSError as error:
+            where = f"{self._url.host}:{self._url.port}"
+            raise ConnectionError(
+                f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
+            ) from error
 
     async def _drain(self) -> None:
         intakes = self._intakes.values()
@@ -202,6 +212,17 @@ class Bus:
         if self._publishing.transport is None:
             raise PublishError("the connection to the broker was lost")
         return self._publishing.transport.connection
+
+
+def _checked_url(url: str) -> URL:
+    """Refuse what could never connect; a URL is not shown, it may hold a password."""
+    parsed = URL(url)
+    if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
+        raise ConfigurationError(
+            f"url with scheme {parsed.scheme!r} and host {parsed.host!r}: expected amqp://host/ or "
+            "amqps://host/"
+        )
+    return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])
 
 
 @contextmanager

@@ -71,14 +71,16 @@ class GuardedConsumer:
             auditor=tools.auditor,
         )
 
-    async def __call__(self, message: AbstractIncomingMessage) -> None:
+    async def __call__(
+        self, message: AbstractIncomingMessage, *others: object, **named: object
+    ) -> None:
         """Take one delivery from aio-pika.
 
         Raises:
             TypeError: called with something else; call `handler` in a unit test.
             ConfigurationError: consumed with ``no_ack``, so that nothing could be given back.
         """
-        self._check_delivery(message)
+        self._check_delivery(message, bool(others or named))
         self._held += 1
         self._idle.clear()
         try:
@@ -104,8 +106,8 @@ class GuardedConsumer:
         """End a pause for good; the consumer will not come back by itself."""
         await self._pause.close()
 
-    def _check_delivery(self, message: AbstractIncomingMessage) -> None:
-        if not isinstance(message, AbstractIncomingMessage):
+    def _check_delivery(self, message: AbstractIncomingMessage, more: bool) -> None:  # noqa: FBT001
+        if more or not isinstance(message, AbstractIncomingMessage):
             raise TypeError(
                 f"{self.__name__} is guarded and takes deliveries from aio-pika; to call the bare "
                 f"function, as in a unit test, use {self.__name__}.handler(...)"

@@ -62,6 +62,12 @@ class Guard:
         auditor: Auditor = log_event,
     ) -> None:
         quiet_transport_logs()
+        for verifier in verifiers:
+            if not isinstance(verifier, Verifier):
+                raise ConfigurationError(
+                    f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
+                    "Guard(Verifier(...), ...)"
+                )
         self.options = options or GuardOptions()
         self._clock = clock or SystemClock()
         self._revocations = revocations or NoRevocations()

@@ -11,7 +11,7 @@ from busauth.amqp import headers as names
 from busauth.amqp.copies import Outgoing
 from busauth.caller import current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, PublishError, Untimely
+from busauth.errors import ConfigurationError, NotGenuine, PublishError, Untimely
 from busauth.tokens.verifier import Verifiers
 
 
@@ -65,11 +65,20 @@ class Outbox:
         if isinstance(token, str):
             self._check_at_the_edge(token)
             return {self._header: f"Bearer {token}"}
+        if token is not None:
+            raise TypeError(
+                f"token of type {type(token).__name__}: expected a raw token such as "
+                "caller.bearer(), ANONYMOUS, or None for the caller in scope"
+            )
         lease = current_lease()
         return {self._header: f"Bearer {lease.token()}", names.HOP: lease.hop + 1}
 
     def _check_at_the_edge(self, token: str) -> None:
         """Refuse work that could only be refused later; genuineness is the consumers' question."""
+        if token.lower().startswith("bearer"):
+            raise NotGenuine(
+                "header.scheme", found="Bearer and a token", expected="the token alone"
+            )
         expires_at = self._verifiers.check_shape(token)
         now = self._clock.now()
         if expires_at is None or now >= expires_at:

@@ -64,7 +64,8 @@ def compile_plan(handler: Handler) -> CallPlan:
     """
     name = getattr(handler, "__qualname__", repr(handler))
     if not inspect.iscoroutinefunction(handler):
-        raise TypeError(f"{name}: a handler is an `async def` function")
+        found = type(handler).__name__
+        raise TypeError(f"{name}: got a {found} that is not async, expected an `async def`")
     hints = _hints(handler, name)
     slots: dict[str, tuple[str, Any]] = {}
     for parameter in inspect.signature(handler).parameters.values():

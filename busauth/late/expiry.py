@@ -186,14 +186,16 @@ class PolicyChain:
     """
 
     def __init__(self, on_expired: Policies, *, hard_max_age: float) -> None:
-        given = on_expired if isinstance(on_expired, Sequence) else (on_expired,)
+        given: Sequence[object] = (on_expired,)
+        if isinstance(on_expired, Sequence) and not isinstance(on_expired, str):
+            given = on_expired
         self._policies = tuple(_as_policy(policy) for policy in given)
         self._hard_max_age = hard_max_age
         longest = _check_reachable(self._policies)
         if longest > hard_max_age:
-            found = f"Grace of {longest:g} s"
             raise ConfigurationError(
-                f"on_expired: {found} lasts longer than hard_max_age={hard_max_age:g} s"
+                f"on_expired: Grace of {longest:g} s lasts longer than hard_max_age="
+                f"{hard_max_age:g} s; GuardOptions(hard_max_age=...) says how old is too old"
             )
 
     async def decide(self, late: LateToken) -> tuple[Verdict, str]:

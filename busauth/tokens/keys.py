@@ -76,7 +76,7 @@ def allow_list(algorithms: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: one is unknown, or secrets and public keys are mixed.
     """
-    names = tuple(algorithms)
+    names = (algorithms,) if isinstance(algorithms, str) else tuple(algorithms)
     known = tuple(dict.fromkeys(filter(None, map(canonical_algorithm, names))))
     if not names or any(canonical_algorithm(name) is None for name in names):
         raise ConfigurationError(f"algorithms={names!r}: expected some of {sorted(ALGORITHMS)}")

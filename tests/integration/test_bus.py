@@ -589,3 +589,54 @@ def test_queues_around_a_queue() -> None:
     assert arguments_of("q", BusOptions(retry=RetryOptions(limit=0))).keys() == {
         "q", "q.dead", "q.rejected",
     }  # fmt: skip
+
+
+async def test_a_token_of_the_wrong_type_is_not_taken_for_none(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """In a handler, token=somebody must not publish on behalf of somebody else."""
+    queue = broker.name("orders")
+    guard = guard_for(issuer, trail)
+    bus = Bus(url, guard=guard, service="orders")
+    bob = await guard.authenticate(f"Bearer {issuer.token('bob')}")
+    told: list[str] = []
+
+    @bus.consumer(queue)
+    async def handle(order: Order, caller: Caller) -> None:
+        for token in (bob, bob.bearer().encode(), 0, False):
+            with pytest.raises(TypeError, match="expected a raw token") as error:
+                await bus.publish(queue, order, token=token)  # type: ignore[arg-type]  # on purpose
+            told.append(str(error.value))
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token("alice"))
+        await trail.until("handled")
+        with pytest.raises(NotGenuine, match=r"header\.scheme"):
+            await bus.publish(queue, Order(id=1), token=f"Bearer {issuer.token()}")
+    assert len(told) == 4
+
+
+@pytest.mark.parametrize("url", ["localhost", "http://localhost/", "", "amqp://"])
+def test_a_url_that_leads_nowhere_is_told_at_once(url: str, issuer: Issuer, trail: Trail) -> None:
+    """A bus does not try for ever what can never connect."""
+    with pytest.raises(ConfigurationError, match="amqp://host/"):
+        Bus(url, guard=guard_for(issuer, trail), service="orders")
+
+
+async def test_no_broker_at_the_start_is_told(issuer: Issuer, trail: Trail) -> None:
+    """The error names the service and where the broker was expected, not the password."""
+    bus = Bus("amqp://u:secret@127.0.0.1:9/", guard=guard_for(issuer, trail), service="orders")
+    with pytest.raises(ConnectionError, match=r"orders: no broker at 127\.0\.0\.1:9") as error:
+        await bus.run()
+    assert "secret" not in str(error.value)
+
+
+def test_a_decorator_without_its_queue_is_told(url: str, issuer: Issuer, trail: Trail) -> None:
+    """A handler is not lost for want of parentheses."""
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
+
+    async def handle(order: Order) -> None:
+        pass
+
+    with pytest.raises(TypeError, match="got the handler itself"):
+        bus.consumer(handle)  # type: ignore[arg-type]  # on purpose

@@ -63,6 +63,8 @@ async def test_a_guarded_handler_is_not_called_directly(issuer: Issuer, trail: T
     order = Order(id=1)
     with pytest.raises(TypeError, match=r"place.handler"):
         await place(order)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match=r"place.handler"):
+        await place(order, None)  # type: ignore[arg-type]  # on purpose
     await place.handler(order)
     assert order.id == 2
 
@@ -256,3 +258,9 @@ async def test_revocations_out_of_reach_defer(clock: ManualClock, trail: Trail) 
     guard = guard_for(own, trail, clock=clock, revocations=Broken())
     with pytest.raises(Deferred, match="out of reach"):
         await guard.authenticate(f"Bearer {own.token()}")
+
+
+def test_positional_strings_are_no_verifiers() -> None:
+    """The error says how a guard is made."""
+    with pytest.raises(ConfigurationError, match=r"issuer=\.\.\., audience=\.\.\."):
+        Guard("https://idp.example", "shop")  # type: ignore[arg-type]  # on purpose

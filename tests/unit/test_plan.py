@@ -175,7 +175,7 @@ async def positional(body: Order, /) -> None:
 @pytest.mark.parametrize(
     ("handler", "advice"),
     [
-        (synchronous, "a handler is an `async def` function"),
+        (synchronous, "that is not async, expected an `async def`"),
         (untyped, "parameter 'body' cannot be injected; annotate it as Caller"),
         (two_bodies, "first and second are both its body"),
         (two_callers, "first and second are both its caller"),
@@ -189,8 +189,8 @@ async def positional(body: Order, /) -> None:
             late_imports.unresolvable,
             "(name 'Missing' is not defined); import what it names at run time",
         ),
-        (Mock(spec=[]), "a handler is an `async def` function"),
-        (Service, "a handler is an `async def` function"),
+        (Mock(spec=[]), "that is not async, expected an `async def`"),
+        (Service, "that is not async, expected an `async def`"),
     ],
 )
 def test_what_cannot_be_injected_is_told_at_decoration(

@@ -302,9 +302,9 @@ def test_a_value_that_json_does_not_know_is_shown(value: str, file: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "issuer: expected"),
-        ("audience = 'shop'", "issuer: expected"),
-        ("issuer = 'https://idp.example'", "audience: expected"),
+        ("", "issuer = None: expected"),
+        ("audience = 'shop'", "issuer = None: expected"),
+        ("issuer = 'https://idp.example'", "audience = None: expected"),
         (f"{BASE}on_expired = []", "on_expired is empty"),
         (f"{BASE}on_expired = {{ policy = 'grace', hours = 25 }}", "hard_max_age"),
         (f"{BASE}algorithms = ['HS256']", "public keys"),
@@ -414,3 +414,14 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
 
     found = [guard(queue=queue)(handler)._attempts._slots._value for queue in ("told", "untold")]
     assert found == [3, 20]
+
+
+def test_a_misspelt_variable_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A policy that somebody thinks is in force, and is not, is told."""
+    monkeypatch.setenv("BUSAUTH_ON_EXPIRD", '{"policy": "discard"}')
+    monkeypatch.setenv("BUSAUTH_AMQP_URL", "amqp://localhost/")
+    load_settings()
+    assert caplog.text.count("is no setting of busauth's") == 1
+    assert "BUSAUTH_ON_EXPIRD" in caplog.text
