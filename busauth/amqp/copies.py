@@ -97,10 +97,8 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
 def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Leave out what the broker acts on, and what only busauth may write."""
     for name, value in headers.items():
-        lowered = name.lower()
-        if lowered in _ROUTING_HEADERS or lowered.startswith(("x-", names.PREFIX)):
-            continue
-        yield name, _writable(value)
+        if not _is_noted(name):
+            yield name, _writable(value)
 
 
 def _writable(value: Any) -> Any:
@@ -148,14 +146,14 @@ def _fitted(
     """
     sizes = {name: _encoded_size(name, value) for name, value in kept.items()}
     cut = [name for name, size in sizes.items() if size is None]
-    largest_first = sorted((size, name) for name, size in sizes.items() if size is not None)
+    by_size = sorted((size, name) for name, size in sizes.items() if size is not None)
     room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - _size(message, own)
-    over = sum(size for size, _ in largest_first) - room
-    while frame_max and over > 0 and largest_first:
-        size, name = largest_first.pop()
+    over = sum(size for size, _ in by_size) - room
+    while frame_max and over > 0 and by_size:
+        size, name = by_size.pop()
         over -= size
         cut.append(name)
-    left = {name: kept[name] for _, name in largest_first}
+    left = {name: kept[name] for _, name in by_size}
     listed = {names.CUT: _listed(cut)} if cut else {}
     return Outgoing(message.body, _properties(message, {**left, **own, **listed}))
 

@@ -62,12 +62,7 @@ class Guard:
         auditor: Auditor = log_event,
     ) -> None:
         quiet_transport_logs()
-        for verifier in verifiers:
-            if not isinstance(verifier, Verifier):
-                raise ConfigurationError(
-                    f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
-                    "Guard(Verifier(...), ...)"
-                )
+        _check_verifiers(verifiers, named=bool(issuer or audience))
         self.options = options or GuardOptions()
         self._clock = clock or SystemClock()
         self._revocations = revocations or NoRevocations()
@@ -80,8 +75,6 @@ class Guard:
             max_token_bytes=self.options.max_token_bytes,
             cache_size=self.options.cached_tokens,
         )
-        if verifiers and (issuer or audience):
-            raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
         self._copies = Publisher(timeout=self.options.publish_timeout)
         self._own = Publisher(timeout=self.options.publish_timeout)
         self.outbox = Outbox(
@@ -251,6 +244,18 @@ class Guard:
             clock=self._clock,
             publisher=Publisher(timeout=self.options.publish_timeout),
         )
+
+
+def _check_verifiers(verifiers: tuple[Verifier, ...], *, named: bool) -> None:
+    """Take one way of saying whom a guard trusts, and only what can verify."""
+    for verifier in verifiers:
+        if not isinstance(verifier, Verifier):
+            raise ConfigurationError(
+                f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
+                "Guard(Verifier(...), ...)"
+            )
+    if verifiers and named:
+        raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
 
 
 def _discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:

@@ -4,6 +4,8 @@ Whatever cannot be said because the channel is gone needs no saying: the broker 
 unsettled delivery of a closed channel back by itself.
 """
 
+from collections.abc import Awaitable, Callable
+
 import aiormq.exceptions
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
@@ -13,24 +15,12 @@ _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
 
 async def acknowledge(message: AbstractIncomingMessage) -> bool:
     """Tell the broker that the message is done; return whether it could be told."""
-    if message.processed:
-        return False
-    try:
-        await message.ack()
-    except _GONE:
-        return False
-    return True
+    return await _told(message, message.ack)
 
 
 async def give_back(message: AbstractIncomingMessage) -> bool:
     """Put the message back into its queue; return whether the broker could be told."""
-    if message.processed:
-        return False
-    try:
-        await message.nack(requeue=True)
-    except _GONE:
-        return False
-    return True
+    return await _told(message, lambda: message.nack(requeue=True))
 
 
 async def hand_back(message: AbstractIncomingMessage) -> bool:
@@ -39,10 +29,15 @@ async def hand_back(message: AbstractIncomingMessage) -> bool:
     ``basic.reject`` counts against a queue's delivery limit on every version of RabbitMQ, so that a
     message that always fails comes to an end; ``basic.nack`` may not.
     """
+    return await _told(message, lambda: message.reject(requeue=True))
+
+
+async def _told(message: AbstractIncomingMessage, settle: Callable[[], Awaitable[None]]) -> bool:
+    """Settle once, and only while the broker can hear it."""
     if message.processed:
         return False
     try:
-        await message.reject(requeue=True)
+        await settle()
     except _GONE:
         return False
     return True
