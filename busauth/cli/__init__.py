@@ -1,0 +1,32 @@
+"""The `busauth` command."""
+
+from typing import Annotated
+
+import typer
+
+from busauth.cli.broker import broker
+from busauth.cli.options import version
+
+app = typer.Typer(
+    name="busauth",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(broker)
+
+
+@app.callback()
+def busauth(
+    *,
+    shown: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print it, and exit.")
+    ] = False,
+) -> None:
+    """Carry a caller's identity across a message bus."""
+
+
+def main() -> None:
+    """Run the command."""
+    app()

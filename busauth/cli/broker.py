@@ -1,0 +1,87 @@
+"""`busauth broker`: an AMQP 0-9-1 broker in memory, for any client."""
+
+import asyncio
+import ipaddress
+import signal
+from typing import Annotated
+
+import typer
+
+from busauth.cli.options import fail
+from busauth.testing.broker import Broker, Limits
+
+_MIB = 2**20
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")]
+User = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME:PASSWORD", help="Who may log in; instead of guest:guest."),
+]
+VHost = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="A virtual host; / is always there.")
+]
+Memory = Annotated[
+    int, typer.Option(min=1, metavar="MIB", help="Messages it holds before publishers must wait.")
+]
+
+
+def broker(
+    host: Host = "127.0.0.1",
+    port: Port = 5672,
+    user: User = None,
+    vhost: VHost = None,
+    memory: Memory = 256,
+) -> None:
+    """Run an AMQP 0-9-1 broker in memory, for tests and demos.
+
+    It speaks to any client as RabbitMQ would, keeps nothing when it ends, and ends on a signal.
+    """
+    if not _loopback(host) and not user:
+        fail(f"{host} may be reached by others: name who may log in with --user NAME:PASSWORD")
+    server = Broker(
+        host=host,
+        port=port,
+        users=_users(user or ["guest:guest"]),
+        vhosts=("/", *(vhost or ())),
+        limits=Limits(memory=memory * _MIB),
+    )
+    asyncio.run(_serve(server))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _users(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition(":") for each in given]
+    for (name, colon, _), each in zip(pairs, given, strict=True):
+        if not (name and colon):
+            fail(f"--user takes NAME:PASSWORD, got {each.partition(':')[0]!r} and no password")
+    return {name: password for name, _, password in pairs}
+
+
+async def _serve(server: Broker) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        await server.start()
+    except OSError as error:
+        reason = error.strerror or error
+        fail(f"cannot listen on {server.host}:{server.port} ({reason}); try --port 0")
+    typer.echo(server.url)
+    typer.echo(
+        "In memory: messages are gone when it ends. For tests and demos. Ctrl-C ends it.", err=True
+    )
+    await ended.wait()
+    messages = server.messages()
+    await server.stop()
+    gone = f"; {messages} messages with it" if messages else ""
+    typer.echo(f"Ended{gone}.", err=True)

@@ -1,0 +1,1 @@
+"""What an AMQP 0-9-1 broker does with messages: no sockets, no tasks, no time of its own."""

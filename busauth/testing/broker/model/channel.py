@@ -1,0 +1,200 @@
+"""A channel: what a client asks of the broker, method by method (AMQP 0-9-1, section 1.8)."""
+
+from typing import TYPE_CHECKING
+
+from busauth.testing.broker.model import unacked
+from busauth.testing.broker.model.arguments import Arguments
+from busauth.testing.broker.model.consumers import Consumer, Held
+from busauth.testing.broker.model.consuming import check_consumer, consumer_priority
+from busauth.testing.broker.model.declarations import Declarations
+from busauth.testing.broker.model.errors import NOT_ALLOWED, NOT_IMPLEMENTED, AMQPError
+from busauth.testing.broker.model.message import Delivery, Message
+from busauth.testing.broker.model.publishing import Publisher
+from busauth.testing.broker.model.ready import Entry
+from busauth.testing.broker.model.replies import REPLY_TO
+from busauth.testing.broker.model.sinks import ChannelSink
+from busauth.testing.broker.model.streams import OFFSET, Stream
+from busauth.testing.broker.model.topology import generated_name
+from busauth.testing.broker.model.unacked import Settle, Unacked
+
+if TYPE_CHECKING:
+    from busauth.testing.broker.model.connection import Connection
+
+
+class Channel(Declarations):
+    """The state of one channel.
+
+    Every method raises `AMQPError` for what cannot be done. Deliveries that a method makes
+    possible come at the next `Node.pump`.
+
+    Args:
+        connection: whose it is.
+        sink: takes what the broker sends by itself.
+    """
+
+    def __init__(self, connection: "Connection", sink: ChannelSink) -> None:
+        super().__init__(connection)
+        self.sink = sink
+        self.consumers: dict[str, Consumer] = {}
+        self.publisher = Publisher(self)
+        self.unacked = Unacked()
+        self._prefetch = 0
+        self._shared_prefetch = 0
+
+    def close(self) -> None:
+        """Stop consuming; what was not acknowledged goes back to its queues."""
+        self.publisher.close()
+        consumers, self.consumers = self.consumers, {}
+        for consumer in consumers.values():
+            consumer.queue.unsubscribe(consumer)
+        unacked.requeued([held for _, held in self.unacked.clear()])
+
+    # --- consuming ------------------------------------------------------------------------------
+
+    def qos(self, *, prefetch_size: int, prefetch_count: int, global_: bool) -> None:
+        """basic.qos: for consumers that are yet to come, or, global, for the whole channel."""
+        if prefetch_size:
+            raise AMQPError(NOT_IMPLEMENTED, f"prefetch_size!=0 ({prefetch_size})")
+        if global_:
+            self._shared_prefetch = prefetch_count
+            self.look_again()
+        else:
+            self._prefetch = prefetch_count
+
+    def has_room(self) -> bool:
+        """Whether the limit for the whole channel lets a further delivery through."""
+        return not self._shared_prefetch or self.unacked.by_consumers < self._shared_prefetch
+
+    def look_again(self) -> None:
+        """Its consumers may have room: offer them what waits."""
+        for consumer in self.consumers.values():
+            self.connection.engine.mark(consumer.queue)
+
+    def consume(
+        self,
+        queue: str,
+        consumer_tag: str,
+        *,
+        no_local: bool,
+        no_ack: bool,
+        exclusive: bool,
+        arguments: Arguments,
+    ) -> str:
+        """basic.consume; return the consumer tag."""
+        del no_local  # RabbitMQ ignores it, too
+        if consumer_tag and consumer_tag in {*self.consumers, self.publisher.reply_tag}:
+            raise AMQPError(NOT_ALLOWED, f"attempt to reuse consumer tag '{consumer_tag}'")
+        tag = consumer_tag or generated_name("amq.ctag-")
+        if queue == REPLY_TO:
+            self.publisher.take_replies(tag, no_ack=no_ack)
+            return tag
+        source = self._queue(queue)
+        priority = consumer_priority(self.vhost.shown("queue", source.name), arguments)
+        consumer = Consumer(tag, self, source, no_ack, exclusive, priority, self._prefetch)
+        check_consumer(consumer, shared=bool(self._shared_prefetch))
+        if isinstance(source, Stream):
+            consumer.offset = source.start_of(arguments.get(OFFSET))
+        self.consumers[tag] = consumer
+        source.subscribe(consumer)
+        return tag
+
+    def cancel(self, consumer_tag: str) -> None:
+        """basic.cancel; an unknown tag is no error. Deliveries stay unacknowledged."""
+        consumer = self.consumers.pop(consumer_tag, None)
+        if consumer is not None:
+            consumer.queue.unsubscribe(consumer)
+        elif consumer_tag == self.publisher.reply_tag:
+            self.publisher.close()
+
+    def lost(self, consumer: Consumer) -> None:
+        """The queue is gone: tell the client."""
+        if self.consumers.pop(consumer.tag, None) is not None:
+            self.sink.cancelled(consumer.tag)
+
+    def hand(
+        self,
+        consumer: Consumer,
+        entry: Entry,
+        *,
+        redelivered: bool,
+        extra: dict[str, bytes | None] | None,
+    ) -> None:
+        """basic.deliver"""
+        tag = self.unacked.next_tag()
+        if not consumer.no_ack:
+            self.unacked.add(tag, Held(entry, consumer.queue, consumer))
+        self.sink.deliver(consumer.tag, Delivery(tag, redelivered, entry.message, extra))
+
+    def get(self, queue: str, *, no_ack: bool) -> Delivery | None:
+        """basic.get; None when the queue is empty."""
+        source = self._queue(queue)
+        entry = source.take()
+        if entry is None:
+            return None
+        tag, redelivered = self.unacked.next_tag(), entry.redelivered
+        extra = source.delivery_headers(entry)
+        if no_ack:
+            source.ack(entry)
+        else:
+            self.unacked.add(tag, Held(entry, source, None))
+        return Delivery(tag, redelivered, entry.message, extra, source.messages())
+
+    # --- settling -------------------------------------------------------------------------------
+
+    def ack(self, tag: int, *, multiple: bool) -> None:
+        """basic.ack"""
+        self._settle(unacked.acked, tag, multiple=multiple)
+
+    def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+        """basic.nack"""
+        settle = unacked.requeued if requeue else unacked.rejected
+        self._settle(settle, tag, multiple=multiple)
+
+    def reject(self, tag: int, *, requeue: bool) -> None:
+        """basic.reject"""
+        self.nack(tag, multiple=False, requeue=requeue)
+
+    def _settle(self, settle: Settle, tag: int, *, multiple: bool) -> None:
+        items = self.unacked.remove(tag, multiple=multiple)
+        if self.publisher.transaction is not None:
+            self.publisher.transaction.settlements.append((settle, items))
+            return
+        self._done(settle, items)
+
+    def _done(self, settle: Settle, items: list[tuple[int, Held]]) -> None:
+        """Settle, and look at the queues whose consumers have room now."""
+        settle([held for _, held in items])
+        if self._shared_prefetch:
+            self.look_again()
+        else:
+            for queue in {held.queue for _, held in items}:
+                self.connection.engine.mark(queue)
+
+    def recover(self, *, requeue: bool) -> None:
+        """basic.recover: everything unacknowledged goes back to its queues."""
+        if not requeue:
+            raise AMQPError(NOT_IMPLEMENTED, "requeue=false")
+        self._done(unacked.requeued, self.unacked.clear())
+
+    # --- publishing -----------------------------------------------------------------------------
+
+    def publish(self, message: Message, *, mandatory: bool) -> None:
+        """basic.publish"""
+        self.publisher.publish(message, mandatory=mandatory)
+
+    def confirm_select(self) -> None:
+        """confirm.select"""
+        self.publisher.confirm_select()
+
+    def tx_select(self) -> None:
+        """tx.select"""
+        self.publisher.tx_select()
+
+    def tx_commit(self) -> None:
+        """tx.commit"""
+        self.publisher.tx().commit()
+        self.look_again()
+
+    def tx_rollback(self) -> None:
+        """tx.rollback"""
+        self.publisher.tx().rollback(self.unacked)

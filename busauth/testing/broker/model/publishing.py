@@ -1,0 +1,139 @@
+"""The publishing side of a channel: routing, returns, confirms, transactions, direct replies."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from busauth.testing.broker.model import properties
+from busauth.testing.broker.model.errors import (
+    ACCESS_REFUSED,
+    NO_ROUTE,
+    PRECONDITION_FAILED,
+    AMQPError,
+)
+from busauth.testing.broker.model.journal import Step
+from busauth.testing.broker.model.message import Delivery, Message
+from busauth.testing.broker.model.publications import inspected
+from busauth.testing.broker.model.replies import REPLY_TO
+from busauth.testing.broker.model.transaction import Transaction
+
+if TYPE_CHECKING:
+    from busauth.testing.broker.model.channel import Channel
+
+
+class Publisher:
+    """What a channel publishes, and the replies that it waits for.
+
+    Args:
+        channel: whose it is.
+    """
+
+    def __init__(self, channel: "Channel") -> None:
+        self._channel = channel
+        self._vhost = channel.vhost
+        self._connection = channel.connection
+        self._confirming = False
+        self._sequence = 0
+        self.transaction: Transaction | None = None
+        self.reply_tag = ""
+        self._reply_name = ""
+
+    def close(self) -> None:
+        """Take no more replies."""
+        if self._reply_name:
+            self._connection.engine.replies.close(self._reply_name)
+        self.reply_tag = self._reply_name = ""
+
+    # --- modes ----------------------------------------------------------------------------------
+
+    def confirm_select(self) -> None:
+        """From now on, confirm each publication."""
+        if self.transaction is not None:
+            raise AMQPError(PRECONDITION_FAILED, "cannot switch from tx to confirm mode")
+        self._confirming = True
+
+    def tx_select(self) -> None:
+        """From now on, publish and settle at tx.commit."""
+        if self._confirming:
+            raise AMQPError(PRECONDITION_FAILED, "cannot switch from confirm to tx mode")
+        self.transaction = self.transaction or Transaction()
+
+    def tx(self) -> Transaction:
+        """Return the transaction.
+
+        Raises:
+            AMQPError: 406 when the channel is not transactional.
+        """
+        if self.transaction is None:
+            raise AMQPError(PRECONDITION_FAILED, "channel is not transactional")
+        return self.transaction
+
+    # --- publishing -----------------------------------------------------------------------------
+
+    def publish(self, message: Message, *, mandatory: bool) -> None:
+        """Check a message, then route it: at once, or at tx.commit."""
+        exchange = self._vhost.exchange(message.exchange)
+        if exchange.internal:
+            resource = self._vhost.shown("exchange", exchange.name)
+            raise AMQPError(ACCESS_REFUSED, f"cannot publish to internal {resource}")
+        raw = inspected(message, self._connection.user)
+        if "reply_to" in raw and properties.text(raw, "reply_to") == REPLY_TO:
+            self._name_replies(message, raw)
+        if self.transaction is not None:
+            self.transaction.publications.append(partial(self._send, message, mandatory))
+            return
+        self._send(message, mandatory)
+
+    def _send(self, message: Message, mandatory: bool) -> None:  # noqa: FBT001 - private
+        journal = self._vhost.journal
+        journal.tell(Step.PUBLISHED, message, detail=self._connection.user)
+        taken = True
+        if not self._reply(message):
+            queues = self._vhost.route(message)
+            if not queues:
+                journal.tell(Step.UNROUTABLE, message)
+                if mandatory:
+                    self._channel.sink.returned(NO_ROUTE, "NO_ROUTE", message)
+            for queue in queues:
+                taken = queue.enqueue(message) and taken
+        if self._confirming:
+            self._sequence += 1
+            self._channel.sink.confirmed(self._sequence, ack=taken)
+
+    # --- direct replies -------------------------------------------------------------------------
+
+    def take_replies(self, tag: str, *, no_ack: bool) -> None:
+        """Consume from the channel's own replies.
+
+        Raises:
+            AMQPError: 406, without no-ack or a second time.
+        """
+        if self.reply_tag:
+            raise AMQPError(PRECONDITION_FAILED, "reply consumer already set")
+        if not no_ack:
+            raise AMQPError(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
+        self.reply_tag = tag
+        self._reply_name = self._connection.engine.replies.open(self._channel)
+
+    def _name_replies(self, message: Message, raw: properties.Raw) -> None:
+        if not self._reply_name:
+            text = "fast reply consumer does not exist"
+            raise AMQPError(PRECONDITION_FAILED, text)
+        named = {**raw, "reply_to": properties.short_string(self._reply_name)}
+        message.header = properties.join(named, len(message.body))
+
+    def _reply(self, message: Message) -> bool:
+        """Whether this was a reply, and somebody took it."""
+        if message.exchange or not message.routing_key.startswith(REPLY_TO):
+            return False
+        target = self._connection.engine.replies.find(message.routing_key)
+        if target is None:
+            return False
+        target.publisher.replied(message)
+        return True
+
+    def replied(self, message: Message) -> None:
+        """Deliver a reply to this channel's consumer."""
+        tag = self._channel.unacked.next_tag()
+        self._channel.sink.deliver(
+            self.reply_tag, Delivery(tag, redelivered=False, message=message)
+        )

@@ -1,0 +1,34 @@
+"""Direct reply-to: replies to a channel, through no queue.
+
+A request's `reply_to` of `amq.rabbitmq.reply-to` is replaced by a name that only its channel has;
+whoever publishes to that name through the default exchange reaches the channel's consumer.
+"""
+
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from busauth.testing.broker.model.channel import Channel
+
+REPLY_TO: Final = "amq.rabbitmq.reply-to"
+
+
+class Replies:
+    """Channels that wait for replies, by the name that they were given."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, Channel] = {}
+
+    def open(self, channel: "Channel") -> str:
+        """Return the name of a channel that replies may be sent to."""
+        name = f"{REPLY_TO}.g1h2.{uuid4().hex}"
+        self._channels[name] = channel
+        return name
+
+    def close(self, name: str) -> None:
+        """Deliver no more replies to a name."""
+        self._channels.pop(name, None)
+
+    def find(self, name: str) -> "Channel | None":
+        """Return the channel that has a name."""
+        return self._channels.get(name)

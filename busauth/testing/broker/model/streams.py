@@ -1,0 +1,148 @@
+"""A stream: a log that every consumer reads for itself, from where it likes."""
+
+import datetime
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+from busauth.testing.broker.model import properties
+from busauth.testing.broker.model.consumers import Consumer
+from busauth.testing.broker.model.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, AMQPError
+from busauth.testing.broker.model.journal import Step
+from busauth.testing.broker.model.judging import seconds_of, shown, type_name
+from busauth.testing.broker.model.message import Message
+from busauth.testing.broker.model.queues import BaseQueue, Declaration, Surroundings
+from busauth.testing.broker.model.ready import Entry
+
+OFFSET: Final = "x-stream-offset"
+_written = attrgetter("written")
+
+
+@dataclass(slots=True)
+class _Logged:
+    """A message in the log: its age counts from `at`, offsets by timestamp from `written`."""
+
+    message: Message
+    at: float
+    written: float
+
+
+class Stream(BaseQueue):
+    """Appends; drops by age and size from the old end; acknowledgements only make room."""
+
+    def __init__(self, declared: Declaration, around: Surroundings) -> None:
+        super().__init__(declared, around)
+        self._log: deque[_Logged] = deque()
+        self._bytes = 0
+        self._first = 0
+
+    @property
+    def _end(self) -> int:
+        return self._first + len(self._log)
+
+    def messages(self) -> int:
+        """Return how many messages the log holds."""
+        return len(self._log)
+
+    def enqueue(self, message: Message) -> bool:
+        """Append; a stream refuses nothing."""
+        logged = _Logged(message, self.around.monotonic(), self.around.now())
+        self._log.append(logged)
+        self._bytes += len(message.body)
+        self.around.hold(message.size)
+        self.around.journal.tell(Step.QUEUED, message, self.declared.name)
+        self._trim()
+        self.around.mark(self)
+        return True
+
+    def deliver(self) -> None:
+        """Hand to each consumer what it has room for."""
+        self._trim()
+        for consumer in self.consumers:
+            while consumer.can_take() and max(consumer.offset, self._first) < self._end:
+                self._hand(consumer)
+
+    def _hand(self, consumer: Consumer) -> None:
+        offset = max(consumer.offset, self._first)
+        message = self._log[offset - self._first].message
+        consumer.offset = offset + 1
+        entry = Entry(message, offset, None)
+        consumer.channel.hand(
+            consumer, entry, redelivered=False, extra={OFFSET: properties.long(offset)}
+        )
+
+    def has_work(self) -> bool:
+        """Whether a consumer is behind."""
+        return any(consumer.offset < self._end for consumer in self.consumers)
+
+    def take(self) -> Entry | None:
+        """Refuse: a stream is not read by basic.get."""
+        text = f"basic.get not supported by stream queues queue '{self.name}'"
+        raise AMQPError(NOT_IMPLEMENTED, text)
+
+    def ack(self, entry: Entry) -> None:
+        """Nothing: the log keeps its messages."""
+
+    def reject(self, entry: Entry) -> None:
+        """Nothing, as `ack`."""
+
+    def requeue(self, entries: Iterable[Entry]) -> None:
+        """Nothing: the consumer has read on."""
+
+    def purge(self) -> int:
+        """Drop the log."""
+        messages = len(self._log)
+        while self._log:
+            self._drop()
+        return messages
+
+    def fire(self) -> None:
+        """Drop what is too old."""
+        self._trim()
+
+    def _trim(self) -> None:
+        age, size = self.options.max_age, self.options.max_bytes
+        oldest = -1.0 if age is None else self.around.monotonic() - age
+        while self._log and age is not None and self._log[0].at <= oldest:
+            self._drop()
+        while len(self._log) > 1 and size is not None and self._bytes > size:
+            self._drop()
+        if self._log and age is not None:
+            self.around.schedule(self, self._log[0].at + age)
+
+    def _drop(self) -> None:
+        message = self._log.popleft().message
+        self._first += 1
+        self._bytes -= len(message.body)
+        self.around.hold(-message.size)
+        self.around.journal.tell(Step.DROPPED, message, self.name, "retention")
+
+    def start_of(self, wanted: Any) -> int:
+        """Return the offset that a consumer's `x-stream-offset` means.
+
+        Raises:
+            AMQPError: 406 for what is no offset.
+        """
+        if wanted is None or wanted == "next":
+            return self._end
+        if wanted == "first":
+            return self._first
+        if wanted == "last":
+            return max(self._first, self._end - 1)
+        if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0:
+            return wanted
+        return self._by_time(wanted)
+
+    def _by_time(self, wanted: Any) -> int:
+        """The first message not older than an instant, or than an interval such as `7D`."""
+        if isinstance(wanted, datetime.datetime):
+            instant = wanted.timestamp()
+        elif isinstance(wanted, str) and (ago := seconds_of(wanted)) is not None:
+            instant = self.around.now() - ago
+        else:
+            text = f"invalid arg '{OFFSET}' for queue '{self.name}': {shown(wanted)}"
+            raise AMQPError(PRECONDITION_FAILED, f"{text} of type {type_name(wanted)}")
+        return self._first + bisect_left(self._log, instant, key=_written)

@@ -1,0 +1,82 @@
+"""Deliveries of one channel that wait for their acknowledgement (AMQP 0-9-1, section 1.8.3)."""
+
+from collections.abc import Callable, Iterable
+from itertools import groupby
+
+from busauth.testing.broker.model.consumers import Held
+from busauth.testing.broker.model.errors import PRECONDITION_FAILED, AMQPError
+
+Settle = Callable[[list[Held]], None]
+
+
+class Unacked:
+    """Delivery tags, from 1 on, and who holds what."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Held] = {}
+        self._last = 0
+        self.by_consumers = 0
+
+    def next_tag(self) -> int:
+        """Return the next delivery tag."""
+        self._last += 1
+        return self._last
+
+    def add(self, tag: int, held: Held) -> None:
+        """A delivery waits for its acknowledgement."""
+        self._held[tag] = held
+        if held.consumer is not None:
+            held.consumer.unacked += 1
+            self.by_consumers += 1
+
+    def remove(self, tag: int, *, multiple: bool) -> list[tuple[int, Held]]:
+        """Take out what a tag means: itself, or with `multiple` all up to it, and all for 0.
+
+        Raises:
+            AMQPError: 406 for a tag that is not waiting.
+        """
+        if multiple and tag == 0:
+            return self.clear()
+        if tag not in self._held:
+            raise AMQPError(PRECONDITION_FAILED, f"unknown delivery tag {tag}")
+        tags = [each for each in self._held if each <= tag] if multiple else [tag]
+        return [self._out(each) for each in tags]
+
+    def items(self) -> Iterable[tuple[int, Held]]:
+        """Return what is waiting, by tag."""
+        return self._held.items()
+
+    def clear(self) -> list[tuple[int, Held]]:
+        """Take out everything."""
+        return [self._out(tag) for tag in list(self._held)]
+
+    def restore(self, items: Iterable[tuple[int, Held]]) -> None:
+        """Put back what was taken out in a transaction that did not commit."""
+        for tag, held in items:
+            self.add(tag, held)
+        self._held = dict(sorted(self._held.items()))
+
+    def _out(self, tag: int) -> tuple[int, Held]:
+        held = self._held.pop(tag)
+        if held.consumer is not None:
+            held.consumer.unacked -= 1
+            self.by_consumers -= 1
+        return tag, held
+
+
+def acked(items: list[Held]) -> None:
+    """The messages were handled."""
+    for held in items:
+        held.queue.ack(held.entry)
+
+
+def rejected(items: list[Held]) -> None:
+    """The messages are not wanted."""
+    for held in items:
+        held.queue.reject(held.entry)
+
+
+def requeued(items: list[Held]) -> None:
+    """The messages go back to their queues, each queue's together."""
+    for queue, group in groupby(items, key=lambda held: held.queue):
+        queue.requeue([held.entry for held in group])

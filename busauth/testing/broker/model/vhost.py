@@ -1,0 +1,211 @@
+"""A virtual host: exchanges and queues by name, and the way of a message through them."""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from busauth.testing.broker.model.arguments import CLASSIC, QUORUM, STREAM, Arguments
+from busauth.testing.broker.model.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AMQPError,
+)
+from busauth.testing.broker.model.exchanges import KINDS, Direct, Exchange
+from busauth.testing.broker.model.journal import Journal, Step
+from busauth.testing.broker.model.letters import came_round, letter
+from busauth.testing.broker.model.message import Message
+from busauth.testing.broker.model.queues import BaseQueue, Declaration, Outcome, Queue
+from busauth.testing.broker.model.quorum import QuorumQueue
+from busauth.testing.broker.model.routing import routes
+from busauth.testing.broker.model.streams import Stream
+from busauth.testing.broker.model.topology import locked, not_reserved, same_exchange
+
+_KINDS: Final[Mapping[str, type[BaseQueue]]] = {
+    CLASSIC: Queue,
+    QUORUM: QuorumQueue,
+    STREAM: Stream,
+}
+
+
+class Engine(Protocol):
+    """What virtual hosts share: time, memory, and what waits to be delivered."""
+
+    journal: Journal
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def mark(self, queue: BaseQueue) -> None:
+        """Look at a queue's deliveries at the next pump."""
+        ...
+
+    def schedule(self, queue: BaseQueue, due: float) -> None:
+        """Call a queue's `fire` at an instant."""
+        ...
+
+    def hold(self, size: int) -> None:
+        """Bytes more, or less, in memory."""
+        ...
+
+
+class VirtualHost:
+    """A name space of exchanges and queues.
+
+    Args:
+        name: its name.
+        engine: what it shares with others.
+    """
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self.name = name
+        self.engine = engine
+        self.journal = engine.journal
+        self.now, self.monotonic = engine.now, engine.monotonic
+        self.mark, self.schedule, self.hold = engine.mark, engine.schedule, engine.hold
+        self.queues: dict[str, BaseQueue] = {}
+        self.exchanges: dict[str, Exchange] = {"": Direct("")}
+        for exchange in (*KINDS.values(), KINDS["headers"]):
+            known = f"amq.{exchange.kind}"
+            name = "amq.match" if known in self.exchanges else known
+            self.exchanges[name] = exchange(name)
+
+    def shown(self, kind: str, name: str) -> str:
+        """Return how RabbitMQ names an exchange or a queue in its texts."""
+        return f"{kind} '{name}' in vhost '{self.name}'"
+
+    # --- exchanges ------------------------------------------------------------------------------
+
+    def exchange(self, name: str) -> Exchange:
+        """Return an exchange.
+
+        Raises:
+            AMQPError: 404.
+        """
+        if name not in self.exchanges:
+            raise AMQPError(NOT_FOUND, f"no {self.shown('exchange', name)}")
+        return self.exchanges[name]
+
+    def declare_exchange(self, wanted: Exchange) -> None:
+        """Add an exchange, or see that it is there as wanted.
+
+        Raises:
+            AMQPError: 403 for a reserved name, 406 when it is there and different.
+        """
+        if wanted.name in self.exchanges:
+            resource = self.shown("exchange", wanted.name)
+            same_exchange(resource, self.exchanges[wanted.name], wanted)
+            return
+        not_reserved("exchange", wanted.name)
+        self.exchanges[wanted.name] = wanted
+        self._rerouted()
+
+    def delete_exchange(self, name: str, *, if_unused: bool) -> None:
+        """Remove an exchange with its bindings; one that is not there is no error.
+
+        Raises:
+            AMQPError: 403 for the broker's own, 406 when it is in use.
+        """
+        self.not_default(name)
+        not_reserved("exchange", name)
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            raise AMQPError(PRECONDITION_FAILED, f"{self.shown('exchange', name)} in use")
+        self._drop_exchange(exchange)
+
+    def _drop_exchange(self, exchange: Exchange) -> None:
+        self.exchanges.pop(exchange.name, None)
+        self._forget(exchange)
+
+    def not_default(self, name: str) -> None:
+        """Refuse to change the default exchange.
+
+        Raises:
+            AMQPError: 403.
+        """
+        if not name:
+            raise AMQPError(ACCESS_REFUSED, "operation not permitted on the default exchange")
+
+    def bind(
+        self, destination: BaseQueue | Exchange, source: str, key: str, arguments: Arguments
+    ) -> None:
+        """Add a binding."""
+        self.exchange(source).bind(destination, key, arguments)
+        self._rerouted()
+
+    def unbind(
+        self, destination: BaseQueue | Exchange, source: str, key: str, arguments: Arguments
+    ) -> None:
+        """Remove a binding; an auto-delete exchange goes with its last one."""
+        exchange = self.exchange(source)
+        if exchange.unbind(destination, key, arguments):
+            self._unused(exchange)
+
+    def _unused(self, exchange: Exchange) -> None:
+        if exchange.auto_delete and not exchange.bindings:
+            self._drop_exchange(exchange)
+
+    def _forget(self, destination: BaseQueue | Exchange) -> None:
+        for exchange in list(self.exchanges.values()):
+            if exchange.forget(destination):
+                self._unused(exchange)
+
+    # --- queues ---------------------------------------------------------------------------------
+
+    def queue(self, name: str, user: object) -> BaseQueue:
+        """Return a queue that a connection may use.
+
+        Raises:
+            AMQPError: 404, or 405 when it is another connection's alone.
+        """
+        queue = self.queues.get(name)
+        if queue is None:
+            raise AMQPError(NOT_FOUND, f"no {self.shown('queue', name)}")
+        if queue.declared.owner not in (None, user):
+            raise locked(self.shown("queue", name))
+        return queue
+
+    def add_queue(self, declared: Declaration) -> BaseQueue:
+        """Make a queue."""
+        queue = _KINDS[declared.options.kind](declared, self)
+        self.queues[declared.name] = queue
+        self._rerouted()
+        return queue
+
+    def remove(self, queue: BaseQueue) -> None:
+        """Forget a queue that is gone, and its bindings."""
+        if self.queues.get(queue.name) is queue:
+            del self.queues[queue.name]
+        self._forget(queue)
+
+    def _rerouted(self) -> None:
+        """What waits for a route may have one now."""
+        for queue in list(self.queues.values()):
+            if isinstance(queue, QuorumQueue) and queue.letters:
+                queue.send_letters()
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def route(self, message: Message) -> list[BaseQueue]:
+        """Return the queues that a message goes to."""
+        exchange = self.exchanges.get(message.exchange)
+        return routes(exchange, message, self.exchanges, self.queues) if exchange else []
+
+    def dead_letter(self, queue: BaseQueue, message: Message, reason: str) -> Outcome:
+        """Send a message on to a queue's dead-letter exchange."""
+        if queue.options.dead_letter_exchange is None:
+            return Outcome.NO_EXCHANGE
+        dead = letter(queue, message, reason, self.now())
+        targets = self.route(dead)
+        kept = [each for each in targets if not came_round(dead, each.name, reason)]
+        if not kept:
+            return Outcome.CYCLE if targets else Outcome.UNROUTABLE
+        self.journal.tell(Step.PUBLISHED, dead, queue.name, reason, message)
+        taken = [target.enqueue(dead) for target in kept]
+        return Outcome.ROUTED if any(taken) else Outcome.UNROUTABLE

@@ -1,0 +1,1 @@
+"""Bytes to the model's methods and back: handshake, frames, channels, heartbeats."""
