@@ -1,24 +1,20 @@
-"""A service on the bus: its connections, its consumers, its publications, and how it stops.
-
-Consuming and publishing use a connection each: a broker that is short of memory blocks connections
-that publish, and acknowledgements must not be stuck behind that.
-"""
+"""A service on the bus: its consumers, its publications, and how it stops."""
 
 import asyncio
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractRobustConnection
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
-from yarl import URL
 
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
 from busauth.amqp.intake import Binding, Intake
+from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
@@ -26,11 +22,19 @@ from busauth.amqp.topology import RetryLadder
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
-from busauth.errors import CallerError, ConfigurationError, PublishError
+from busauth.errors import CallerError, ConfigurationError
 from busauth.late.expiry import Policies
 
-_RECONNECT_SECONDS = 1.0
-_PORTS = {"amqp": 5672, "amqps": 5671}
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """What `Bus.consumer` was told, so that it can be said to another guard as well."""
+
+    handler: Handler
+    queue: str
+    demand: Demand
+    on_expired: Policies | None
+    bindings: tuple[Binding, ...]
 
 
 class Bus:
@@ -41,18 +45,20 @@ class Bus:
         guard: what stands in front of every handler.
         service: this service's name, shown by the broker's management.
         options: prefetch, limits, retries, draining.
+
+    Attributes:
+        guard: as given.
     """
 
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:
-        self._url = _checked_url(url)
-        self._guard = guard
+        self._links = Links(url, service)
+        self.guard = guard
         self._service = service
         self._options = options or BusOptions()
+        self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
-        self._consuming: AbstractRobustConnection | None = None
-        self._publishing: AbstractRobustConnection | None = None
         self._stopped = asyncio.Event()
 
     def consumer(
@@ -83,20 +89,15 @@ class Bus:
             raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
 
         def register(handler: Handler) -> GuardedConsumer:
-            if queue in self._intakes or self._consuming is not None:
+            if queue in self._subscriptions or self._links.are_open:
                 raise ConfigurationError(
                     f"{queue!r}: expected one consumer a queue, registered before the bus starts"
                 )
-            consumer = self._guard.consumer(
-                handler,
-                queue=queue,
-                demand=Demand.of(scopes, roles, allow),
-                on_expired=on_expired,
-                outlet=self._outlet,
-                retries=RetryLadder(queue, self._options.retry),
-            )
-            self._intakes[queue] = Intake(consumer, tuple(bindings), self._options)
-            return consumer
+            demand = Demand.of(scopes, roles, allow)
+            subscription = _Subscription(handler, queue, demand, on_expired, tuple(bindings))
+            intake = self._intakes[queue] = self._intake(subscription)
+            self._subscriptions[queue] = subscription
+            return intake.consumer
 
         return register
 
@@ -116,8 +117,8 @@ class Bus:
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the broker did not confirm that the message was routed.
         """
-        outgoing = self._guard.outbox.prepare(body, token)
-        await self._guard.send(await self._outlet(), outgoing, exchange, routing_key)
+        outgoing = self.guard.outbox.prepare(body, token)
+        await self.guard.send(await self._outlet(), outgoing, exchange, routing_key)
 
     async def run(self) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.
@@ -137,6 +138,56 @@ class Bus:
         """Let `run` return, once the handlers have finished or the drain deadline has passed."""
         self._stopped.set()
 
+    async def declare(self) -> None:
+        """Declare the queues of all consumers and those around them, and consume nothing.
+
+        Raises:
+            ConfigurationError: a queue exists with other arguments, or the bus runs already.
+            ConnectionError: the broker cannot be reached.
+        """
+        self._check_closed("declares its queues by itself")
+        try:
+            connection = await self._links.open()
+            async with connection.channel() as channel:
+                for intake in self._intakes.values():
+                    await intake.declare(channel)
+        finally:
+            await self._links.close()
+
+    async def idle(self) -> None:
+        """Return once nothing is left to do: no handler runs, and the queues are empty.
+
+        What waits for a retry, or for a consumer that is paused, waits for time to pass and is not
+        waited for. Meant for tests and for jobs that end; the bus must be running.
+
+        Raises:
+            aio_pika.exceptions.AMQPError: the broker does not answer, or a queue is gone.
+        """
+        intakes = self._intakes.values()
+        while True:
+            taken = sum(intake.consumer.taken for intake in intakes)
+            busy = [await intake.busy() for intake in intakes]
+            if not any(busy) and taken == sum(intake.consumer.taken for intake in intakes):
+                return
+
+    @contextmanager
+    def overridden(self, *, url: str, guard: Guard) -> Iterator[None]:
+        """Use another broker and another guard while inside, with the same consumers: for tests.
+
+        Raises:
+            ConfigurationError: the bus runs.
+        """
+        self._check_closed("cannot change its broker")
+        before = self._links, self.guard, self._intakes
+        self._links, self.guard = Links(url, self._service), guard
+        self._intakes = {
+            queue: self._intake(subscription) for queue, subscription in self._subscriptions.items()
+        }
+        try:
+            yield
+        finally:
+            self._links, self.guard, self._intakes = before
+
     async def __aenter__(self) -> Self:
         """Connect, declare, consume; a caller in scope would be inherited by every callback."""
         if caller_in_scope():
@@ -145,10 +196,9 @@ class Bus:
                 "them; connect at start-up"
             )
         try:
-            self._publishing = await self._connect("publish")
-            self._consuming = await self._connect("consume")
+            connection = await self._links.open()
             for intake in self._intakes.values():
-                await intake.open(self._consuming)
+                await intake.open(connection)
         except BaseException:
             await self._disconnect()
             raise
@@ -166,18 +216,20 @@ class Bus:
         finally:
             await self._disconnect()
 
-    async def _connect(self, purpose: str) -> AbstractRobustConnection:
-        try:
-            return await aio_pika.connect_robust(
-                self._url,
-                client_properties={"connection_name": f"{self._service} ({purpose})"},
-                reconnect_interval=_RECONNECT_SECONDS,
-            )
-        except OSError as error:
-            where = f"{self._url.host}:{self._url.port}"
-            raise ConnectionError(
-                f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
-            ) from error
+    def _check_closed(self, what: str) -> None:
+        if self._links.are_open:
+            raise ConfigurationError(f"{self._service}: a bus that runs {what}")
+
+    def _intake(self, subscription: _Subscription) -> Intake:
+        consumer = self.guard.consumer(
+            subscription.handler,
+            queue=subscription.queue,
+            demand=subscription.demand,
+            on_expired=subscription.on_expired,
+            outlet=self._outlet,
+            retries=RetryLadder(subscription.queue, self._options.retry),
+        )
+        return Intake(consumer, subscription.bindings, self._options)
 
     async def _drain(self) -> None:
         intakes = self._intakes.values()
@@ -185,7 +237,7 @@ class Bus:
             await intake.close()
         try:
             async with asyncio.timeout(self._options.drain):
-                await asyncio.gather(*(intake.idle() for intake in intakes))
+                await asyncio.gather(*(intake.consumer.idle() for intake in intakes))
         except TimeoutError:
             LOGGER.warning(
                 "%s: handlers were still running after %g s; their messages stay with the broker",
@@ -194,35 +246,10 @@ class Bus:
             )
 
     async def _disconnect(self) -> None:
-        connections = [self._consuming, self._publishing]
-        self._consuming = self._publishing = None
-        closing = [connection.close() for connection in connections if connection is not None]
-        await asyncio.gather(self._guard.close(), *closing, return_exceptions=True)
+        await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
 
     async def _outlet(self, _message: AbstractIncomingMessage | None = None) -> AbstractConnection:
-        """Return the publishing connection, waiting for it while it is being restored."""
-        if self._publishing is None:
-            raise PublishError("the bus is not connected: use `async with bus` or `bus.run()`")
-        timeout = self._guard.options.publish_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                await self._publishing.ready()
-        except TimeoutError as error:
-            raise PublishError(f"the broker is out of reach for {timeout:g} s") from error
-        if self._publishing.transport is None:
-            raise PublishError("the connection to the broker was lost")
-        return self._publishing.transport.connection
-
-
-def _checked_url(url: str) -> URL:
-    """Refuse what could never connect; a URL is not shown, it may hold a password."""
-    parsed = URL(url)
-    if parsed.scheme not in ("amqp", "amqps") or not parsed.host:
-        raise ConfigurationError(
-            f"url with scheme {parsed.scheme!r} and host {parsed.host!r}: expected amqp://host/ or "
-            "amqps://host/"
-        )
-    return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])
+        return await self._links.outlet(self.guard.options.publish_timeout)
 
 
 @contextmanager

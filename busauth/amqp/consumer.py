@@ -47,11 +47,13 @@ class GuardedConsumer:
     Attributes:
         handler: the bare function, for tests.
         queue: what it is meant to consume.
+        taken: how many deliveries it was given.
     """
 
     def __init__(self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal) -> None:
         self.handler: Handler = plan.handler
         self.queue = terms.queue
+        self.taken = 0
         self.__name__ = getattr(plan.handler, "__name__", terms.queue)
         self.__doc__ = plan.handler.__doc__
         self._terms = terms
@@ -81,6 +83,7 @@ class GuardedConsumer:
             ConfigurationError: consumed with ``no_ack``, so that nothing could be given back.
         """
         self._check_delivery(message, bool(others or named))
+        self.taken += 1
         self._held += 1
         self._idle.clear()
         try:
@@ -89,6 +92,16 @@ class GuardedConsumer:
             self._held -= 1
             if not self._held:
                 self._idle.set()
+
+    @property
+    def handling(self) -> bool:
+        """Return whether a delivery is being handled."""
+        return self._held > 0
+
+    @property
+    def paused(self) -> bool:
+        """Return whether it has stopped consuming until a fault is gone."""
+        return self._pause.reason is not None
 
     async def idle(self) -> None:
         """Return once no delivery is being handled."""

@@ -46,6 +46,10 @@ class Guard:
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger.
 
+    Attributes:
+        verifiers: as given, or the one that was made.
+        options: as given.
+
     Raises:
         ConfigurationError: the arguments do not go together; says which and why.
     """
@@ -68,10 +72,12 @@ class Guard:
         self._revocations = revocations or NoRevocations()
         if inspect.iscoroutinefunction(self._revocations.revoked):
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
+        self._auditor = auditor
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
+        self.verifiers = verifiers or (_discovered(issuer, audience, self._clock),)
         self._verifiers = Verifiers(
-            *(verifiers or (_discovered(issuer, audience, self._clock),)),
+            *self.verifiers,
             max_token_bytes=self.options.max_token_bytes,
             cache_size=self.options.cached_tokens,
         )
@@ -150,6 +156,28 @@ class Guard:
             retries=retries,
         )
         return GuardedConsumer(compile_plan(handler), terms, self._tools, disposal)
+
+    def replica(self, *verifiers: Verifier, clock: Clock, auditor: Auditor) -> "Guard":
+        """Return a guard with the same policies and options, and other trust: for tests.
+
+        Args:
+            verifiers: whom it trusts instead.
+            clock: where `now` comes from instead.
+            auditor: is told of every decision next to this guard's own.
+        """
+
+        def both(event: Event) -> None:
+            auditor(event)
+            self._auditor(event)
+
+        return Guard(
+            *verifiers,
+            on_expired=self._on_expired,
+            revocations=self._revocations,
+            options=self.options,
+            clock=clock,
+            auditor=both,
+        )
 
     async def authenticate(
         self,

@@ -53,7 +53,7 @@ class Intake:
     def __init__(
         self, consumer: GuardedConsumer, bindings: tuple[Binding, ...], options: BusOptions
     ) -> None:
-        self._consumer = consumer
+        self.consumer = consumer
         self._bindings = bindings
         self._options = options
         self._channel: AbstractRobustChannel | None = None
@@ -68,28 +68,48 @@ class Intake:
         Raises:
             ConfigurationError: a queue exists with other arguments.
         """
-        self._consumer.open()
+        self.consumer.open()
         channel = self._channel = connection.channel()
         await channel.initialize()
-        if self._options.declare:
-            await topology.declare(channel, self._consumer.queue, self._options)
-        self._queue = await channel.get_queue(self._consumer.queue)
-        for binding in self._bindings:
-            await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
-            await self._queue.bind(binding.exchange, binding.routing_key)
+        self._queue = await self.declare(channel)
         await channel.set_qos(prefetch_count=1)  # what a restored channel begins with
         channel.reopen_callbacks.add(self._reopened)
         await self._consume_in_bulk(channel, self._queue)
 
-    async def idle(self) -> None:
-        """Return once no delivery is being handled."""
-        await self._consumer.idle()
+    async def declare(self, channel: AbstractRobustChannel) -> AbstractQueue:
+        """Declare the queue, those around it, and the exchanges that it receives from.
+
+        Raises:
+            ConfigurationError: a queue exists with other arguments.
+        """
+        name = self.consumer.queue
+        if self._options.declare:
+            await topology.declare(channel, name, self._options)
+        queue = await channel.get_queue(name)
+        for binding in self._bindings:
+            await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
+            await queue.bind(binding.exchange, binding.routing_key)
+        return queue
+
+    async def busy(self) -> bool:
+        """Let the handlers finish, and return whether the queue has more for its consumer.
+
+        Asked twice on the consumer's own channel: with the first answer, whatever the broker had
+        delivered is on its way, and with the second it has arrived.
+        """
+        await self.consumer.idle()
+        if self._channel is None or self.consumer.paused:
+            return False
+        channel = await self._channel.get_underlay_channel()
+        await channel.queue_declare(self.consumer.queue, passive=True)
+        declared = await channel.queue_declare(self.consumer.queue, passive=True)
+        return bool(declared.message_count) or self.consumer.handling
 
     async def close(self) -> None:
         """Stop deliveries; a connection that is gone has stopped them already."""
         if self._widening is not None:
             self._widening.cancel()
-        await self._consumer.close()
+        await self.consumer.close()
         queue, tag = self._queue, self._tag
         self._queue = self._tag = None
         if queue is None or tag is None or queue.channel.is_closed:
@@ -114,7 +134,7 @@ class Intake:
             self._careful = False
             loop = asyncio.get_running_loop()
             self._widening = loop.create_task(self._widen(), context=Context())
-        await self._consumer(message)
+        await self.consumer(message)
 
     async def _widen(self) -> None:
         """Consume in bulk again, and only then end the careful consumer: there is always one."""
@@ -124,6 +144,6 @@ class Intake:
         try:
             await self._consume_in_bulk(channel, queue)
             await queue.cancel(careful)
-            self._consumer.forget(careful)
+            self.consumer.forget(careful)
         except Exception as error:
             LOGGER.info("%s: still taking one message at a time: %s", queue.name, error)

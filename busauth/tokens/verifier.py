@@ -75,6 +75,9 @@ class Verifier:
         required: claims that must be there, next to those of the profile.
         leeway: seconds of clock skew tolerated.
 
+    Attributes:
+        audience, algorithms: as given, checked.
+
     Raises:
         ConfigurationError: with the argument, what was found and what was expected.
     """
@@ -92,13 +95,13 @@ class Verifier:
     ) -> None:
         self.issuer = issuer
         self.keys = keys
-        self._audience: Collection[str] = (
+        self.audience: Collection[str] = (
             frozenset((audience,)) if isinstance(audience, str) else frozenset(audience)
         )
-        self._algorithms = allow_list(algorithms)
+        self.algorithms = allow_list(algorithms)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
-        if not issuer or not self._audience or "" in self._audience:
+        if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
             )
@@ -106,6 +109,17 @@ class Verifier:
             raise ConfigurationError(
                 f"leeway={leeway!r}: expected 0 to 300 seconds; for more, Grace"
             )
+
+    def with_keys(self, keys: KeySource) -> "Verifier":
+        """Return a verifier with the same rules and other keys."""
+        return Verifier(
+            keys,
+            issuer=self.issuer,
+            audience=self.audience,
+            algorithms=self.algorithms,
+            profile=self._profile,
+            leeway=self.leeway,
+        )
 
     def authenticate(self, token: CompactToken, token_sha256: str) -> tuple[Verified, Key]:
         """Prove a token genuine, and say which key signed it.
@@ -126,8 +140,8 @@ class Verifier:
         if media_type(header.get("typ")) not in self._profile.types or _odd_typ(header):
             raise NotGenuine("token.type", found=header.get("typ"), expected=self._profile.name)
         algorithm = canonical_algorithm(header.get("alg"))
-        if algorithm is None or algorithm not in self._algorithms:
-            expected = " or ".join(self._algorithms)
+        if algorithm is None or algorithm not in self.algorithms:
+            expected = " or ".join(self.algorithms)
             raise NotGenuine("token.algorithm", found=header.get("alg", "none"), expected=expected)
         return algorithm
 
@@ -147,7 +161,7 @@ class Verifier:
     def _verified(self, token: CompactToken, token_sha256: str) -> Verified:
         claims, profile = token.payload, self._profile
         registered.check_profile(claims, profile)
-        registered.check_audience(claims, profile, self._audience)
+        registered.check_audience(claims, profile, self.audience)
         expires_at = registered.instant(claims, "exp")
         caller = Caller(
             issuer=self.issuer,

@@ -1,0 +1,98 @@
+"""A service's two connections: one to consume, one to publish.
+
+A broker that is short of memory blocks connections that publish, and acknowledgements must not be
+stuck behind that.
+"""
+
+import asyncio
+
+import aio_pika
+from aio_pika.abc import AbstractRobustConnection
+from aiormq.abc import AbstractConnection
+from yarl import URL
+
+from busauth.errors import ConfigurationError, PublishError
+
+_RECONNECT_SECONDS = 1.0
+_PORTS = {"amqp": 5672, "amqps": 5671}
+
+
+class Links:
+    """Both connections, restored by themselves once they are open.
+
+    Args:
+        url: the broker, ``amqp://`` or ``amqps://``.
+        service: what the broker's management shows.
+
+    Raises:
+        ConfigurationError: the URL could never connect.
+    """
+
+    def __init__(self, url: str, service: str) -> None:
+        self._url = _checked(url)
+        self._service = service
+        self._consuming: AbstractRobustConnection | None = None
+        self._publishing: AbstractRobustConnection | None = None
+
+    @property
+    def are_open(self) -> bool:
+        """Return whether they were opened and not closed, connected at this moment or not."""
+        return self._consuming is not None
+
+    async def open(self) -> AbstractRobustConnection:
+        """Connect, and return the connection to consume on.
+
+        Raises:
+            ConnectionError: the broker cannot be reached.
+        """
+        self._publishing = await self._connect("publish")
+        self._consuming = await self._connect("consume")
+        return self._consuming
+
+    async def close(self) -> None:
+        """Close what is open."""
+        links = [self._consuming, self._publishing]
+        self._consuming = self._publishing = None
+        closing = [link.close() for link in links if link is not None]
+        await asyncio.gather(*closing, return_exceptions=True)
+
+    async def outlet(self, seconds: float) -> AbstractConnection:
+        """Return the publishing connection, waiting for it while it is being restored.
+
+        Raises:
+            PublishError: it was not opened, or is not restored in time.
+        """
+        if self._publishing is None:
+            raise PublishError("the bus is not connected: use `async with bus` or `bus.run()`")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._publishing.ready()
+        except TimeoutError as error:
+            raise PublishError(f"the broker is out of reach for {seconds:g} s") from error
+        if self._publishing.transport is None:
+            raise PublishError("the connection to the broker was lost")
+        return self._publishing.transport.connection
+
+    async def _connect(self, purpose: str) -> AbstractRobustConnection:
+        try:
+            return await aio_pika.connect_robust(
+                self._url,
+                client_properties={"connection_name": f"{self._service} ({purpose})"},
+                reconnect_interval=_RECONNECT_SECONDS,
+            )
+        except OSError as error:
+            where = f"{self._url.host}:{self._url.port}"
+            raise ConnectionError(
+                f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
+            ) from error
+
+
+def _checked(url: str) -> URL:
+    """Refuse what could never connect; a URL is not shown, it may hold a password."""
+    parsed = URL(url)
+    if parsed.scheme not in _PORTS or not parsed.host:
+        raise ConfigurationError(
+            f"url with scheme {parsed.scheme!r} and host {parsed.host!r}: expected amqp://host/ or "
+            "amqps://host/"
+        )
+    return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])
