@@ -1,0 +1,1 @@
+"""Unmodified AMQP clients, each used as its own users would, against both brokers."""
