@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from busauth.testing.broker.model.errors import (
 )
 from busauth.testing.broker.model.node import Node
 from busauth.testing.broker.model.sinks import ConnectionSink
-from busauth.testing.broker.wire import tables
+from busauth.testing.broker.wire import encoding, tables
 from busauth.testing.broker.wire.faults import Fault, HangUp, Ids, fault, unexpected_frame
 from busauth.testing.broker.wire.zero import method_on_zero
 
@@ -132,7 +133,7 @@ class Handshake:
         if header not in _HEADERS:
             self._send(HEADER)
             raise HangUp("another protocol")
-        self._reply(Connection.Start(0, 9, _server_properties(), "PLAIN AMQPLAIN", "en_US"))
+        self._send(_start())
         self._stage = _Stage.STARTING
 
     def _step(self, method: Frame, ids: Ids) -> None:
@@ -209,6 +210,13 @@ def _of_amqplain(data: bytes) -> tuple[str, str]:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+@cache
+def _start() -> bytes:
+    return encoding.method(
+        Connection.Start(0, 9, _server_properties(), "PLAIN AMQPLAIN", "en_US"), 0
+    )
 
 
 def _server_properties() -> dict[str, Any]:
