@@ -16,6 +16,12 @@ _FIXED: Final = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 
 _COUNTS: Final = {"shortstr": 1, "longstr": 4, "table": 4}
 _BITS = 8
 
+_ARGUMENTS: Final = {
+    kind: tuple((name, kind.amqp_type(name)) for name in kind.__slots__)
+    for kind in INDEX_MAPPING.values()
+}
+"""Names and types."""
+
 WITH_CONTENT: Final = frozenset({Basic.Publish, Basic.Return, Basic.Deliver, Basic.GetOk})
 
 
@@ -56,8 +62,7 @@ def method(payload: bytes) -> Frame:
     frame = kind.__new__(kind)  # the constructor judges names, which is the model's to do
     spans, at = [], _ARGUMENTS_AT
     bit = 0
-    for name in kind.__slots__:
-        type_ = kind.amqp_type(name)
+    for name, type_ in _ARGUMENTS[kind]:
         if type_ == "bit":
             if bit % _BITS == 0:
                 at += 1
