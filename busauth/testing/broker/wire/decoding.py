@@ -1,5 +1,6 @@
 """Method frames to pamqp's methods, read strictly: arguments that end early or late are refused."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -16,9 +17,10 @@ _FIXED: Final = {"octet": 1, "short": 2, "long": 4, "longlong": 8, "timestamp": 
 _COUNTS: Final = {"shortstr": 1, "longstr": 4, "table": 4}
 _BITS = 8
 
+_KINDS: Final[Mapping[int, type[Frame]]] = INDEX_MAPPING
 _ARGUMENTS: Final = {
-    kind: tuple((name, kind.amqp_type(name)) for name in kind.__slots__)
-    for kind in INDEX_MAPPING.values()
+    kind.index: tuple((name, kind.amqp_type(name)) for name in kind.__slots__)
+    for kind in _KINDS.values()
 }
 """Names and types."""
 
@@ -45,7 +47,7 @@ def method_class(payload: bytes) -> type[Frame]:
     Raises:
         HangUp: there is no such method.
     """
-    found = INDEX_MAPPING.get(int.from_bytes(payload[:_ARGUMENTS_AT], "big"))
+    found = _KINDS.get(int.from_bytes(payload[:_ARGUMENTS_AT], "big"))
     if found is None:
         raise HangUp("unknown method")
     return found
@@ -62,7 +64,7 @@ def method(payload: bytes) -> Frame:
     frame = kind.__new__(kind)  # the constructor judges names, which is the model's to do
     spans, at = [], _ARGUMENTS_AT
     bit = 0
-    for name, type_ in _ARGUMENTS[kind]:
+    for name, type_ in _ARGUMENTS[kind.index]:
         if type_ == "bit":
             if bit % _BITS == 0:
                 at += 1
