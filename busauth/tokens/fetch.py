@@ -36,11 +36,14 @@ class Fetcher:
         timeout: seconds for a whole request.
         max_bytes: the largest body that is read.
         unsafe_http: hosts for which http is accepted; loopback always is.
+        transport: what carries the requests instead of the network, such as the test kit's
+            ``issuer.transport()``. It is entered and closed with each of them.
     """
 
     timeout: float = 5.0
     max_bytes: int = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
+    transport: httpx.AsyncBaseTransport | None = None
 
     def __post_init__(self) -> None:
         """Collect the hosts; a lone string is one host, not its letters."""
@@ -90,12 +93,17 @@ class Fetcher:
     async def _get(self, url: str) -> bytes:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         async with (
-            httpx.AsyncClient(verify=self._ssl, timeout=self.timeout) as client,
+            self._client() as client,
             client.stream("GET", url, headers=headers) as response,
         ):
             if response.status_code != _OK or "content-encoding" in response.headers:
                 raise ValueError(f"status {response.status_code}, expected 200, uncompressed")
             return await self._read(response)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self.transport is not None:
+            return httpx.AsyncClient(transport=self.transport, timeout=self.timeout)
+        return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout)
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()

@@ -1,0 +1,88 @@
+"""The keys of an issuer: the one that signs, and those that are published."""
+
+import json
+from base64 import urlsafe_b64decode
+from threading import Lock
+from typing import Any
+
+from busauth.testing.issuer.keys import SigningKey, b64
+
+_PARTS = 3
+_ACCESS_TYPES = ("at+jwt", "application/at+jwt", "jwt", "application/jwt")
+
+
+class Keyring:
+    """Keys that change while others read them: every change replaces the tuple.
+
+    Args:
+        algorithm: of the first key.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        self._changing = Lock()
+        self._strangers: dict[str, SigningKey] = {}
+        self.signing = SigningKey(algorithm)
+        self.published: tuple[SigningKey, ...] = (self.signing,)
+
+    def rotate(self, key: SigningKey | None, *, retire: bool) -> SigningKey:
+        """Sign with this key from now on, None for a new one of the same algorithm."""
+        new = key or SigningKey(self.signing.algorithm)
+        with self._changing:
+            kept = () if retire else tuple(each for each in self.published if each is not new)
+            self.signing, self.published = new, (*kept, new)
+        return new
+
+    def retire(self, key: SigningKey) -> None:
+        """Publish this key no more.
+
+        Raises:
+            ValueError: it is not published, or it is the one that signs.
+        """
+        with self._changing:
+            if key is self.signing:
+                raise ValueError(f"{key!r} signs: expected a key that was rotated out before")
+            if key not in self.published:
+                raise ValueError(f"{key!r} is not published: expected one of {self.published!r}")
+            self.published = tuple(each for each in self.published if each is not key)
+
+    def stranger(self) -> SigningKey:
+        """Return a key of the same algorithm that is published nowhere, always the same."""
+        algorithm = self.signing.algorithm
+        with self._changing:
+            if algorithm not in self._strangers:
+                self._strangers[algorithm] = SigningKey(algorithm)
+            return self._strangers[algorithm]
+
+    def read(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of an access token that a published key signed, else None."""
+        parts = token.split(".")
+        try:
+            header, claims = (json.loads(_decoded(part)) for part in parts[:2])
+            signature = _decoded(parts[2])
+        except (ValueError, IndexError, RecursionError):
+            return None
+        if len(parts) != _PARTS or not _access(header) or not isinstance(claims, dict):
+            return None
+        message = token.rpartition(".")[0].encode()
+        return claims if self._signed(header, message, signature) else None
+
+    def _signed(self, header: dict[str, Any], message: bytes, signature: bytes) -> bool:
+        named = (header.get("kid"), header.get("alg"))
+        return any(
+            (key.key_id, key.algorithm) == named and key.verifies(message, signature)
+            for key in self.published
+        )
+
+
+def _decoded(part: str) -> bytes:
+    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if b64(raw) != part:
+        raise ValueError("another spelling of the same bytes")
+    return raw
+
+
+def _access(header: Any) -> bool:
+    """Whether this is an access token's header: its `typ` is no other kind's."""
+    if not isinstance(header, dict):
+        return False
+    return str(header.get("typ", "JWT")).lower() in _ACCESS_TYPES

@@ -1,0 +1,159 @@
+"""What an issuer gives out, and what that is worth afterwards."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from busauth.clock import Clock, SystemClock
+from busauth.testing.issuer.keyring import Keyring
+from busauth.testing.issuer.keys import SigningKey, present
+from busauth.testing.issuer.ledger import Ledger
+
+CLIENT_ID = "shop-web"
+"""Who the tokens are issued to, unless told otherwise."""
+
+
+class Mint:
+    """Mints tokens, and knows which of them still count.
+
+    Threads may use it at the same time.
+
+    Args:
+        url: its `iss`.
+        audience: the `aud` of its tokens, unless told otherwise.
+        algorithm: what it signs with.
+        lifetime: seconds until its tokens expire.
+        clock: where `iat` comes from.
+
+    Attributes:
+        targets: whom exchanged tokens may be for; None for anybody.
+    """
+
+    def __init__(
+        self,
+        url: str = "https://issuer.test",
+        *,
+        audience: str = "shop",
+        algorithm: str = "RS256",
+        lifetime: float = 300.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.url = url
+        self.audience = audience
+        self.lifetime = lifetime
+        self.clock = clock or SystemClock()
+        self.targets: frozenset[str] | None = None
+        self._keyring = Keyring(algorithm)
+        self._ledger = Ledger()
+
+    @property
+    def signing(self) -> SigningKey:
+        """The key that signs."""
+        return self._keyring.signing
+
+    @property
+    def published(self) -> tuple[SigningKey, ...]:
+        """The keys in the JWK set, oldest first."""
+        return self._keyring.published
+
+    @property
+    def stranger(self) -> SigningKey:
+        """A key of somebody else's: of the same algorithm, and published nowhere."""
+        return self._keyring.stranger()
+
+    def claims(self, subject: str = "alice", **changes: Any) -> dict[str, Any]:
+        """Return a payload that verifies; `changes` replace claims, None takes one away."""
+        now = self.clock.now()
+        usual = {
+            "iss": self.url,
+            "sub": subject,
+            "aud": self.audience,
+            "client_id": CLIENT_ID,
+            "iat": int(now),
+            "exp": int(now + self.lifetime),
+            "jti": uuid4().hex,
+        }
+        return present(usual | changes)
+
+    def token(
+        self,
+        subject: str = "alice",
+        *,
+        header: Mapping[str, Any] | None = None,
+        key: SigningKey | None = None,
+        algorithm: str | None = None,
+        **changes: Any,
+    ) -> str:
+        """Return a signed access token (RFC 9068).
+
+        Args:
+            subject: its `sub`.
+            header: adds to the usual header and overrides it; None takes a member away.
+            key: who signs, and whose `kid` is named; None for the issuer's own.
+            algorithm: see `SigningKey.sign`.
+            changes: see `claims`; a claim may be any JSON, ``math.inf`` is written as Infinity.
+        """
+        claims = self.claims(subject, **changes)
+        return self.sign(claims, header, key=key, algorithm=algorithm)
+
+    def sign(
+        self,
+        payload: object,
+        header: Mapping[str, Any] | None = None,
+        *,
+        key: SigningKey | None = None,
+        algorithm: str | None = None,
+    ) -> str:
+        """Return a compact JWS over any payload: bytes as they are, everything else as JSON."""
+        usual = {"typ": "at+jwt", **(header or {})}
+        return (key or self.signing).sign(payload, usual, algorithm=algorithm)
+
+    def reference(self, subject: str = "alice", **changes: Any) -> str:
+        """Return an opaque token, which says something to introspection only."""
+        return self._ledger.keep(self.claims(subject, **changes))
+
+    def rotate(self, key: SigningKey | None = None, *, retire: bool = False) -> SigningKey:
+        """Sign with another key from now on; the old ones stay published unless retired.
+
+        Args:
+            key: None for a new one of the same algorithm.
+            retire: publish this key alone.
+        """
+        return self._keyring.rotate(key, retire=retire)
+
+    def retire(self, key: SigningKey) -> None:
+        """Publish a key no more; what it signed counts no more.
+
+        Raises:
+            ValueError: it is not published, or it is the one that signs.
+        """
+        self._keyring.retire(key)
+
+    def revoke(self, token: str) -> None:
+        """Take a token back; one that is not this issuer's is left alone."""
+        claims = self.read(token)
+        if claims is not None:
+            self._ledger.revoke(token, claims)
+
+    def read(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token of this issuer's, whether or not it still counts."""
+        claims = self._ledger.find(token)
+        return self._keyring.read(token) if claims is None else claims
+
+    def standing(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token of this issuer's that counts now, else None."""
+        claims = self.read(token)
+        if claims is None or claims.get("iss") != self.url or self._ledger.revoked(token, claims):
+            return None
+        return claims if _in_time(claims, self.clock.now()) else None
+
+
+def _in_time(claims: Mapping[str, Any], now: float) -> bool:
+    expires, begins = claims.get("exp"), claims.get("nbf", 0)
+    return _instant(begins, math.inf) <= now < _instant(expires, -math.inf)
+
+
+def _instant(value: Any, otherwise: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number and abs(value) < math.inf else otherwise
