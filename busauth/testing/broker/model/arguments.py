@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from busauth.testing.broker.model.errors import PRECONDITION_FAILED, AMQPError
-from busauth.testing.broker.model.judging import CHECKS, FOREIGN, seconds_of, shown, type_name
+from busauth.testing.broker.model.judging import (
+    ARGUMENTS,
+    CHECKS,
+    TYPE,
+    Judge,
+    seconds_of,
+    shown,
+    type_name,
+)
 
 Arguments = Mapping[str, Any]
 
@@ -13,10 +21,13 @@ CLASSIC: Final = "classic"
 QUORUM: Final = "quorum"
 STREAM: Final = "stream"
 _DLX, _DLX_KEY = "x-dead-letter-exchange", "x-dead-letter-routing-key"
+_SEGMENT = "x-stream-max-segment-size-bytes"
+_MAX_SEGMENT = 3_000_000_000
+_MISSING: Final = object()
 
 
 def check(resource: str, arguments: Arguments) -> None:
-    """Refuse what RabbitMQ refuses.
+    """Refuse what RabbitMQ refuses in queue.declare.
 
     Raises:
         AMQPError: 406, naming the argument and what is wrong with it.
@@ -24,14 +35,43 @@ def check(resource: str, arguments: Arguments) -> None:
     if not isinstance(arguments.get(_DLX, ""), str):
         kind = type_name(arguments[_DLX])
         raise _failed(f"invalid type '{kind}' for arg '{_DLX}' in {resource}")
-    for name, judge in CHECKS.items():
-        if name in arguments and (fault := judge(arguments[name])) is not None:
-            raise _failed(f"invalid arg '{name}' for {resource}: {fault}")
-        if name == _DLX_KEY and name in arguments and _DLX not in arguments:
-            raise _failed(f"invalid arg '{name}' for {resource}: routing_key_but_no_dlx_defined")
+    _judge(resource, arguments, {"x-queue-type": TYPE})
     kind = arguments.get("x-queue-type", CLASSIC)
-    for name in sorted(FOREIGN[kind] & arguments.keys()):
+    check_known(resource, arguments, kind, CHECKS, ARGUMENTS)
+    if arguments.get(_SEGMENT, 0) > _MAX_SEGMENT:
+        raise _failed(f"Exceeded max value for {_SEGMENT}")
+
+
+def check_known(
+    resource: str,
+    arguments: Arguments,
+    kind: str,
+    judges: Mapping[str, Judge],
+    known: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Refuse wrong values of what a type of queue knows, then what only the other types know.
+
+    Raises:
+        AMQPError: 406.
+    """
+    own = known[kind]
+    _judge(resource, arguments, {name: judge for name, judge in judges.items() if name in own})
+    foreign = {name for names in known.values() for name in names}.difference(own)
+    for name in sorted(foreign & arguments.keys()):
         raise _failed(f"invalid arg '{name}' for {resource} of queue type rabbit_{kind}_queue")
+
+
+def _judge(resource: str, arguments: Arguments, judges: Mapping[str, Judge]) -> None:
+    for name, judge in judges.items():
+        if name in arguments and (fault := judge(arguments[name])) is not None:
+            raise invalid(resource, name, fault)
+        if name == _DLX_KEY and name in arguments and _DLX not in arguments:
+            raise invalid(resource, name, "routing_key_but_no_dlx_defined")
+
+
+def invalid(resource: str, name: str, fault: str) -> AMQPError:
+    """Return the refusal of an argument's value."""
+    return _failed(f"invalid arg '{name}' for {resource}: {fault}")
 
 
 def same_field(resource: str, name: str, current: object, received: object) -> None:
@@ -45,23 +85,36 @@ def same_field(resource: str, name: str, current: object, received: object) -> N
 
 
 def same_arguments(
-    resource: str, current: Arguments, received: Arguments, names: Iterable[str] = CHECKS
+    resource: str, current: Arguments, received: Arguments, names: Iterable[str]
 ) -> None:
-    """Refuse a redeclaration that differs in an argument that matters.
+    """Refuse a redeclaration that differs in one of these arguments.
 
     Raises:
         AMQPError: 406.
     """
     for name in names:
-        ours, theirs = _typed(current, name), _typed(received, name)
-        if ours != theirs:
-            raise _inequivalent(resource, name, ours, theirs)
+        ours, theirs = current.get(name, _MISSING), received.get(name, _MISSING)
+        if _class(ours) == _class(theirs) and ours == theirs:
+            continue
+        if ours is _MISSING or theirs is _MISSING:
+            raise _inequivalent(resource, name, _typed(ours), _typed(theirs))
+        raise _inequivalent(resource, name, _bare(ours), _bare(theirs))
 
 
-def _typed(arguments: Arguments, name: str) -> str:
-    if name not in arguments:
+def _class(value: Any) -> str:
+    """The type of a value; integers of whatever width are the same."""
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    return "integer" if integer else type_name(value)
+
+
+def _typed(value: Any) -> str:
+    if value is _MISSING:
         return "none"
-    return f"the value '{shown(arguments[name])}' of type '{type_name(arguments[name])}'"
+    return f"the value '{shown(value)}' of type '{type_name(value)}'"
+
+
+def _bare(value: Any) -> str:
+    return "none" if value is None else f"'{shown(value)}'"
 
 
 def _inequivalent(resource: str, name: str, current: str, received: str) -> AMQPError:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from busauth.testing.broker.model import unacked
 from busauth.testing.broker.model.arguments import Arguments
 from busauth.testing.broker.model.consumers import Consumer, Held
-from busauth.testing.broker.model.consuming import check_consumer, consumer_priority
+from busauth.testing.broker.model.consuming import check_arguments, check_consumer
 from busauth.testing.broker.model.declarations import Declarations
 from busauth.testing.broker.model.errors import NOT_ALLOWED, NOT_IMPLEMENTED, AMQPError
+from busauth.testing.broker.model.limiter import Limit
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.publishing import Publisher
 from busauth.testing.broker.model.ready import Entry
@@ -39,31 +40,33 @@ class Channel(Declarations):
         self.publisher = Publisher(self)
         self.unacked = Unacked()
         self._prefetch = 0
-        self._shared_prefetch = 0
+        self.limit = Limit()
 
     def close(self) -> None:
-        """Stop consuming; what was not acknowledged goes back to its queues."""
+        """Stop consuming; what was not acknowledged, and committed, goes back to its queues."""
         self.publisher.close()
+        if self.publisher.transaction is not None:
+            self.tx_rollback()
         consumers, self.consumers = self.consumers, {}
         for consumer in consumers.values():
             consumer.queue.unsubscribe(consumer)
-        unacked.requeued([held for _, held in self.unacked.clear()])
+        unacked.restored([held for _, held in self.unacked.clear()])
 
     # --- consuming ------------------------------------------------------------------------------
 
     def qos(self, *, prefetch_size: int, prefetch_count: int, global_: bool) -> None:
-        """basic.qos: for consumers that are yet to come, or, global, for the whole channel."""
+        """basic.qos: for consumers that are yet to come, or, global, for the whole channel.
+
+        A count for consumers lifts the channel's own.
+        """
         if prefetch_size:
             raise AMQPError(NOT_IMPLEMENTED, f"prefetch_size!=0 ({prefetch_size})")
         if global_:
-            self._shared_prefetch = prefetch_count
-            self.look_again()
+            self.limit.set(prefetch_count, len(self.unacked))
         else:
+            self.limit.lift()
             self._prefetch = prefetch_count
-
-    def has_room(self) -> bool:
-        """Whether the limit for the whole channel lets a further delivery through."""
-        return not self._shared_prefetch or self.unacked.by_consumers < self._shared_prefetch
+        self.look_again()
 
     def look_again(self) -> None:
         """Its consumers may have room: offer them what waits."""
@@ -82,29 +85,31 @@ class Channel(Declarations):
     ) -> str:
         """basic.consume; return the consumer tag."""
         del no_local  # RabbitMQ ignores it, too
-        if consumer_tag and consumer_tag in {*self.consumers, self.publisher.reply_tag}:
+        if consumer_tag and consumer_tag in self.consumers:
             raise AMQPError(NOT_ALLOWED, f"attempt to reuse consumer tag '{consumer_tag}'")
         tag = consumer_tag or generated_name("amq.ctag-")
         if queue == REPLY_TO:
             self.publisher.take_replies(tag, no_ack=no_ack)
             return tag
         source = self._queue(queue)
-        priority = consumer_priority(self.vhost.shown("queue", source.name), arguments)
+        check_arguments(source, arguments)
+        priority = arguments.get("x-priority", 0)
         consumer = Consumer(tag, self, source, no_ack, exclusive, priority, self._prefetch)
-        check_consumer(consumer, shared=bool(self._shared_prefetch))
+        check_consumer(consumer)
         if isinstance(source, Stream):
-            consumer.offset = source.start_of(arguments.get(OFFSET))
+            consumer.offset = source.start_of(arguments.get(OFFSET, "next"))
         self.consumers[tag] = consumer
         source.subscribe(consumer)
         return tag
 
     def cancel(self, consumer_tag: str) -> None:
         """basic.cancel; an unknown tag is no error. Deliveries stay unacknowledged."""
+        if consumer_tag == self.publisher.reply_tag:
+            self.publisher.close()
+            return
         consumer = self.consumers.pop(consumer_tag, None)
         if consumer is not None:
             consumer.queue.unsubscribe(consumer)
-        elif consumer_tag == self.publisher.reply_tag:
-            self.publisher.close()
 
     def lost(self, consumer: Consumer) -> None:
         """The queue is gone: tell the client."""
@@ -132,7 +137,7 @@ class Channel(Declarations):
         if entry is None:
             return None
         tag, redelivered = self.unacked.next_tag(), entry.redelivered
-        extra = source.delivery_headers(entry)
+        extra = source.fetched_headers(entry)
         if no_ack:
             source.ack(entry)
         else:
@@ -143,19 +148,28 @@ class Channel(Declarations):
 
     def ack(self, tag: int, *, multiple: bool) -> None:
         """basic.ack"""
-        self._settle(unacked.acked, tag, multiple=multiple)
+        self._settle(unacked.acked, self.unacked.remove(tag, multiple=multiple))
 
     def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """basic.nack"""
-        settle = unacked.requeued if requeue else unacked.rejected
-        self._settle(settle, tag, multiple=multiple)
+        items = self.unacked.remove(tag, multiple=multiple)
+        self._check_returns(items)
+        self._settle(unacked.requeued if requeue else unacked.rejected, items)
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """basic.reject"""
         self.nack(tag, multiple=False, requeue=requeue)
 
-    def _settle(self, settle: Settle, tag: int, *, multiple: bool) -> None:
-        items = self.unacked.remove(tag, multiple=multiple)
+    def _check_returns(self, items: list[tuple[int, Held]]) -> None:
+        """Let every queue refuse; then the channel holds everything as before."""
+        try:
+            for _, held in items:
+                held.queue.check_return()
+        except AMQPError:
+            self.unacked.restore(items)
+            raise
+
+    def _settle(self, settle: Settle, items: list[tuple[int, Held]]) -> None:
         if self.publisher.transaction is not None:
             self.publisher.transaction.settlements.append((settle, items))
             return
@@ -164,7 +178,7 @@ class Channel(Declarations):
     def _done(self, settle: Settle, items: list[tuple[int, Held]]) -> None:
         """Settle, and look at the queues whose consumers have room now."""
         settle([held for _, held in items])
-        if self._shared_prefetch:
+        if self.limit.is_set:
             self.look_again()
         else:
             for queue in {held.queue for _, held in items}:
@@ -174,7 +188,9 @@ class Channel(Declarations):
         """basic.recover: everything unacknowledged goes back to its queues."""
         if not requeue:
             raise AMQPError(NOT_IMPLEMENTED, "requeue=false")
-        self._done(unacked.requeued, self.unacked.clear())
+        items = self.unacked.clear()
+        self._check_returns(items)
+        self._done(unacked.requeued, items)
 
     # --- publishing -----------------------------------------------------------------------------
 
@@ -192,8 +208,7 @@ class Channel(Declarations):
 
     def tx_commit(self) -> None:
         """tx.commit"""
-        self.publisher.tx().commit()
-        self.look_again()
+        self.publisher.tx().commit(self._done)
 
     def tx_rollback(self) -> None:
         """tx.rollback"""

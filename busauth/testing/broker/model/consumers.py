@@ -39,61 +39,101 @@ class Consumer:
 
     def can_take(self) -> bool:
         """Whether a delivery may be sent now."""
-        if not self.channel.sink.writable():
+        if not (self.channel.sink.writable() and self.channel.limit.has_room()):
             return False
-        if self.no_ack:
-            return True
-        return (not self.prefetch or self.unacked < self.prefetch) and self.channel.has_room()
+        return self.no_ack or not self.prefetch or self.unacked < self.prefetch
+
+    def took(self) -> None:
+        """It holds one more."""
+        self.unacked += 1
+        self.channel.limit.took()
+
+    def settled(self) -> None:
+        """It holds one less."""
+        self.unacked -= 1
+        self.channel.limit.settled()
 
 
 class Consumers:
     """A queue's consumers: by priority, and in turns within one.
 
-    Args:
-        single_active: only the first one is served, until it goes.
+    Who cannot take anything when its turn comes is passed over until it can, and then queues up
+    behind its peers.
     """
 
-    def __init__(self, *, single_active: bool) -> None:
-        self._single_active = single_active
-        self._all: list[Consumer] = []
+    def __init__(self) -> None:
+        self._turns: list[Consumer] = []
+        self._passed_over: list[Consumer] = []
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._turns) + len(self._passed_over)
 
     def __iter__(self) -> Iterator[Consumer]:
-        return iter(tuple(self._all))
+        return iter((*self._turns, *self._passed_over))
 
     @property
     def exclusive(self) -> bool:
         """Whether one of them tolerates no other."""
-        return any(consumer.exclusive for consumer in self._all)
+        return any(consumer.exclusive for consumer in self)
 
     def add(self, consumer: Consumer) -> None:
-        """Queue up behind those of the same priority; an active one stays active."""
-        if self._single_active:
-            self._all.append(consumer)
-        else:
-            self._all.insert(self._end_of(consumer.priority), consumer)
+        """Queue up behind those of the same priority."""
+        lower = (at for at, each in enumerate(self._turns) if each.priority < consumer.priority)
+        self._turns.insert(next(lower, len(self._turns)), consumer)
 
     def remove(self, consumer: Consumer) -> None:
         """Take out of the turns."""
-        self._all.remove(consumer)
+        (self._turns if consumer in self._turns else self._passed_over).remove(consumer)
+
+    def resume(self) -> None:
+        """Whoever was passed over and can take again has its turns again."""
+        for consumer in [each for each in self._passed_over if each.can_take()]:
+            self._passed_over.remove(consumer)
+            self.add(consumer)
 
     def next(self) -> Consumer | None:
         """Return whose turn it is, and move it behind its peers; None when nobody can take."""
-        if self._single_active:
-            return self._all[0] if self._all and self._all[0].can_take() else None
-        for at, consumer in enumerate(self._all):
+        if self._passed_over:
+            self.resume()
+        while self._turns:
+            consumer = self._turns.pop(0)
             if consumer.can_take():
-                if len(self._all) > 1:
-                    del self._all[at]
-                    self._all.insert(self._end_of(consumer.priority), consumer)
+                self.add(consumer)
                 return consumer
+            self._passed_over.append(consumer)
         return None
 
-    def _end_of(self, priority: int) -> int:
-        higher = (at for at, each in enumerate(self._all) if each.priority < priority)
-        return next(higher, len(self._all))
+
+class SingleActive(Consumers):
+    """Only one is served, until it goes.
+
+    Args:
+        by_priority: the highest priority takes over, else who waited longest.
+    """
+
+    def __init__(self, *, by_priority: bool) -> None:
+        super().__init__()
+        self._by_priority = by_priority
+        self._active: Consumer | None = None
+
+    def add(self, consumer: Consumer) -> None:
+        """Become the active one, or wait; an active one stays active."""
+        if self._by_priority:
+            super().add(consumer)
+        else:
+            self._turns.append(consumer)
+        self._active = self._active or consumer
+
+    def remove(self, consumer: Consumer) -> None:
+        """Leave; when the active one does, the next takes over."""
+        super().remove(consumer)
+        if consumer is self._active:
+            self._active = self._turns[0] if self._turns else None
+
+    def next(self) -> Consumer | None:
+        """Return the active one, if it can take."""
+        active = self._active
+        return active if active is not None and active.can_take() else None
 
 
 @dataclass(slots=True)
@@ -109,3 +149,8 @@ class Held:
     entry: Entry
     queue: "BaseQueue"
     consumer: Consumer | None
+
+    def settled(self) -> None:
+        """Whoever had it has room again."""
+        if self.consumer is not None:
+            self.consumer.settled()

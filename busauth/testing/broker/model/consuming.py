@@ -1,6 +1,6 @@
 """Which consumers a queue takes."""
 
-from busauth.testing.broker.model.arguments import Arguments
+from busauth.testing.broker.model.arguments import CLASSIC, STREAM, Arguments, check_known
 from busauth.testing.broker.model.consumers import Consumer
 from busauth.testing.broker.model.errors import (
     ACCESS_REFUSED,
@@ -8,48 +8,49 @@ from busauth.testing.broker.model.errors import (
     PRECONDITION_FAILED,
     AMQPError,
 )
-from busauth.testing.broker.model.judging import type_name
-from busauth.testing.broker.model.quorum import QuorumQueue
-from busauth.testing.broker.model.streams import Stream
+from busauth.testing.broker.model.judging import CONSUMER_ARGUMENTS, CONSUMER_CHECKS
+from busauth.testing.broker.model.queues import BaseQueue
 
 
-def consumer_priority(resource: str, arguments: Arguments) -> int:
-    """Return `x-priority`.
+def check_arguments(queue: BaseQueue, arguments: Arguments) -> None:
+    """Refuse what RabbitMQ refuses in basic.consume.
 
     Raises:
-        AMQPError: 406 when it is no integer.
+        AMQPError: 406, naming the argument and what is wrong with it.
     """
-    priority = arguments.get("x-priority", 0)
-    if isinstance(priority, bool) or not isinstance(priority, int):
-        text = (
-            f"invalid arg 'x-priority' for {resource}: {{unacceptable_type,{type_name(priority)}}}"
-        )
-        raise AMQPError(PRECONDITION_FAILED, text)
-    return priority
+    kind = queue.options.kind
+    check_known(queue.resource, arguments, kind, CONSUMER_CHECKS, CONSUMER_ARGUMENTS)
 
 
-def check_consumer(consumer: Consumer, *, shared: bool) -> None:
-    """Refuse a consumer that its queue does not take; `shared`: the channel has a limit in all.
+def check_consumer(consumer: Consumer) -> None:
+    """Refuse a consumer that its queue does not take.
 
     Raises:
         AMQPError: 403 for exclusive use, 406 and 540 for what streams and quorum queues demand.
     """
     queue = consumer.queue
-    resource = consumer.channel.vhost.shown("queue", queue.name)
-    if queue.consumers.exclusive or (consumer.exclusive and len(queue.consumers)):
-        raise AMQPError(ACCESS_REFUSED, f"{resource} in exclusive use")
-    if shared and isinstance(queue, QuorumQueue | Stream):
-        raise AMQPError(NOT_IMPLEMENTED, f"{resource} does not support global qos")
-    if isinstance(queue, Stream):
-        _check_stream(consumer, resource)
+    if queue.options.kind == CLASSIC:
+        _check_exclusive(consumer)
+        return
+    if queue.options.kind == STREAM:
+        _check_stream(consumer)
+    if consumer.channel.limit.is_set:
+        raise AMQPError(NOT_IMPLEMENTED, f"{queue.resource} does not support global qos")
 
 
-def _check_stream(consumer: Consumer, resource: str) -> None:
-    if consumer.no_ack:
-        raise AMQPError(
-            NOT_IMPLEMENTED, f"automatic acknowledgement not supported by stream {resource}"
-        )
+def _check_exclusive(consumer: Consumer) -> None:
+    """Only classic queues know exclusive consumers, and with a single active one, none."""
+    queue = consumer.queue
+    wanted = consumer.exclusive and (len(queue.consumers) > 0 or queue.options.single_active)
+    if wanted or queue.consumers.exclusive:
+        raise AMQPError(ACCESS_REFUSED, f"{queue.resource} in exclusive use")
+
+
+def _check_stream(consumer: Consumer) -> None:
+    resource = consumer.queue.resource
     if not consumer.prefetch:
-        raise AMQPError(
-            PRECONDITION_FAILED, f"consumer prefetch count is not set for stream {resource}"
-        )
+        text = f"consumer prefetch count is not set for '{resource}'"
+        raise AMQPError(PRECONDITION_FAILED, text)
+    if consumer.no_ack:
+        text = f"automatic acknowledgement not supported by stream queues {resource}"
+        raise AMQPError(NOT_IMPLEMENTED, text)

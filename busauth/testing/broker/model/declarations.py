@@ -55,6 +55,7 @@ class Declarations:
         arguments: Arguments,
     ) -> None:
         """exchange.declare"""
+        name = without_breaks(name)
         if passive:
             self.vhost.not_default(name)
             self.vhost.exchange(name)
@@ -65,25 +66,28 @@ class Declarations:
 
     def exchange_delete(self, name: str, *, if_unused: bool) -> None:
         """exchange.delete"""
-        self.vhost.delete_exchange(name, if_unused=if_unused)
+        self.vhost.delete_exchange(without_breaks(name), if_unused=if_unused)
 
     def exchange_bind(self, destination: str, source: str, key: str, arguments: Arguments) -> None:
         """exchange.bind"""
-        self._not_default(destination, source)
+        destination, source = self._not_default(destination), self._not_default(source)
+        self.vhost.exchange(source)
         target = self.vhost.exchange(destination)
         self.vhost.bind(target, source, key, arguments)
 
     def exchange_unbind(
         self, destination: str, source: str, key: str, arguments: Arguments
     ) -> None:
-        """exchange.unbind"""
-        self._not_default(destination, source)
-        target = self.vhost.exchange(destination)
-        self.vhost.unbind(target, source, key, arguments)
+        """exchange.unbind; what is not there is no error."""
+        destination, source = self._not_default(destination), self._not_default(source)
+        target = self.vhost.exchanges.get(destination)
+        if target is not None and source in self.vhost.exchanges:
+            self.vhost.unbind(target, source, key, arguments)
 
-    def _not_default(self, *names: str) -> None:
-        for name in names:
-            self.vhost.not_default(name)
+    def _not_default(self, exchange: str) -> str:
+        name = without_breaks(exchange)
+        self.vhost.not_default(name)
+        return name
 
     # --- queues ---------------------------------------------------------------------------------
 
@@ -103,16 +107,16 @@ class Declarations:
         name = without_breaks(name)
         if passive:
             return self._status(self.vhost.queue(name, self.connection))
+        not_reserved("queue", name)
         owner = self.connection if exclusive else None
+        lasting = durable and not exclusive
         resource = self.vhost.shown("queue", name)
         existing = self.vhost.queues.get(name) if name else None
         if existing is not None:
             same_queue(
-                resource, existing, arguments, durable=durable, auto_delete=auto_delete, owner=owner
+                resource, existing, arguments, durable=lasting, auto_delete=auto_delete, owner=owner
             )
-            existing.touch()
             return self._status(existing)
-        not_reserved("queue", name)
         options = queue_options(
             resource, arguments, durable=durable, exclusive=exclusive, auto_delete=auto_delete
         )
@@ -120,7 +124,7 @@ class Declarations:
             text = f"Cannot declare a server-named queue for type rabbit_{options.kind}_queue"
             raise AMQPError(PRECONDITION_FAILED, text)
         name = name or generated_name("amq.gen-")
-        declared = Declaration(name, durable, auto_delete, owner, arguments, options)
+        declared = Declaration(name, lasting, auto_delete, owner, arguments, options)
         return self._status(self.vhost.add_queue(declared))
 
     def _reply_queue(self, name: str) -> QueueStatus:
@@ -129,6 +133,7 @@ class Declarations:
         raise AMQPError(NOT_FOUND, f"no {self.vhost.shown('queue', name)}")
 
     def _status(self, queue: BaseQueue) -> QueueStatus:
+        queue.touch()
         self._last_queue = queue.name
         return QueueStatus(queue.name, queue.messages(), len(queue.consumers))
 
@@ -143,21 +148,21 @@ class Declarations:
 
     def queue_bind(self, queue: str, exchange: str, key: str, arguments: Arguments) -> None:
         """queue.bind"""
-        self.vhost.not_default(exchange)
-        self._named(queue)
+        name, exchange = without_breaks(self._named(queue)), self._not_default(exchange)
         self.vhost.exchange(exchange)
-        target = self._queue(queue)
-        key = target.name if not queue and not key else key
+        target = self._queue(name)
+        key = name if not queue and not key else key
         self.vhost.bind(target, exchange, key, arguments)
 
     def queue_unbind(self, queue: str, exchange: str, key: str, arguments: Arguments) -> None:
         """queue.unbind; what is not there is no error."""
-        self.vhost.not_default(exchange)
-        name = self._named(queue)
+        name, exchange = without_breaks(self._named(queue)), self._not_default(exchange)
         if exchange not in self.vhost.exchanges or name not in self.vhost.queues:
             return
         key = name if not queue and not key else key
-        self.vhost.unbind(self._queue(name), exchange, key, arguments)
+        target = self.vhost.queues[name]
+        if self.vhost.exchange(exchange).has(target, key, arguments):
+            self.vhost.unbind(self._queue(name), exchange, key, arguments)
 
     def queue_purge(self, queue: str) -> int:
         """queue.purge"""
@@ -169,9 +174,5 @@ class Declarations:
         if name not in self.vhost.queues:
             return 0
         target = self._queue(name)
-        resource = self.vhost.shown("queue", target.name)
-        if if_empty and target.messages():
-            raise AMQPError(PRECONDITION_FAILED, f"{resource} not empty")
-        if if_unused and len(target.consumers):
-            raise AMQPError(PRECONDITION_FAILED, f"{resource} in use")
+        target.check_delete(if_unused=if_unused, if_empty=if_empty)
         return target.delete()

@@ -32,8 +32,30 @@ _TYPES: Final[tuple[tuple[type, str], ...]] = (
 _AGE_UNITS: Final = {"Y": 31536000, "M": 2592000, "D": 86400, "h": 3600, "m": 60, "s": 1}
 
 
+class Sized(int):
+    """An integer that remembers how wide it was on the wire.
+
+    Attributes:
+        width: RabbitMQ's word for it.
+    """
+
+    width: str
+
+    @classmethod
+    def of(cls, value: int, width: str) -> "Sized":
+        """Return an integer of a width."""
+        sized = cls(value)
+        sized.width = width
+        return sized
+
+
 def type_name(value: Any) -> str:
-    """Return RabbitMQ's word for a value's type; an integer's is that of its narrowest width."""
+    """Return RabbitMQ's word for a value's type.
+
+    An integer's is that of the width that it came with, else the narrowest one.
+    """
+    if isinstance(value, Sized):
+        return value.width
     if isinstance(value, int) and not isinstance(value, bool):
         return next((name for low, high, name in _WIDTHS if low <= value <= high), "long")
     return next((name for kind, name in _TYPES if isinstance(value, kind)), "void")
@@ -41,6 +63,8 @@ def type_name(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as RabbitMQ writes it."""
+    if value is None:
+        return "undefined"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -116,11 +140,10 @@ def version(value: Any) -> Fault:
 
 def age(value: Any) -> Fault:
     """A stream's age."""
-    return text(value) or (None if seconds_of(value) is not None else "invalid_max_age")
+    return text(value) or (None if seconds_of(value) else "invalid_max_age")
 
 
 CHECKS: Final[Mapping[str, Judge]] = {
-    "x-queue-type": one_of("classic", "quorum", "stream", fault="\"unsupported queue type '{}'\""),
     "x-expires": expiry,
     "x-message-ttl": time_to_live,
     "x-dead-letter-exchange": text,
@@ -137,7 +160,7 @@ CHECKS: Final[Mapping[str, Judge]] = {
     "x-queue-mode": one_of("default", "lazy", fault="\"unsupported queue mode '{}'\""),
     "x-queue-version": version,
     "x-single-active-consumer": boolean,
-    "x-delivery-limit": not_negative,
+    "x-delivery-limit": _integer,
     "x-max-age": age,
     "x-stream-max-segment-size-bytes": not_negative,
     "x-quorum-initial-group-size": positive,
@@ -146,29 +169,64 @@ CHECKS: Final[Mapping[str, Judge]] = {
         "client-local", "random", "least-leaders", "balanced", fault="invalid_queue_locator_arg"
     ),
 }
-"""In the order in which faults are told."""
+"""Arguments of queue.declare, in the order in which their faults are told."""
 
-_REPLICATED: Final = frozenset(
-    {"x-quorum-initial-group-size", "x-initial-cluster-size", "x-queue-leader-locator"}
+TYPE: Final = one_of(
+    "classic", "quorum", "stream", fault="\"unsupported queue type '{}'\""
 )
-_OF_QUORUM: Final = frozenset(
-    {"x-delivery-limit", "x-dead-letter-strategy", "x-max-in-memory-length"}
-) | {"x-max-in-memory-bytes"}
-_OF_STREAM: Final = frozenset({"x-max-age", "x-stream-max-segment-size-bytes"})
-_OF_CLASSIC: Final = frozenset({"x-max-priority", "x-queue-mode", "x-queue-version"})
-FOREIGN: Final[Mapping[str, frozenset[str]]] = {
-    "classic": _REPLICATED | _OF_QUORUM | _OF_STREAM,
-    "quorum": _OF_CLASSIC | _OF_STREAM,
-    "stream": _OF_CLASSIC
-    | _OF_QUORUM
-    | {
+"""The judge of x-queue-type, which is looked at first."""
+
+_LETTERS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")
+_LENGTHS = ("x-max-length", "x-max-length-bytes")
+ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "classic": (
         "x-expires",
         "x-message-ttl",
-        "x-dead-letter-exchange",
-        "x-dead-letter-routing-key",
-        "x-max-length",
+        *_LETTERS,
+        *_LENGTHS,
+        "x-max-priority",
+        "x-overflow",
+        "x-queue-mode",
+        "x-queue-version",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
+    ),
+    "quorum": (
+        *_LETTERS,
+        "x-dead-letter-strategy",
+        "x-expires",
+        *_LENGTHS,
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
         "x-overflow",
         "x-single-active-consumer",
-    },
+        "x-queue-type",
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+    ),
+    "stream": (
+        "x-max-length-bytes",
+        "x-queue-type",
+        "x-max-age",
+        "x-stream-max-segment-size-bytes",
+        "x-initial-cluster-size",
+        "x-queue-leader-locator",
+    ),
 }
-"""Arguments that a type of queue does not take."""
+"""What each type of queue takes, in the order in which two declarations are compared."""
+
+CONSUMER_CHECKS: Final[Mapping[str, Judge]] = {
+    "x-priority": _integer,
+    "x-cancel-on-ha-failover": boolean,
+}
+"""Arguments of basic.consume whose values are looked at."""
+
+CONSUMER_ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "classic": ("x-priority", "x-cancel-on-ha-failover", "x-credit"),
+    "quorum": ("x-priority", "x-credit"),
+    "stream": ("x-stream-offset", "x-credit"),
+}
+"""What a consumer of each type of queue may say."""

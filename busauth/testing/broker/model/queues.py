@@ -1,34 +1,22 @@
-"""A queue: who waits in it, who takes from it, and what becomes of what leaves it.
-
-Each message in a queue is either ready or unacknowledged. It leaves by being acknowledged, by
-being dead-lettered (rejected, expired, over the length, over the delivery limit), or by being
-dropped for one of these reasons where no dead-letter exchange takes it, purged, or deleted with the
-queue.
-"""
+"""What all kinds of queues have in common, and what a queue needs of its virtual host."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
 from typing import Final, Protocol
 
 from busauth.testing.broker.model.arguments import Arguments, QueueOptions
 from busauth.testing.broker.model.consumers import Consumer, Consumers
-from busauth.testing.broker.model.journal import Journal, Step
+from busauth.testing.broker.model.journal import Journal
 from busauth.testing.broker.model.message import Message
-from busauth.testing.broker.model.ready import (
-    ByArrival,
-    ByPriority,
-    Entry,
-    Ready,
-    drained,
-)
+from busauth.testing.broker.model.ready import Entry
 
 EXPIRED: Final = "expired"
 REJECTED: Final = "rejected"
 MAXLEN: Final = "maxlen"
-_MILLI = 1000
+MILLI: Final = 1000
+"""Milliseconds, as arguments have them, in a second."""
 
 
 class Outcome(StrEnum):
@@ -44,6 +32,10 @@ class Surroundings(Protocol):
     """What a queue needs of its virtual host."""
 
     journal: Journal
+
+    def shown(self, kind: str, name: str) -> str:
+        """Return how RabbitMQ names a resource in its texts."""
+        ...
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -80,7 +72,7 @@ class Declaration:
 
     Attributes:
         name: the queue's name.
-        durable, auto_delete: as declared.
+        durable, auto_delete: as declared; an exclusive queue is never durable.
         owner: the connection that alone may use it; None when it is not exclusive.
         arguments: as declared.
         options: the arguments, read.
@@ -105,13 +97,24 @@ class BaseQueue:
     def __init__(self, declared: Declaration, around: Surroundings) -> None:
         self.declared = declared
         self.name = declared.name
-        self.options = options = declared.options
+        self.options = declared.options
         self.around = around
-        self.consumers = Consumers(single_active=options.single_active)
+        self.consumers = self._turns(declared.options)
         self.deleted = False
         self.scheduled = math.inf
         self._used = around.monotonic()
         self.touch()
+
+    @staticmethod
+    def _turns(options: QueueOptions) -> Consumers:
+        """Who is served when."""
+        del options
+        return Consumers()
+
+    @property
+    def resource(self) -> str:
+        """The queue, as RabbitMQ's texts name it."""
+        return self.around.shown("queue", self.name)
 
     def messages(self) -> int:
         """Return how many messages are ready."""
@@ -121,13 +124,37 @@ class BaseQueue:
         """Take a message in; False when the queue is full and refuses it."""
         raise NotImplementedError
 
+    # --- out ------------------------------------------------------------------------------------
+
     def take(self) -> Entry | None:
-        """Remove the next message for basic.get."""
+        """Remove the next message for basic.get.
+
+        Raises:
+            AMQPError: 540 of a stream.
+        """
         raise NotImplementedError
 
     def deliver(self) -> None:
         """Hand out what consumers can take."""
         raise NotImplementedError
+
+    def delivery_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
+        """Return headers that a delivery to a consumer gets on top, encoded."""
+        del entry
+        return None
+
+    def fetched_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
+        """Return headers that a delivery by basic.get gets on top, encoded."""
+        return self.delivery_headers(entry)
+
+    # --- settled --------------------------------------------------------------------------------
+
+    def check_return(self) -> None:
+        """Refuse basic.nack and basic.reject where nothing can be given back.
+
+        Raises:
+            AMQPError: 540 of a stream.
+        """
 
     def ack(self, entry: Entry) -> None:
         """The message was handled."""
@@ -138,25 +165,14 @@ class BaseQueue:
         raise NotImplementedError
 
     def requeue(self, entries: Iterable[Entry]) -> None:
-        """Take messages back, in the order given."""
+        """Take back what a client returns, in the order given."""
         raise NotImplementedError
 
-    def purge(self) -> int:
-        """Drop what is ready; return how many that were."""
-        raise NotImplementedError
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Take back what a channel held that is closed."""
+        self.requeue(entries)
 
-    def fire(self) -> None:
-        """Do what has become due."""
-        raise NotImplementedError
-
-    def delivery_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
-        """Return headers that a delivery gets on top, encoded."""
-        del entry
-        return None
-
-    def has_work(self) -> bool:
-        """Whether there is something that a consumer could take."""
-        return self.messages() > 0
+    # --- use ------------------------------------------------------------------------------------
 
     def touch(self) -> None:
         """The queue was used: its expiry begins anew."""
@@ -167,7 +183,11 @@ class BaseQueue:
     def _unused_at(self) -> float:
         if self.options.expires is None or self.consumers:
             return math.inf
-        return self._used + self.options.expires / _MILLI
+        return self._used + self.options.expires / MILLI
+
+    def fire(self) -> None:
+        """Do what has become due."""
+        raise NotImplementedError
 
     def subscribe(self, consumer: Consumer) -> None:
         """Serve a consumer from the next pump on."""
@@ -183,184 +203,31 @@ class BaseQueue:
         else:
             self.around.mark(self)
 
+    # --- gone -----------------------------------------------------------------------------------
+
+    def purge(self) -> int:
+        """Drop what is ready; return how many that were.
+
+        Raises:
+            AMQPError: 540 of a stream.
+        """
+        raise NotImplementedError
+
+    def check_delete(self, *, if_unused: bool, if_empty: bool) -> None:
+        """Refuse to go under queue.delete's conditions.
+
+        Raises:
+            AMQPError: 406 when they are not met, 540 where there are none.
+        """
+
     def delete(self) -> int:
         """Go away, tell the consumers, and return how many messages were ready."""
         self.deleted = True
         self.around.remove(self)
         for consumer in self.consumers:
             consumer.channel.lost(consumer)
-        return self.purge()
+        return self._empty()
 
-
-class Queue(BaseQueue):
-    """A classic queue; a quorum queue differs where it says so."""
-
-    def __init__(self, declared: Declaration, around: Surroundings) -> None:
-        super().__init__(declared, around)
-        self.ready = self._order(declared.options)
-        self.unacked: dict[int, Entry] = {}
-        self.letters: list[tuple[Entry, str]] = []
-        self._positions = count()
-
-    @staticmethod
-    def _order(options: QueueOptions) -> Ready:
-        return ByPriority(options.max_priority) if options.max_priority else ByArrival()
-
-    def messages(self) -> int:
-        """Return how many messages are ready."""
-        return len(self.ready)
-
-    # --- in -------------------------------------------------------------------------------------
-
-    def enqueue(self, message: Message) -> bool:
-        """Hand to a consumer that waits, else store; False when the queue is full and refuses."""
-        if self.options.overflow != "drop-head" and self._over(1, len(message.body)):
-            self._refuse(message)
-            return False
-        entry = Entry(message, next(self._positions), self._expiry(message))
-        self.around.hold(message.size)
-        self.around.journal.tell(Step.QUEUED, message, self.name)
-        consumer = None if self.ready else self.consumers.next()
-        if consumer is not None:
-            self._hand(entry, consumer)
-            return True
-        self.ready.append(entry)
-        self._trim()
-        self._settle_down()
-        return True
-
-    def _refuse(self, message: Message) -> None:
-        self.around.journal.tell(Step.REFUSED, message, self.name, MAXLEN)
-        if self.options.overflow == "reject-publish-dlx":
-            self.around.dead_letter(self, message, MAXLEN)
-
-    def _expiry(self, message: Message) -> float | None:
-        limits = (self.options.message_ttl, message.expiration)
-        given = [limit for limit in limits if limit is not None]
-        return self.around.monotonic() + min(given) / _MILLI if given else None
-
-    def _over(self, more: int = 0, more_bytes: int = 0) -> bool:
-        longest, largest = self.options.max_length, self.options.max_bytes
-        return (longest is not None and len(self.ready) + more > longest) or (
-            largest is not None and self.ready.bytes + more_bytes > largest
-        )
-
-    def _trim(self) -> None:
-        while self.options.overflow == "drop-head" and self.ready and self._over():
-            self._bury(self.ready.pop(), MAXLEN)
-
-    # --- out ------------------------------------------------------------------------------------
-
-    def deliver(self) -> None:
-        """Hand out what consumers can take."""
-        self._drop_expired()
-        while self.ready and (consumer := self.consumers.next()) is not None:
-            self._hand(self.ready.pop(), consumer)
-        self._watch_head()
-
-    def _hand(self, entry: Entry, consumer: Consumer) -> None:
-        self.around.journal.tell(Step.DELIVERED, entry.message, self.name, consumer.tag)
-        extra, redelivered = self.delivery_headers(entry), entry.redelivered
-        if consumer.no_ack:
-            self._done(entry, Step.ACKED, "no-ack")
-        else:
-            self.unacked[entry.position] = entry
-        consumer.channel.hand(consumer, entry, redelivered=redelivered, extra=extra)
-
-    def take(self) -> Entry | None:
-        """Remove the next message for basic.get; whoever called holds it now."""
-        self.touch()
-        self._drop_expired()
-        if not self.ready:
-            return None
-        entry = self.ready.pop()
-        self.unacked[entry.position] = entry
-        self.around.journal.tell(Step.DELIVERED, entry.message, self.name, "basic.get")
-        self._watch_head()
-        return entry
-
-    # --- settled --------------------------------------------------------------------------------
-
-    def ack(self, entry: Entry) -> None:
-        """The message was handled."""
-        if self._held(entry):
-            self._done(entry, Step.ACKED)
-
-    def reject(self, entry: Entry) -> None:
-        """The message is not wanted: dead-letter or drop it."""
-        if self._held(entry):
-            self._bury(entry, REJECTED)
-
-    def requeue(self, entries: Iterable[Entry]) -> None:
-        """Take messages back."""
-        for entry in entries:
-            if self._held(entry):
-                self._give_back(entry)
-        if not self.deleted:
-            self._trim()
-            self._settle_down()
-
-    def _held(self, entry: Entry) -> bool:
-        return self.unacked.pop(entry.position, None) is not None
-
-    def _give_back(self, entry: Entry) -> None:
-        entry.redelivered = True
-        entry.returns += 1
-        self.around.journal.tell(Step.RETURNED, entry.message, self.name)
-        self.ready.give_back(entry)
-
-    def _bury(self, entry: Entry, reason: str) -> None:
-        """The queue no longer holds the entry: its message goes on, or is dropped."""
-        outcome = self.around.dead_letter(self, entry.message, reason)
-        if outcome is Outcome.ROUTED:
-            self._done(entry, Step.DEAD_LETTERED, reason)
-        else:
-            self._done(entry, Step.DROPPED, f"{reason}; {outcome}")
-
-    def _done(self, entry: Entry, step: Step, detail: str = "") -> None:
-        self.around.hold(-entry.message.size)
-        self.around.journal.tell(step, entry.message, self.name, detail)
-
-    def purge(self) -> int:
-        """Drop what is ready; what is unacknowledged goes too once the queue is deleted."""
-        gone = list(drained(self.ready))
-        ready = len(gone)
-        if self.deleted:
-            gone += self._remains()
-        for entry in gone:
-            self._done(entry, Step.PURGED)
-        return ready
-
-    def _remains(self) -> Iterable[Entry]:
-        """What a deleted queue still holds besides what is ready."""
-        unacked, self.unacked = self.unacked, {}
-        return unacked.values()
-
-    # --- time -----------------------------------------------------------------------------------
-
-    def fire(self) -> None:
-        """Drop what has expired, or the queue itself when nobody used it."""
-        if self._unused_at() <= self.around.monotonic():
-            self.delete()
-            return
-        self._drop_expired()
-        self._watch_head()
-        if self.options.expires is not None:
-            self.around.schedule(self, self._unused_at())
-
-    def _drop_expired(self) -> None:
-        now = self.around.monotonic()
-        while self.ready and (due := self.ready.head().expires_at) is not None and due <= now:
-            self._bury(self.ready.pop(), EXPIRED)
-
-    def _watch_head(self) -> None:
-        if self.ready and (due := self.ready.head().expires_at) is not None:
-            self.around.schedule(self, due)
-
-    def _settle_down(self) -> None:
-        """After messages were added: the head may have expired, consumers may have room."""
-        if self.consumers:
-            self.around.mark(self)
-        else:
-            self._drop_expired()
-        self._watch_head()
+    def _empty(self) -> int:
+        """Drop everything; return how many messages were ready."""
+        raise NotImplementedError

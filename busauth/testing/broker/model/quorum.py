@@ -5,8 +5,10 @@ from typing import Final
 
 from busauth.testing.broker.model import properties
 from busauth.testing.broker.model.arguments import QueueOptions
-from busauth.testing.broker.model.journal import Step
-from busauth.testing.broker.model.queues import Outcome, Queue
+from busauth.testing.broker.model.classic import Queue
+from busauth.testing.broker.model.consumers import Consumers, SingleActive
+from busauth.testing.broker.model.errors import NOT_IMPLEMENTED, AMQPError
+from busauth.testing.broker.model.queues import Declaration, Outcome, Surroundings
 from busauth.testing.broker.model.ready import Entry, Ready, ReturnsFirst
 
 DELIVERY_LIMIT: Final = "delivery_limit"
@@ -17,14 +19,53 @@ _AGAIN = 1.0
 class QuorumQueue(Queue):
     """As a classic queue, but for the delivery count, the delivery limit and at-least-once."""
 
+    def __init__(self, declared: Declaration, around: Surroundings) -> None:
+        super().__init__(declared, around)
+        self.letters: list[tuple[Entry, str]] = []
+        self._letter_bytes = 0
+
     @staticmethod
     def _order(options: QueueOptions) -> Ready:
         del options
         return ReturnsFirst()
 
+    @staticmethod
+    def _turns(options: QueueOptions) -> Consumers:
+        return SingleActive(by_priority=False) if options.single_active else Consumers()
+
+    def held(self) -> Iterable[Entry]:
+        """Return everything that is in the queue, in whatever state."""
+        return (*super().held(), *(entry for entry, _ in self.letters))
+
+    def _length(self) -> tuple[int, int]:
+        """Letters that wait count, too."""
+        length, size = super()._length()
+        return length + len(self.letters), size + self._letter_bytes
+
+    # --- returns --------------------------------------------------------------------------------
+
     def delivery_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
         """Say how often it came back, from the first time on."""
-        return {"x-delivery-count": properties.long(entry.returns)} if entry.returns else None
+        return self.fetched_headers(entry) if entry.returns else None
+
+    def fetched_headers(self, entry: Entry) -> dict[str, bytes | None]:
+        """Say how often it came back, never included."""
+        return {"x-delivery-count": properties.long(entry.returns)}
+
+    def requeue(self, entries: Iterable[Entry]) -> None:
+        """Take messages back: to the end, or to the head where a limit keeps them from circling."""
+        if self.options.delivery_limit is not None:
+            self.restore(entries)
+            return
+        for entry in entries:
+            if self._held(entry):
+                self._returned(entry)
+                self.ready.append(entry)
+        self._after_return()
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Take back, to the head, what a channel held that is closed."""
+        super().requeue(entries)
 
     def _give_back(self, entry: Entry) -> None:
         limit = self.options.delivery_limit
@@ -33,27 +74,22 @@ class QuorumQueue(Queue):
         else:
             super()._give_back(entry)
 
+    # --- dead letters ---------------------------------------------------------------------------
+
     def _bury(self, entry: Entry, reason: str) -> None:
-        if not self.options.at_least_once:
-            super()._bury(entry, reason)
+        outcome = self.around.dead_letter(self, entry.message, reason)
+        if outcome is not Outcome.UNROUTABLE or not self.options.at_least_once:
+            self._buried(entry, reason, outcome)
             return
         self.letters.append((entry, reason))
-        self.send_letters()
+        self._letter_bytes += len(entry.message.body)
+        self.around.schedule(self, self.around.monotonic() + _AGAIN)
 
     def send_letters(self) -> None:
         """Try again what no queue has taken; called whenever a route may have appeared."""
-        waiting, self.letters = self.letters, []
+        waiting, self.letters, self._letter_bytes = self.letters, [], 0
         for entry, reason in waiting:
-            outcome = self.around.dead_letter(self, entry.message, reason)
-            if outcome is Outcome.ROUTED:
-                self._done(entry, Step.DEAD_LETTERED, reason)
-            elif outcome is Outcome.UNROUTABLE:
-                self.letters.append((entry, reason))
-            else:
-                self._done(entry, Step.DROPPED, f"{reason}; {outcome}")
-
-        if self.letters:
-            self.around.schedule(self, self.around.monotonic() + _AGAIN)
+            self._bury(entry, reason)
 
     def fire(self) -> None:
         """Do what a classic queue does, and try the dead letters that wait."""
@@ -61,6 +97,19 @@ class QuorumQueue(Queue):
         if not self.deleted:
             self.send_letters()
 
-    def _remains(self) -> Iterable[Entry]:
-        letters, self.letters = self.letters, []
-        return (*super()._remains(), *(entry for entry, _ in letters))
+    # --- gone -----------------------------------------------------------------------------------
+
+    def check_delete(self, *, if_unused: bool, if_empty: bool) -> None:
+        """Refuse conditions: a quorum queue has none."""
+        for flag, is_set in (("if-unused", if_unused), ("if-empty", if_empty)):
+            if is_set:
+                text = (
+                    f"cannot delete {self.resource}. queue.delete operations with {flag} flag set"
+                    " are not supported by quorum queues"
+                )
+                raise AMQPError(NOT_IMPLEMENTED, text)
+
+    def _empty(self) -> int:
+        ready = super()._empty()
+        self.letters = []
+        return ready

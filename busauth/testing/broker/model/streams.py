@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from busauth.testing.broker.model import properties
+from busauth.testing.broker.model import erlang, properties
+from busauth.testing.broker.model.arguments import invalid
 from busauth.testing.broker.model.consumers import Consumer
-from busauth.testing.broker.model.errors import NOT_IMPLEMENTED, PRECONDITION_FAILED, AMQPError
+from busauth.testing.broker.model.errors import NOT_IMPLEMENTED, AMQPError
 from busauth.testing.broker.model.journal import Step
-from busauth.testing.broker.model.judging import seconds_of, shown, type_name
+from busauth.testing.broker.model.judging import seconds_of, type_name
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.queues import BaseQueue, Declaration, Surroundings
 from busauth.testing.broker.model.ready import Entry
@@ -70,18 +71,22 @@ class Stream(BaseQueue):
         message = self._log[offset - self._first].message
         consumer.offset = offset + 1
         entry = Entry(message, offset, None)
-        consumer.channel.hand(
-            consumer, entry, redelivered=False, extra={OFFSET: properties.long(offset)}
-        )
-
-    def has_work(self) -> bool:
-        """Whether a consumer is behind."""
-        return any(consumer.offset < self._end for consumer in self.consumers)
+        self.around.journal.tell(Step.DELIVERED, message, self.name, consumer.tag)
+        extra = {**_nested(message), OFFSET: properties.long(offset)}
+        consumer.channel.hand(consumer, entry, redelivered=False, extra=extra)
 
     def take(self) -> Entry | None:
         """Refuse: a stream is not read by basic.get."""
-        text = f"basic.get not supported by stream queues queue '{self.name}'"
-        raise AMQPError(NOT_IMPLEMENTED, text)
+        raise self._not_supported("basic.get")
+
+    def check_return(self) -> None:
+        """Refuse: nothing goes back into a log."""
+        raise self._not_supported("basic.nack and basic.reject")
+
+    def _not_supported(self, what: str) -> AMQPError:
+        return AMQPError(
+            NOT_IMPLEMENTED, f"{what} not supported by stream queues {self.resource}"
+        )
 
     def ack(self, entry: Entry) -> None:
         """Nothing: the log keeps its messages."""
@@ -93,10 +98,13 @@ class Stream(BaseQueue):
         """Nothing: the consumer has read on."""
 
     def purge(self) -> int:
-        """Drop the log."""
+        """Refuse: a log ends by its age and size alone."""
+        raise self._not_supported("queue.purge")
+
+    def _empty(self) -> int:
         messages = len(self._log)
         while self._log:
-            self._drop()
+            self._drop(Step.PURGED)
         return messages
 
     def fire(self) -> None:
@@ -107,18 +115,18 @@ class Stream(BaseQueue):
         age, size = self.options.max_age, self.options.max_bytes
         oldest = -1.0 if age is None else self.around.monotonic() - age
         while self._log and age is not None and self._log[0].at <= oldest:
-            self._drop()
+            self._drop(Step.DROPPED, "retention")
         while len(self._log) > 1 and size is not None and self._bytes > size:
-            self._drop()
+            self._drop(Step.DROPPED, "retention")
         if self._log and age is not None:
             self.around.schedule(self, self._log[0].at + age)
 
-    def _drop(self) -> None:
+    def _drop(self, step: Step, detail: str = "") -> None:
         message = self._log.popleft().message
         self._first += 1
         self._bytes -= len(message.body)
         self.around.hold(-message.size)
-        self.around.journal.tell(Step.DROPPED, message, self.name, "retention")
+        self.around.journal.tell(step, message, self.name, detail)
 
     def start_of(self, wanted: Any) -> int:
         """Return the offset that a consumer's `x-stream-offset` means.
@@ -126,13 +134,13 @@ class Stream(BaseQueue):
         Raises:
             AMQPError: 406 for what is no offset.
         """
-        if wanted is None or wanted == "next":
+        if wanted == "next":
             return self._end
         if wanted == "first":
             return self._first
         if wanted == "last":
             return max(self._first, self._end - 1)
-        if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0:
+        if isinstance(wanted, int) and not isinstance(wanted, bool):
             return wanted
         return self._by_time(wanted)
 
@@ -140,9 +148,16 @@ class Stream(BaseQueue):
         """The first message not older than an instant, or than an interval such as `7D`."""
         if isinstance(wanted, datetime.datetime):
             instant = wanted.timestamp()
-        elif isinstance(wanted, str) and (ago := seconds_of(wanted)) is not None:
+        elif isinstance(wanted, str) and (ago := seconds_of(wanted)):
             instant = self.around.now() - ago
         else:
-            text = f"invalid arg '{OFFSET}' for queue '{self.name}': {shown(wanted)}"
-            raise AMQPError(PRECONDITION_FAILED, f"{text} of type {type_name(wanted)}")
+            value = f"{{{type_name(wanted)},{erlang.term(wanted)}}}"
+            raise invalid(self.resource, OFFSET, f"{{invalid_stream_offset_arg,{value}}}")
         return self._first + bisect_left(self._log, instant, key=_written)
+
+
+def _nested(message: Message) -> dict[str, bytes | None]:
+    """The headers that a stream does not keep: arrays and tables."""
+    raw = message.properties()
+    fields = properties.split_table(raw["headers"]) if "headers" in raw else {}
+    return dict.fromkeys(name for name, field in fields.items() if field[:1] in (b"A", b"F"))

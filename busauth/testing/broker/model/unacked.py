@@ -1,10 +1,15 @@
 """Deliveries of one channel that wait for their acknowledgement (AMQP 0-9-1, section 1.8.3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from busauth.testing.broker.model.consumers import Held
 from busauth.testing.broker.model.errors import PRECONDITION_FAILED, AMQPError
+from busauth.testing.broker.model.ready import Entry
+
+if TYPE_CHECKING:
+    from busauth.testing.broker.model.queues import BaseQueue
 
 Settle = Callable[[list[Held]], None]
 
@@ -15,19 +20,25 @@ class Unacked:
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
         self._last = 0
-        self.by_consumers = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def next_tag(self) -> int:
-        """Return the next delivery tag."""
+        """Take the next delivery tag."""
         self._last += 1
         return self._last
+
+    @property
+    def following(self) -> int:
+        """The delivery tag that is taken next."""
+        return self._last + 1
 
     def add(self, tag: int, held: Held) -> None:
         """A delivery waits for its acknowledgement."""
         self._held[tag] = held
         if held.consumer is not None:
-            held.consumer.unacked += 1
-            self.by_consumers += 1
+            held.consumer.took()
 
     def remove(self, tag: int, *, multiple: bool) -> list[tuple[int, Held]]:
         """Take out what a tag means: itself, or with `multiple` all up to it, and all for 0.
@@ -52,31 +63,41 @@ class Unacked:
 
     def restore(self, items: Iterable[tuple[int, Held]]) -> None:
         """Put back what was taken out in a transaction that did not commit."""
-        for tag, held in items:
-            self.add(tag, held)
-        self._held = dict(sorted(self._held.items()))
+        self._held = dict(sorted((*self._held.items(), *items)))
 
     def _out(self, tag: int) -> tuple[int, Held]:
-        held = self._held.pop(tag)
-        if held.consumer is not None:
-            held.consumer.unacked -= 1
-            self.by_consumers -= 1
-        return tag, held
+        return tag, self._held.pop(tag)
 
 
 def acked(items: list[Held]) -> None:
     """The messages were handled."""
     for held in items:
+        held.settled()
         held.queue.ack(held.entry)
 
 
 def rejected(items: list[Held]) -> None:
     """The messages are not wanted."""
     for held in items:
+        held.settled()
         held.queue.reject(held.entry)
 
 
 def requeued(items: list[Held]) -> None:
     """The messages go back to their queues, each queue's together."""
+    for queue, entries in _by_queue(items):
+        queue.requeue(entries)
+
+
+def restored(items: list[Held]) -> None:
+    """As `requeued`, because their channel is closed."""
+    for queue, entries in _by_queue(items):
+        queue.restore(entries)
+
+
+def _by_queue(items: list[Held]) -> Iterator[tuple["BaseQueue", list[Entry]]]:
     for queue, group in groupby(items, key=lambda held: held.queue):
-        queue.requeue([held.entry for held in group])
+        together = list(group)
+        for held in together:
+            held.settled()
+        yield queue, [held.entry for held in together]

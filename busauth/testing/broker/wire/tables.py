@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from pamqp import decode
 
+from busauth.testing.broker.model.judging import Sized
+
 _SIZES: Final = {
     kind: size
     for kinds, size in ((b"V", 0), (b"tbB", 1), (b"su", 2), (b"Iif", 4), (b"D", 5), (b"lLdT", 8))
@@ -15,6 +17,18 @@ _SIZES: Final = {
 _COUNTED: Final = frozenset(b"SxFA")
 _NESTED: Final = frozenset(b"FA")
 _TABLE, _TIMESTAMP = b"FT"
+_WIDTHS: Final = {
+    ord(kind): width
+    for kind, width in (
+        ("b", "byte"),
+        ("B", "unsignedbyte"),
+        ("s", "short"),
+        ("u", "unsignedshort"),
+        ("I", "signedint"),
+        ("i", "unsignedint"),
+        ("l", "long"),
+    )
+}
 _MAX_DEPTH = 64
 
 
@@ -30,8 +44,13 @@ def table(data: bytes, depth: int = 0) -> dict[str, Any]:
         kind_at = at + 1 + data[at]
         name = data[at + 1 : kind_at].decode("utf-8", "surrogateescape")
         at, value = _field(data, kind_at, depth)
-        fields.setdefault(name, value)
+        fields.setdefault(name, value if depth else _sized(data[kind_at], value))
     return fields
+
+
+def _sized(kind: int, value: Any) -> Any:
+    """Note how wide an argument's integer is, which refusals tell."""
+    return Sized.of(value, _WIDTHS[kind]) if kind in _WIDTHS else value
 
 
 def _array(data: bytes, depth: int) -> Iterator[Any]:
