@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from busauth.testing import Issuer, ManualClock
+pytest_plugins = ["pytester"]
+
 from tests.support import Broker, Trail, amqp_url, connected
 
 

@@ -18,7 +18,7 @@ from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
-from busauth.amqp.topology import RetryLadder
+from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
@@ -60,6 +60,12 @@ class Bus:
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
         self._stopped = asyncio.Event()
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Return the names of all queues that it declares."""
+        options = self._options
+        return tuple(name for queue in self._intakes for name in arguments_of(queue, options))
 
     def consumer(
         self,

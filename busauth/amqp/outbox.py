@@ -3,7 +3,6 @@
 from enum import Enum
 from typing import Any, Final
 
-from aio_pika.abc import AbstractMessage
 from aio_pika.message import Message
 from pydantic import BaseModel
 
@@ -86,7 +85,7 @@ class Outbox:
             raise Untimely("token.expired", found=found, expected="a token that is still valid")
 
 
-def as_message(body: Body, now: float) -> AbstractMessage:
+def as_message(body: Body, now: float) -> Message:
     """Return an aio-pika message: a model as JSON, bytes and messages as they are.
 
     The timestamp is for people: no consumer takes a sender's word for when something was sent.

@@ -50,11 +50,16 @@ class Journal:
     Args:
         now: the clock's `now`.
         capacity: how many steps are kept.
+
+    Attributes:
+        enabled: whether it remembers.
+        listeners: are told of each step that is remembered.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int) -> None:
         self._now = now
         self.enabled = capacity > 0
+        self.listeners: list[Callable[[Record], None]] = []
         self._records: deque[Record] = deque(maxlen=capacity)
 
     def tell(
@@ -66,8 +71,12 @@ class Journal:
         source: Message | None = None,
     ) -> None:
         """Remember a step."""
-        if self.enabled:
-            self._records.append(Record(self._now(), step, message, queue, detail, source))
+        if not self.enabled:
+            return
+        record = Record(self._now(), step, message, queue, detail, source)
+        self._records.append(record)
+        for listener in self.listeners:
+            listener(record)
 
     def __iter__(self) -> Iterator[Record]:
         """Go through the steps, oldest first."""

@@ -1,0 +1,312 @@
+"""What a test of guarded consumers needs, in one object: a broker, an issuer, a clock, a record.
+
+Time stands still unless the test moves it: a token expires in a queue because `clock.advance` was
+awaited, not because somebody slept.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
+
+from busauth.amqp.bus import Bus
+from busauth.amqp.guard import Guard
+from busauth.amqp.letters import Letter, dead_letters
+from busauth.amqp.options import BusOptions, GuardOptions
+from busauth.amqp.outbox import Body, as_message
+from busauth.amqp.topology import dead_queue, rejected_queue
+from busauth.audit import Event, EventKind
+from busauth.errors import ConfigurationError, PublishError
+from busauth.late.expiry import Policies
+from busauth.testing.broker import Broker
+from busauth.testing.broker.model.journal import Record
+from busauth.testing.clock import ManualClock
+from busauth.testing.issuer import Issuer
+from busauth.testing.story import Sent, Step, Story
+from busauth.testing.trust import IssuerKeys
+from busauth.tokens.verifier import Verifier
+
+_REMEMBERED = 100_000
+"""Steps of all messages together; the oldest are forgotten."""
+
+
+class AnyBroker(Protocol):
+    """A broker at an address."""
+
+    @property
+    def url(self) -> str:
+        """Return the address for clients."""
+        ...
+
+
+@dataclass(frozen=True)
+class RabbitMQ:
+    """A RabbitMQ that runs already; queues that a test declares are deleted after it.
+
+    Attributes:
+        url: its address; best a virtual host of the tests' own.
+    """
+
+    url: str
+
+
+class Kit:
+    """A broker, an issuer and a clock for one test: `async with Kit(...) as kit`.
+
+    Args:
+        broker: started already.
+        clock: the time of the guards, and of an embedded broker that was given it.
+        issuer: who signs; takes the name of the issuer that a guard trusts.
+
+    Attributes:
+        broker, clock, issuer: as given.
+        events: what guards told, in order.
+    """
+
+    def __init__(self, broker: AnyBroker, clock: ManualClock, issuer: Issuer) -> None:
+        self.broker, self.clock, self.issuer = broker, clock, issuer
+        self.events: list[Event] = []
+        self._steps: deque[tuple[str | None, Step]] = deque(maxlen=_REMEMBERED)
+        self._claimed: list[str] = []
+        self._connection: AbstractConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        self._connection = await aio_pika.connect(self.broker.url)
+        if isinstance(self.broker, Broker):
+            self.broker.node.journal.listeners.append(self._moved)
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        try:
+            if isinstance(self.broker, Broker):
+                self.broker.node.journal.listeners.remove(self._moved)
+            else:
+                await self._release()
+        finally:
+            await self._open.close()
+
+    # --- services -------------------------------------------------------------------------------
+
+    def guard(
+        self, *, on_expired: Policies | None = None, options: GuardOptions | None = None
+    ) -> Guard:
+        """Return a guard that trusts this kit's issuer, on this kit's clock."""
+        verifier = Verifier(
+            IssuerKeys(self.issuer),
+            issuer=self.issuer.url,
+            audience=self.issuer.audience,
+            leeway=0,
+        )
+        return Guard(
+            verifier,
+            on_expired=on_expired,
+            options=options,
+            clock=self.clock,
+            auditor=self._decided,
+        )
+
+    def bus(self, guard: Guard | None = None, *, options: BusOptions | None = None) -> Bus:
+        """Return a bus on this kit's broker, with this kit's guard unless one is given."""
+        return _KitBus(self, guard or self.guard(), options)
+
+    @asynccontextmanager
+    async def using(self, bus: Bus) -> AsyncIterator[Bus]:
+        """Have a service's own bus use this kit's broker, clock and issuer while inside.
+
+        Its consumers, policies and options stay. Its queues are declared, so that messages can
+        wait in them; `async with bus` begins to consume.
+
+        Raises:
+            ConfigurationError: the bus runs, no verifier of its guard takes what the issuer signs,
+                or one of its queues exists already on a RabbitMQ.
+        """
+        guard = self._trusting(bus.guard)
+        with bus.overridden(url=self.broker.url, guard=guard):
+            await self.claim(bus)
+            await bus.declare()
+            yield bus
+
+    def _trusting(self, guard: Guard) -> Guard:
+        """Take the name of an issuer that the guard trusts, and be trusted in its place."""
+        by_name = {verifier.issuer: verifier for verifier in guard.verifiers}
+        adopted = by_name.get(self.issuer.url, guard.verifiers[0])
+        algorithm = self.issuer.signing.algorithm
+        if algorithm not in adopted.algorithms:
+            raise ConfigurationError(
+                f"the test's issuer signs with {algorithm}, the guard takes "
+                f"{' or '.join(adopted.algorithms)}: give the kit an Issuer(algorithm=...)"
+            )
+        self.issuer.url = adopted.issuer
+        if self.issuer.audience not in adopted.audience:
+            self.issuer.audience = min(adopted.audience)
+        trusted = adopted.with_keys(IssuerKeys(self.issuer))
+        others = [verifier for verifier in guard.verifiers if verifier is not adopted]
+        return guard.replica(trusted, *others, clock=self.clock, auditor=self._decided)
+
+    # --- messages -------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        routing_key: str,
+        body: Body,
+        *,
+        exchange: str = "",
+        by: str | None = "alice",
+        token: str | None = None,
+        header: str = "authorization",
+        **claims: Any,
+    ) -> Sent:
+        """Publish as somebody would who stands outside of the service, past any guard.
+
+        Args:
+            routing_key: with the default exchange, the queue's name.
+            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            exchange: where to; default: the default exchange.
+            by: the subject of a token that is minted now; None for no token at all.
+            token: this token instead, whatever it is.
+            header: the AMQP header that carries it.
+            claims: of the minted token, such as ``scope="orders:write"``; see `Issuer.claims`.
+
+        Raises:
+            PublishError: no queue took the message.
+        """
+        message = copy(as_message(body, self.clock.now()))
+        message.message_id = message.message_id or uuid4().hex
+        if token is None and by is not None:
+            token = self.issuer.token(by, **claims)
+        if token is not None:
+            message.headers = {**message.headers, header: f"Bearer {token}"}
+        async with self._open.channel(on_return_raises=True) as channel:
+            target = channel.default_exchange
+            if exchange:
+                target = await channel.get_exchange(exchange, ensure=False)
+            sent = Sent(message.message_id, routing_key, by, self.clock.now())
+            try:
+                await target.publish(message, routing_key, mandatory=True)
+            except DeliveryError as error:
+                raise PublishError(
+                    f"no queue took what was published to {exchange!r} with {routing_key!r}: "
+                    "declare it first, as `async with kit.using(bus)` and `await bus.declare()` do"
+                ) from error
+        return sent
+
+    async def dead_letters(self, queue: str) -> list[Letter]:
+        """Return a queue's refused messages, dead and rejected, in the order of their refusals."""
+        names = (dead_queue(queue), rejected_queue(queue))
+        letters = [letter for name in names for letter in await dead_letters(self.broker.url, name)]
+        return sorted(letters, key=lambda letter: letter.at or "")
+
+    # --- what happened --------------------------------------------------------------------------
+
+    def story(self, sent: Sent) -> Story:
+        """Return what happened to a message; the broker's own steps only with the embedded one."""
+        steps = (step for message_id, step in self._steps if message_id == sent.message_id)
+        return Story(sent, tuple(steps))
+
+    def assert_handled(self, sent: Sent) -> Event:
+        """Fail, and tell the message's story, unless its handler ran and it was acknowledged."""
+        __tracebackhide__ = True
+        return self.assert_outcome(sent, EventKind.HANDLED)
+
+    def assert_refused(self, sent: Sent, code: str) -> Event:
+        """Fail, and tell the message's story, unless it was refused with this code."""
+        __tracebackhide__ = True
+        return self.assert_outcome(sent, EventKind.REFUSED, code)
+
+    def assert_outcome(self, sent: Sent, kind: EventKind, code: str | None = None) -> Event:
+        """Fail, and tell the message's story, unless the latest attempt at it ended like this.
+
+        Returns:
+            The guard's event, for a closer look.
+        """
+        __tracebackhide__ = True
+        story = self.story(sent)
+        found = story.outcome
+        if found is None or found.kind != kind or code not in (None, found.code):
+            wanted = f"{kind} {code or ''}".strip()
+            raise AssertionError(f"expected {wanted}, found {_named(found)}\n{story}")
+        return found
+
+    def assert_untouched(self, sent: Sent) -> None:
+        """Fail, and tell the message's story, if any attempt at it has ended."""
+        __tracebackhide__ = True
+        story = self.story(sent)
+        if story.outcome is not None:
+            raise AssertionError(f"expected no attempt, found {_named(story.outcome)}\n{story}")
+
+    # --- underneath -----------------------------------------------------------------------------
+
+    async def claim(self, bus: Bus) -> None:
+        """Answer for a bus's queues: on a RabbitMQ they are deleted after the test.
+
+        Raises:
+            ConfigurationError: one exists already, and so is not the test's to delete.
+        """
+        if isinstance(self.broker, Broker):
+            return
+        for name in bus.queues:
+            if name not in self._claimed and await self._exists(name):
+                raise ConfigurationError(
+                    f"the queue {name!r} exists already on this RabbitMQ, and tests delete the "
+                    "queues that they declare: give them a broker or a virtual host of their own"
+                )
+            self._claimed.append(name)
+
+    async def _exists(self, queue: str) -> bool:
+        try:
+            async with self._open.channel() as channel:
+                await channel.declare_queue(queue, passive=True)
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def _release(self) -> None:
+        async with self._open.channel() as channel:
+            for name in self._claimed:
+                await channel.queue_delete(name)
+
+    @property
+    def _open(self) -> AbstractConnection:
+        if self._connection is None:
+            raise ConfigurationError("the kit is not open: use `async with Kit(...) as kit`")
+        return self._connection
+
+    def _decided(self, event: Event) -> None:
+        self.events.append(event)
+        self._steps.append((event.message_id, Step.decided(event)))
+
+    def _moved(self, record: Record) -> None:
+        self._steps.append((record.message.message_id(), Step.moved(record)))
+
+
+class _KitBus(Bus):
+    """A bus whose queues are the kit's to delete."""
+
+    def __init__(self, kit: Kit, guard: Guard, options: BusOptions | None) -> None:
+        super().__init__(kit.broker.url, guard=guard, service="test", options=options)
+        self._kit = kit
+
+    async def declare(self) -> None:
+        await self._kit.claim(self)
+        await super().declare()
+
+    async def __aenter__(self) -> Self:
+        await self._kit.claim(self)
+        return await super().__aenter__()
+
+
+def _named(event: Event | None) -> str:
+    return "no attempt" if event is None else f"{event.kind} {event.code or ''}".strip()

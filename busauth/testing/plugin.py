@@ -1,0 +1,118 @@
+"""The pytest plugin: fixtures for tests of guarded consumers. Installing busauth is enough.
+
+Works with pytest-asyncio (whose loop scope for fixtures applies) and with anyio's plugin.
+
+- `busauth_kit`: all of it, a `Kit`; most tests take this one alone.
+- `busauth_bus`: a `Bus` on it, for handlers that the test defines.
+- `busauth_broker`, `busauth_issuer`, `busauth_clock`: what it is made of; override one in a
+  `conftest.py` to have all of them use yours.
+
+``--busauth-broker=embedded|rabbitmq|both`` runs the same tests on either. A RabbitMQ's own time
+cannot be moved: tests that wait for one of its TTLs, retries among them, say so with
+``@pytest.mark.busauth_embedded`` and are reported as not run there.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from busauth.amqp.bus import Bus
+from busauth.testing.broker import Broker, Limits
+from busauth.testing.clock import ManualClock
+from busauth.testing.issuer import Issuer
+from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
+
+async_fixture: Callable[..., Any]
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:  # anyio's plugin takes plain ones
+    async_fixture = pytest.fixture
+
+_CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedded", "rabbitmq"]}
+_VARIABLE = "BUSAUTH_AMQP_URL"
+_JOURNAL = 100_000
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer a choice of brokers."""
+    group = parser.getgroup("busauth")
+    group.addoption(
+        "--busauth-broker",
+        choices=tuple(_CHOICES),
+        default="embedded",
+        help="what tests with busauth's fixtures run on (default: embedded)",
+    )
+    group.addoption(
+        "--busauth-amqp-url",
+        default=os.environ.get(_VARIABLE),
+        help=f"the RabbitMQ for --busauth-broker=rabbitmq (default: ${_VARIABLE})",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker."""
+    config.addinivalue_line(
+        "markers", "busauth_embedded: moves the broker's own time, so RabbitMQ cannot run it"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each broker that was chosen."""
+    if "busauth_broker" in metafunc.fixturenames:
+        moves_time = any(metafunc.definition.iter_markers("busauth_embedded"))
+        chosen = _CHOICES[metafunc.config.getoption("--busauth-broker")]
+        params = [_param(name, moves_time=moves_time) for name in chosen]
+        metafunc.parametrize("busauth_broker", params, indirect=True)
+
+
+def _param(name: str, *, moves_time: bool) -> Any:
+    skip = pytest.mark.skip(reason="not run: the time of a RabbitMQ cannot be moved")
+    return pytest.param(name, marks=[skip] if moves_time and name == "rabbitmq" else [])
+
+
+@pytest.fixture
+def busauth_clock() -> ManualClock:
+    """A clock that moves when the test says so."""
+    return ManualClock()
+
+
+@pytest.fixture
+def busauth_issuer(busauth_clock: ManualClock) -> Issuer:
+    """Whoever signs the tokens of the test's callers."""
+    return Issuer(clock=busauth_clock)
+
+
+@async_fixture
+async def busauth_broker(
+    request: pytest.FixtureRequest, busauth_clock: ManualClock
+) -> AsyncIterator[AnyBroker]:
+    """A broker that runs: an embedded one of the test's own, or the RabbitMQ that was named."""
+    if request.param == "rabbitmq":
+        yield RabbitMQ(_rabbitmq_url(request.config))
+        return
+    async with Broker(clock=busauth_clock, limits=Limits(journal=_JOURNAL)) as broker:
+        yield broker
+
+
+@async_fixture
+async def busauth_kit(
+    busauth_broker: AnyBroker, busauth_clock: ManualClock, busauth_issuer: Issuer
+) -> AsyncIterator[Kit]:
+    """All of it, in one object."""
+    async with Kit(busauth_broker, busauth_clock, busauth_issuer) as kit:
+        yield kit
+
+
+@pytest.fixture
+def busauth_bus(busauth_kit: Kit) -> Bus:
+    """A bus that is not connected yet: decorate handlers, then `async with` it."""
+    return busauth_kit.bus()
+
+
+def _rabbitmq_url(config: pytest.Config) -> str:
+    url: str | None = config.getoption("--busauth-amqp-url")
+    if not url:
+        pytest.fail(f"no RabbitMQ: set {_VARIABLE}, or name it with --busauth-amqp-url")
+    return url

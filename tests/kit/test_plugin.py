@@ -1,0 +1,123 @@
+"""The pytest plugin in test runs of its own, as in a user's project."""
+
+import pytest
+
+EXAMPLE = """
+import pytest
+from busauth import Bus
+from busauth.testing import Kit
+from pydantic import BaseModel
+
+{mark}
+
+class Order(BaseModel):
+    id: int
+
+async def test_expired(busauth_kit: Kit, busauth_bus: Bus) -> None:
+    @busauth_bus.consumer("orders")
+    async def handle(order: Order) -> None: ...
+
+    await busauth_bus.declare()
+    sent = await busauth_kit.publish("orders", Order(id=1))
+    await busauth_kit.clock.advance(minutes=20)
+    async with busauth_bus:
+        await busauth_bus.idle()
+    busauth_kit.assert_refused(sent, "token.expired")
+"""
+QUIET = ("-p", "no:cacheprovider", "-W", "error")
+ANYIO = """
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+"""
+
+
+def ran(pytester: pytest.Pytester, source: str, *options: str) -> pytest.RunResult:
+    pytester.makepyfile(source)
+    return pytester.runpytest_subprocess(*QUIET, *options, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("mark", "options"),
+    [
+        ("", ("-o", "asyncio_mode=auto")),
+        ("pytestmark = pytest.mark.asyncio", ("-o", "asyncio_mode=strict")),
+        (ANYIO, ("-p", "no:asyncio")),
+        (ANYIO, ("-o", "asyncio_mode=strict")),
+    ],
+    ids=["asyncio auto", "asyncio strict", "anyio alone", "anyio next to asyncio"],
+)
+def test_async_plugins(pytester: pytest.Pytester, mark: str, options: tuple[str, ...]) -> None:
+    """Fixtures live on the loop of the test, whichever plugin runs it."""
+    ran(pytester, EXAMPLE.format(mark=mark), *options).assert_outcomes(passed=1)
+
+
+def test_both_brokers(pytester: pytest.Pytester, url: str) -> None:
+    """The same test runs on the embedded broker and on a RabbitMQ, and says on which."""
+    options = ("-v", "-o", "asyncio_mode=auto", "--busauth-broker=both", "--busauth-amqp-url", url)
+    result = ran(pytester, EXAMPLE.format(mark=""), *options)
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["*test_expired?embedded? PASSED*", "*test_expired?rabbitmq? PASSED*"]
+    )
+
+
+def test_no_rabbitmq_is_named(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address the tests fail, and say what to set."""
+    monkeypatch.delenv("BUSAUTH_AMQP_URL", raising=False)
+    options = ("-o", "asyncio_mode=auto", "--busauth-broker=rabbitmq")
+    result = ran(pytester, EXAMPLE.format(mark=""), *options)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*no RabbitMQ: set BUSAUTH_AMQP_URL*"])
+
+
+def test_time_that_cannot_be_moved(pytester: pytest.Pytester, url: str) -> None:
+    """What moves the broker's time is reported as not run on a RabbitMQ."""
+    mark = "pytestmark = pytest.mark.busauth_embedded"
+    options = ("-rs", "-o", "asyncio_mode=auto", "--busauth-broker=both", "--busauth-amqp-url", url)
+    result = ran(pytester, EXAMPLE.format(mark=mark), *options)
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*not run: the time of a RabbitMQ cannot be moved*"])
+
+
+def test_an_override(pytester: pytest.Pytester) -> None:
+    """A fixture that a project overrides is used by all the others."""
+    pytester.makeconftest(
+        """
+        import pytest
+        from busauth.testing import Issuer
+
+        @pytest.fixture
+        def busauth_issuer(busauth_clock):
+            return Issuer("https://other.example", lifetime=5, clock=busauth_clock)
+        """
+    )
+    source = """
+        async def test_it(busauth_kit):
+            assert busauth_kit.issuer.url == "https://other.example"
+            assert busauth_kit.guard().verifiers[0].issuer == "https://other.example"
+        """
+    ran(pytester, source, "-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+
+
+def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, url: str) -> None:
+    """On a RabbitMQ, a queue that exists already is refused, and stays."""
+    source = """
+        import aio_pika, pytest
+        from busauth import ConfigurationError
+
+        async def test_it(busauth_kit, busauth_bus):
+            @busauth_bus.consumer("busauth-kit-foreign")
+            async def handle() -> None: ...
+
+            async with await aio_pika.connect(busauth_kit.broker.url) as connection:
+                channel = await connection.channel()
+                await channel.declare_queue("busauth-kit-foreign")
+                with pytest.raises(ConfigurationError, match="exists already on this RabbitMQ"):
+                    await busauth_bus.declare()
+                await channel.queue_delete("busauth-kit-foreign")
+        """
+    options = ("-o", "asyncio_mode=auto", "--busauth-broker=rabbitmq", "--busauth-amqp-url", url)
+    ran(pytester, source, *options).assert_outcomes(passed=1)
