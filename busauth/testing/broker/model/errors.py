@@ -50,7 +50,7 @@ class AMQPError(Exception):
     def __init__(self, code: int, text: str, *, closes_connection: bool | None = None) -> None:
         super().__init__(code, text)
         self.code = code
-        self.text = f"{_NAMES[code]} - {text}"[:255]
+        self.text = f"{_NAMES[code]} - {text}"
         self.closes_connection = (
             code not in _CHANNEL_ERRORS if closes_connection is None else closes_connection
         )

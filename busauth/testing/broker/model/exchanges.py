@@ -1,15 +1,24 @@
 """Exchanges: which bindings a message matches (AMQP 0-9-1, section 3.1.3)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from busauth.testing.broker.model.arguments import Arguments
+from busauth.testing.broker.model.erlang import comparable, exact
+from busauth.testing.broker.model.matching import (
+    HeadersPattern,
+    check_x_match,
+    topic_fits,
+    topic_words,
+)
 
 if TYPE_CHECKING:
     from busauth.testing.broker.model.queues import BaseQueue
 
-_ALTERNATE = "alternate-exchange"
+ALTERNATE: Final = "alternate-exchange"
+_REMEMBERED = 4096
+"""Routing keys whose destinations are kept, between two changes of the bindings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +27,7 @@ class Binding:
 
     destination: "BaseQueue | Exchange"
     key: str
-    arguments: Mapping[str, Any]
-
-    def same(self, destination: "BaseQueue | Exchange", key: str, arguments: Arguments) -> bool:
-        """Whether this is the binding meant by bind or unbind."""
-        return (
-            self.destination is destination
-            and self.key == key
-            and dict(self.arguments) == dict(arguments)
-        )
+    arguments: Arguments
 
 
 @dataclass(eq=False)
@@ -38,35 +39,57 @@ class Exchange:
     auto_delete: bool = False
     internal: bool = False
     arguments: Arguments = field(default_factory=dict)
-    bindings: list[Binding] = field(default_factory=list)
 
     kind = ""
+    needs_headers = False
+
+    def __post_init__(self) -> None:
+        self._bindings: dict[Any, Binding] = {}
+        self.changed()
 
     @property
-    def alternate(self) -> str | None:
-        """The exchange that takes what this one cannot route."""
-        return self.arguments.get(_ALTERNATE)
+    def alternate(self) -> str:
+        """The exchange that takes what this one cannot route; empty without."""
+        return str(self.arguments.get(ALTERNATE, ""))
+
+    @property
+    def bindings(self) -> Collection[Binding]:
+        """The bindings, in the order in which they were made."""
+        return self._bindings.values()
+
+    def check_binding(self, arguments: Arguments) -> None:
+        """Refuse arguments that a binding cannot have.
+
+        Raises:
+            AMQPError: 406.
+        """
 
     def bind(self, destination: "BaseQueue | Exchange", key: str, arguments: Arguments) -> None:
         """Add a binding, once."""
-        if not any(each.same(destination, key, arguments) for each in self.bindings):
-            self.bindings.append(Binding(destination, key, dict(arguments)))
+        same = _identity(destination, key, arguments)
+        if same not in self._bindings:
+            self._bindings[same] = Binding(destination, key, dict(arguments))
             self.changed()
+
+    def has(self, destination: "BaseQueue | Exchange", key: str, arguments: Arguments) -> bool:
+        """Whether there is such a binding."""
+        return _identity(destination, key, arguments) in self._bindings
 
     def unbind(self, destination: "BaseQueue | Exchange", key: str, arguments: Arguments) -> bool:
         """Remove a binding; whether there was one."""
-        kept = [each for each in self.bindings if not each.same(destination, key, arguments)]
-        return self._keep(kept)
+        return self._remove([_identity(destination, key, arguments)])
 
     def forget(self, destination: "BaseQueue | Exchange") -> bool:
         """Remove every binding to what is going away; whether there was one."""
-        return self._keep([each for each in self.bindings if each.destination is not destination])
+        bound = self._bindings.items()
+        return self._remove([each for each, made in bound if made.destination is destination])
 
-    def _keep(self, kept: list[Binding]) -> bool:
-        had = len(kept) < len(self.bindings)
-        self.bindings = kept
+    def _remove(self, identities: list[Any]) -> bool:
+        gone = [self._bindings.pop(each, None) for each in identities]
+        if not any(gone):
+            return False
         self.changed()
-        return had
+        return True
 
     def changed(self) -> None:
         """Called after the bindings have changed."""
@@ -77,7 +100,12 @@ class Exchange:
         """Return the destinations of a message; `headers` are decoded when `needs_headers`."""
         raise NotImplementedError
 
-    needs_headers = False
+
+def _identity(
+    destination: "BaseQueue | Exchange", key: str, arguments: Arguments
+) -> tuple[object, str, object]:
+    """What makes two bindings one."""
+    return destination, key, exact(arguments)
 
 
 class Direct(Exchange):
@@ -90,9 +118,6 @@ class Direct(Exchange):
         self._by_key: dict[str, list[BaseQueue | Exchange]] = {}
         for binding in self.bindings:
             self._by_key.setdefault(binding.key, []).append(binding.destination)
-
-    def __post_init__(self) -> None:
-        self.changed()
 
     def matches(
         self, key: str, headers: Mapping[str, Any] | None
@@ -120,15 +145,24 @@ class Topic(Exchange):
 
     kind = "topic"
 
+    def changed(self) -> None:
+        """Prepare the patterns, and forget what matched them."""
+        self._patterns = [(topic_words(each.key), each.destination) for each in self.bindings]
+        self._known: dict[str, list[BaseQueue | Exchange]] = {}
+
     def matches(
         self, key: str, headers: Mapping[str, Any] | None
     ) -> Iterable["BaseQueue | Exchange"]:
         """Return what is bound with a pattern that the key fits."""
         del headers
-        words = key.split(".")
-        return (
-            binding.destination for binding in self.bindings if fits(binding.key.split("."), words)
-        )
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            words = topic_words(key)
+            known = [target for pattern, target in self._patterns if topic_fits(pattern, words)]
+            self._known[key] = known
+        return known
 
 
 class Headers(Exchange):
@@ -137,42 +171,25 @@ class Headers(Exchange):
     kind = "headers"
     needs_headers = True
 
+    def check_binding(self, arguments: Arguments) -> None:
+        """Refuse an unknown x-match."""
+        check_x_match(arguments)
+
+    def changed(self) -> None:
+        """Prepare the arguments."""
+        self._patterns = [
+            (HeadersPattern(each.arguments), each.destination) for each in self.bindings
+        ]
+
     def matches(
         self, key: str, headers: Mapping[str, Any] | None
     ) -> Iterable["BaseQueue | Exchange"]:
         """Return what is bound with arguments that the headers fit."""
         del key
-        found = headers or {}
-        return (
-            binding.destination
-            for binding in self.bindings
-            if headers_fit(binding.arguments, found)
-        )
+        found = {name: comparable(value) for name, value in (headers or {}).items()}
+        return (target for pattern, target in self._patterns if pattern.fits(found))
 
 
 KINDS: Final[Mapping[str, type[Exchange]]] = {
     kind.kind: kind for kind in (Direct, Fanout, Topic, Headers)
 }
-
-
-def fits(pattern: list[str], words: list[str]) -> bool:
-    """Whether a topic pattern matches, in time proportional to the product of the lengths."""
-    reachable = {0}
-    for part in pattern:
-        if part == "#":
-            reachable = set(range(min(reachable), len(words) + 1)) if reachable else set()
-        else:
-            reachable = {at + 1 for at in reachable if at < len(words) and part in ("*", words[at])}
-    return len(words) in reachable
-
-
-def headers_fit(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether headers match a binding's arguments under its `x-match`."""
-    mode = wanted.get("x-match", "all")
-    with_x = mode.endswith("-with-x")
-    tests = [
-        name in found and (value is None or found[name] == value)
-        for name, value in wanted.items()
-        if name != "x-match" and (with_x or not name.startswith("x-"))
-    ]
-    return any(tests) if mode.startswith("any") else all(tests)

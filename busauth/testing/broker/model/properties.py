@@ -25,6 +25,15 @@ _FIELD_SIZES: Final[Mapping[int, int]] = {
     for kinds, size in (("V", 0), ("tbB", 1), ("su", 2), ("Iif", 4), ("D", 5), ("lLdT", 8))
     for kind in kinds
 }
+_TYPE_NAMES: Final[Mapping[int, str]] = {
+    ord(kind): name
+    for kind, name in (
+        *(("S", "longstr"), ("x", "binary"), ("F", "table"), ("A", "array"), ("V", "void")),
+        *(("t", "bool"), ("b", "byte"), ("B", "unsignedbyte"), ("s", "short")),
+        *(("u", "unsignedshort"), ("I", "signedint"), ("i", "unsignedint"), ("l", "long")),
+        *(("L", "long"), ("f", "float"), ("d", "double"), ("D", "decimal"), ("T", "timestamp")),
+    )
+}
 _STRINGS: Final = frozenset(b"Sx")
 _NESTED: Final = frozenset(b"FA")
 _MAX_DEPTH = 64
@@ -92,6 +101,11 @@ def join_table(fields: Mapping[str, bytes]) -> bytes:
         )
     )
     return struct.pack(">I", len(data)) + data
+
+
+def type_of(field: bytes) -> str:
+    """Return RabbitMQ's word for a field's type."""
+    return _TYPE_NAMES[field[0]]
 
 
 def decoded(field: bytes) -> Any:

@@ -1,21 +1,30 @@
 """What a client publishes: checked as RabbitMQ checks it, before any queue sees it."""
 
+import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from busauth.testing.broker.model import properties
+from busauth.testing.broker.model import erlang, properties
 from busauth.testing.broker.model.errors import PRECONDITION_FAILED, SYNTAX_ERROR, AMQPError
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.properties import Raw
+from busauth.testing.broker.model.replies import REPLY_TO
 
 _MAX_EXPIRY = 315_360_000_000
 _COPIES: Final = ("CC", "BCC")
+_DIGITS: Final = re.compile(r"[-+]?[0-9]+")
+_MODES: Final = (b"\x01", b"\x02")
 
 
-def inspected(message: Message, user: str) -> Raw:
-    """Check a message's properties, note on it what queues must know, and return them.
+def inspect(message: Message, user: str, reply_to: str) -> None:
+    """Check a message's properties, and note on it what queues must know.
 
-    BCC is taken out of what is delivered.
+    A request's reply-to is replaced, and BCC is taken out of what is delivered.
+
+    Args:
+        message: as it came.
+        user: who publishes.
+        reply_to: where the channel's replies go; empty when it does not listen.
 
     Raises:
         AMQPError: 406 for what RabbitMQ refuses, 502 for what is malformed.
@@ -24,6 +33,8 @@ def inspected(message: Message, user: str) -> Raw:
         raw = message.properties()
     except ValueError as error:
         raise AMQPError(SYNTAX_ERROR, f"malformed content header: {error}") from None
+    if "reply_to" in raw and properties.text(raw, "reply_to") == REPLY_TO:
+        raw = _with_address(message, raw, reply_to)
     if "user_id" in raw:
         _same_user(properties.text(raw, "user_id"), user)
     if "expiration" in raw:
@@ -31,7 +42,16 @@ def inspected(message: Message, user: str) -> Raw:
     if "priority" in raw:
         message.priority = raw["priority"][0]
     if "headers" in raw and b"CC" in raw["headers"]:
-        raw = _with_copies(message, raw)
+        _take_copies(message, raw)
+    if "delivery_mode" in raw and raw["delivery_mode"] not in _MODES:
+        raise _invalid(f"{{delivery_mode_unknown,{raw['delivery_mode'][0]}}}")
+
+
+def _with_address(message: Message, raw: Raw, reply_to: str) -> Raw:
+    if not reply_to:
+        raise AMQPError(PRECONDITION_FAILED, "fast reply consumer does not exist")
+    raw = {**raw, "reply_to": properties.short_string(reply_to)}
+    message.header = properties.join(raw, len(message.body))
     return raw
 
 
@@ -42,34 +62,38 @@ def _same_user(claimed: str | None, user: str) -> None:
 
 
 def _expiration(value: str) -> int:
-    digits = value.removeprefix("-").removeprefix("+")
-    number = digits[: len(digits) - len(digits.lstrip("0123456789"))]
-    if not number:
+    found = _DIGITS.match(value)
+    if found is None:
         fault = "no_integer"
-    elif number != digits:
-        fault = f'{{leftover_string,"{digits[len(number) :]}"}}'
-    elif value.startswith("-") and int(number):
-        fault = f"{{value_negative,{int(value)}}}"
-    elif int(number) > _MAX_EXPIRY:
-        fault = f"{{value_too_big,{int(number)}}}"
+    elif found.end() < len(value):
+        fault = f"{{leftover_string,{erlang.string(erlang.octets(value[found.end() :]))}}}"
+    elif (number := int(found.group())) < 0:
+        fault = f"{{value_negative,{number}}}"
+    elif number > _MAX_EXPIRY:
+        fault = f"{{value_too_large,{number}}}"
     else:
-        return int(number)
+        return number
     raise AMQPError(PRECONDITION_FAILED, f"invalid expiration '{value}': {fault}")
 
 
-def _with_copies(message: Message, raw: Raw) -> Raw:
-    headers = properties.headers(raw)
-    message.copies = tuple(_copies(headers))
-    if "BCC" in headers:
+def _take_copies(message: Message, raw: Raw) -> None:
+    fields = properties.split_table(raw["headers"])
+    message.copies = tuple(_copies(fields))
+    if "BCC" in fields:
         raw = properties.with_headers(raw, {"BCC": None})
         message.header = properties.join(raw, len(message.body))
-    return raw
 
 
-def _copies(headers: dict[str, Any]) -> Iterator[str]:
+def _copies(fields: Raw) -> Iterator[str]:
+    """Return the texts in CC and BCC; what is none is passed over."""
     for name in _COPIES:
-        keys = headers.get(name, [])
-        if not isinstance(keys, list):
-            text = f'{{unacceptable_type_in_header,"{name}",longstr}}'
-            raise AMQPError(PRECONDITION_FAILED, text)
-        yield from (str(key) for key in keys)
+        if name in fields:
+            if fields[name][:1] != b"A":
+                kind = properties.type_of(fields[name])
+                raise _invalid(f'{{unacceptable_type_in_header,"{name}",{kind}}}')
+            keys = (each for each in properties.split_array(fields[name]) if each[:1] == b"S")
+            yield from (key[5:].decode("utf-8", "surrogateescape") for key in keys)
+
+
+def _invalid(reason: str) -> AMQPError:
+    return AMQPError(PRECONDITION_FAILED, f"invalid message: {reason}")

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from busauth.testing.broker.model import properties
 from busauth.testing.broker.model.errors import (
     ACCESS_REFUSED,
     NO_ROUTE,
@@ -12,8 +11,8 @@ from busauth.testing.broker.model.errors import (
 )
 from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.message import Delivery, Message
-from busauth.testing.broker.model.publications import inspected
-from busauth.testing.broker.model.replies import REPLY_TO
+from busauth.testing.broker.model.publications import inspect
+from busauth.testing.broker.model.queues import BaseQueue
 from busauth.testing.broker.model.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -70,34 +69,39 @@ class Publisher:
     # --- publishing -----------------------------------------------------------------------------
 
     def publish(self, message: Message, *, mandatory: bool) -> None:
-        """Check a message, then route it: at once, or at tx.commit."""
+        """Check a message and route it; queues get it at once, or at tx.commit."""
         exchange = self._vhost.exchange(message.exchange)
         if exchange.internal:
             resource = self._vhost.shown("exchange", exchange.name)
             raise AMQPError(ACCESS_REFUSED, f"cannot publish to internal {resource}")
-        raw = inspected(message, self._connection.user)
-        if "reply_to" in raw and properties.text(raw, "reply_to") == REPLY_TO:
-            self._name_replies(message, raw)
+        inspect(message, self._connection.user, self._reply_name)
+        queues = self._vhost.route(message)
         if self.transaction is not None:
-            self.transaction.publications.append(partial(self._send, message, mandatory))
+            self.transaction.publications.append(partial(self._late, message, queues, mandatory))
             return
-        self._send(message, mandatory)
-
-    def _send(self, message: Message, mandatory: bool) -> None:  # noqa: FBT001 - private
-        journal = self._vhost.journal
-        journal.tell(Step.PUBLISHED, message, detail=self._connection.user)
-        taken = True
-        if not self._reply(message):
-            queues = self._vhost.route(message)
-            if not queues:
-                journal.tell(Step.UNROUTABLE, message)
-                if mandatory:
-                    self._channel.sink.returned(NO_ROUTE, "NO_ROUTE", message)
-            for queue in queues:
-                taken = queue.enqueue(message) and taken
+        taken = self._hand(message, queues, mandatory)
         if self._confirming:
             self._sequence += 1
             self._channel.sink.confirmed(self._sequence, ack=taken)
+
+    def _late(self, message: Message, queues: list[BaseQueue], mandatory: bool) -> bool:  # noqa: FBT001 - private
+        """Publish at tx.commit, to those queues that are still there."""
+        names = [queue.name for queue in queues]
+        left = [self._vhost.queues[name] for name in names if name in self._vhost.queues]
+        return self._hand(message, left, mandatory)
+
+    def _hand(self, message: Message, queues: list[BaseQueue], mandatory: bool) -> bool:  # noqa: FBT001 - private
+        """Whether every queue took the message."""
+        journal = self._vhost.journal
+        journal.tell(Step.PUBLISHED, message, detail=self._connection.user)
+        if not queues:
+            journal.tell(Step.UNROUTABLE, message)
+            if mandatory:
+                self._channel.sink.returned(NO_ROUTE, "NO_ROUTE", message)
+        taken = True
+        for queue in queues:
+            taken = queue.enqueue(message) and taken
+        return taken
 
     # --- direct replies -------------------------------------------------------------------------
 
@@ -107,33 +111,14 @@ class Publisher:
         Raises:
             AMQPError: 406, without no-ack or a second time.
         """
-        if self.reply_tag:
-            raise AMQPError(PRECONDITION_FAILED, "reply consumer already set")
         if not no_ack:
             raise AMQPError(PRECONDITION_FAILED, "reply consumer cannot acknowledge")
+        if self.reply_tag:
+            raise AMQPError(PRECONDITION_FAILED, "reply consumer already set")
         self.reply_tag = tag
         self._reply_name = self._connection.engine.replies.open(self._channel)
 
-    def _name_replies(self, message: Message, raw: properties.Raw) -> None:
-        if not self._reply_name:
-            text = "fast reply consumer does not exist"
-            raise AMQPError(PRECONDITION_FAILED, text)
-        named = {**raw, "reply_to": properties.short_string(self._reply_name)}
-        message.header = properties.join(named, len(message.body))
-
-    def _reply(self, message: Message) -> bool:
-        """Whether this was a reply, and somebody took it."""
-        if message.exchange or not message.routing_key.startswith(REPLY_TO):
-            return False
-        target = self._connection.engine.replies.find(message.routing_key)
-        if target is None:
-            return False
-        target.publisher.replied(message)
-        return True
-
     def replied(self, message: Message) -> None:
-        """Deliver a reply to this channel's consumer."""
-        tag = self._channel.unacked.next_tag()
-        self._channel.sink.deliver(
-            self.reply_tag, Delivery(tag, redelivered=False, message=message)
-        )
+        """Deliver a reply to this channel's consumer: under the next delivery's tag."""
+        delivery = Delivery(self._channel.unacked.following, redelivered=False, message=message)
+        self._channel.sink.deliver(self.reply_tag, delivery)

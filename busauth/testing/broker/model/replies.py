@@ -4,13 +4,18 @@ A request's `reply_to` of `amq.rabbitmq.reply-to` is replaced by a name that onl
 whoever publishes to that name through the default exchange reaches the channel's consumer.
 """
 
+from base64 import b64encode
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
+
+from busauth.testing.broker.model.message import Message
 
 if TYPE_CHECKING:
     from busauth.testing.broker.model.channel import Channel
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
+ADDRESS: Final = f"{REPLY_TO}."
+"""What the names begin with that channels are given."""
 
 
 class Replies:
@@ -21,7 +26,8 @@ class Replies:
 
     def open(self, channel: "Channel") -> str:
         """Return the name of a channel that replies may be sent to."""
-        name = f"{REPLY_TO}.g1h2.{uuid4().hex}"
+        node, key = (b64encode(uuid4().bytes).decode() for _ in range(2))
+        name = f"{ADDRESS}{node}.{key}"
         self._channels[name] = channel
         return name
 
@@ -32,3 +38,9 @@ class Replies:
     def find(self, name: str) -> "Channel | None":
         """Return the channel that has a name."""
         return self._channels.get(name)
+
+    def deliver(self, name: str, message: Message) -> None:
+        """Deliver a reply, if anybody has this name."""
+        channel = self.find(name)
+        if channel is not None:
+            channel.publisher.replied(message)

@@ -7,27 +7,20 @@ from busauth.testing.broker.model.exchanges import Exchange
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.queues import BaseQueue
 
-Exchanges = Mapping[str, Exchange]
-Queues = Mapping[str, BaseQueue]
 
-
-def routes(
-    start: Exchange, message: Message, exchanges: Exchanges, queues: Queues
-) -> list[BaseQueue]:
+def routes(start: Exchange, message: Message, exchanges: Mapping[str, Exchange]) -> list[BaseQueue]:
     """Return each queue once, in the order of the bindings; exchanges are visited once each.
 
     An exchange that matches nothing passes the message to its alternate exchange.
     """
     keys = (message.routing_key, *message.copies)
-    if not start.name:
-        return [queues[key] for key in dict.fromkeys(keys) if key in queues]
     reached: dict[BaseQueue, None] = {}
     waiting, seen = [start], {start}
     while waiting:
         exchange = waiting.pop(0)
         found = _destinations(exchange, keys, message)
-        if not found and (alternate := exchanges.get(exchange.alternate or "")) is not None:
-            found = {alternate: None} if alternate.name else {}
+        if not found and (alternate := exchanges.get(exchange.alternate)) is not None:
+            found = {alternate: None}
         for destination in found:
             if not isinstance(destination, Exchange):
                 reached[destination] = None

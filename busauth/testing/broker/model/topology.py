@@ -1,6 +1,7 @@
 """What may be declared, and when two declarations agree: exchange.declare and queue.declare."""
 
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from typing import Final
 from uuid import uuid4
 
@@ -19,11 +20,12 @@ from busauth.testing.broker.model.errors import (
     RESOURCE_LOCKED,
     AMQPError,
 )
-from busauth.testing.broker.model.exchanges import KINDS, Exchange
+from busauth.testing.broker.model.exchanges import ALTERNATE, KINDS, Exchange
+from busauth.testing.broker.model.judging import ARGUMENTS, type_name
 from busauth.testing.broker.model.queues import BaseQueue
 
-ALTERNATE: Final = "alternate-exchange"
 RESERVED: Final = "amq."
+_TYPE: Final = "x-queue-type"
 
 
 def generated_name(prefix: str) -> str:
@@ -54,8 +56,31 @@ def known_kind(kind: str) -> type[Exchange]:
         AMQPError: 503.
     """
     if kind not in KINDS:
-        raise AMQPError(COMMAND_INVALID, f"unknown exchange type '{kind}'")
+        fault = "unknown" if kind else "invalid"
+        raise AMQPError(COMMAND_INVALID, f"{fault} exchange type '{kind}'")
     return KINDS[kind]
+
+
+def not_of_the_system(resource: str, name: str) -> None:
+    """Refuse to delete what belongs to the broker.
+
+    Raises:
+        AMQPError: 403.
+    """
+    if name.startswith(RESERVED):
+        raise AMQPError(ACCESS_REFUSED, f"deletion of system {resource} not allowed")
+
+
+def checked_alternate(resource: str, wanted: Exchange) -> None:
+    """Refuse an alternate exchange that is no name.
+
+    Raises:
+        AMQPError: 406.
+    """
+    name = wanted.arguments.get(ALTERNATE, "")
+    if not isinstance(name, str):
+        text = f"invalid type '{type_name(name)}' for arg '{ALTERNATE}' in {resource}"
+        raise AMQPError(PRECONDITION_FAILED, text)
 
 
 def same_exchange(resource: str, exchange: Exchange, wanted: Exchange) -> None:
@@ -109,7 +134,16 @@ def same_queue(
         raise locked(resource)
     same_field(resource, "durable", queue.declared.durable, durable)
     same_field(resource, "auto_delete", queue.declared.auto_delete, auto_delete)
-    same_arguments(resource, queue.declared.arguments, arguments)
+    names = _compared(queue, arguments)
+    same_arguments(resource, queue.declared.arguments, arguments, names)
+
+
+def _compared(queue: BaseQueue, arguments: Arguments) -> Iterator[str]:
+    """What two declarations must agree in; a classic queue by default is one that says so."""
+    types = [each.get(_TYPE, CLASSIC) for each in (queue.declared.arguments, arguments)]
+    for name in ARGUMENTS[queue.options.kind]:
+        if name != _TYPE or types != [CLASSIC, CLASSIC]:
+            yield name
 
 
 def locked(resource: str) -> AMQPError:

@@ -4,23 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from busauth.testing.broker.model.consumers import Held
+from busauth.testing.broker.model.errors import PRECONDITION_FAILED, AMQPError
 from busauth.testing.broker.model.unacked import Settle, Unacked
 
 
 @dataclass
 class Transaction:
-    """What waits for tx.commit."""
+    """What waits for tx.commit.
 
-    publications: list[Callable[[], None]] = field(default_factory=list)
+    Attributes:
+        publications: each says whether the queues took the message.
+        settlements: what was acknowledged or rejected, and how.
+    """
+
+    publications: list[Callable[[], bool]] = field(default_factory=list)
     settlements: list[tuple[Settle, list[tuple[int, Held]]]] = field(default_factory=list)
 
-    def commit(self) -> None:
-        """Do it."""
-        for publish in self.publications:
-            publish()
+    def commit(self, done: Callable[[Settle, list[tuple[int, Held]]], None]) -> None:
+        """Do it; `done` settles.
+
+        Raises:
+            AMQPError: 406, a queue refused a message; all else was done.
+        """
+        taken = [publish() for publish in self.publications]
         for settle, items in self.settlements:
-            settle([held for _, held in items])
+            done(settle, items)
         self._clear()
+        if not all(taken):
+            raise AMQPError(PRECONDITION_FAILED, "partial tx completion")
 
     def rollback(self, unacked: Unacked) -> None:
         """Forget the publications; deliveries wait for their acknowledgement again."""

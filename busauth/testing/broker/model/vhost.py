@@ -4,21 +4,29 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from busauth.testing.broker.model.arguments import CLASSIC, QUORUM, STREAM, Arguments
+from busauth.testing.broker.model.classic import Queue
 from busauth.testing.broker.model.errors import (
     ACCESS_REFUSED,
     NOT_FOUND,
     PRECONDITION_FAILED,
     AMQPError,
 )
-from busauth.testing.broker.model.exchanges import KINDS, Direct, Exchange
+from busauth.testing.broker.model.exchanges import KINDS, Direct, Exchange, Topic
 from busauth.testing.broker.model.journal import Journal, Step
 from busauth.testing.broker.model.letters import came_round, letter
 from busauth.testing.broker.model.message import Message
-from busauth.testing.broker.model.queues import BaseQueue, Declaration, Outcome, Queue
+from busauth.testing.broker.model.queues import BaseQueue, Declaration, Outcome
 from busauth.testing.broker.model.quorum import QuorumQueue
+from busauth.testing.broker.model.replies import ADDRESS, Replies
 from busauth.testing.broker.model.routing import routes
 from busauth.testing.broker.model.streams import Stream
-from busauth.testing.broker.model.topology import locked, not_reserved, same_exchange
+from busauth.testing.broker.model.topology import (
+    checked_alternate,
+    locked,
+    not_of_the_system,
+    not_reserved,
+    same_exchange,
+)
 
 _KINDS: Final[Mapping[str, type[BaseQueue]]] = {
     CLASSIC: Queue,
@@ -27,10 +35,14 @@ _KINDS: Final[Mapping[str, type[BaseQueue]]] = {
 }
 
 
+_TRACE: Final = "amq.rabbitmq.trace"
+
+
 class Engine(Protocol):
     """What virtual hosts share: time, memory, and what waits to be delivered."""
 
     journal: Journal
+    replies: Replies
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -73,6 +85,7 @@ class VirtualHost:
             known = f"amq.{exchange.kind}"
             name = "amq.match" if known in self.exchanges else known
             self.exchanges[name] = exchange(name)
+        self.exchanges[_TRACE] = Topic(_TRACE, internal=True)
 
     def shown(self, kind: str, name: str) -> str:
         """Return how RabbitMQ names an exchange or a queue in its texts."""
@@ -94,13 +107,15 @@ class VirtualHost:
         """Add an exchange, or see that it is there as wanted.
 
         Raises:
-            AMQPError: 403 for a reserved name, 406 when it is there and different.
+            AMQPError: 403 for a reserved name, 406 for an alternate exchange that is no name,
+                and when it is there and different.
         """
         if wanted.name in self.exchanges:
             resource = self.shown("exchange", wanted.name)
             same_exchange(resource, self.exchanges[wanted.name], wanted)
             return
         not_reserved("exchange", wanted.name)
+        checked_alternate(self.shown("exchange", wanted.name), wanted)
         self.exchanges[wanted.name] = wanted
         self._rerouted()
 
@@ -111,7 +126,7 @@ class VirtualHost:
             AMQPError: 403 for the broker's own, 406 when it is in use.
         """
         self.not_default(name)
-        not_reserved("exchange", name)
+        not_of_the_system(self.shown("exchange", name), name)
         exchange = self.exchanges.get(name)
         if exchange is None:
             return
@@ -135,8 +150,14 @@ class VirtualHost:
     def bind(
         self, destination: BaseQueue | Exchange, source: str, key: str, arguments: Arguments
     ) -> None:
-        """Add a binding."""
-        self.exchange(source).bind(destination, key, arguments)
+        """Add a binding.
+
+        Raises:
+            AMQPError: 404, or 406 for arguments that the source does not understand.
+        """
+        exchange = self.exchange(source)
+        exchange.check_binding(arguments)
+        exchange.bind(destination, key, arguments)
         self._rerouted()
 
     def unbind(
@@ -193,9 +214,21 @@ class VirtualHost:
     # --- messages -------------------------------------------------------------------------------
 
     def route(self, message: Message) -> list[BaseQueue]:
-        """Return the queues that a message goes to."""
+        """Return the queues that a message goes to; a direct reply is delivered at once."""
+        if not message.exchange:
+            return self._by_name(message)
         exchange = self.exchanges.get(message.exchange)
-        return routes(exchange, message, self.exchanges, self.queues) if exchange else []
+        return routes(exchange, message, self.exchanges) if exchange else []
+
+    def _by_name(self, message: Message) -> list[BaseQueue]:
+        """The default exchange: every queue is bound with its name."""
+        if not message.copies and (queue := self.queues.get(message.routing_key)) is not None:
+            return [queue]
+        keys = dict.fromkeys((message.routing_key, *message.copies))
+        for key in keys:
+            if key.startswith(ADDRESS):
+                self.engine.replies.deliver(key, message)
+        return [self.queues[key] for key in keys if key in self.queues]
 
     def dead_letter(self, queue: BaseQueue, message: Message, reason: str) -> Outcome:
         """Send a message on to a queue's dead-letter exchange."""

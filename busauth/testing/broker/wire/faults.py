@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from busauth.testing.broker.model import erlang
 from busauth.testing.broker.model.errors import (
     FRAME_ERROR,
     INTERNAL_ERROR,
@@ -14,10 +15,6 @@ Ids = tuple[int, int]
 
 NO_METHOD: Final[Ids] = (0, 0)
 _SHOWN = 16
-_ESCAPES: Final = {
-    ord(char): f"\\{letter}".encode()
-    for char, letter in zip('\x08\t\n\x0b\x0c\r\x1b"\\', 'btnvfre"\\', strict=True)
-}
 
 
 class HangUp(Exception):  # noqa: N818 - a verdict on the client, no error of this code
@@ -78,16 +75,4 @@ def undecodable(arguments: bytes, ids: Ids) -> Fault:
 
 def _snippet(kind: int, payload: bytes) -> str:
     quantity = "all" if len(payload) <= _SHOWN else f"first {_SHOWN}"
-    return f"type {kind}, {quantity} octets = {_erlang(payload[:_SHOWN])}"
-
-
-def _erlang(data: bytes) -> str:
-    """Write a binary as Erlang does: in quotes if it can be printed in Latin-1."""
-    if data and all(map(_printable, data)):
-        quoted = b"".join(_ESCAPES.get(each, bytes([each])) for each in data)
-        return f'<<"{quoted.decode("utf-8", "surrogateescape")}">>'
-    return f"<<{','.join(map(str, data))}>>"
-
-
-def _printable(octet: int) -> bool:
-    return 0x20 <= octet <= 0x7E or octet >= 0xA0 or octet in _ESCAPES  # noqa: PLR2004 - Latin-1
+    return f"type {kind}, {quantity} octets = {erlang.binary(payload[:_SHOWN])}"
