@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from anyio.from_thread import start_blocking_portal
 
-from tests.clients.serving import Remote, Server, serving
+from tests.clients.serving import KINDS, Remote, Server, serving, serving_apart
 
 
-@pytest.fixture(params=["embedded", "rabbitmq"])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -23,8 +22,5 @@ async def server(kind: str) -> AsyncIterator[Server]:
 @pytest.fixture
 def remote(kind: str) -> Iterator[Remote]:
     """The broker under test; the embedded one has a loop and a thread of its own."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(serving(kind)) as server,
-    ):
-        yield Remote(server, portal)
+    with serving_apart(kind) as remote:
+        yield remote

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import aiormq
-from anyio.from_thread import BlockingPortal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from yarl import URL
 
 from busauth.testing.broker import Broker
 from tests.faults.test_cut import proxied
 from tests.support import amqp_url
+
+KINDS = ("embedded", "rabbitmq")
 
 Cut = Callable[[], None]
 
@@ -97,3 +99,13 @@ class Remote:
     def cuttable(self) -> Iterator[tuple[str, Cut]]:
         with self.portal.wrap_async_context_manager(self.server.cuttable()) as (url, cut):
             yield url, lambda: self.portal.call(cut)
+
+
+@contextmanager
+def serving_apart(kind: str) -> Iterator[Remote]:
+    """Serve from a loop of its own in another thread, or from RabbitMQ."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serving(kind)) as server,
+    ):
+        yield Remote(server, portal)

@@ -1,5 +1,8 @@
 """kombu on py-amqp, as Celery's and others' transport."""
 
+# mypy: allow-untyped-calls
+# (kombu says that it is typed; most of it is not)
+
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +14,9 @@ from amqp.exceptions import (  # type: ignore[import-untyped]
     NotFound,
     PreconditionFailed,
 )
-from kombu import Connection, Consumer, Exchange, Producer, Queue
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.messaging import Consumer, Producer
 from kombu.mixins import ConsumerMixin
 from kombu.simple import SimpleQueue
 
@@ -42,13 +47,13 @@ def publish(producer: Any, queue: Any, body: Any = "x", **options: Any) -> None:
     )
 
 
-def received(connection: Any, queue: Any, count: int = 1, **options: Any) -> list[Any]:
+def received(channel: Any, queue: Any, count: int = 1, **options: Any) -> list[Any]:
     """Consume until so many have come; the consumer stays on its channel."""
     found: list[Any] = []
-    consumer = Consumer(connection, [queue], on_message=found.append, **options)
+    consumer = Consumer(channel, [queue], on_message=found.append, **options)
     with consumer:
         while len(found) < count:
-            connection.client.drain_events(timeout=SECONDS)
+            channel.connection.drain_events(timeout=SECONDS)
     return found
 
 
