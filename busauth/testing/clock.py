@@ -53,9 +53,10 @@ class LoopTimers:
 
 
 class _Timer:
-    __slots__ = ("callback",)
+    __slots__ = ("callback", "when")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
@@ -75,6 +76,7 @@ class ManualClock:
     def __init__(self, start: float = 1_750_000_000.0) -> None:
         self._start = start
         self._elapsed = 0
+        self._reached = 0.0
         self._timers: list[tuple[int, int, _Timer]] = []
         self._order = count()
 
@@ -84,7 +86,7 @@ class ManualClock:
 
     def monotonic(self) -> float:
         """Return seconds since this clock was made."""
-        return self._elapsed / _NANO
+        return max(self._elapsed / _NANO, self._reached)
 
     async def sleep(self, seconds: float) -> None:
         """Return once the clock was advanced this far; at once for nothing."""
@@ -100,7 +102,7 @@ class ManualClock:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back in the `advance` that reaches `when` (of `monotonic`)."""
-        timer = _Timer(callback)
+        timer = _Timer(when, callback)
         due = max(round(when * _NANO), self._elapsed)
         heapq.heappush(self._timers, (due, next(self._order), timer))
         return timer
@@ -127,6 +129,7 @@ class ManualClock:
         while self._timers and self._timers[0][0] <= end:
             self._elapsed, _, timer = heapq.heappop(self._timers)
             if timer.callback is not None:
+                self._reached = max(self._reached, timer.when)  # which is not in whole nanoseconds
                 timer.callback()
                 await _turns()
         self._elapsed = end
