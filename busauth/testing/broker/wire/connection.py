@@ -1,7 +1,8 @@
 """One client's connection: bytes in, frames to their channels, and how it ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Final, cast
 
 from pamqp.base import Frame
@@ -31,6 +32,7 @@ _BACKLOG: Final = 16 * 2**20
 """Bytes that wait for a client that does not read, from which on its requests wait, too."""
 _NOT_READ = "backlog"
 
+_Frame = tuple[int, int, bytes]
 _CLOSE, _CLOSE_OK = (10, 50), (10, 51)
 
 
@@ -65,6 +67,7 @@ class WireConnection(asyncio.Protocol):
         self._batch = batch
         self._came, self._gone = came, gone
         self._reader = FrameReader()
+        self._unread: deque[Iterator[_Frame]] = deque()
         self._handshake = Handshake(
             node, self, send=self._send, reply=self._reply, opened=self._opened
         )
@@ -84,24 +87,41 @@ class WireConnection(asyncio.Protocol):
         self._came(self)
 
     def data_received(self, data: bytes) -> None:
-        """Do what the frames ask for, then deliver what they made possible, then write it all."""
+        """Do what the frames ask for."""
         self.heard = True
+        self._unread.append(self._reader.feed(data))
+        self._work()
+
+    def _work(self) -> None:
+        """Do what frames ask for, then deliver what they made possible, then write it all."""
         with self._batch:
-            try:
-                for kind, number, payload in self._reader.feed(data):
-                    try:
-                        self._receive(kind, number, payload)
-                    except Exception as error:
-                        self._fail(error)
-            except Exception as error:
-                self._fail(error)
+            while self._unread and not self._throttle.holds(_NOT_READ):
+                if self._serve(self._unread[0]):
+                    self._unread.popleft()
             self.pump()
+
+    def _serve(self, frames: Iterator[_Frame]) -> bool:
+        """Whether all was done; the rest waits while too much waits for the client."""
+        output = self.output
+        try:
+            for kind, number, payload in frames:
+                try:
+                    self._receive(kind, number, payload)
+                except Exception as error:
+                    self._fail(error)
+                if output.spent > _BACKLOG:
+                    self._throttle.hold(_NOT_READ)
+                    return False
+        except Exception as error:
+            self._fail(error)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: its exclusive queues go, its messages come back."""
         del exc
         self._timer.cancel()
         self.output.close()
+        self._unread.clear()
         with self._batch:
             self.leave()
             self.pump()
@@ -113,7 +133,6 @@ class WireConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._throttle.release(_NOT_READ)
         self.output.resume()
 
     # --- frames ---------------------------------------------------------------------------------
@@ -158,11 +177,12 @@ class WireConnection(asyncio.Protocol):
         self.output.write(encoding.method(method, 0))
 
     def _proceed(self) -> None:
-        """There is room for further deliveries."""
+        """There is room for further deliveries, and for further answers."""
+        if not self.output.paused:
+            self._throttle.release(_NOT_READ)
         if self._model is not None:
             self._model.writable()
-            with self._batch:
-                self.pump()
+        self._work()
 
     def _overflow(self, size: int) -> None:
         if size > max(self._node.limits.memory, self._node.limits.max_message + _BACKLOG):

@@ -54,6 +54,8 @@ class Output:
 
     Attributes:
         used: something was sent since this was reset.
+        spent: bytes that were written in this turn.
+        paused: the client does not read.
     """
 
     def __init__(
@@ -69,15 +71,15 @@ class Output:
         self._overflow = overflow
         self._parts: list[bytes] = []
         self._before: list[Callable[[], None]] = []
-        self._spent = 0
+        self.spent = 0
         self._flushing = False
-        self._paused = False
+        self.paused = False
         self._turn: asyncio.Handle | None = None
         self.used = False
 
     def write(self, data: bytes) -> None:
         """Send bytes at the end of the batch."""
-        self._spent += len(data)
+        self.spent += len(data)
         self._parts.append(data)
         if len(self._parts) == 1 and not self._flushing:
             self._batch.add(self)
@@ -89,7 +91,7 @@ class Output:
 
     def writable(self) -> bool:
         """Whether a delivery may be written: the client reads, and this turn has room."""
-        return self._spent < _TURN and not self._paused
+        return self.spent < _TURN and not self.paused
 
     def gather(self) -> None:
         """Write what waited for the end of the batch."""
@@ -107,31 +109,31 @@ class Output:
         parts, self._parts = self._parts, []
         self.used = True
         self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-        if self._paused:
+        if self.paused:
             self._overflow(self._transport.get_write_buffer_size())
-        elif self._spent < _TURN:
-            self._spent = 0
+        elif self.spent < _TURN:
+            self.spent = 0
         elif self._turn is None:
             self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
 
     def pause(self) -> None:
         """The client does not read."""
-        self._paused = True
+        self.paused = True
 
     def resume(self) -> None:
         """The client reads again."""
-        self._paused = False
+        self.paused = False
         self._next_turn()
 
     def close(self) -> None:
         """Nothing is written any more."""
         self._parts.clear()
         self._before.clear()
-        self._paused = True
+        self.paused = True
         if self._turn is not None:
             self._turn.cancel()
 
     def _next_turn(self) -> None:
         self._turn = None
-        self._spent = 0
+        self.spent = 0
         self._proceed()

@@ -36,6 +36,10 @@ class Throttle:
         """Whether the client is read from."""
         return not self._held
 
+    def holds(self, why: str) -> bool:
+        """Whether this speaks against reading."""
+        return why in self._held
+
     def published(self) -> None:
         """The client publishes although memory is short."""
         if _MEMORY in self._held:
