@@ -1,4 +1,4 @@
-"""A bare AMQP 0-9-1 client that adds nothing to the protocol, so that cases see the broker alone."""
+"""A bare AMQP 0-9-1 client that adds nothing to the protocol: cases see the broker alone."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ CAPABILITIES = {
 }
 
 
-class Closed(Exception):
+class Closed(Exception):  # noqa: N818 - what happened, not always an error
     """The broker closed a channel or the whole connection, or hung up."""
 
     def __init__(self, code: int, text: str, method: tuple[int, int] = (0, 0)) -> None:
@@ -111,7 +111,7 @@ class RawChannel:
         reply = await self.call(Basic.Get(queue=queue, no_ack=no_ack))
         return reply if isinstance(reply, Content) else None
 
-    def publish(  # noqa: PLR0913 - the arguments of basic.publish
+    def publish(
         self,
         body: bytes = b"x",
         routing_key: str = "",
@@ -123,19 +123,17 @@ class RawChannel:
         **values: Any,
     ) -> None:
         """basic.publish with its content, in one write."""
-        frames = [
+        frames: list[Any] = [
             Basic.Publish(
                 exchange=exchange,
                 routing_key=routing_key,
                 mandatory=mandatory,
                 immediate=immediate,
             ),
-            ContentHeader(
-                body_size=len(body), properties=properties or Basic.Properties(**values)
-            ),
+            ContentHeader(body_size=len(body), properties=properties or Basic.Properties(**values)),
         ]
         size = self.connection.frame_max - 8
-        frames += [ContentBody(body[at : at + size]) for at in range(0, len(body), size)]  # type: ignore[misc]
+        frames += [ContentBody(body[at : at + size]) for at in range(0, len(body), size)]
         self.connection.write(b"".join(pamqp.frame.marshal(f, self.number) for f in frames))
 
     async def closed(self, seconds: float = SECONDS) -> Closed:
@@ -164,8 +162,7 @@ class RawChannel:
             self._pending = (frame, Basic.Properties(), -1, bytearray())
         elif isinstance(frame, Channel.Close):
             self.send(Channel.CloseOk())
-            method = (frame.class_id, frame.method_id)
-            self.fail(ChannelClosed(frame.reply_code, frame.reply_text or "", method))
+            self.fail(ChannelClosed(*_told(frame)))
             self.connection.channels.pop(self.number, None)
         elif isinstance(frame, (Basic.Ack, Basic.Nack)):
             self.confirms.put(frame)
@@ -240,15 +237,13 @@ class RawConnection:
         start = await self.replies.get()
         self.server_properties = start.server_properties
         plain = f"\0{self.user}\0{self.password}" if response is None else response
-        client = {"capabilities": self.capabilities}
+        client: dict[str, Any] = {"capabilities": self.capabilities}
         await self.call(
             Connection.StartOk(
                 client_properties=client, mechanism=mechanism, response=plain, locale="en_US"
             )
         )
-        self.write(
-            pamqp.frame.marshal(Connection.TuneOk(2047, self.frame_max, self.heartbeat), 0)
-        )
+        self.write(pamqp.frame.marshal(Connection.TuneOk(2047, self.frame_max, self.heartbeat), 0))
         await self.call(Connection.Open(virtual_host=self.vhost))
 
     async def hang_up(self) -> None:
@@ -310,8 +305,7 @@ class RawConnection:
                 self.channels[number].receive(frame)
         elif isinstance(frame, Connection.Close):
             self.write(pamqp.frame.marshal(Connection.CloseOk(), 0))
-            method = (frame.class_id, frame.method_id)
-            raise ConnectionClosed(frame.reply_code, frame.reply_text or "", method)
+            raise ConnectionClosed(*_told(frame))
         elif isinstance(frame, (Connection.Blocked, Connection.Unblocked)):
             self.blocked.put(frame)
         elif isinstance(frame, Connection.CloseOk):
@@ -324,6 +318,12 @@ class RawConnection:
         self.blocked.fail(error)
         for channel in self.channels.values():
             channel.fail(error)
+
+
+def _told(close: Channel.Close | Connection.Close) -> tuple[int, str, tuple[int, int]]:
+    """What a close says: the code, the text, and the class and the method that failed."""
+    method = (close.class_id or 0, close.method_id or 0)
+    return close.reply_code or 0, close.reply_text or "", method
 
 
 def matching(text: str) -> re.Pattern[str]:

@@ -1,11 +1,11 @@
 """Each case runs against the embedded broker and against RabbitMQ.
 
-`@versions("3.10 - 4.2")` names the RabbitMQ versions whose behaviour a case states. A server outside
-of them is not held to it, and the case is reported as not run there.
+`@versions("3.10 - 4.2")` names the RabbitMQ versions whose behaviour a case states. A server
+outside of them is not held to it, and the case is reported as not run there.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -80,10 +80,8 @@ class Server:
 
 
 async def _ignoring(channel: RawChannel, method: Queue.Delete | Exchange.Delete) -> None:
-    try:
+    with suppress(Closed):
         await channel.call(method)
-    except Closed:
-        pass
 
 
 _VERSION = pytest.StashKey[Version]()

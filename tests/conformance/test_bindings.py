@@ -13,6 +13,20 @@ from tests.conformance.versions import versions
 pytestmark = versions("3.10 - 4.2")
 
 
+class AnyQueueBind(Queue.Bind):
+    """queue.bind with whatever names fit a short string."""
+
+    def validate(self) -> None:
+        """Let the broker judge."""
+
+
+class AnyExchangeBind(Exchange.Bind):
+    """exchange.bind with whatever names fit a short string."""
+
+    def validate(self) -> None:
+        """Let the broker judge."""
+
+
 async def bind(channel: RawChannel, queue: str, exchange: str, key: str = "") -> None:
     await channel.call(Queue.Bind(queue=queue, exchange=exchange, routing_key=key))
 
@@ -52,6 +66,29 @@ async def test_bindings_by_key(server: Server, channel: RawChannel) -> None:
     for key in ("1", "2"):
         channel.publish(key.encode(), exchange=exchange, routing_key=key)
     assert await bodies(channel, queue) == [b"2"]
+
+
+async def test_bindings_by_type(server: Server, channel: RawChannel) -> None:
+    """Arguments with values of another type make another binding."""
+    exchange, queue = await server.exchange(channel, "headers"), await server.queue(channel)
+    values: list[Any] = [1, True, "1"]
+    for value in values:
+        await channel.call(Queue.Bind(queue=queue, exchange=exchange, arguments={"a": value}))
+    method = Queue.Unbind(queue=queue, exchange=exchange, arguments={"a": True})
+    await channel.call(method)
+    for value in values:
+        channel.publish(str(value).encode(), exchange=exchange, headers={"a": value})
+    assert await bodies(channel, queue) == [b"1", b"1"]
+
+
+async def test_line_breaks(server: Server, channel: RawChannel) -> None:
+    """queue.bind and exchange.bind take carriage returns and line feeds out of names."""
+    exchange, queue = await server.exchange(channel, "fanout"), await server.queue(channel)
+    await channel.call(AnyQueueBind(queue=f"\n{queue}", exchange=f"{exchange}\r\n"))
+    first = await server.exchange(channel, "fanout", "first")
+    await channel.call(AnyExchangeBind(source=f"{first}\n", destination=f"\r{exchange}"))
+    channel.publish(b"x", exchange=first)
+    assert await bodies(channel, queue) == [b"x"]
 
 
 @pytest.mark.parametrize("kind", ["direct", "topic", "fanout", "headers"])

@@ -241,10 +241,14 @@ async def test_longest_name(server: Server, channel: RawChannel) -> None:
 
 
 async def test_line_breaks(server: Server, channel: RawChannel) -> None:
-    """exchange.declare takes carriage returns and line feeds out of a name."""
+    """exchange.declare and delete take carriage returns and line feeds out of a name."""
     name = server.exchange_name()
-    await channel.call(AnyExchangeDeclare(exchange=f"\r{name[:5]}\n{name[5:]}\r\n"))
+    broken = f"\r{name[:5]}\n{name[5:]}\r\n"
+    await channel.call(AnyExchangeDeclare(exchange=broken))
     assert await exchange_exists(channel, name)
+    await channel.call(AnyExchangeDeclare(exchange=broken, passive=True))
+    await channel.call(AnyExchangeDelete(exchange=broken))
+    assert not await exchange_exists(channel, name)
 
 
 async def test_nowait(server: Server, channel: RawChannel) -> None:

@@ -237,6 +237,22 @@ async def test_prefetch(server: Server, channel: RawChannel) -> None:
     assert await next_bodies(tx, 1) == [b"1"]
 
 
+async def test_prefetch_until_the_commit(server: Server, channel: RawChannel) -> None:
+    """A message that arrives between an ack and its commit waits for the commit."""
+    tx = await selected(channel)
+    name = await filled(server, channel, b"0")
+    await tx.call(Basic.Qos(prefetch_count=1))
+    await consume(tx, name)
+    assert await next_bodies(tx, 1) == [b"0"]
+    ack(tx, 1)
+    await works(tx)
+    await publish(channel, name, b"1")
+    await settled(name, tx)
+    assert came(tx) == []
+    await commit(tx)
+    assert await next_bodies(tx, 1) == [b"1"]
+
+
 async def test_get(server: Server, channel: RawChannel) -> None:
     """What is taken with no-ack is gone whatever becomes of the transaction."""
     tx = await selected(channel)
