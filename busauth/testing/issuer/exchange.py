@@ -40,7 +40,7 @@ def exchange(mint: Mint, _request: Request, form: Form, client: Client) -> Respo
     if form.required("grant_type") != TOKEN_EXCHANGE:
         raise OAuthError("unsupported_grant_type", f"expected {TOKEN_EXCHANGE}")
     subject, actor = _presented(mint, form, "subject"), _actor(mint, form)
-    _check_may_act(subject, actor or {"sub": client.client_id, "iss": mint.url})
+    _check_may_act(subject, actor or _itself(mint, client))
     issued = _one_of(form, "requested_token_type", _TYPES, ACCESS_TOKEN)
     scope = _scope(subject, form)
     changed = {
@@ -80,6 +80,10 @@ def _actor(mint: Mint, form: Form) -> dict[str, Any] | None:
     return claims
 
 
+def _itself(mint: Mint, client: Client) -> dict[str, Any]:
+    return {"sub": client.client_id, "client_id": client.client_id, "iss": mint.url}
+
+
 def _one_of(form: Form, name: str, known: Collection[str], usual: str | None = None) -> str:
     value = form.required(name) if usual is None else form.one(name) or usual
     if value not in known:
@@ -92,7 +96,7 @@ def _check_may_act(subject: Mapping[str, Any], actor: Mapping[str, Any]) -> None
     if "may_act" not in subject:
         return
     allowed = subject["may_act"]
-    named = isinstance(allowed, Mapping) and "sub" in allowed
+    named = isinstance(allowed, Mapping) and not {"sub", "client_id"}.isdisjoint(allowed)
     if not named or any(actor.get(name) != value for name, value in allowed.items()):
         raise OAuthError("invalid_request", "may_act of the subject_token names somebody else")
 

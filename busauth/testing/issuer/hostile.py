@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from busauth.testing.issuer.keys import as_json, b64
+from busauth.testing.issuer.keys import as_json, b64, unb64
 from busauth.testing.issuer.minting import Mint
 
 _EVIL = "https://evil.test"
@@ -143,7 +143,7 @@ def _spellings(token: str) -> dict[str, str]:
         "no header": f".{payload}.{signature}",
         "no payload": f"{header}..{signature}",
         "no signature": f"{header}.{payload}.",
-        "signature cut": token[:-4],
+        "signature cut": f"{header}.{payload}.{b64(unb64(signature)[:-1])}",
         "signature padded": f"{token}==",
         "a blank inside": f"{header}. {payload}.{signature}",
         "a line break after": f"{token}\n",

@@ -1,11 +1,10 @@
 """The keys of an issuer: the one that signs, and those that are published."""
 
 import json
-from base64 import urlsafe_b64decode
 from threading import Lock
 from typing import Any
 
-from busauth.testing.issuer.keys import SigningKey, b64
+from busauth.testing.issuer.keys import SigningKey, unb64
 
 _PARTS = 3
 _ACCESS_TYPES = ("at+jwt", "application/at+jwt", "jwt", "application/jwt")
@@ -57,8 +56,8 @@ class Keyring:
         """Return the claims of an access token that a published key signed, else None."""
         parts = token.split(".")
         try:
-            header, claims = (json.loads(_decoded(part)) for part in parts[:2])
-            signature = _decoded(parts[2])
+            header, claims = (json.loads(unb64(part)) for part in parts[:2])
+            signature = unb64(parts[2])
         except (ValueError, IndexError, RecursionError):
             return None
         if len(parts) != _PARTS or not _access(header) or not isinstance(claims, dict):
@@ -72,13 +71,6 @@ class Keyring:
             (key.key_id, key.algorithm) == named and key.verifies(message, signature)
             for key in self.published
         )
-
-
-def _decoded(part: str) -> bytes:
-    raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if b64(raw) != part:
-        raise ValueError("another spelling of the same bytes")
-    return raw
 
 
 def _access(header: Any) -> bool:

@@ -88,6 +88,18 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+def unb64(part: str) -> bytes:
+    """Return the bytes behind canonical base64url.
+
+    Raises:
+        ValueError: it is not, or there is padding.
+    """
+    raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if b64(raw) != part:
+        raise ValueError("another spelling of the same bytes")
+    return raw
+
+
 def as_json(value: object) -> bytes:
     """Return bytes as they are, and everything else as JSON; infinity is spelled out."""
     return value if isinstance(value, bytes) else json.dumps(value).encode()

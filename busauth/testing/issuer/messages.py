@@ -39,6 +39,10 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
 
+    def head(self) -> dict[str, str]:
+        """Return the headers as they are sent, with the length of the body."""
+        return {**self.headers, "Content-Length": str(len(self.body))}
+
 
 def json_response(
     value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None

@@ -26,6 +26,7 @@ class IssuerServer(Front):
 
     Attributes:
         issuer: the same.
+        port: where it listens.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class IssuerServer(Front):
         self._stopped = threading.Event()
         self._server = ThreadingHTTPServer((host, port), self._handler())
         self._server.daemon_threads = True
-        issuer.url = url or f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.port = int(self._server.server_address[1])
+        issuer.url = url or f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), daemon=True
         )
@@ -90,7 +92,7 @@ def _read(handler: BaseHTTPRequestHandler) -> Request:
 
 def _write(handler: BaseHTTPRequestHandler, answer: Response) -> None:
     handler.send_response(answer.status)
-    for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+    for name, value in answer.head().items():
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(answer.body)

@@ -30,7 +30,9 @@ class IssuerTransport(Front, httpx.AsyncBaseTransport):
         answer = self._answered(asked)
         if answer is None:
             raise httpx.RemoteProtocolError("the connection broke", request=request)
-        return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
+        # A stream, as from a socket: `content` could not be read piece by piece.
+        body = httpx.ByteStream(answer.body)
+        return httpx.Response(answer.status, headers=answer.head(), stream=body)
 
     async def _wait(self, request: httpx.Request) -> None:
         patience = request.extensions.get("timeout", {}).get("read")
