@@ -5,7 +5,7 @@ that `publish` finds the caller without being handed one; a task that outlives i
 sees the lease, and sees that it has ended.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -182,10 +182,17 @@ class _ReadOnly(Mapping[str, Any]):
         return repr(self._members)
 
 
-def read_only(value: Any) -> Any:
-    """Return JSON data as deeply immutable mappings and tuples."""
+def read_only(value: Any, text: Callable[[str], str] = str) -> Any:
+    """Return JSON data as deeply immutable mappings and tuples.
+
+    Args:
+        value: what was parsed.
+        text: returns the copy of a string that is to be kept, to share it with other data.
+    """
+    if isinstance(value, str):
+        return text(value)
     if isinstance(value, dict):
-        return _ReadOnly({name: read_only(item) for name, item in value.items()})
+        return _ReadOnly({text(name): read_only(item, text) for name, item in value.items()})
     if isinstance(value, list):
-        return tuple(read_only(item) for item in value)
+        return tuple(read_only(item, text) for item in value)
     return value

@@ -5,7 +5,7 @@ known to be genuine. What is checked is that the claim is there and means an ins
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from busauth.caller import Actor
@@ -60,7 +60,7 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) not in (int, float):  # True is an int, and no instant
         raise _invalid(name, value, "a number of seconds")
     try:
         seconds = float(value)
@@ -71,25 +71,27 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-def check_audience(claims: Mapping[str, Any], profile: Profile, accepted: Collection[str]) -> None:
-    """Compare the audience case-exactly; one in common suffices (RFC 7519, section 4.1.3).
+def check_audience(
+    claims: Mapping[str, Any], profile: Profile, accepted: Set[str]
+) -> tuple[str, ...]:
+    """Return whom the token is for: case-exactly one of ours (RFC 7519, section 4.1.3).
 
     Raises:
         NotGenuine: ``token.audience``, or ``token.claim_invalid`` for neither text nor list.
     """
-    audience = audience_of(claims, profile)
-    if not any(name in accepted for name in audience):
+    audience = _audience(claims.get(profile.audience), profile.audience)
+    if accepted.isdisjoint(audience):
         expected = " or ".join(sorted(accepted))
         raise NotGenuine("token.audience", found=", ".join(audience) or "none", expected=expected)
+    return audience
 
 
-def audience_of(claims: Mapping[str, Any], profile: Profile) -> tuple[str, ...]:
-    """Return whom the token is for, as a tuple."""
-    value = claims.get(profile.audience)
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise _invalid(profile.audience, value, "a string or a list of strings")
-    return tuple(names)
+def _audience(value: Any, name: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise _invalid(name, value, "a string or a list of strings")
+    return tuple(value)
 
 
 def actors_of(claims: Mapping[str, Any]) -> tuple[Actor, ...]:

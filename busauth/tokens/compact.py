@@ -9,29 +9,39 @@ Rules:
    than `MAX_DEPTH` levels.
 
 Nothing here is authenticated yet: what `split` returns is hostile until the signature was checked.
+Issuers repeat their headers, so what a header's text reads as is remembered. That depends on the
+text alone; what the header means, and whose key it names, is asked anew for every token.
 """
 
-import base64
-import binascii
 import json
 import re
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from binascii import a2b_base64
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
 
 from busauth.errors import NotGenuine
 
 MAX_DEPTH = 16
 """Levels of nesting in a header or payload."""
 
-_ALPHABET = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
+_CHARACTERS = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _PARTS = 3
+_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_LAST = (_DIGITS, "", _DIGITS[::16], _DIGITS[::4])
+"""What a part may end in, by its length modulo 4: the bits that no byte needs are zero."""
+
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_REMEMBERED_HEADERS = 256
+_REMEMBERED_LENGTH = 512
+"""Characters: real headers are shorter, and hostile ones must not fill the memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompactToken:
+class CompactToken(NamedTuple):
     """The parts of a compact JWS, decoded and not yet authenticated."""
 
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: dict[str, Any]
     signing_input: bytes
     signature: bytes
@@ -52,7 +62,7 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
         )
     header, payload, signature = parts
     return CompactToken(
-        header=_json_object(_decode(header, "header"), "header"),
+        header=_known_header(header) if len(header) <= _REMEMBERED_LENGTH else _header(header),
         payload=_json_object(_decode(payload, "payload"), "payload"),
         signing_input=f"{header}.{payload}".encode("ascii"),
         signature=_decode(signature, "signature"),
@@ -65,28 +75,32 @@ def _check_text(token: str, max_bytes: int) -> None:
     if len(token) > max_bytes:
         found, expected = f"{len(token)} bytes", f"at most {max_bytes} bytes"
         raise NotGenuine("token.too_large", found=found, expected=expected)
-    if not _ALPHABET.fullmatch(token):
+    if not _CHARACTERS.fullmatch(token):
         found = "characters outside base64url"
         raise NotGenuine("token.characters", found=found, expected="[A-Za-z0-9_.-] only")
 
 
+def _header(part: str) -> Mapping[str, Any]:
+    return MappingProxyType(_json_object(_decode(part, "header"), "header"))
+
+
+_known_header = lru_cache(_REMEMBERED_HEADERS)(_header)
+
+
 def _decode(part: str, name: str) -> bytes:
-    try:
-        raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except (binascii.Error, ValueError):
-        raw = b""
-    if base64.urlsafe_b64encode(raw).rstrip(b"=") != part.encode("ascii"):
+    if part[-1] not in _LAST[len(part) % 4]:
         found = f"a {name} that is not canonical base64url"
         raise NotGenuine("token.encoding", found=found, expected="base64url without padding")
-    return raw
+    padded = part.encode("ascii").translate(_TO_BASE64) + b"=" * (-len(part) % 4)
+    return a2b_base64(padded, strict_mode=True)
 
 
 def _json_object(raw: bytes, name: str) -> dict[str, Any]:
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constants
-        )
-        _check_inside(value)
+        text = raw.decode("utf-8")
+        value = _JSON.decode(text)
+        if _may_hide_something(text):
+            _check_inside(value)
     except (ValueError, RecursionError) as error:
         raise NotGenuine("token.json", found=_why(error, name), expected=f"JSON {name}") from None
     if not isinstance(value, dict):
@@ -116,6 +130,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constants(_name: str) -> NoReturn:
     raise _HostileError("NaN or an infinity")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constants)
+
+
+def _may_hide_something(text: str) -> bool:
+    """Whether it could be too deep, or hold a lone surrogate: those are written as escapes only."""
+    return "\\u" in text or text.count("{") + text.count("[") >= MAX_DEPTH
 
 
 def _check_inside(value: Any, depth: int = 1) -> None:

@@ -6,7 +6,7 @@ names the values of `typ` that it takes, so that an ID token with an explicit ty
 security event is never read as an access token.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,16 +47,18 @@ class Profile:
 
     def scopes_in(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the scopes of a payload; what is not text is left out."""
-        return frozenset(_texts(claims, self.scopes, lambda scopes: scopes.split(" ")))
+        return _names(claims, self.scopes, lambda scopes: scopes.split(" "))
 
     def roles_in(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the roles of a payload; a string is one role, what is not text is left out."""
-        return frozenset(_texts(claims, self.roles, lambda role: [role]))
+        return _names(claims, self.roles, lambda role: [role])
 
     def client_in(self, claims: Mapping[str, Any]) -> str | None:
         """Return the client that the token was issued to, if it says."""
-        found = (claims.get(name) for name in self.client)
-        return next((value for value in found if isinstance(value, str)), None)
+        for name in self.client:
+            if isinstance(value := claims.get(name), str):
+                return value
+        return None
 
 
 def media_type(typ: Any) -> str | None:
@@ -67,20 +69,26 @@ def media_type(typ: Any) -> str | None:
     return lowered if "/" in lowered else f"application/{lowered}"
 
 
-def _texts(
+def _names(
     claims: Mapping[str, Any], paths: tuple[ClaimPath, ...], parts: Callable[[str], list[str]]
-) -> Iterator[str]:
+) -> frozenset[str]:
+    found: set[str] = set()
     for path in paths:
         value = _at(claims, path)
-        items = parts(value) if isinstance(value, str) else value
-        if isinstance(items, list | tuple):
-            yield from (item for item in items if isinstance(item, str) and item)
+        if isinstance(value, str):
+            found.update(parts(value))
+        elif isinstance(value, (list, tuple)):
+            found.update(item for item in value if isinstance(item, str))
+    found.discard("")
+    return frozenset(found)
 
 
-def _at(claims: Any, path: ClaimPath) -> Any:
-    for name in path:
-        claims = claims.get(name) if isinstance(claims, Mapping) else None
-    return claims
+def _at(claims: Mapping[str, Any], path: ClaimPath) -> Any:
+    first, *inner = path
+    value = claims.get(first)
+    for name in inner:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 _LENIENT_TYPES = frozenset({AT_JWT, _PLAIN_JWT, None})

@@ -7,11 +7,13 @@ is late is not asked here: `exp` of a forged token means nothing.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 from busauth.caller import Caller, read_only
-from busauth.errors import ConfigurationError, NotGenuine, Untimely
+from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens import claims as registered
 from busauth.tokens.compact import CompactToken, split
 from busauth.tokens.keys import (
@@ -23,44 +25,16 @@ from busauth.tokens.keys import (
     canonical_algorithm,
 )
 from busauth.tokens.providers import LENIENT, Profile, media_type
+from busauth.tokens.verified import Proof, Verified
+
+__all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
 
 MAX_TOKEN_BYTES = 8 * 1024
 _LOOKS = 2
 """Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A token that is genuine, and the instants that it names.
-
-    Attributes:
-        caller: the identity; not late, without a lease.
-        not_before: `nbf` in seconds since the epoch, if any.
-        leeway: seconds of clock skew that its issuer's verifier tolerates.
-    """
-
-    caller: Caller
-    not_before: float | None
-    leeway: float
-
-    def check_started(self, now: float) -> None:
-        """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).
-
-        Raises:
-            Untimely: ``token.not_yet_valid`` or ``token.issued_in_future``.
-        """
-        for code, name, since in (
-            ("token.not_yet_valid", "nbf", self.not_before),
-            ("token.issued_in_future", "iat", self.caller.issued_at),
-        ):
-            if since is not None and now + self.leeway < since:
-                found = f"{name} {since - now:.0f} s ahead"
-                raise Untimely(code, found=found, expected=f"at most {self.leeway:g} s ahead")
-
-    def lateness(self, now: float) -> float | None:
-        """Return seconds past `exp`, None while the token counts (RFC 7519, section 4.1.4)."""
-        late = now >= self.caller.expires_at + self.leeway
-        return now - self.caller.expires_at if late else None
+_SHARED = 512
+"""Names and values of an issuer that are kept once, however many tokens repeat them."""
 
 
 class Verifier:
@@ -95,12 +69,11 @@ class Verifier:
     ) -> None:
         self.issuer = issuer
         self.keys = keys
-        self.audience: Collection[str] = (
-            frozenset((audience,)) if isinstance(audience, str) else frozenset(audience)
-        )
+        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
         self.algorithms = allow_list(algorithms)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
+        self._shared: Callable[[Any], Any] = lru_cache(_SHARED)(_itself)
         if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
@@ -121,16 +94,18 @@ class Verifier:
             leeway=self.leeway,
         )
 
-    def authenticate(self, token: CompactToken, token_sha256: str) -> tuple[Verified, Key]:
-        """Prove a token genuine, and say which key signed it.
+    def authenticate(self, token: CompactToken, token_sha256: str) -> Verified:
+        """Prove a token genuine with the keys at hand.
 
         Raises:
             NotGenuine: with the first rule that it breaks.
             KeyMissing: no known key fits.
         """
-        algorithm = self._check_header(token)
-        key = self._signer(token, algorithm)
-        return self._verified(token, token_sha256), key
+        epoch = self.keys.epoch  # read first: what it counts can only be older than the key
+        key = self._signer(token, self._check_header(token))
+        caller = self._caller(token.payload, token_sha256)
+        not_before = registered.instant(token.payload, "nbf")
+        return Verified(caller, not_before, self.leeway, Proof(self.keys, key, epoch))
 
     def _check_header(self, token: CompactToken) -> str:
         """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
@@ -158,46 +133,40 @@ class Verifier:
             "token.signature", found=f"no valid {algorithm} signature", expected="the issuer's"
         )
 
-    def _verified(self, token: CompactToken, token_sha256: str) -> Verified:
-        claims, profile = token.payload, self._profile
+    def _caller(self, claims: dict[str, Any], token_sha256: str) -> Caller:
+        profile, shared = self._profile, self._shared
         registered.check_profile(claims, profile)
-        registered.check_audience(claims, profile, self.audience)
+        audience = registered.check_audience(claims, profile, self.audience)
         expires_at = registered.instant(claims, "exp")
-        caller = Caller(
+        return Caller(
             issuer=self.issuer,
             subject=claims.get("sub", ""),
             client=profile.client_in(claims),
-            scopes=profile.scopes_in(claims),
-            roles=profile.roles_in(claims),
-            audience=registered.audience_of(claims, profile),
+            scopes=shared(profile.scopes_in(claims)),
+            roles=shared(profile.roles_in(claims)),
+            audience=shared(audience),
             expires_at=expires_at or 0.0,
             issued_at=registered.instant(claims, "iat"),
             token_id=claims.get("jti"),
             token_sha256=token_sha256,
             actors=registered.actors_of(claims),
-            claims=read_only(claims),
+            claims=read_only(claims, shared),
         )
-        return Verified(caller, registered.instant(claims, "nbf"), self.leeway)
 
 
-def _odd_typ(header: dict[str, object]) -> bool:
+def _odd_typ(header: Mapping[str, object]) -> bool:
     """A `typ` that is there and is no string is not a missing one."""
     return "typ" in header and not isinstance(header["typ"], str)
+
+
+def _itself(value: Any) -> Any:
+    """Remembered, this gives everybody who says the same one copy of it."""
+    return value
 
 
 def fingerprint(token: str) -> str:
     """Return the hex SHA-256 of a raw token: an identifier that is safe to show."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A verification that still holds while its issuer's key set is the same."""
-
-    verified: Verified
-    verifier: Verifier
-    key: Key
-    epoch: int
 
 
 class Verifiers:
@@ -225,7 +194,7 @@ class Verifiers:
             )
         self.max_token_bytes = max_token_bytes
         self._cache_size = cache_size
-        self._cache: OrderedDict[str, _Entry] = OrderedDict()
+        self._cache: OrderedDict[str, Verified] = OrderedDict()
 
     async def authenticate(self, token: str) -> Verified:
         """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
@@ -260,15 +229,14 @@ class Verifiers:
         """
         self._check_length(token)
         digest = fingerprint(token)
-        entry = self._cache.get(digest)
-        if entry is not None and self._holds(entry):
+        known = self._cache.get(digest)
+        if known is not None and known.holds():
             self._cache.move_to_end(digest)
-            return entry.verified
+            return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
-        epoch = verifier.keys.epoch
-        verified, key = verifier.authenticate(compact, digest)
-        self._remember(digest, _Entry(verified, verifier, key, epoch))
+        verified = verifier.authenticate(compact, digest)
+        self._remember(digest, verified)
         return verified
 
     def check_shape(self, token: str) -> float | None:
@@ -283,11 +251,6 @@ class Verifiers:
         if len(token) > self.max_token_bytes:
             split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
 
-    def _holds(self, entry: _Entry) -> bool:
-        """Whether the signing key still counts; asking renews an ageing key set."""
-        current = entry.verifier.keys.candidates(entry.key.key_id, entry.key.algorithm)
-        return entry.epoch == entry.verifier.keys.epoch and entry.key in current
-
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
         compact = split(token, max_bytes=self.max_token_bytes)
         issuer = compact.payload.get("iss")
@@ -298,7 +261,7 @@ class Verifiers:
             raise NotGenuine("token.issuer", found=found, expected=expected)
         return verifier, compact
 
-    def _remember(self, digest: str, entry: _Entry) -> None:
-        self._cache[digest] = entry
-        while len(self._cache) > self._cache_size:
+    def _remember(self, digest: str, verified: Verified) -> None:
+        self._cache[digest] = verified
+        if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
