@@ -1,12 +1,14 @@
-# `make demo` and `make test` need Python 3.11 or later and nothing else: .venv makes itself, and
-# scripts/broker/ finds or starts a RabbitMQ.
+# `make demo` and `make test` need Python 3.11 or later and nothing else: .venv makes itself, the
+# demo brings its broker along, and scripts/broker/ finds or starts a RabbitMQ for the tests.
 
 BIN = .venv/bin
-BROKER = $(BIN)/python -m scripts.broker --
-# Of the whole run; a part of the tests (ARGS=...) is not held to it.
-COVERAGE = --cov --cov-report=term:skip-covered --cov-fail-under=95
+RABBITMQ = $(BIN)/python -m scripts.broker --
+BROKER = embedded
+WAYS_embedded = embedded
+WAYS_rabbitmq = url,node,apt,docker
+RUN = $(BIN)/python -m coverage run -m pytest
 
-.PHONY: help install check test demo clean
+.PHONY: help install check test quick demo clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -21,11 +23,23 @@ check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports
 
-test: install ## Run the tests against a broker (ARGS=... goes to pytest)
-	@$(BROKER) $(BIN)/python -m pytest $(or $(ARGS),$(COVERAGE))
+test: install ## Run all tests, those of RabbitMQ's part against one (ARGS=... goes to pytest)
+ifdef ARGS
+	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m coverage erase
+	@$(RUN) -m "not rabbitmq"
+	@$(RABBITMQ) $(RUN) -m rabbitmq
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
+endif
 
-demo: install ## Run the example shop against a broker
-	@$(BROKER) $(BIN)/python -m workers.demo $(ARGS)
+quick: install ## Run the tests that need no RabbitMQ (ARGS=... goes to pytest)
+	@$(BIN)/python -m pytest -m "not rabbitmq" $(ARGS)
+
+demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
+	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
+		$(BIN)/python -m workers.demo $(ARGS)
 
 clean: ## Remove .venv, caches and build artefacts
 	@rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,18 +1,43 @@
-"""Fixtures for every test; those that name the broker need a real one."""
+"""Fixtures for every test. Those that name a broker run on the embedded one and on RabbitMQ."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
-pytest_plugins = ["pytester"]
-
 from tests.support import Broker, Trail, amqp_url, connected
 
+RABBITMQ_FIXTURES = {"rabbitmq_url"}
 
-@pytest.fixture(scope="session")
-def url() -> str:
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on a RabbitMQ, so that the rest can run without one."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        callspec = getattr(item, "callspec", None)
+        chosen = callspec.params.values() if callspec is not None else ()
+        if RABBITMQ_FIXTURES & fixtures or any(each == "rabbitmq" for each in chosen):
+            item.add_marker("rabbitmq")
+
+
+@pytest.fixture
+def rabbitmq_url() -> str:
     return amqp_url()
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A broker's address; a module where RabbitMQ is the point asks for `rabbitmq` alone."""
+    if request.param == "rabbitmq":
+        yield amqp_url()
+        return
+    async with EmbeddedBroker() as broker:
+        yield broker.url
 
 
 @pytest.fixture

@@ -64,15 +64,16 @@ class Kit:
     Args:
         broker: started already.
         clock: the time of the guards, and of an embedded broker that was given it.
-        issuer: who signs; takes the name of the issuer that a guard trusts.
+        issuer: who signs, on the same clock; takes the name of the issuer that a guard trusts.
 
     Attributes:
         broker, clock, issuer: as given.
         events: what guards told, in order.
     """
 
-    def __init__(self, broker: AnyBroker, clock: ManualClock, issuer: Issuer) -> None:
-        self.broker, self.clock, self.issuer = broker, clock, issuer
+    def __init__(self, broker: AnyBroker, clock: ManualClock, issuer: Issuer | None = None) -> None:
+        self.broker, self.clock = broker, clock
+        self.issuer = issuer or Issuer(clock=clock)
         self.events: list[Event] = []
         self._steps: deque[tuple[str | None, Step]] = deque(maxlen=_REMEMBERED)
         self._claimed: list[str] = []
@@ -81,7 +82,7 @@ class Kit:
     async def __aenter__(self) -> Self:
         self._connection = await aio_pika.connect(self.broker.url)
         if isinstance(self.broker, Broker):
-            self.broker.node.journal.listeners.append(self._moved)
+            self.broker.node.journal.listen(self._moved)
         return self
 
     async def __aexit__(
@@ -92,7 +93,7 @@ class Kit:
     ) -> None:
         try:
             if isinstance(self.broker, Broker):
-                self.broker.node.journal.listeners.remove(self._moved)
+                self.broker.node.journal.forget(self._moved)
             else:
                 await self._release()
         finally:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from busauth.amqp.bus import Bus
-from busauth.testing.broker import Broker, Limits
+from busauth.testing.broker import Broker
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
@@ -32,7 +32,6 @@ except ImportError:  # anyio's plugin takes plain ones
 
 _CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedded", "rabbitmq"]}
 _VARIABLE = "BUSAUTH_AMQP_URL"
-_JOURNAL = 100_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -92,7 +91,7 @@ async def busauth_broker(
     if request.param == "rabbitmq":
         yield RabbitMQ(_rabbitmq_url(request.config))
         return
-    async with Broker(clock=busauth_clock, limits=Limits(journal=_JOURNAL)) as broker:
+    async with Broker(clock=busauth_clock) as broker:
         yield broker
 
 

@@ -1,4 +1,4 @@
-"""Runs a command with a RabbitMQ: ``python -m scripts.broker [--ways W,W] -- CMD ARGS...``.
+"""Runs a command with a broker: ``python -m scripts.broker [--ways W,W] -- CMD ARGS...``.
 
 CMD finds the broker's URL in ``BUSAUTH_AMQP_URL``; the exit code is CMD's. Without a command the
 URL is printed and the broker runs until a signal. The ways to a broker, in order:
@@ -7,6 +7,8 @@ URL is printed and the broker runs until a signal. The ways to a broker, in orde
 2. ``node``: a private node of an installed RabbitMQ, with its own ports, folder, cookie and epmd.
 3. ``apt``: ``apt-get install rabbitmq-server``, where root on Debian or Ubuntu; then as 2.
 4. ``docker``: ``docker compose up`` of this repository's ``compose.yaml``.
+
+``--ways embedded`` takes busauth's own broker instead, which needs nothing.
 
 When none is open, one sentence names them and the exit code is 1; nothing is ever skipped.
 ``--ways`` names the ways that may be tried. Whatever a run started is gone when it ends, also
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 from scripts.broker.command import Interrupted, Signals, run
 from scripts.broker.process import until
 from scripts.broker.telling import VARIABLE, BrokerError, say
-from scripts.broker.ways import WAYS, find
+from scripts.broker.ways import RABBITMQ, WAYS, find
 
 
 def ways(text: str) -> list[str]:
@@ -43,7 +45,7 @@ def parse(arguments: list[str]) -> tuple[list[str], list[str]]:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--ways", type=ways, default=list(WAYS), help=",".join(WAYS))
+    parser.add_argument("--ways", type=ways, default=list(RABBITMQ), help=",".join(WAYS))
     return parser.parse_args(arguments[:end]).ways, arguments[end + 1 :]
 
 

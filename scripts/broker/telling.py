@@ -11,4 +11,4 @@ class BrokerError(Exception):
 
 def say(text: str, *, end: str = "\n") -> None:
     """Tells the user on stderr; stdout belongs to the command."""
-    print(f"RabbitMQ: {text}", end=end, file=sys.stderr, flush=True)
+    print(f"broker: {text}", end=end, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The ways to a broker, in order: url, node, apt, docker."""
+"""The ways to a broker: url, node, apt and docker, in this order, or embedded."""
 
 import os
 import socket
@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from scripts.broker.apt import alone, install, may_install, services_held_back
 from scripts.broker.command import Interrupted, Signals, run, succeeds
+from scripts.broker.embedded import embedded
 from scripts.broker.installed import installed_server
 from scripts.broker.node import PrivateNode
 from scripts.broker.ports import CONNECT_SECONDS, LOOPBACK
@@ -112,12 +113,23 @@ def composed(signals: Signals) -> Iterator[str]:
             run([*COMPOSE, "down"], signals, stdout=sys.stderr)
 
 
+@contextmanager
+def from_here(signals: Signals) -> Iterator[str]:
+    """The embedded broker, announced."""
+    with embedded(signals.check) as url:
+        say("using busauth's own, in memory")
+        yield url
+
+
 WAYS: Mapping[str, Callable[[Signals], AbstractContextManager[str] | None]] = {
     "url": from_url,
     "node": from_node,
     "apt": from_apt,
     "docker": from_docker,
+    "embedded": from_here,
 }
+RABBITMQ = ("url", "node", "apt", "docker")
+"""The ways to a RabbitMQ, which are tried unless others are named."""
 
 
 def find(ways: Iterable[str], signals: Signals) -> AbstractContextManager[str]:

@@ -1,13 +1,14 @@
 """The README's code runs, and does what it says."""
 
-import asyncio
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from busauth.testing import Issuer, IssuerServer
+from busauth.testing import Broker as EmbeddedBroker
+from busauth.testing import Issuer, IssuerServer, Kit, ManualClock
 from tests.support import Broker
 
 README = Path(__file__).parents[2] / "README.md"
@@ -17,8 +18,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
 
+@pytest.fixture
+async def kit(clock: ManualClock) -> AsyncIterator[Kit]:
+    async with EmbeddedBroker(clock=clock) as embedded, Kit(embedded, clock) as kit:
+        yield kit
+
+
 async def test_the_code_in_the_readme_runs(
-    broker: Broker, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    broker: Broker, url: str, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Every block runs, in order; the first service handles an order that came in at the edge."""
@@ -49,5 +56,6 @@ async def test_the_code_in_the_readme_runs(
                 await broker.settles_at(reserve, 2)
                 await broker.channel.close()
                 await broker.channel.reopen()
+        await scope["test_an_order_that_expires_in_the_queue"](kit)
+    assert [event.code for event in kit.events if event.code] == ["token.expired"]
     assert "ann ordered 7" in capsys.readouterr().out
-    await asyncio.sleep(0)

@@ -24,6 +24,9 @@ async def test_expired(busauth_kit: Kit, busauth_bus: Bus) -> None:
         await busauth_bus.idle()
     busauth_kit.assert_refused(sent, "token.expired")
 """
+_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
+AUTO = (*_SCOPE, "-o", "asyncio_mode=auto")
+STRICT = (*_SCOPE, "-o", "asyncio_mode=strict")
 QUIET = ("-p", "no:cacheprovider", "-W", "error")
 ANYIO = """
 pytestmark = pytest.mark.anyio
@@ -42,10 +45,10 @@ def ran(pytester: pytest.Pytester, source: str, *options: str) -> pytest.RunResu
 @pytest.mark.parametrize(
     ("mark", "options"),
     [
-        ("", ("-o", "asyncio_mode=auto")),
-        ("pytestmark = pytest.mark.asyncio", ("-o", "asyncio_mode=strict")),
+        ("", AUTO),
+        ("pytestmark = pytest.mark.asyncio", STRICT),
         (ANYIO, ("-p", "no:asyncio")),
-        (ANYIO, ("-o", "asyncio_mode=strict")),
+        (ANYIO, STRICT),
     ],
     ids=["asyncio auto", "asyncio strict", "anyio alone", "anyio next to asyncio"],
 )
@@ -54,9 +57,9 @@ def test_async_plugins(pytester: pytest.Pytester, mark: str, options: tuple[str,
     ran(pytester, EXAMPLE.format(mark=mark), *options).assert_outcomes(passed=1)
 
 
-def test_both_brokers(pytester: pytest.Pytester, url: str) -> None:
+def test_both_brokers(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """The same test runs on the embedded broker and on a RabbitMQ, and says on which."""
-    options = ("-v", "-o", "asyncio_mode=auto", "--busauth-broker=both", "--busauth-amqp-url", url)
+    options = ("-v", *AUTO, "--busauth-broker=both", "--busauth-amqp-url", rabbitmq_url)
     result = ran(pytester, EXAMPLE.format(mark=""), *options)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
@@ -67,16 +70,16 @@ def test_both_brokers(pytester: pytest.Pytester, url: str) -> None:
 def test_no_rabbitmq_is_named(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an address the tests fail, and say what to set."""
     monkeypatch.delenv("BUSAUTH_AMQP_URL", raising=False)
-    options = ("-o", "asyncio_mode=auto", "--busauth-broker=rabbitmq")
+    options = (*AUTO, "--busauth-broker=rabbitmq")
     result = ran(pytester, EXAMPLE.format(mark=""), *options)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*no RabbitMQ: set BUSAUTH_AMQP_URL*"])
 
 
-def test_time_that_cannot_be_moved(pytester: pytest.Pytester, url: str) -> None:
+def test_time_that_cannot_be_moved(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """What moves the broker's time is reported as not run on a RabbitMQ."""
     mark = "pytestmark = pytest.mark.busauth_embedded"
-    options = ("-rs", "-o", "asyncio_mode=auto", "--busauth-broker=both", "--busauth-amqp-url", url)
+    options = ("-rs", *AUTO, "--busauth-broker=both", "--busauth-amqp-url", rabbitmq_url)
     result = ran(pytester, EXAMPLE.format(mark=mark), *options)
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["*not run: the time of a RabbitMQ cannot be moved*"])
@@ -99,10 +102,10 @@ def test_an_override(pytester: pytest.Pytester) -> None:
             assert busauth_kit.issuer.url == "https://other.example"
             assert busauth_kit.guard().verifiers[0].issuer == "https://other.example"
         """
-    ran(pytester, source, "-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+    ran(pytester, source, *AUTO).assert_outcomes(passed=1)
 
 
-def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, url: str) -> None:
+def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """On a RabbitMQ, a queue that exists already is refused, and stays."""
     source = """
         import aio_pika, pytest
@@ -119,5 +122,5 @@ def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, url: str) -> N
                     await busauth_bus.declare()
                 await channel.queue_delete("busauth-kit-foreign")
         """
-    options = ("-o", "asyncio_mode=auto", "--busauth-broker=rabbitmq", "--busauth-amqp-url", url)
+    options = (*AUTO, "--busauth-broker=rabbitmq", "--busauth-amqp-url", rabbitmq_url)
     ran(pytester, source, *options).assert_outcomes(passed=1)

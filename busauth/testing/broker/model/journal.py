@@ -45,22 +45,31 @@ class Record:
 
 
 class Journal:
-    """Remembers the latest steps; with a capacity of 0 it remembers nothing and costs nothing.
+    """Remembers the latest steps, and tells them; where nobody wants to know, it costs nothing.
 
     Args:
         now: the clock's `now`.
         capacity: how many steps are kept.
 
     Attributes:
-        enabled: whether it remembers.
-        listeners: are told of each step that is remembered.
+        enabled: whether anybody wants to know.
     """
 
     def __init__(self, now: Callable[[], float], capacity: int) -> None:
         self._now = now
         self.enabled = capacity > 0
-        self.listeners: list[Callable[[Record], None]] = []
+        self._listeners: list[Callable[[Record], None]] = []
         self._records: deque[Record] = deque(maxlen=capacity)
+
+    def listen(self, listener: Callable[[Record], None]) -> None:
+        """Tell each step from now on."""
+        self._listeners.append(listener)
+        self.enabled = True
+
+    def forget(self, listener: Callable[[Record], None]) -> None:
+        """Tell it no more."""
+        self._listeners.remove(listener)
+        self.enabled = bool(self._listeners or self._records.maxlen)
 
     def tell(
         self,
@@ -75,7 +84,7 @@ class Journal:
             return
         record = Record(self._now(), step, message, queue, detail, source)
         self._records.append(record)
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener(record)
 
     def __iter__(self) -> Iterator[Record]:
