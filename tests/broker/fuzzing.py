@@ -58,16 +58,18 @@ class Wire:
 
     abort = close
 
-    def methods(self) -> Iterator[tuple[int, bytes]]:
-        """Channel and payload of each method that was written, among nothing but frames."""
-        data, at = b"".join(self.written), 0
-        at = len(GREETING) if data.startswith(GREETING) else 0
-        while at < len(data):
-            kind, number, size = unpack_from(">BHI", data, at)
-            start, at = at + 7, at + 8 + size
-            assert data[at - 1] == 0xCE, "a broken frame was sent"
-            if kind == METHOD:
-                yield number, data[start : at - 1]
+
+def methods(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Channel and payload of each method in what a broker wrote; a frame may be yet to come."""
+    at = len(GREETING) if data.startswith(GREETING) else 0
+    while at + 7 < len(data):
+        kind, number, size = unpack_from(">BHI", data, at)
+        start, at = at + 7, at + 8 + size
+        if at > len(data):
+            return
+        assert data[at - 1] == 0xCE, "a broken frame was sent"
+        if kind == METHOD:
+            yield number, data[start : at - 1]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ class End:
 
     code: int | None
     channels: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def told(cls, data: bytes, code: int | None) -> "End":
+        """What was said, or `code` when nothing was said of the connection."""
+        channels = []
+        for number, payload in methods(data):
+            if payload[:4] in _CLOSES:
+                (told,) = unpack_from(">H", payload, 4)
+                code = code if number else told
+                channels += [(number, told)] if number else []
+        return cls(code, tuple(channels))
 
 
 class Client:
@@ -96,13 +109,7 @@ class Client:
         """Cut the socket, and return what the broker had said."""
         code: int | None = HUNG_UP if self.wire.closing else None
         self._protocol.connection_lost(None)
-        channels = []
-        for number, payload in self.wire.methods():
-            if payload[:4] in _CLOSES:
-                (told,) = unpack_from(">H", payload, 4)
-                code = code if number else told
-                channels += [(number, told)] if number else []
-        return End(code, tuple(channels))
+        return End.told(b"".join(self.wire.written), code)
 
 
 class Arena:
