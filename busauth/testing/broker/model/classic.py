@@ -127,6 +127,7 @@ class Queue(BaseQueue):
         entry = self.ready.pop()
         self.unacked[entry.position] = entry
         self.around.journal.tell(Step.DELIVERED, entry.message, self.name, "basic.get")
+        self._drop_expired()
         self._watch_head()
         return entry
 

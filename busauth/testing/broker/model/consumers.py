@@ -114,7 +114,7 @@ class SingleActive(Consumers):
     def __init__(self, *, by_priority: bool) -> None:
         super().__init__()
         self._by_priority = by_priority
-        self._active: Consumer | None = None
+        self.active: Consumer | None = None
 
     def add(self, consumer: Consumer) -> None:
         """Become the active one, or wait; an active one stays active."""
@@ -122,17 +122,17 @@ class SingleActive(Consumers):
             super().add(consumer)
         else:
             self._turns.append(consumer)
-        self._active = self._active or consumer
+        self.active = self.active or consumer
 
     def remove(self, consumer: Consumer) -> None:
         """Leave; when the active one does, the next takes over."""
         super().remove(consumer)
-        if consumer is self._active:
-            self._active = self._turns[0] if self._turns else None
+        if consumer is self.active:
+            self.active = self._turns[0] if self._turns else None
 
     def next(self) -> Consumer | None:
         """Return the active one, if it can take."""
-        active = self._active
+        active = self.active
         return active if active is not None and active.can_take() else None
 
 

@@ -171,9 +171,7 @@ CHECKS: Final[Mapping[str, Judge]] = {
 }
 """Arguments of queue.declare, in the order in which their faults are told."""
 
-TYPE: Final = one_of(
-    "classic", "quorum", "stream", fault="\"unsupported queue type '{}'\""
-)
+TYPE: Final = one_of("classic", "quorum", "stream", fault="\"unsupported queue type '{}'\"")
 """The judge of x-queue-type, which is looked at first."""
 
 _LETTERS = ("x-dead-letter-exchange", "x-dead-letter-routing-key")

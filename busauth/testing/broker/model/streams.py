@@ -84,9 +84,7 @@ class Stream(BaseQueue):
         raise self._not_supported("basic.nack and basic.reject")
 
     def _not_supported(self, what: str) -> AMQPError:
-        return AMQPError(
-            NOT_IMPLEMENTED, f"{what} not supported by stream queues {self.resource}"
-        )
+        return AMQPError(NOT_IMPLEMENTED, f"{what} not supported by stream queues {self.resource}")
 
     def ack(self, entry: Entry) -> None:
         """Nothing: the log keeps its messages."""
