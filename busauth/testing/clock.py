@@ -9,7 +9,9 @@ from itertools import count
 from typing import Protocol
 
 _NANO = 1_000_000_000
-_TURNS = 20
+_TURNS = 50
+"""Turns of the loop between two timers: a retry that comes back, fails and is published anew, takes
+about ten."""
 
 
 class Timer(Protocol):

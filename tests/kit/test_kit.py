@@ -65,10 +65,10 @@ async def test_retries_as_the_clock_moves(busauth_kit: Kit) -> None:
         sent = await busauth_kit.publish("orders.placed", Order(id=-1), scope="orders:write")
         await shop.bus.idle()
         busauth_kit.assert_outcome(sent, EventKind.RETRIED)
-        for _ in range(5):
-            await busauth_kit.clock.advance(seconds=32)
-            await shop.bus.idle()
+        await busauth_kit.clock.advance(minutes=4)
+        await shop.bus.idle()
         busauth_kit.assert_refused(sent, "handler.failed")
+        assert [event.kind for event in busauth_kit.events].count(EventKind.RETRIED) == 5
 
 
 async def test_handlers_of_the_test(busauth_kit: Kit, busauth_bus: Bus) -> None:

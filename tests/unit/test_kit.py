@@ -72,6 +72,41 @@ async def test_who_sleeps_again_on_the_way_wakes_again() -> None:
     task.cancel()
 
 
+async def test_timers_fire_at_their_own_instants_in_order() -> None:
+    """A callback sees its instant as now; one that was cancelled is not called."""
+    clock = ManualClock(NOW)
+    fired: list[tuple[str, float]] = []
+    for name, when in (("b", 2.0), ("a", 1.5), ("c", 2.0), ("past", -1.0)):
+        clock.call_at(when, lambda name=name: fired.append((name, clock.now())))  # type: ignore[misc]
+    clock.call_at(1.0, lambda: fired.append(("never", 0))).cancel()
+    assert fired == []
+    await clock.advance(seconds=3)
+    assert fired == [("past", NOW), ("a", NOW + 1.5), ("b", NOW + 2), ("c", NOW + 2)]
+
+
+async def test_a_timer_may_set_another_on_the_way() -> None:
+    """What a timer leads to happens in the same step of the clock, if it is due within."""
+    clock = ManualClock()
+    fired: list[float] = []
+
+    def again() -> None:
+        fired.append(clock.monotonic())
+        clock.call_at(clock.monotonic() + 20, again)
+
+    clock.call_at(20, again)
+    await clock.advance(minutes=1)
+    assert fired == [20, 40, 60]
+
+
+async def test_time_is_told_in_any_unit() -> None:
+    """Units add up; infinity is no time to move to."""
+    clock = ManualClock()
+    await clock.advance(1, minutes=1, hours=1, days=1)
+    assert clock.monotonic() == 1 + 60 + 3600 + 86400
+    with pytest.raises(ValueError, match="forward only"):
+        await clock.advance(hours=float("inf"))
+
+
 @pytest.mark.parametrize("seconds", [0, -5])
 async def test_sleeping_for_nothing_returns(seconds: float) -> None:
     """Nothing to wait for is not waited for, though others get their turn."""
