@@ -6,6 +6,7 @@ encodes again turns a double into a float and an int64 into an int8.
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from pamqp import decode, encode
@@ -47,17 +48,29 @@ def split(header: bytes) -> Raw:
     """
     if len(header) < _VALUES_AT:
         raise ValueError("the header ends before its flags")
-    flags = int.from_bytes(header[_FLAGS_AT:_VALUES_AT], "big")
-    if flags & 1:
-        raise ValueError("unknown property flags")
-    raw, at = {}, _VALUES_AT
-    for name, flag in _FLAGS.items():
-        if flags & flag:
-            end = _property_end(header, at, name)
-            raw[name], at = header[at:end], end
-    if at != len(header):
+    raw, at, size = {}, _VALUES_AT, len(header)
+    for name, kind in _present(header[_FLAGS_AT:_VALUES_AT]):
+        if kind == "shortstr":
+            end = at + 1 + header[at] if at < size else size + 1
+        elif kind == "table":
+            end = _nested_end(header, at, 0, named=True)
+        else:
+            end = at + _FIXED[kind]
+        if end > size:
+            raise ValueError(f"{name} ends early")
+        raw[name], at = header[at:end], end
+    if at != size:
         raise ValueError("bytes left over after the last property")
     return raw
+
+
+@lru_cache(maxsize=1024)
+def _present(flags: bytes) -> tuple[tuple[str, str], ...]:
+    """Return the names and the types of the properties that are there, in their order."""
+    bits = int.from_bytes(flags, "big")
+    if bits & 1:
+        raise ValueError("unknown property flags")
+    return tuple((name, _TYPES[name]) for name, flag in _FLAGS.items() if bits & flag)
 
 
 def join(raw: Raw, size: int) -> bytes:
@@ -172,19 +185,6 @@ def split_array(field: bytes) -> list[bytes]:
         items.append(field[at:end])
         at = end
     return items
-
-
-def _property_end(data: bytes, at: int, name: str) -> int:
-    kind = _TYPES[name]
-    if kind == "shortstr":
-        end = at + 1 + (data[at] if at < len(data) else 0)
-    elif kind == "table":
-        end = _nested_end(data, at, 0, named=True)
-    else:
-        end = at + _FIXED[kind]
-    if end > len(data):
-        raise ValueError(f"{name} ends early")
-    return end
 
 
 def _nested_end(data: bytes, at: int, depth: int, *, named: bool) -> int:
