@@ -7,7 +7,7 @@ from typing import Any
 import aio_pika
 import aiormq
 import pytest
-from aio_pika import Message
+from aio_pika import DeliveryMode, Message
 from aio_pika.abc import (
     AbstractChannel,
     AbstractConnection,
@@ -17,6 +17,7 @@ from aio_pika.abc import (
 )
 from aio_pika.patterns import RPC
 
+from busauth.testing.broker import Broker
 from tests.clients.serving import Server
 
 Inbox = asyncio.Queue[AbstractIncomingMessage]
@@ -288,6 +289,24 @@ async def test_robust_unsettled(server: Server) -> None:
             assert again.redelivered
             await again.ack()
             assert (await queue.declare()).message_count == 0
+
+
+async def test_restart() -> None:
+    """A robust consumer goes on after the embedded broker was stopped and started again."""
+    async with Broker() as broker:
+        connection = await aio_pika.connect_robust(broker.url, reconnect_interval=0.05)
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.declare_queue("q", durable=True)
+            message = Message(b"x", delivery_mode=DeliveryMode.PERSISTENT)
+            await channel.default_exchange.publish(message, "q")
+            inbox = await consume(queue)
+            await next_of(inbox)
+            await broker.stop()
+            await broker.start()
+            again = await next_of(inbox)
+            assert (again.body, again.redelivered) == (b"x", True)
+            await again.ack()
 
 
 async def _cut(connection: AbstractRobustConnection, cut: Any) -> None:

@@ -48,10 +48,17 @@ async def next_of(inbox: "asyncio.Queue[Any]") -> Any:
     return await asyncio.wait_for(inbox.get(), SECONDS)
 
 
-async def test_wrong_password(server: Server) -> None:
-    """A wrong password is refused at the start."""
-    broker = broker_at(server.wrong_password)
-    with pytest.raises(aiormq.exceptions.ProbableAuthenticationError):
+@pytest.mark.parametrize(
+    ("attribute", "error"),
+    [
+        ("wrong_password", aiormq.exceptions.ProbableAuthenticationError),
+        ("wrong_vhost", aiormq.exceptions.InvalidFrameError),
+    ],
+)
+async def test_refused(server: Server, attribute: str, error: type[Exception]) -> None:
+    """A wrong password and a wrong virtual host are refused at the start."""
+    broker = broker_at(getattr(server, attribute))
+    with pytest.raises(error):
         await broker.start()
     await broker.stop()
 

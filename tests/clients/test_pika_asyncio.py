@@ -8,7 +8,9 @@ import pika  # type: ignore[import-untyped]
 import pytest
 from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
 from pika.exceptions import (  # type: ignore[import-untyped]
+    ConnectionClosedByBroker,
     ConnectionClosedByClient,
+    ProbableAccessDeniedError,
     ProbableAuthenticationError,
     StreamLostError,
 )
@@ -69,6 +71,41 @@ async def test_wrong_password(server: Server) -> None:
     """A wrong password is refused as such."""
     with pytest.raises(ProbableAuthenticationError):
         await Callbacks(server.wrong_password).opened()
+
+
+async def test_wrong_vhost(server: Server) -> None:
+    """A virtual host that does not exist is refused by its name."""
+    with pytest.raises((ConnectionClosedByBroker, ProbableAccessDeniedError), match="nowhere"):
+        await Callbacks(server.wrong_vhost).opened()
+
+
+async def test_declared_otherwise(server: Server, client: Callbacks) -> None:
+    """What the broker refuses closes the channel with its reason; a new channel works."""
+    channel, queue = await client.channel(), server.name()
+    closed: asyncio.Future[Any] = asyncio.Future()
+    channel.add_on_close_callback(lambda _, error: closed.set_result(error))
+    await client.call(channel.queue_declare, queue, durable=True)
+    channel.queue_declare(queue, callback=lambda _: pytest.fail("it was declared"))
+    assert (await asyncio.wait_for(closed, SECONDS)).reply_code == 406
+    await client.call((await client.channel()).queue_declare, queue, passive=True)
+
+
+async def test_dead_letters(server: Server, client: Callbacks) -> None:
+    """Messages nacked and expired are dead-lettered with x-death."""
+    channel, queue, dead = await client.channel(), server.name(), server.name("dead")
+    target = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    await client.call(channel.queue_declare, dead)
+    await client.call(channel.queue_declare, queue, arguments=target)
+    letters = await consume(channel, dead)
+    channel.basic_publish("", queue, b"x", pika.BasicProperties(expiration="10"))
+    assert (await next_of(letters))[1].headers["x-death"][0]["reason"] == "expired"
+    inbox = await consume(channel, queue)
+    channel.basic_publish("", queue, b"y")
+    method, _, _ = await next_of(inbox)
+    channel.basic_nack(method.delivery_tag, requeue=False)
+    _, properties, body = await next_of(letters)
+    (death,) = properties.headers["x-death"]
+    assert (death["reason"], death["queue"], body) == ("rejected", queue, b"y")
 
 
 async def test_confirms_and_returns(server: Server, client: Callbacks) -> None:
