@@ -12,6 +12,7 @@ from busauth.testing.issuer import Client
 from busauth.testing.issuer.front import Front
 from tests.unit.support import NOW
 
+INACTIVE = {"active": False}
 FRONTS = ("in process", "on a socket")
 
 
@@ -64,3 +65,11 @@ def check_error(answer: httpx.Response, code: str, status: int = 400) -> None:
     assert set(answer.json()) == {"error", "error_description"}
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def introspected(idp: Idp, token: str, client: Client | None = None) -> dict[str, Any]:
+    """Return what this client is told of a token."""
+    answer = await idp.post("/introspect", {"token": token}, client=client)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    found: dict[str, Any] = answer.json()
+    return found

@@ -1,6 +1,5 @@
-"""The test kit's introspection endpoint, its clients, and revocation."""
+"""The test kit's introspection (RFC 7662), and its signed answers (RFC 9701)."""
 
-import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,32 +8,27 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
 from busauth.errors import NotGenuine
-from busauth.testing import ManualClock, SigningKey
-from busauth.testing.issuer import Client
+from busauth.testing import ManualClock
 from busauth.tokens.keys import StaticKeys
 from busauth.tokens.verifier import Verifier, Verifiers
-from tests.unit.issuer_fronts import FRONTS, Idp, asking, check_error, make_issuer
+from tests.unit.issuer_fronts import (
+    FRONTS,
+    INACTIVE,
+    Idp,
+    asking,
+    check_error,
+    introspected,
+    make_issuer,
+)
 from tests.unit.support import NOW
 
-INACTIVE = {"active": False}
 JWT_TYPE = "application/token-introspection+jwt"
-PATHS = ["/introspect", "/revoke", "/token"]
 
 
 @pytest.fixture(params=FRONTS)
 async def idp(request: pytest.FixtureRequest) -> AsyncIterator[Idp]:
     async with asking(request.param, make_issuer()) as idp:
         yield idp
-
-
-async def introspected(idp: Idp, token: str, client: Client | None = None) -> dict[str, Any]:
-    answer = await idp.post("/introspect", {"token": token}, client=client)
-    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-# What a token is worth
 
 
 async def test_an_active_token_is_told_whole(idp: Idp) -> None:
@@ -193,135 +187,3 @@ async def test_a_signed_answer_is_no_access_token(idp: Idp) -> None:
         await verifiers.authenticate(answer)
     assert caught.value.code == "token.type"
     assert await introspected(idp, answer) == INACTIVE
-
-
-# Clients
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_nobody_asks_without_a_secret(path: str, idp: Idp) -> None:
-    """No proof, a wrong one or an unreadable one is a 401 with a challenge."""
-    url = f"{idp.issuer.url}{path}"
-    stranger, impostor = Client("nobody", "x"), Client("shop-web", "guessed")
-    basics = [stranger.basic(), impostor.basic(), "Basic ???", "Basic", "Bearer x", "Basic 4pyT"]
-    for header in [{}, *({"Authorization": basic} for basic in basics)]:
-        answer = await idp.http.post(url, data={"token": "x"}, headers=header)
-        check_error(answer, "invalid_client", 401)
-        assert answer.headers["www-authenticate"].startswith("Basic ")
-    for client in (stranger, impostor, Client("", "")):
-        answer = await idp.http.post(url, data={"token": "x", **client.post()})
-        check_error(answer, "invalid_client", 401)
-
-
-async def test_a_secret_may_stand_in_the_form(idp: Idp) -> None:
-    """client_secret_post is as good as client_secret_basic."""
-    form = {"token": idp.issuer.token(), **idp.issuer.client.post()}
-    answer = await idp.http.post(f"{idp.issuer.url}/introspect", data=form)
-    assert answer.json()["active"]
-
-
-async def test_two_proofs_are_one_too_many(idp: Idp) -> None:
-    """A client that uses both ways at once makes an invalid request."""
-    form = {"token": "x", **idp.issuer.client.post()}
-    check_error(await idp.post("/introspect", form), "invalid_request")
-
-
-async def test_names_and_secrets_may_hold_anything(idp: Idp) -> None:
-    """Colons, blanks, percent signs and other letters survive both ways."""
-    client = idp.issuer.register("a:b c", "s:e%c+r é/t")
-    assert (await introspected(idp, idp.issuer.token(), client))["active"]
-    form = {"token": idp.issuer.token(), **client.post()}
-    answer = await idp.http.post(f"{idp.issuer.url}/introspect", data=form)
-    assert answer.json()["active"]
-
-
-async def test_registering_anew_replaces_the_secret(idp: Idp) -> None:
-    """The old secret is of no use any more."""
-    old, new = idp.issuer.register("orders"), idp.issuer.register("orders")
-    check_error(await idp.post("/introspect", {"token": "x"}, client=old), "invalid_client", 401)
-    assert await introspected(idp, "x", new) == INACTIVE
-
-
-def test_a_client_prints_no_secret() -> None:
-    """Its text has its name."""
-    assert repr(Client("orders", "s3cret")) == "Client(client_id='orders', audiences=None)"
-
-
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_body_that_is_no_form_is_invalid(path: str, idp: Idp) -> None:
-    """JSON, bytes that are no text and a missing type are refused."""
-    url = f"{idp.issuer.url}{path}"
-    headers = {"Authorization": idp.issuer.client.basic()}
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    check_error(await idp.http.post(url, json={"token": "x"}, headers=headers), "invalid_request")
-    check_error(await idp.http.post(url, content=b"token=x", headers=headers), "invalid_request")
-    for content in (b"token=\xff", b"token=%ff"):
-        answer = await idp.http.post(url, content=content, headers={**headers, **form})
-        check_error(answer, "invalid_request")
-
-
-def test_the_basic_header_is_the_standards() -> None:
-    """Name and secret are form-encoded, then joined, then base64 (RFC 6749, section 2.3.1)."""
-    encoded = Client("a:b", "c d").basic().removeprefix("Basic ")
-    assert base64.b64decode(encoded) == b"a%3Ab:c+d"
-
-
-# Revocation
-
-
-@pytest.mark.parametrize("kind", ["token", "reference"])
-async def test_a_revoked_token_is_inactive(kind: str, idp: Idp) -> None:
-    """After its revocation it does not count, and others still do."""
-    token, other = getattr(idp.issuer, kind)(), idp.issuer.token()
-    answer = await idp.post("/revoke", {"token": token, "token_type_hint": "anything"})
-    assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["cache-control"] == "no-store"
-    assert await introspected(idp, token) == INACTIVE
-    assert (await introspected(idp, other))["active"]
-
-
-async def test_revoking_twice_is_revoking(idp: Idp) -> None:
-    """Done is done, and so it is for a token that nobody knows."""
-    token = idp.issuer.token()
-    for each in (token, token, "unknown", idp.issuer.forged()):
-        assert (await idp.post("/revoke", {"token": each})).status_code == 200
-    assert await introspected(idp, token) == INACTIVE
-
-
-async def test_a_forged_token_revokes_nothing(idp: Idp) -> None:
-    """Who knows a `jti` and no key cannot take its token back."""
-    genuine = idp.issuer.token(jti="t-1")
-    await idp.post("/revoke", {"token": idp.issuer.forged(jti="t-1")})
-    assert (await introspected(idp, genuine))["active"]
-
-
-async def test_a_client_revokes_its_own_tokens_only(idp: Idp) -> None:
-    """Another client's token is refused, and still counts."""
-    token = idp.issuer.token()
-    other = idp.issuer.register("orders")
-    answer = await idp.post("/revoke", {"token": token}, client=other)
-    check_error(answer, "unauthorized_client")
-    assert (await introspected(idp, token))["active"]
-
-
-async def test_revoking_needs_a_token(idp: Idp) -> None:
-    """Without `token` the request is invalid."""
-    check_error(await idp.post("/revoke", {}), "invalid_request")
-
-
-def test_a_token_without_a_name_is_revoked_by_its_text() -> None:
-    """Where there is no `jti`, the token itself is remembered."""
-    issuer = make_issuer()
-    token, other = issuer.token("alice", jti=None), issuer.token("bob", jti=None)
-    issuer.revoke(token)
-    assert issuer.introspect(token) == INACTIVE
-    assert issuer.introspect(other)["active"]
-
-
-def test_two_signatures_of_a_token_are_revoked_together() -> None:
-    """A token is known by its `jti`: signed again it is still revoked."""
-    issuer = make_issuer()
-    claims = issuer.claims()
-    issuer.revoke(issuer.sign(claims))
-    issuer.rotate(SigningKey("EdDSA"))
-    assert issuer.introspect(issuer.sign(claims)) == INACTIVE

@@ -28,7 +28,8 @@ class Keyring:
         new = key or SigningKey(self.signing.algorithm)
         with self._changing:
             kept = () if retire else tuple(each for each in self.published if each is not new)
-            self.signing, self.published = new, (*kept, new)
+            self.published = (*kept, new)
+            self.signing = new  # the last step: nothing is signed that is not published
         return new
 
     def retire(self, key: SigningKey) -> None:

@@ -13,6 +13,11 @@ from busauth.testing.issuer.messages import Request, Response
 _POLL_SECONDS = 0.05
 
 
+class _Sockets(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the usual 5 make a crowd of clients wait a second for their turn
+
+
 class IssuerServer(Front):
     """Serves an issuer on loopback, or another host, from a thread of its own.
 
@@ -35,8 +40,7 @@ class IssuerServer(Front):
         super().__init__(issuer)
         self.issuer = issuer
         self._stopped = threading.Event()
-        self._server = ThreadingHTTPServer((host, port), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Sockets((host, port), self._handler())
         self.port = int(self._server.server_address[1])
         issuer.url = url or f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
