@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle
 from pathlib import Path
+from random import shuffle
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -36,6 +37,9 @@ from busauth.tokens.verifier import Verifiers
 
 ALGORITHMS = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
 _TOKENS = 200
+_SLICE = 20
+"""Steps at a time: short turns, so that a busy neighbour meets all contestants alike."""
+
 _MICRO = 1e6
 Step = Callable[[], object]
 
@@ -140,17 +144,19 @@ def cold_among(issuers: list[Issuer], tokens: list[str]) -> Step:
 def measured(steps: Mapping[str, Step], rounds: int) -> dict[str, float]:
     """Return microseconds for one step each: medians of rounds, in turns."""
     times: dict[str, list[float]] = {name: [] for name in steps}
+    order = list(steps)
     for _ in range(rounds):
-        for name, step in steps.items():
-            times[name].append(_timed(step))
+        shuffle(order)  # who runs after whom matters to what is in the processor's caches
+        for name in order:
+            times[name].append(_timed(steps[name]))
     return {name: median(found) for name, found in times.items()}
 
 
-def _timed(step: Step, times: int = 2 * _TOKENS) -> float:
+def _timed(step: Step) -> float:
     began = perf_counter()
-    for _ in range(times):
+    for _ in range(_SLICE):
         step()
-    return (perf_counter() - began) / times * _MICRO
+    return (perf_counter() - began) / _SLICE * _MICRO
 
 
 def algorithms(rounds: int) -> Iterator[dict[str, Any]]:
@@ -232,7 +238,7 @@ def tables(found: dict[str, Any]) -> Iterator[Table]:
 def main() -> None:
     """Measure, show, and write JSON where asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=500)
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--remember", type=int, help=argparse.SUPPRESS)

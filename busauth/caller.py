@@ -194,5 +194,5 @@ def read_only(value: Any, text: Callable[[str], str] = str) -> Any:
     if isinstance(value, dict):
         return _ReadOnly({text(name): read_only(item, text) for name, item in value.items()})
     if isinstance(value, list):
-        return tuple(read_only(item, text) for item in value)
+        return tuple([read_only(item, text) for item in value])
     return value

@@ -84,9 +84,8 @@ def _names(
 
 
 def _at(claims: Mapping[str, Any], path: ClaimPath) -> Any:
-    first, *inner = path
-    value = claims.get(first)
-    for name in inner:
+    value = claims.get(path[0])
+    for name in path[1:]:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
 
