@@ -1,0 +1,1 @@
+"""What busauth costs, next to what a user would pick instead."""

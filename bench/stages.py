@@ -1,0 +1,228 @@
+"""What a guard adds to one message, in microseconds, all together and by stage.
+
+Nothing is built into busauth for it: real deliveries go through real consumers on a channel that
+says nothing, next to ``async with message.process()`` on the same deliveries. The stages are called
+one after the other the way that an attempt calls them; together they are less than the whole,
+which also passes from one to the next.
+"""
+
+import asyncio
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+
+from bench.delivered import deliveries
+from bench.figures import Spread
+from bench.messages import HEADER, Order
+from bench.patterns import Pattern, callers
+from bench.scale import Scale
+from bench.tokens import AUDIENCE, Pool
+from busauth import (
+    Caller,
+    Event,
+    EventKind,
+    Guard,
+    GuardedConsumer,
+    GuardOptions,
+    StaticKeys,
+    Verifier,
+    Verifiers,
+    log_event,
+)
+from busauth.amqp import settlement
+from busauth.amqp.headers import token_in
+from busauth.amqp.plan import compile_plan
+from busauth.caller import acting, lease_for
+from busauth.decision import Demand, Rules, decide
+from busauth.errors import evidence
+from busauth.late.expiry import DeadLetter, PolicyChain
+
+Step = Callable[[AbstractIncomingMessage], Awaitable[object]]
+_QUEUE = "orders"
+_SCHEME = len("Bearer ")
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Microseconds for one message, over the rounds.
+
+    Attributes:
+        added: what a guard adds, by pattern of tokens and kind of handler.
+        stages: what each stage takes, warm.
+    """
+
+    added: dict[str, Spread]
+    stages: dict[str, Spread]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return both."""
+        return {
+            "added": {name: spread.to_json() for name, spread in self.added.items()},
+            "stages": {name: spread.to_json() for name, spread in self.stages.items()},
+        }
+
+
+def verifier_of(pool: Pool) -> Verifier:
+    """Return a verifier of a pool's tokens."""
+    keys = StaticKeys(pool.jwk)
+    return Verifier(keys, issuer=pool.issuer, audience=AUDIENCE, algorithms=[pool.algorithm])
+
+
+def guarded(guard: Guard, queue: str = _QUEUE) -> GuardedConsumer:
+    """Return a guarded handler that takes the message and does nothing."""
+
+    @guard(queue=queue, scopes={"orders:write"})
+    async def place_order(message: AbstractIncomingMessage, caller: Caller) -> None:
+        """Do nothing."""
+
+    return place_order
+
+
+def guarded_body(guard: Guard) -> GuardedConsumer:
+    """Return a guarded handler that takes the body as a model and does nothing."""
+
+    @guard(queue=_QUEUE, scopes={"orders:write"})
+    async def place_order(order: Order, caller: Caller) -> None:
+        """Do nothing."""
+
+    return place_order
+
+
+async def unguarded(message: AbstractIncomingMessage) -> None:
+    """Handle a message the plain way."""
+    async with message.process():
+        await _nothing()
+
+
+async def _nothing() -> None:
+    """Do nothing, as the guarded handlers do."""
+
+
+async def timed(step: Step, messages: list[AbstractIncomingMessage]) -> float:
+    """Return microseconds for one message; each is handled once.
+
+    Nothing waits in here: the process's own time is what an idle machine's clock would show.
+    """
+    gc.collect()
+    began = time.process_time_ns()
+    for message in messages:
+        await step(message)
+    return (time.process_time_ns() - began) / len(messages) / 1000
+
+
+async def _rounds(
+    steps: dict[str, tuple[Step, list[str]]], rounds: int, plain: str
+) -> dict[str, Spread]:
+    """Let steps take turns; return what each takes more than the plain one of its round."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for name, (step, tokens) in steps.items():
+            found[name].append(await timed(step, deliveries(tokens)))
+    base = found.pop(plain)
+    return {
+        name: Spread.of(value - floor for value, floor in zip(values, base, strict=True))
+        for name, values in found.items()
+    }
+
+
+async def _added(pool: Pool, scale: Scale) -> dict[str, Spread]:
+    """Compare whole consumers with the plain way; the cold guard remembers nothing."""
+    remembering = Guard(verifier_of(pool))
+    forgetting = _forgetful(pool)
+    few = [pool.tokens[caller] for caller in callers(Pattern.WARM, scale.loop)]
+    new = pool.tokens[: scale.loop]
+    steps: dict[str, tuple[Step, list[str]]] = {
+        "plain": (unguarded, few),
+        "warm": (guarded(remembering), few),
+        "warm, body": (guarded_body(remembering), few),
+        "cold": (guarded(forgetting), new),
+    }
+    return await _rounds(steps, scale.loop_rounds, "plain")
+
+
+def _forgetful(pool: Pool) -> Guard:
+    """Return a guard that remembers the last token only, so that each next one is new."""
+    return Guard(verifier_of(pool), options=GuardOptions(cached_tokens=1))
+
+
+async def _by_stage(pool: Pool, scale: Scale) -> dict[str, Spread]:
+    tokens = [pool.tokens[caller] for caller in callers(Pattern.WARM, scale.loop)]
+    steps = {name: (step, tokens) for name, step in _stages(pool).items()}
+    return await _rounds(steps, scale.loop_rounds, "an empty step")
+
+
+def _stages(pool: Pool) -> dict[str, Step]:
+    """Return each stage as a step, with what the stages before it would have found."""
+    verifiers = Verifiers(verifier_of(pool))
+    caller = verifiers.recall(pool.tokens[0]).caller
+
+    async def empty(_message: AbstractIncomingMessage) -> None:
+        """Do nothing: what a step costs by itself."""
+
+    return {"an empty step": empty, **_judging(pool, verifiers), **_handling(pool, caller)}
+
+
+def _judging(pool: Pool, verifiers: Verifiers) -> dict[str, Step]:
+    """Whose message is it, and may they?"""
+    verified, now = verifiers.recall(pool.tokens[0]), time.time()
+    rules = Rules(
+        policies=PolicyChain(DeadLetter(), hard_max_age=0), demand=Demand.of(["orders:write"])
+    )
+
+    async def extract(message: AbstractIncomingMessage) -> None:
+        token_in(message.headers, HEADER)
+
+    async def authenticate(message: AbstractIncomingMessage) -> None:
+        await verifiers.authenticate(str(message.headers[HEADER])[_SCHEME:])
+
+    async def judge(_message: AbstractIncomingMessage) -> None:
+        await decide(verified, rules, now)
+
+    return {"extract": extract, "authenticate": authenticate, "decide": judge}
+
+
+def _handling(pool: Pool, caller: Caller) -> dict[str, Step]:
+    """Run the handler, settle, tell."""
+    plan = compile_plan(guarded_body(Guard(verifier_of(pool))).handler)
+    token, now = pool.tokens[0], time.time()
+
+    async def body(message: AbstractIncomingMessage) -> None:
+        plan.arguments(message, caller)
+
+    async def dispatch(_message: AbstractIncomingMessage) -> None:
+        with acting(lease_for(caller, token)):
+            await _nothing()
+
+    async def settle(message: AbstractIncomingMessage) -> None:
+        await settlement.acknowledge(message)
+
+    async def tell(message: AbstractIncomingMessage) -> None:
+        for kind in (EventKind.ACCEPTED, EventKind.HANDLED):
+            log_event(_event(kind, message, caller, now))
+
+    return {"body": body, "dispatch": dispatch, "settle": settle, "tell": tell}
+
+
+def _event(kind: EventKind, message: AbstractIncomingMessage, caller: Caller, now: float) -> Event:
+    return Event(
+        kind=kind,
+        queue=_QUEUE,
+        at=now,
+        message_id=evidence(message.message_id),
+        issuer=caller.issuer,
+        subject=evidence(caller.subject),
+    )
+
+
+def measure(pool: Pool, scale: Scale) -> Stages:
+    """Measure whole guards, then their stages."""
+
+    async def both() -> Stages:
+        return Stages(await _added(pool, scale), await _by_stage(pool, scale))
+
+    return asyncio.run(both())
