@@ -184,6 +184,26 @@ async def test_no_priority(server: Server, channel: RawChannel, value: Any, kind
     await refused(channel, method, 406, text)
 
 
+@versions("3.10 - 3.13")
+@pytest.mark.parametrize(
+    ("kind", "argument", "value", "fault"),
+    [
+        ("classic", "x-cancel-on-ha-failover", 1, ": {unacceptable_type,byte}"),
+        ("quorum", "x-cancel-on-ha-failover", 1, " of queue type rabbit_quorum_queue"),
+        ("stream", "x-cancel-on-ha-failover", True, " of queue type rabbit_stream_queue"),
+        ("stream", "x-priority", "high", " of queue type rabbit_stream_queue"),
+    ],
+)
+async def test_arguments(
+    server: Server, channel: RawChannel, kind: str, argument: str, value: Any, fault: str
+) -> None:
+    """Each type of queue has its own arguments for consumers, and looks at no other's value."""
+    name = await queue(server, channel, queue_type=kind)
+    await channel.call(Basic.Qos(prefetch_count=1))
+    text = f"PRECONDITION_FAILED - invalid arg '{argument}' for {queue_at(name)}{fault}"
+    await refused(channel, Basic.Consume(queue=name, arguments={argument: value}), 406, text)
+
+
 async def single(server: Server, channel: RawChannel, count: int = 3) -> list[RawChannel]:
     """The channels of the consumers of a queue with a single active consumer."""
     name = await queue(server, channel, single_active_consumer=True)

@@ -1,12 +1,13 @@
 """Declaring a queue again with other attributes or other arguments."""
 
+import re
 from struct import pack
 from typing import Any
 
 import pytest
 from pamqp.commands import Queue
 
-from tests.conformance.client import RawChannel
+from tests.conformance.client import ChannelClosed, RawChannel
 from tests.conformance.conftest import Server
 from tests.conformance.frames import method, short
 from tests.conformance.refusals import inequivalent, locked, queue_at, refused
@@ -178,6 +179,33 @@ async def test_other_argument(
     name = await server.queue(channel, arguments=FULL)
     method = Queue.Declare(queue=name, arguments={**FULL, argument: value})
     await refused(channel, method, 406, inequivalent(argument, queue_at(name), difference))
+
+
+@versions("3.10 - 3.12")
+@pytest.mark.parametrize(
+    ("kind", "several", "told"),
+    [
+        (
+            "classic",
+            {"x-queue-mode": "lazy", "x-max-priority": 1, "x-overflow": "x"},
+            "max-priority",
+        ),
+        ("classic", {"x-message-ttl": 1, "x-expires": 1, "x-max-length": 1}, "expires"),
+        ("quorum", {"x-message-ttl": 1, "x-expires": 1, "x-delivery-limit": 1}, "expires"),
+        ("quorum", {"x-message-ttl": 1, "x-delivery-limit": 1}, "delivery-limit"),
+        ("stream", {"x-max-age": "1h", "x-max-length-bytes": 1}, "max-length-bytes"),
+    ],
+)
+async def test_order_of_arguments(
+    server: Server, channel: RawChannel, kind: str, several: dict[str, Any], told: str
+) -> None:
+    """Of several differences each type of queue tells a certain one."""
+    current = {"x-queue-type": kind}
+    name = await server.queue(channel, durable=True, arguments=current)
+    method = Queue.Declare(queue=name, durable=True, arguments={**several, **current})
+    with pytest.raises(ChannelClosed) as caught:
+        await channel.call(method)
+    assert re.findall(r"inequivalent arg 'x-(.+?)' for", caught.value.text) == [told]
 
 
 async def test_same_arguments(server: Server, channel: RawChannel) -> None:

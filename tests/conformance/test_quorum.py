@@ -187,6 +187,22 @@ async def test_single_active_consumer(
     assert (content.body, content.method.redelivered) == (b"2", True)
 
 
+@versions("3.10 - 3.13")
+async def test_single_active_consumer_by_age(
+    server: Server, connection: RawConnection, channel: RawChannel
+) -> None:
+    """Whoever waited longest takes over, whatever the priorities; exclusive has no effect."""
+    source = await queue(server, channel, queue_type="quorum", single_active_consumer=True)
+    first, second, third = [await connection.channel() for _ in range(3)]
+    for priority, each in enumerate((first, second, third)):
+        await consume(each, source, exclusive=True, arguments={"x-priority": priority})
+    channel.publish(b"x", source)
+    await first.deliveries.get()
+    await first.call(Channel.Close(200, "", 0, 0))
+    assert (await second.deliveries.get()).body == b"x"
+    assert not third.deliveries.items
+
+
 @versions("3.10 - 4.2")
 async def test_delivery_count(
     server: Server, connection: RawConnection, channel: RawChannel
@@ -298,6 +314,19 @@ async def test_to_the_head(server: Server, channel: RawChannel) -> None:
         reject(channel, taken[index], requeue=True)
     bodies = [(await take(channel, source)).body for _ in range(4)]
     assert bodies == [b"1", b"0", b"2", b"3"]
+
+
+@versions("3.10 - 3.13")
+async def test_recovered_to_the_end(server: Server, channel: RawChannel) -> None:
+    """Without a delivery limit basic.recover requeues at the end, too."""
+    source = await queue(server, channel, queue_type="quorum")
+    for body in (b"0", b"1", b"2", b"3"):
+        channel.publish(body, source)
+    for _ in range(3):
+        await take(channel, source)
+    await channel.call(Basic.Recover(requeue=True))
+    bodies = [(await take(channel, source)).body for _ in range(4)]
+    assert bodies == [b"3", b"0", b"1", b"2"]
 
 
 @versions("3.10 - 3.13")
