@@ -92,10 +92,10 @@ def test_publish_and_get(remote: Remote, queue: str) -> None:
 
 
 def test_server_named(remote: Remote) -> None:
-    """A queue without a name gets one from the broker."""
+    """A queue without a name gets one from the broker, and is deleted by it."""
     name = done("declare-queue", remote.url, "-q", "").decode().strip()
-    remote.server.names.append(name)
     assert name.startswith("amq.gen-")
+    assert done("delete-queue", remote.url, "-q", name) == b"0\n"
 
 
 def test_declared_otherwise(remote: Remote, queue: str) -> None:
