@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aio_pika
@@ -22,6 +23,8 @@ from tests.clients.serving import Server
 
 Inbox = asyncio.Queue[AbstractIncomingMessage]
 SECONDS = 20
+LOST = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError)
+"""What a call may raise while its connection is away."""
 
 
 @pytest.fixture(params=[aio_pika.connect, aio_pika.connect_robust], ids=["plain", "robust"])
@@ -289,6 +292,39 @@ async def test_robust_unsettled(server: Server) -> None:
             assert again.redelivered
             await again.ack()
             assert (await queue.declare()).message_count == 0
+
+
+async def test_many_cuts(server: Server) -> None:
+    """Through many cuts, every publication that was confirmed is consumed."""
+    bodies, found = {b"%d" % number for number in range(200)}, set[bytes]()
+    async with server.cuttable() as (url, cut):
+        connection = await aio_pika.connect_robust(url, reconnect_interval=0.05)
+        async with connection:
+            channel = await connection.channel()
+            queue = await declare(server, channel, queue_type="quorum")
+
+            async def handle(message: AbstractIncomingMessage) -> None:
+                found.add(message.body)
+                with suppress(*LOST):
+                    await message.ack()
+
+            await queue.consume(handle)
+            for number, body in enumerate(bodies):
+                if number % 40 == 20:
+                    cut()
+                await _until_confirmed(channel, queue.name, body)
+            async with asyncio.timeout(SECONDS):
+                while found != bodies:
+                    await asyncio.sleep(0.02)
+
+
+async def _until_confirmed(channel: AbstractChannel, key: str, body: bytes) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with suppress(*LOST):
+                await publish(channel, key, body)
+                return
+            await asyncio.sleep(0.01)
 
 
 async def test_restart() -> None:

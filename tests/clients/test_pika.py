@@ -234,6 +234,37 @@ def test_cancelled_by_the_broker(remote: Remote, connection: Any) -> None:
     assert list(source) == []
 
 
+def test_single_active_consumer(remote: Remote, channel: Channel) -> None:
+    """One consumer gets everything; when it leaves, the next one does."""
+    queue = declare(remote, channel, single_active_consumer=True)
+    found: list[str] = []
+    for tag in ("first", "second"):
+        channel.basic_consume(
+            queue, lambda _, method, *__: found.append(method.consumer_tag), True, consumer_tag=tag
+        )
+    channel.basic_publish("", queue, b"x")
+    channel.basic_publish("", queue, b"x")
+    assert polled(lambda: len(found) == 2, channel)
+    channel.basic_cancel("first")
+    channel.basic_publish("", queue, b"x")
+    assert polled(lambda: len(found) == 3, channel)
+    assert found == ["first", "first", "second"]
+
+
+def test_recover(remote: Remote, channel: Channel) -> None:
+    """What is recovered comes again as redelivered; what is purged does not."""
+    queue = declare(remote, channel)
+    channel.basic_publish("", queue, b"x")
+    channel.basic_get(queue)
+    channel.basic_recover(requeue=True)
+    method, _, _ = channel.basic_get(queue)
+    assert method.redelivered
+    channel.basic_nack(method.delivery_tag)
+    assert polled(lambda: ready(channel, queue) == 1, channel)
+    assert channel.queue_purge(queue).method.message_count == 1
+    assert channel.basic_get(queue) == (None, None, None)
+
+
 def test_large_body(remote: Remote, channel: Channel) -> None:
     """A body of many frames arrives whole, and so does an empty one."""
     queue = declare(remote, channel)
