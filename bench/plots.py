@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.contestants import CONTESTANTS
+from bench.contestants import CONTESTANTS, LABELS
 from bench.figures import Spread
 from bench.results import Results
 from bench.tokens import ALGORITHMS
@@ -58,7 +58,7 @@ def _consume(results: Results, figure: Figure) -> None:
         for place, letter in enumerate(CONTESTANTS):
             bars = [found.faster(letter, "a") for found in cells]
             at = [index + (place - 2.5) * 0.14 for index in range(len(cells))]
-            _bars(axes, at, bars, label=f"({letter}) {CONTESTANTS[letter]}", shade=place)
+            _bars(axes, at, bars, label=f"({letter}) {LABELS[letter]}", shade=place)
         axes.set_title(ALGORITHMS[algorithm])
         axes.set_xticks(range(len(cells)), [found.cell.pattern for found in cells])
         axes.axhline(1, color="black", linewidth=0.6)
@@ -111,7 +111,11 @@ def _growth(results: Results, figure: Figure) -> None:
             costs[scaled.name] = scaled.costs()
     panels = figure.subplots(1, 2)
     _lines(panels[0], costs, "cost of a message, times the first step")
+    panels[0].set_xscale("log")
     _lines(panels[1], rates, "messages, times those of one process")
+    panels[1].set_xticks([step for steps in rates.values() for step in steps])
+    for panel in panels:
+        panel.set_xlabel("how many")
 
 
 def _lines(axes: Axes, found: dict[str, dict[int, Spread]], label: str) -> None:
@@ -120,7 +124,6 @@ def _lines(axes: Axes, found: dict[str, dict[int, Spread]], label: str) -> None:
         axes.plot(at, [spread.median for spread in steps.values()], marker="o", label=name)
         low, high = zip(*((spread.low, spread.high) for spread in steps.values()), strict=True)
         axes.fill_between(at, low, high, alpha=0.15)
-    axes.set_xscale("log")
     axes.set_ylim(bottom=0)
     axes.set_ylabel(label)
     if found:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from bench.contestants import CONTESTANTS
+from bench.contestants import CONTESTANTS, LABELS
 from bench.figures import Spread
 from bench.promises import promises
 from bench.publishing import BASELINE
@@ -23,6 +23,7 @@ def tables(results: Results) -> Iterator[Table]:
     """Return a table for each thing that was measured, and the promises at the end."""
     if results.compared:
         yield _consuming(results)
+        yield _cheaper(results)
         yield _processor(results)
     if results.published is not None:
         yield _publishing(results)
@@ -47,6 +48,15 @@ def _consuming(results: Results) -> Table:
     return table
 
 
+def _cheaper(results: Results) -> Table:
+    title = "The same by processor time: messages for the price of one of (a)"
+    table = Table("tokens", *_columns(), title=title)
+    for compared in results.compared:
+        name = f"{compared.cell.pattern} {ALGORITHMS[compared.cell.algorithm]}"
+        table.add_row(name, *(shown(compared.cheaper(letter, "a")) for letter in CONTESTANTS))
+    return table
+
+
 def _processor(results: Results) -> Table:
     title = "Processor time for one message (us): what a shared machine disturbs least"
     table = Table("tokens", *_columns(), title=title)
@@ -58,7 +68,7 @@ def _processor(results: Results) -> Table:
 
 
 def _columns() -> list[str]:
-    return [f"({letter}) {module}" for letter, module in CONTESTANTS.items()]
+    return [f"({letter}) {label}" for letter, label in LABELS.items()]
 
 
 def _publishing(results: Results) -> Table:

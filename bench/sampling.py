@@ -6,6 +6,7 @@ Python function that called it.
 
 import json
 import signal
+import sysconfig
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,13 @@ from typing import Any
 
 _EVERY = 0.001
 """Seconds that are asked for; many kernels count in steps of four times that."""
+
+_ROOTS = (
+    sysconfig.get_path("purelib"),
+    sysconfig.get_path("stdlib"),
+    str(Path(__file__).parents[1]),
+)
+"""Where packages lie: installed ones, Python's own, this project's."""
 
 
 class Samples:
@@ -58,8 +66,6 @@ def _stack(frame: FrameType | None) -> list[str]:
 
 
 def _module(path: str) -> str:
-    """Return the part of a path that tells modules apart."""
-    for root in ("site-packages/", "/lib/python3"):
-        if root in path:
-            return path.rpartition(root)[2].removesuffix(".py")
-    return "/".join(Path(path).with_suffix("").parts[-3:])
+    """Return the part of a path that tells modules apart, the package first."""
+    known = next((root for root in _ROOTS if path.startswith(root)), "")
+    return path.removeprefix(known).lstrip("/").removesuffix(".py")

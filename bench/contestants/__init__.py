@@ -2,7 +2,7 @@
 
 from bench.contestants.base import Consuming, Setting, load
 
-__all__ = ["CONTESTANTS", "Consuming", "Setting", "load"]
+__all__ = ["CONTESTANTS", "LABELS", "Consuming", "Setting", "load"]
 
 CONTESTANTS = {
     "a": "plain_aio_pika",
@@ -13,3 +13,13 @@ CONTESTANTS = {
     "f": "busauth_bus",
 }
 """The letter by which results name each, and its module."""
+
+LABELS = {
+    "a": "aio-pika, unchecked",
+    "b": "aio-pika and PyJWT",
+    "c": "FastStream and PyJWT",
+    "d": "taskiq and PyJWT",
+    "e": "busauth on aio-pika",
+    "f": "busauth Bus, typed",
+}
+"""What the letters mean, for people."""
