@@ -7,6 +7,7 @@ queue.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 
 from busauth.testing.broker.model.arguments import QueueOptions
@@ -67,14 +68,17 @@ class Queue(BaseQueue):
             self._hand(entry, consumer)
             return True
         self.ready.append(entry)
+        self.around.later(self._tidy)
+        return True
+
+    def _tidy(self) -> None:
         self._trim()
         self._settle_down()
-        return True
 
     def _refuse(self, message: Message) -> None:
         self.around.journal.tell(Step.REFUSED, message, self.name, MAXLEN)
         if self.options.overflow == "reject-publish-dlx":
-            self.around.dead_letter(self, message, MAXLEN)
+            self.around.later(partial(self.around.dead_letter, self, message, MAXLEN))
 
     def _expiry(self, message: Message) -> float | None:
         limits = (self.options.message_ttl, message.expiration)
@@ -172,7 +176,7 @@ class Queue(BaseQueue):
         self._buried(entry, reason, self.around.dead_letter(self, entry.message, reason))
 
     def _buried(self, entry: Entry, reason: str, outcome: Outcome) -> None:
-        if outcome is Outcome.ROUTED:
+        if outcome in (Outcome.ROUTED, Outcome.PARTLY):
             self._done(entry, Step.DEAD_LETTERED, reason)
         else:
             self._done(entry, Step.DROPPED, f"{reason}; {outcome}")
@@ -201,6 +205,7 @@ class Queue(BaseQueue):
         ready = self.purge()
         for entry in self.held():
             self._done(entry, Step.PURGED)
+            entry.let_go()
         self.unacked = {}
         return ready
 

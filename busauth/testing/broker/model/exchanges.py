@@ -45,6 +45,7 @@ class Exchange:
 
     def __post_init__(self) -> None:
         self._bindings: dict[Any, Binding] = {}
+        self._to: dict[Any, dict[Any, None]] = {}
         self.changed()
 
     @property
@@ -69,6 +70,7 @@ class Exchange:
         same = _identity(destination, key, arguments)
         if same not in self._bindings:
             self._bindings[same] = Binding(destination, key, dict(arguments))
+            self._to.setdefault(destination, {})[same] = None
             self.changed()
 
     def has(self, destination: "BaseQueue | Exchange", key: str, arguments: Arguments) -> bool:
@@ -81,18 +83,30 @@ class Exchange:
 
     def forget(self, destination: "BaseQueue | Exchange") -> bool:
         """Remove every binding to what is going away; whether there was one."""
-        bound = self._bindings.items()
-        return self._remove([each for each, made in bound if made.destination is destination])
+        return self._remove(list(self._to.get(destination, ())))
 
     def _remove(self, identities: list[Any]) -> bool:
-        gone = [self._bindings.pop(each, None) for each in identities]
-        if not any(gone):
-            return False
-        self.changed()
-        return True
+        gone = {same: self._bindings.pop(same) for same in identities if same in self._bindings}
+        for same, binding in gone.items():
+            self._to[binding.destination].pop(same)
+            if not self._to[binding.destination]:
+                del self._to[binding.destination]
+        if gone:
+            self.changed()
+        return bool(gone)
 
     def changed(self) -> None:
-        """Called after the bindings have changed."""
+        """Called after the bindings have changed: what was made of them is made anew once asked."""
+        self._prepared = False
+
+    def prepare(self) -> None:
+        """Make of the bindings what matching needs, if they have changed."""
+        if not self._prepared:
+            self._prepared = True
+            self._index()
+
+    def _index(self) -> None:
+        """Prepare the bindings for matching."""
 
     def matches(
         self, key: str, headers: Mapping[str, Any] | None
@@ -113,7 +127,7 @@ class Direct(Exchange):
 
     kind = "direct"
 
-    def changed(self) -> None:
+    def _index(self) -> None:
         """Index the bindings by key."""
         self._by_key: dict[str, list[BaseQueue | Exchange]] = {}
         for binding in self.bindings:
@@ -124,6 +138,7 @@ class Direct(Exchange):
     ) -> Iterable["BaseQueue | Exchange"]:
         """Return what is bound with this very key."""
         del headers
+        self.prepare()
         return self._by_key.get(key, ())
 
 
@@ -145,7 +160,7 @@ class Topic(Exchange):
 
     kind = "topic"
 
-    def changed(self) -> None:
+    def _index(self) -> None:
         """Prepare the patterns, and forget what matched them."""
         self._patterns = [(topic_words(each.key), each.destination) for each in self.bindings]
         self._known: dict[str, list[BaseQueue | Exchange]] = {}
@@ -155,6 +170,7 @@ class Topic(Exchange):
     ) -> Iterable["BaseQueue | Exchange"]:
         """Return what is bound with a pattern that the key fits."""
         del headers
+        self.prepare()
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED:
@@ -175,7 +191,7 @@ class Headers(Exchange):
         """Refuse an unknown x-match."""
         check_x_match(arguments)
 
-    def changed(self) -> None:
+    def _index(self) -> None:
         """Prepare the arguments."""
         self._patterns = [
             (HeadersPattern(each.arguments), each.destination) for each in self.bindings
@@ -186,6 +202,7 @@ class Headers(Exchange):
     ) -> Iterable["BaseQueue | Exchange"]:
         """Return what is bound with arguments that the headers fit."""
         del key
+        self.prepare()
         found = {name: comparable(value) for name, value in (headers or {}).items()}
         return (target for pattern, target in self._patterns if pattern.fits(found))
 

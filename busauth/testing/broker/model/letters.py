@@ -8,6 +8,7 @@ from busauth.testing.broker.model.properties import Raw, long, long_string
 from busauth.testing.broker.model.queues import REJECTED, BaseQueue
 
 _X_DEATH: Final = "x-death"
+_MOST = 2**63 - 1
 
 
 def letter(queue: BaseQueue, message: Message, reason: str, now: float) -> Message:
@@ -42,9 +43,11 @@ def _deaths(raw: Raw, queue: str, message: Message, reason: str, now: float) -> 
             "x-first-death-queue": long_string(queue),
             "x-first-death-reason": long_string(reason),
         }
-    earlier = _earlier(fields[_X_DEATH])
-    same = [each for each in earlier if _is(each, queue, reason)]
-    others = [each for each in earlier if not _is(each, queue, reason)]
+    this = (long_string(queue), long_string(reason))
+    same: list[Raw] = []
+    others: list[Raw] = []
+    for each in _earlier(fields[_X_DEATH]):
+        (same if _where(each) == this else others).append(each)
     event = _again(same[0]) if same else _event(raw, queue, message, reason, now)
     return {_X_DEATH: properties.array([properties.table(each) for each in (event, *others)])}
 
@@ -72,7 +75,9 @@ def _visible_copies(raw: Raw) -> list[str]:
 
 def _again(event: Raw) -> Raw:
     """The same death once more: only its count changes."""
-    return {**event, "count": long(properties.decoded(event.get("count", long(0))) + 1)}
+    count = properties.decoded(event.get("count", long(0)))
+    known = count if type(count) is int else 0  # whatever a client wrote there
+    return {**event, "count": long(min(known, _MOST - 1) + 1)}
 
 
 def _earlier(field: bytes) -> list[Raw]:
@@ -83,13 +88,9 @@ def _earlier(field: bytes) -> list[Raw]:
     return [properties.split_table(item[1:]) for item in events]
 
 
-def _is(event: Raw, queue: str, reason: str) -> bool:
-    return (_text(event, "queue"), _text(event, "reason")) == (queue, reason)
-
-
-def _text(event: Raw, name: str) -> str | None:
-    value = properties.decoded(event[name]) if name in event else None
-    return value if isinstance(value, str) else None
+def _where(event: Raw) -> tuple[bytes | None, bytes | None]:
+    """Return an event's queue and reason as they are encoded, which tells them apart as well."""
+    return event.get("queue"), event.get("reason")
 
 
 def came_round(message: Message, queue: str, reason: str) -> bool:
@@ -97,9 +98,11 @@ def came_round(message: Message, queue: str, reason: str) -> bool:
     if reason == REJECTED:
         return False
     fields = properties.split_table(message.properties()["headers"])
+    ours, rejection = long_string(queue), long_string(REJECTED)
     since = []
     for event in _earlier(fields[_X_DEATH]):
-        since.append(_text(event, "reason"))
-        if _text(event, "queue") == queue:
-            return REJECTED not in since
+        where, why = _where(event)
+        since.append(why)
+        if where == ours:
+            return rejection not in since
     return False

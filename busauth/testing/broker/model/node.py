@@ -50,6 +50,7 @@ class Node:
         self._connections: dict[Connection, None] = {}
         self._dirty: dict[BaseQueue, None] = {}
         self._due: list[tuple[float, int, BaseQueue]] = []
+        self._most_due = _FEW_DUE
         self._order = count()
         self._timer: tuple[float, Timer] | None = None
         self.vhosts = {name: VirtualHost(name, self) for name in vhosts}
@@ -114,8 +115,16 @@ class Node:
         if due >= queue.scheduled:
             return
         queue.scheduled = due
+        if len(self._due) >= self._most_due:
+            self._forget_past()
         heapq.heappush(self._due, (due, next(self._order), queue))
         self._set_timer()
+
+    def _forget_past(self) -> None:
+        """Drop what is due to queues that are gone, or at instants that no longer count."""
+        self._due = [each for each in self._due if _counts(*each)]
+        heapq.heapify(self._due)
+        self._most_due = max(_FEW_DUE, 2 * len(self._due))
 
     def _set_timer(self) -> None:
         due = self._due[0][0]
@@ -132,14 +141,21 @@ class Node:
     def fire(self) -> None:
         """Do everything that is due, in order, and deliver what follows from it."""
         while self._due and self._due[0][0] <= self.monotonic():
-            due, _, queue = heapq.heappop(self._due)
-            if queue.deleted or due != queue.scheduled:
-                continue
-            queue.scheduled = math.inf
-            queue.fire()
+            each = heapq.heappop(self._due)
+            queue = each[2]
+            if _counts(*each):
+                queue.scheduled = math.inf
+                queue.fire()
         self.pump()
         if self._due:
             self._set_timer()
+
+
+_FEW_DUE: Final = 256
+
+
+def _counts(due: float, _: int, queue: BaseQueue) -> bool:
+    return not queue.deleted and due == queue.scheduled
 
 
 _REASON: Final = "low on memory"

@@ -1,7 +1,7 @@
 """What all kinds of queues have in common, and what a queue needs of its virtual host."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -22,7 +22,8 @@ MILLI: Final = 1000
 class Outcome(StrEnum):
     """What became of a dead letter."""
 
-    ROUTED = "a queue took it"
+    ROUTED = "each queue took it"
+    PARTLY = "some queues took it, and some refused it"
     NO_EXCHANGE = "the queue has no dead-letter exchange"
     UNROUTABLE = "its dead-letter exchange routes it to no queue"
     CYCLE = "it came round by itself"
@@ -57,8 +58,21 @@ class Surroundings(Protocol):
         """Bytes more, or less, in memory."""
         ...
 
-    def dead_letter(self, queue: "BaseQueue", message: Message, reason: str) -> Outcome:
-        """Send on to the queue's dead-letter exchange."""
+    def dead_letter(
+        self, queue: "BaseQueue", message: Message, reason: str, reached: set[str] | None = None
+    ) -> Outcome:
+        """Send on to the queue's dead-letter exchange.
+
+        Args:
+            queue: where it was.
+            message: what it is.
+            reason: why it goes.
+            reached: names of queues that have it already; those that take it now are added.
+        """
+        ...
+
+    def later(self, step: Callable[[], object]) -> None:
+        """Do something, not within anything else that is done this way."""
         ...
 
     def remove(self, queue: "BaseQueue") -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from busauth.testing.broker.model.message import Message
 
 _position = attrgetter("position")
+_NOTHING = Message("", "", b"", b"")
 
 
 class Entry:
@@ -30,6 +31,10 @@ class Entry:
         self.expires_at = expires_at
         self.redelivered = False
         self.returns = 0
+
+    def let_go(self) -> None:
+        """Keep no message for those who still hold a delivery of a queue that is gone."""
+        self.message = _NOTHING
 
 
 class Ready(Protocol):

@@ -1,7 +1,7 @@
 """Deliveries of one channel that wait for their acknowledgement (AMQP 0-9-1, section 1.8.3)."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from busauth.testing.broker.model.consumers import Held
@@ -50,7 +50,7 @@ class Unacked:
             return self.clear()
         if tag not in self._held:
             raise AMQPError(PRECONDITION_FAILED, f"unknown delivery tag {tag}")
-        tags = [each for each in self._held if each <= tag] if multiple else [tag]
+        tags = list(takewhile(tag.__ge__, self._held)) if multiple else [tag]
         return [self._out(each) for each in tags]
 
     def items(self) -> Iterable[tuple[int, Held]]:

@@ -1,6 +1,7 @@
 """A virtual host: exchanges and queues by name, and the way of a message through them."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from busauth.testing.broker.model.arguments import CLASSIC, QUORUM, STREAM, Arguments
@@ -80,6 +81,9 @@ class VirtualHost:
         self.now, self.monotonic = engine.now, engine.monotonic
         self.mark, self.schedule, self.hold = engine.mark, engine.schedule, engine.hold
         self.queues: dict[str, BaseQueue] = {}
+        self._keepers: dict[QuorumQueue, None] = {}
+        self._steps: deque[Callable[[], object]] = deque()
+        self._stepping = False
         self.exchanges: dict[str, Exchange] = {"": Direct("")}
         for exchange in (*KINDS.values(), KINDS["headers"]):
             known = f"amq.{exchange.kind}"
@@ -165,17 +169,18 @@ class VirtualHost:
     ) -> None:
         """Remove a binding; an auto-delete exchange goes with its last one."""
         exchange = self.exchange(source)
-        if exchange.unbind(destination, key, arguments):
-            self._unused(exchange)
-
-    def _unused(self, exchange: Exchange) -> None:
-        if exchange.auto_delete and not exchange.bindings:
+        if exchange.unbind(destination, key, arguments) and _unused(exchange):
             self._drop_exchange(exchange)
 
     def _forget(self, destination: BaseQueue | Exchange) -> None:
-        for exchange in list(self.exchanges.values()):
-            if exchange.forget(destination):
-                self._unused(exchange)
+        """Remove the bindings to what is gone; exchanges that this leaves unused go, too."""
+        gone = [destination]
+        while gone:
+            leaving = gone.pop()
+            for exchange in list(self.exchanges.values()):
+                if exchange.forget(leaving) and _unused(exchange):
+                    del self.exchanges[exchange.name]
+                    gone.append(exchange)
 
     # --- queues ---------------------------------------------------------------------------------
 
@@ -196,6 +201,8 @@ class VirtualHost:
         """Make a queue."""
         queue = _KINDS[declared.options.kind](declared, self)
         self.queues[declared.name] = queue
+        if isinstance(queue, QuorumQueue) and declared.options.at_least_once:
+            self._keepers[queue] = None
         self._rerouted()
         return queue
 
@@ -203,12 +210,14 @@ class VirtualHost:
         """Forget a queue that is gone, and its bindings."""
         if self.queues.get(queue.name) is queue:
             del self.queues[queue.name]
+        if isinstance(queue, QuorumQueue):
+            self._keepers.pop(queue, None)
         self._forget(queue)
 
     def _rerouted(self) -> None:
         """What waits for a route may have one now."""
-        for queue in list(self.queues.values()):
-            if isinstance(queue, QuorumQueue) and queue.letters:
+        for queue in list(self._keepers):
+            if queue.letters:
                 queue.send_letters()
 
     # --- messages -------------------------------------------------------------------------------
@@ -230,15 +239,39 @@ class VirtualHost:
                 self.engine.replies.deliver(key, message)
         return [self.queues[key] for key in keys if key in self.queues]
 
-    def dead_letter(self, queue: BaseQueue, message: Message, reason: str) -> Outcome:
-        """Send a message on to a queue's dead-letter exchange."""
+    def dead_letter(
+        self, queue: BaseQueue, message: Message, reason: str, reached: set[str] | None = None
+    ) -> Outcome:
+        """Send a message on to a queue's dead-letter exchange, to those not reached before."""
         if queue.options.dead_letter_exchange is None:
             return Outcome.NO_EXCHANGE
         dead = letter(queue, message, reason, self.now())
         targets = self.route(dead)
         kept = [each for each in targets if not came_round(dead, each.name, reason)]
-        if not kept:
+        if not (kept or reached):
             return Outcome.CYCLE if targets else Outcome.UNROUTABLE
-        self.journal.tell(Step.PUBLISHED, dead, queue.name, reason, message)
-        taken = [target.enqueue(dead) for target in kept]
-        return Outcome.ROUTED if any(taken) else Outcome.UNROUTABLE
+        before = set() if reached is None else reached
+        left = [target for target in kept if target.name not in before]
+        if left:
+            self.journal.tell(Step.PUBLISHED, dead, queue.name, reason, message)
+        took = {target.name: target.enqueue(dead) for target in left}
+        before.update(name for name, taken in took.items() if taken)
+        if all(took.values()):
+            return Outcome.ROUTED
+        return Outcome.PARTLY if before else Outcome.UNROUTABLE
+
+    def later(self, step: Callable[[], object]) -> None:
+        """Do something, but not within what is done this way: dead letters go far without end."""
+        self._steps.append(step)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._steps:
+                self._steps.popleft()()
+        finally:
+            self._stepping = False
+
+
+def _unused(exchange: Exchange) -> bool:
+    return exchange.auto_delete and not exchange.bindings
