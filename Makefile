@@ -27,6 +27,7 @@ test: install ## Run all tests, those of RabbitMQ's part against one (ARGS=... g
 ifdef ARGS
 	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
 else
+	@$(BIN)/python -m scripts.amqp_tools
 	@$(BIN)/python -m coverage erase
 	@$(RUN) -m "not rabbitmq"
 	@$(RABBITMQ) $(RUN) -m rabbitmq
@@ -35,6 +36,7 @@ else
 endif
 
 quick: install ## Run the tests that need no RabbitMQ (ARGS=... goes to pytest)
+	@$(BIN)/python -m scripts.amqp_tools
 	@$(BIN)/python -m pytest -m "not rabbitmq" $(ARGS)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)

@@ -60,9 +60,9 @@ def _loopback(host: str) -> bool:
 
 def _users(given: list[str]) -> dict[str, str]:
     pairs = [each.partition(":") for each in given]
-    for (name, colon, _), each in zip(pairs, given, strict=True):
+    for name, colon, _ in pairs:
         if not (name and colon):
-            fail(f"--user takes NAME:PASSWORD, got {each.partition(':')[0]!r} and no password")
+            fail("--user takes NAME:PASSWORD, got a name or a password without the other")
     return {name: password for name, _, password in pairs}
 
 
@@ -83,5 +83,5 @@ async def _serve(server: Broker) -> None:
     await ended.wait()
     messages = server.messages()
     await server.stop()
-    gone = f"; {messages} messages with it" if messages else ""
+    gone = f"; messages that went with it: {messages}" if messages else ""
     typer.echo(f"Ended{gone}.", err=True)
