@@ -1,0 +1,106 @@
+"""What a message proof costs to sign and to check, by algorithm, in microseconds.
+
+Whatever is compared runs in short turns within one process, and medians of the turns are told.
+
+    python -m bench.proof [--rounds N]
+"""
+
+import argparse
+from collections.abc import Callable
+from itertools import count
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from busauth import StaticKeys
+from busauth.late.proof import Binding, Proofs, ProofSigner, Properties, Publisher, Route
+from busauth.late.seal import HEADER, Seal, Sealed
+from busauth.testing import Issuer
+from busauth.tokens.signing import SigningKey
+
+NOW = 1_750_000_000.25
+_SLICE = 20
+_MICRO = 1e6
+_ROUTES = (Route("", "orders.placed"), Route("shop", "orders.placed"))
+Step = Callable[[], object]
+
+
+def message() -> Binding:
+    """Return an order of 1 KiB with a token as issuers make them."""
+    return Binding(
+        token=Issuer(lifetime=1e6).token("alice", scope="orders:read orders:write"),
+        body=b"x" * 1024,
+        message_id="3f0c2f5e-0d0f-4f0e-9d0e-7d4f4c1f8a11",
+        properties=Properties(type="order", content_type="application/json"),
+        headers={"tenant": "shop-1"},
+        exchange="shop",
+        routing_key="orders.placed",
+    )
+
+
+def keys() -> dict[str, Any]:
+    """Return a private key for each algorithm."""
+    return {
+        "HS256": bytes(range(32)),
+        "ES256": ec.generate_private_key(ec.SECP256R1()),
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+    }
+
+
+def steps() -> dict[str, Step]:
+    """Return what is compared."""
+    binding, found = message(), {}
+    for algorithm, key in keys().items():
+        signer = ProofSigner("orders", key, algorithm=algorithm, key_id="1", headers=["tenant"])
+        found[f"sign {algorithm}"] = lambda signer=signer: signer.sign(binding, NOW)
+        found[f"check {algorithm}"] = checking(signer, binding, SigningKey(
+            key, algorithm=algorithm, key_id="1"))  # fmt: skip
+    return found | sealing(binding)
+
+
+def checking(signer: ProofSigner, binding: Binding, key: SigningKey) -> Step:
+    """Return the check of proofs that were never seen before."""
+    source = StaticKeys([key.verification_jwk()])
+    publisher = Publisher("orders", source, algorithms=(key.algorithm,))
+    proofs = Proofs([publisher], max_age=3600)
+    at = count()
+    signed = [signer.sign(binding, NOW + each / 1000) for each in range(256)]
+    return lambda: proofs.check(signed[next(at) % 256], binding, _ROUTES, NOW)
+
+
+def sealing(binding: Binding) -> dict[str, Step]:
+    """Return making and opening a seal."""
+    seal = Seal("orders.placed", {"1": bytes(range(32))})
+    about = {"message_id": binding.message_id, "body": binding.body}
+    headers: dict[str, Any] = Sealed(attempt=2, published_at=NOW, origin="shop orders").headers()
+    sealed = headers | {HEADER: seal.seal(headers, **about)}
+    return {
+        "seal": lambda: seal.seal(headers, **about),
+        "open a seal": lambda: seal.opened(sealed, **about),
+    }
+
+
+def measured(compared: dict[str, Step], rounds: int) -> dict[str, float]:
+    """Return the median microseconds of each step, in turns."""
+    taken: dict[str, list[float]] = {name: [] for name in compared}
+    for _ in range(rounds):
+        for name, step in compared.items():
+            since = perf_counter()
+            for _ in range(_SLICE):
+                step()
+            taken[name].append((perf_counter() - since) / _SLICE * _MICRO)
+    return {name: median(each) for name, each in taken.items()}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=500)
+    for name, micros in measured(steps(), parser.parse_args().rounds).items():
+        print(f"{name:16} {micros:8.1f} us")
+
+
+if __name__ == "__main__":
+    main()

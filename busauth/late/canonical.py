@@ -1,0 +1,89 @@
+"""One spelling for each value, so that a digest or a MAC over it means that value and no other.
+
+The spelling is bencode (BEP 3), with a letter each for null, true and false::
+
+    null, true, false   n t f
+    integer             i<decimal>e          of 64 bits
+    text                <bytes>:<UTF-8>
+    list                l<items>e
+    table               d<name><value>...e   names sorted by their bytes
+
+Only what every AMQP client hands on unchanged has a spelling. A floating-point number may be cut to
+32 bits, bytes may arrive as text, a timestamp loses its fraction: those have none.
+"""
+
+MAX_DEPTH = 8
+"""Levels of lists and tables."""
+
+_INTEGERS = range(-(2**63), 2**63)
+
+
+class NotCanonical(ValueError):  # noqa: N818 -- a statement about a value
+    """A value that has no spelling here."""
+
+
+def canonical(value: object) -> bytes:
+    """Return the one spelling of a value.
+
+    Raises:
+        NotCanonical: it has none; the value itself is not shown.
+    """
+    parts: list[bytes] = []
+    _write(value, parts, MAX_DEPTH)
+    return b"".join(parts)
+
+
+def _write(value: object, parts: list[bytes], levels: int) -> None:
+    if isinstance(value, str):
+        parts.append(_text(value))
+    elif value is None or isinstance(value, bool):
+        parts.append(b"n" if value is None else b"t" if value else b"f")
+    elif isinstance(value, int):
+        parts.append(_integer(value))
+    else:
+        _write_container(value, parts, levels)
+
+
+def _write_container(value: object, parts: list[bytes], levels: int) -> None:
+    if not isinstance(value, list | tuple | dict):
+        raise NotCanonical(f"a value of type {type(value).__name__}")
+    if levels == 0:
+        raise NotCanonical(f"more than {MAX_DEPTH} levels")
+    parts.append(b"d" if isinstance(value, dict) else b"l")
+    if isinstance(value, dict):
+        _write_members(value, parts, levels - 1)
+    else:
+        for item in value:
+            _write(item, parts, levels - 1)
+    parts.append(b"e")
+
+
+def _write_members(value: dict[object, object], parts: list[bytes], levels: int) -> None:
+    named = {_name(name): item for name, item in value.items()}
+    for name in sorted(named):
+        parts.append(b"%d:%b" % (len(name), name))
+        _write(named[name], parts, levels)
+
+
+def _name(name: object) -> bytes:
+    if not isinstance(name, str):
+        raise NotCanonical(f"a name of type {type(name).__name__}")
+    return _utf8(name)
+
+
+def _text(value: str) -> bytes:
+    raw = _utf8(value)
+    return b"%d:%b" % (len(raw), raw)
+
+
+def _utf8(value: str) -> bytes:
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise NotCanonical("text with a lone surrogate") from None
+
+
+def _integer(value: int) -> bytes:
+    if value not in _INTEGERS:
+        raise NotCanonical("an integer of more than 64 bits")
+    return b"i%de" % value

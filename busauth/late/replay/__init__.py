@@ -1,0 +1,11 @@
+"""Messages that were here before. `busauth.late.replay.redis` has a memory that workers share."""
+
+from busauth.late.replay.memory import (
+    InProcessReplay,
+    ReplayKey,
+    ReplayMemory,
+    Standing,
+    admitted,
+)
+
+__all__ = ["InProcessReplay", "ReplayKey", "ReplayMemory", "Standing", "admitted"]
