@@ -308,6 +308,16 @@ async def test_x_match(
     await refused(channel, method, 406, text)
 
 
+async def test_x_match_of_a_locked_queue(server: Server, channel: RawChannel) -> None:
+    """An unknown x-match is told before that the queue is somebody else's."""
+    exchange = await server.exchange(channel, "headers")
+    queue = await server.queue(channel, exclusive=True)
+    other = await (await server.connect()).channel()
+    method = Queue.Bind(queue=queue, exchange=exchange, arguments={"x-match": "x"})
+    text = 'Invalid x-match field value <<"x">>; expected all, any, all-with-x, or any-with-x'
+    await refused(other, method, 406, f"PRECONDITION_FAILED - {text}")
+
+
 @pytest.mark.parametrize("kind", ["direct", "fanout", "topic"])
 async def test_x_match_elsewhere(server: Server, channel: RawChannel, kind: str) -> None:
     """The other types look at no arguments."""

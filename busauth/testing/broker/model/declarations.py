@@ -149,7 +149,9 @@ class Declarations:
     def queue_bind(self, queue: str, exchange: str, key: str, arguments: Arguments) -> None:
         """queue.bind"""
         name, exchange = without_breaks(self._named(queue)), self._not_default(exchange)
-        self.vhost.exchange(exchange)
+        source = self.vhost.exchange(exchange)
+        if name in self.vhost.queues:
+            source.check_binding(arguments)
         target = self._queue(name)
         key = name if not queue and not key else key
         self.vhost.bind(target, exchange, key, arguments)
