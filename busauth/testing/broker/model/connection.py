@@ -26,6 +26,7 @@ class Connection:
         self.vhost = vhost
         self.sink = sink
         self.channels: dict[int, Channel] = {}
+        self._unfinished = 0
 
     def channel(self, number: int, sink: ChannelSink) -> Channel:
         """Open a channel."""
@@ -38,6 +39,11 @@ class Connection:
         if channel is not None:
             channel.close()
 
+    def hold(self, size: int) -> None:
+        """Count bytes more, or less, of messages that are not whole yet."""
+        self._unfinished += size
+        self.engine.hold(size)
+
     def close(self) -> None:
         """Close the channels; exclusive queues go with their connection."""
         for number in list(self.channels):
@@ -46,6 +52,7 @@ class Connection:
             if queue.declared.owner is self:
                 queue.delete()
         self.engine.forget(self)
+        self.hold(-self._unfinished)
 
     def writable(self) -> None:
         """The client reads again: offer its consumers what waits."""

@@ -18,6 +18,7 @@ from busauth.testing.broker.model.vhost import VirtualHost
 from busauth.testing.clock import Timer, Timers
 
 GUEST: Final = MappingProxyType({"guest": "guest"})
+_EXCESS = 2
 _RELIEF = 0.8
 """Publishers may go on once this part of the memory limit is used."""
 
@@ -93,6 +94,11 @@ class Node:
             self._blocking = False
             for connection in list(self._connections):
                 connection.sink.unblocked()
+
+    @property
+    def overfull(self) -> bool:
+        """Whether even messages that have begun must wait, as too many of them did."""
+        return self.bytes_held > self.limits.memory * _EXCESS
 
     # --- deliveries -----------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Publisher:
         """From now on, publish and settle at tx.commit."""
         if self._confirming:
             raise AMQPError(PRECONDITION_FAILED, "cannot switch from confirm to tx mode")
-        self.transaction = self.transaction or Transaction()
+        self.transaction = self.transaction or Transaction(self._connection.engine.hold)
 
     def tx(self) -> Transaction:
         """Return the transaction.
@@ -77,7 +77,7 @@ class Publisher:
         inspect(message, self._connection.user, self._reply_name)
         queues = self._vhost.route(message)
         if self.transaction is not None:
-            self.transaction.publications.append(partial(self._late, message, queues, mandatory))
+            self.transaction.add(message.size, partial(self._late, message, queues, mandatory))
             return
         taken = self._hand(message, queues, mandatory)
         if self._confirming:

@@ -13,12 +13,21 @@ class Transaction:
     """What waits for tx.commit.
 
     Attributes:
+        hold: counts bytes in memory, for as long as they wait here.
         publications: each says whether the queues took the message.
         settlements: what was acknowledged or rejected, and how.
     """
 
+    hold: Callable[[int], None]
     publications: list[Callable[[], bool]] = field(default_factory=list)
     settlements: list[tuple[Settle, list[tuple[int, Held]]]] = field(default_factory=list)
+    _bytes: int = 0
+
+    def add(self, size: int, publish: Callable[[], bool]) -> None:
+        """Publish a message of this size at tx.commit."""
+        self.hold(size)
+        self._bytes += size
+        self.publications.append(publish)
 
     def commit(self, done: Callable[[Settle, list[tuple[int, Held]]], None]) -> None:
         """Do it; `done` settles.
@@ -29,14 +38,17 @@ class Transaction:
         taken = [publish() for publish in self.publications]
         for settle, items in self.settlements:
             done(settle, items)
-        self._clear()
+        self.forget()
         if not all(taken):
             raise AMQPError(PRECONDITION_FAILED, "partial tx completion")
 
     def rollback(self, unacked: Unacked) -> None:
         """Forget the publications; deliveries wait for their acknowledgement again."""
         unacked.restore(item for _, items in self.settlements for item in items)
-        self._clear()
+        self.forget()
 
-    def _clear(self) -> None:
+    def forget(self) -> None:
+        """Nothing waits any more."""
+        size, self._bytes = self._bytes, 0
         self.publications, self.settlements = [], []
+        self.hold(-size)

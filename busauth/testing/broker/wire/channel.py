@@ -86,6 +86,7 @@ class WireChannel:
         self._state = _State.STARTING
         self._model: Channel | None = None
         self._content: Content | None = None
+        self._held = 0
         self._confirms = Confirms()
 
     def receive(self, kind: int, payload: bytes) -> None:
@@ -96,9 +97,12 @@ class WireChannel:
             HangUp: it has to be cut.
         """
         if self._content is not None:
-            whole = self._content.add(kind, payload)
-            if whole is not None:
-                content, self._content = self._content, None
+            content, whole = self._content, self._content.add(kind, payload)
+            if whole is None:
+                self._hold(content.kept)
+            else:
+                self._content = None
+                self._hold(0)
                 self._whole(content, whole)
         elif kind == FRAME_METHOD:
             self._method(payload)
@@ -204,6 +208,14 @@ class WireChannel:
             self._publish(self._model, content.method, whole)
         except AMQPError as error:
             self._refuse(error, content.ids)
+
+    def _hold(self, size: int) -> None:
+        """Count what is there of a message; too much of such is a reason to wait."""
+        if size != self._held:
+            self._line.model.hold(size - self._held)
+            self._held = size
+        if size and self._line.model.engine.overfull:
+            self._line.throttle.published()
 
     def _publish(self, model: Channel, method: Publication | Frame, whole: Complete) -> None:
         if not isinstance(method, Publication):

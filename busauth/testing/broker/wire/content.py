@@ -55,6 +55,11 @@ class Content:
         self._body: bytes | bytearray = b""
         self._size = self._left = 0
 
+    @property
+    def kept(self) -> int:
+        """Bytes of the body that are kept so far."""
+        return len(self._body)
+
     def add(self, kind: int, payload: bytes) -> Complete | None:
         """Take a frame; return the content once it is whole.
 
