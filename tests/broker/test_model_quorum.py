@@ -149,6 +149,37 @@ async def test_until_there_is_room(clock: ManualClock, broker: Node, client: Cli
     assert ready(client, "full") == 1
 
 
+async def test_to_each_queue_once(clock: ManualClock, broker: Node, client: Client) -> None:
+    """Of several queues those that took a dead letter do not get it again with the others."""
+    for name in ("open", "full"):
+        client.declare(name, max_length=1 + (name == "open"), overflow="reject-publish")
+        client.channel.queue_bind(name, "amq.fanout", "", {})
+    client.publish("full")
+    client.declare("q", dead_letter_exchange="amq.fanout", **AT_LEAST_ONCE)
+    message = rejected(client, "q")
+    await clock.advance(10)
+    assert (ready(client, "open"), ready(client, "full")) == (1, 1)
+    assert steps(broker, message)[1:] == []
+    client.channel.queue_purge("full")
+    await clock.advance(10)
+    assert (ready(client, "open"), ready(client, "full")) == (1, 1)
+    assert steps(broker, message)[-1] == (Step.DEAD_LETTERED, "rejected")
+
+
+async def test_no_queue_is_left(clock: ManualClock, broker: Node, client: Client) -> None:
+    """A dead letter is done with when the queue that it still waited for is gone."""
+    for name in ("open", "full"):
+        client.declare(name, max_length=1, overflow="reject-publish")
+        client.channel.queue_bind(name, "amq.fanout", "", {})
+    client.publish("full")
+    client.declare("q", dead_letter_exchange="amq.fanout", **AT_LEAST_ONCE)
+    message = rejected(client, "q")
+    for name in ("full", "open"):
+        client.channel.queue_delete(name, if_unused=False, if_empty=False)
+    await clock.advance(1)
+    assert steps(broker, message)[-1] == (Step.DEAD_LETTERED, "rejected")
+
+
 async def test_as_soon_as_there_is_a_way(clock: ManualClock, client: Client) -> None:
     """Dead letters that nothing was bound for go on in their order, once there is a binding."""
     client.declare("q", dead_letter_exchange="amq.fanout", **AT_LEAST_ONCE)

@@ -30,7 +30,7 @@ def tables(always: Table, *own: tuple[str, st.SearchStrategy[Any]]) -> st.Search
 
 
 overflow = ("overflow", st.sampled_from(["drop-head", "reject-publish", "reject-publish-dlx"]))
-delivery_limit = ("delivery_limit", st.integers(-1, 2))
+delivery_limit = ("delivery_limit", st.integers(-1, 1))
 AT_LEAST_ONCE = {
     "queue_type": "quorum",
     "overflow": "reject-publish",
@@ -38,8 +38,8 @@ AT_LEAST_ONCE = {
 }
 declarations: st.SearchStrategy[Table] = st.one_of(
     tables({}, overflow, ("max_priority", st.integers(1, 3))),
-    tables({"queue_type": "quorum"}, overflow, delivery_limit),
-    tables(AT_LEAST_ONCE, delivery_limit),
+    tables({"queue_type": "quorum"}, overflow, delivery_limit, delivery_limit),
+    tables(AT_LEAST_ONCE, delivery_limit, delivery_limit),
     tables(AT_LEAST_ONCE),
     st.just({}),
 )

@@ -23,7 +23,9 @@ def place(message: Message, queue: str) -> Place:
 
 
 def places(items: Iterable[Held]) -> set[Place]:
-    return {place(held.entry.message, held.queue.name) for held in items}
+    """Where these are; a queue that is gone has nothing any more."""
+    there = [held for held in items if not held.queue.deleted]
+    return {place(held.entry.message, held.queue.name) for held in there}
 
 
 def meant(channel: Channel, tag: int, *, multiple: bool) -> list[Held]:

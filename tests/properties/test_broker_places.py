@@ -60,6 +60,7 @@ class Places(RuleBasedStateMachine):
         for name, table in zip(QUEUES, three, strict=True):
             self.declare(name, table)
         self.publish(0, 3, "", "amq.fanout", body=b"x")
+        self.qos(1, 1, shared=False)
         self.consume(1, "a", no_ack=False, priority=0)
         for name in QUEUES:
             self.get(2, name, no_ack=False)

@@ -96,11 +96,13 @@ class Consumers:
         if self._passed_over:
             self.resume()
         while self._turns:
-            consumer = self._turns.pop(0)
-            if consumer.can_take():
-                self.add(consumer)
-                return consumer
-            self._passed_over.append(consumer)
+            consumer = self._turns[0]
+            if not consumer.can_take():
+                self._passed_over.append(self._turns.pop(0))
+                continue
+            if len(self._turns) > 1:
+                self.add(self._turns.pop(0))
+            return consumer
         return None
 
 

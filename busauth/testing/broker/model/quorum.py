@@ -1,6 +1,7 @@
 """A quorum queue: counts returns, and keeps a dead letter until a queue has taken it."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from busauth.testing.broker.model import properties
@@ -16,12 +17,27 @@ _AGAIN = 1.0
 """Seconds until a dead letter that no queue took is tried again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter that has not reached every queue yet.
+
+    Attributes:
+        entry: what died.
+        reason: of what.
+        reached: names of the queues that have it.
+    """
+
+    entry: Entry
+    reason: str
+    reached: set[str]
+
+
 class QuorumQueue(Queue):
     """As a classic queue, but for the delivery count, the delivery limit and at-least-once."""
 
     def __init__(self, declared: Declaration, around: Surroundings) -> None:
         super().__init__(declared, around)
-        self.letters: list[tuple[Entry, str]] = []
+        self.letters: list[Letter] = []
         self._letter_bytes = 0
 
     @staticmethod
@@ -35,7 +51,7 @@ class QuorumQueue(Queue):
 
     def held(self) -> Iterable[Entry]:
         """Return everything that is in the queue, in whatever state."""
-        return (*super().held(), *(entry for entry, _ in self.letters))
+        return (*super().held(), *(letter.entry for letter in self.letters))
 
     def _length(self) -> tuple[int, int]:
         """Letters that wait count, too."""
@@ -77,19 +93,23 @@ class QuorumQueue(Queue):
     # --- dead letters ---------------------------------------------------------------------------
 
     def _bury(self, entry: Entry, reason: str) -> None:
-        outcome = self.around.dead_letter(self, entry.message, reason)
-        if outcome is not Outcome.UNROUTABLE or not self.options.at_least_once:
+        self._send(Letter(entry, reason, set()))
+
+    def _send(self, letter: Letter) -> None:
+        entry, reason = letter.entry, letter.reason
+        outcome = self.around.dead_letter(self, entry.message, reason, letter.reached)
+        if self.options.at_least_once and outcome in (Outcome.UNROUTABLE, Outcome.PARTLY):
+            self.letters.append(letter)
+            self._letter_bytes += len(entry.message.body)
+            self.around.schedule(self, self.around.monotonic() + _AGAIN)
+        else:
             self._buried(entry, reason, outcome)
-            return
-        self.letters.append((entry, reason))
-        self._letter_bytes += len(entry.message.body)
-        self.around.schedule(self, self.around.monotonic() + _AGAIN)
 
     def send_letters(self) -> None:
         """Try again what no queue has taken; called whenever a route may have appeared."""
         waiting, self.letters, self._letter_bytes = self.letters, [], 0
-        for entry, reason in waiting:
-            self._bury(entry, reason)
+        for letter in waiting:
+            self._send(letter)
 
     def fire(self) -> None:
         """Do what a classic queue does, and try the dead letters that wait."""
