@@ -13,7 +13,7 @@ from pamqp.commands import Basic, Channel, Confirm, Connection, Queue
 
 from busauth.testing.broker import Broker, Limits
 from busauth.testing.broker.wire import connection as wire
-from tests.broker.fuzzing import GREETING, HANDSHAKE
+from tests.broker.fuzzing import HANDSHAKE
 from tests.conformance.client import Closed, RawChannel, RawConnection
 from tests.conformance.frames import body, header, sent
 
@@ -83,8 +83,7 @@ async def test_slow_handshakes(broker: Broker, monkeypatch: pytest.MonkeyPatch) 
         if broker.connections == 1:
             break
     await until_left(broker, 1)
-    for reader, writer in pairs:
-        assert GREETING not in await reader.read(100_000)
+    for _, writer in pairs:
         writer.close()
 
 

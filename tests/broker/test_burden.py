@@ -111,3 +111,15 @@ def test_deliveries_of_queues_that_are_gone() -> None:
     assert held.entry.message.body == b""
     client.channel.nack(tag, multiple=False, requeue=True)
     assert client.node.bytes_held == 0
+
+
+def test_deliveries_of_streams() -> None:
+    """What a stream has dropped is not kept for a client that never acknowledges it."""
+    client = Client.of(node())
+    client.declare("s", queue_type="stream", max_length_bytes=1000)
+    client.channel.qos(prefetch_size=0, prefetch_count=10, global_=False)
+    client.consume("s", arguments={"x-stream-offset": "first"})
+    for _ in range(5):
+        client.publish("s", bytes(10_000))
+    assert client.sink.bodies() == [bytes(10_000)] * 5
+    assert not any(held.entry.message.body for _, held in client.channel.unacked.items())

@@ -74,6 +74,7 @@ class Stream(BaseQueue):
         self.around.journal.tell(Step.DELIVERED, message, self.name, consumer.tag)
         extra = {**_nested(message), OFFSET: properties.long(offset)}
         consumer.channel.hand(consumer, entry, redelivered=False, extra=extra)
+        entry.let_go()  # the log may drop the message before the client acknowledges it
 
     def take(self) -> Entry | None:
         """Refuse: a stream is not read by basic.get."""
