@@ -6,6 +6,7 @@ RABBITMQ = $(BIN)/python -m scripts.broker --
 BROKER = embedded
 WAYS_embedded = embedded
 WAYS_rabbitmq = url,node,apt,docker
+QUICK = not rabbitmq and not processes
 RUN = $(BIN)/python -m coverage run -m pytest
 
 .PHONY: help install check test quick demo clean
@@ -29,15 +30,15 @@ ifdef ARGS
 else
 	@$(BIN)/python -m scripts.amqp_tools
 	@$(BIN)/python -m coverage erase
-	@$(RUN) -m "not rabbitmq"
-	@$(RABBITMQ) $(RUN) -m rabbitmq
+	@$(RUN) -n auto -m "$(QUICK)"
+	@$(RABBITMQ) $(RUN) -m "not ($(QUICK))"
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
 endif
 
-quick: install ## Run the tests that need no RabbitMQ (ARGS=... goes to pytest)
+quick: install ## Run the tests that need no RabbitMQ and no other process (ARGS=... goes to pytest)
 	@$(BIN)/python -m scripts.amqp_tools
-	@$(BIN)/python -m pytest -m "not rabbitmq" $(ARGS)
+	@$(BIN)/python -m pytest -n auto -m "$(QUICK)" $(ARGS)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \

@@ -8,11 +8,10 @@ from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.support import Broker, Trail, amqp_url, connected
 
-RABBITMQ_FIXTURES = {"rabbitmq_url"}
-
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
+    config.addinivalue_line("markers", "processes: starts programs, and waits for them")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         callspec = getattr(item, "callspec", None)
         chosen = callspec.params.values() if callspec is not None else ()
-        if RABBITMQ_FIXTURES & fixtures or any(each == "rabbitmq" for each in chosen):
+        if "rabbitmq_url" in fixtures or any(each == "rabbitmq" for each in chosen):
             item.add_marker("rabbitmq")
 
 

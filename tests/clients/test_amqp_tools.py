@@ -15,6 +15,8 @@ from scripts.amqp_tools import installed
 from scripts.broker.process import until
 from tests.clients.serving import Remote
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20
 

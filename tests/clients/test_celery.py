@@ -19,6 +19,8 @@ from scripts.broker.process import until
 from tests.clients import celery_app
 from tests.clients.serving import KINDS, Remote, serving_apart
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 20
 

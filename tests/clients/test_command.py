@@ -17,6 +17,8 @@ from yarl import URL
 from busauth.cli import app
 from tests.conformance.client import ConnectionClosed, RawConnection
 
+pytestmark = pytest.mark.processes
+
 SECONDS = 20
 
 

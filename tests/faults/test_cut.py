@@ -23,6 +23,8 @@ from busauth import (
 from busauth.testing import Issuer, IssuerServer
 from tests.support import Broker, Order, Trail, connected, consuming, guard_for
 
+pytestmark = pytest.mark.processes
+
 QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)
 
 

@@ -15,6 +15,8 @@ from busauth.testing import Issuer
 from scripts.broker import PrivateNode
 from tests.support import Broker, Order, Trail, guard_for
 
+pytestmark = pytest.mark.processes
+
 
 @asynccontextmanager
 async def worker(queue: str, issuer: Issuer, url: str) -> AsyncIterator[Process]:

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 EXAMPLE = """
 import pytest
 from busauth import Bus

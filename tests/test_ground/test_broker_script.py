@@ -13,6 +13,8 @@ from scripts.broker.apt import is_debian, services_held_back
 from scripts.broker.installed import installed_server
 from scripts.broker.process import until
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Shakes hands over AMQP, prints what the broker said, then waits until its stdin is closed.

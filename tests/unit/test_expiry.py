@@ -214,7 +214,7 @@ class Synchronous:
         [None],
         {accepts},
     ],
-    ids=repr,
+    ids=lambda policy: type(policy).__name__,
 )
 def test_what_is_no_policy_is_refused(policy: Any) -> None:
     """Only policy objects and `async def` functions are taken, and the error says so."""

@@ -323,7 +323,7 @@ HOSTILE_KEYS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("entry", HOSTILE_KEYS, ids=lambda entry: repr(entry)[:60])
+@pytest.mark.parametrize("entry", HOSTILE_KEYS, ids=[str(n) for n in range(len(HOSTILE_KEYS))])
 async def test_a_damaged_key_is_left_out_and_the_others_serve(
     entry: Any, server: IssuerServer, jwks: JWKS
 ) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from workers.demo.scenes import SCENES
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 
 
