@@ -37,7 +37,7 @@ from busauth.tokens.verifier import Verifiers
 
 ALGORITHMS = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
 _TOKENS = 200
-_SLICE = 20
+_SLICE = 5
 """Steps at a time: short turns, so that a busy neighbour meets all contestants alike."""
 
 _MICRO = 1e6
@@ -238,7 +238,7 @@ def tables(found: dict[str, Any]) -> Iterator[Table]:
 def main() -> None:
     """Measure, show, and write JSON where asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--tokens", type=int, default=100_000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--remember", type=int, help=argparse.SUPPRESS)

@@ -161,38 +161,46 @@ def acting(lease: Lease) -> Iterator[None]:
         _current.reset(reset)
 
 
+Places = Mapping[str, int]
+"""Where in a tuple of values each name's is; many mappings with the same names may share one."""
+
+
+def places(names: tuple[str, ...]) -> Places:
+    """Return the place of each name, in order."""
+    return {name: place for place, name in enumerate(names)}
+
+
 class _ReadOnly(Mapping[str, Any]):
     """A mapping without a way to change it; unlike `MappingProxyType` it can be copied deeply."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("_places", "_values")
 
-    def __init__(self, members: dict[str, Any]) -> None:
-        self._members = members
+    def __init__(self, places: Places, values: tuple[Any, ...]) -> None:
+        self._places = places
+        self._values = values
 
     def __getitem__(self, name: str) -> Any:
-        return self._members[name]
+        return self._values[self._places[name]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._places)
 
     def __repr__(self) -> str:
-        return repr(self._members)
+        return repr(dict(self))
 
 
-def read_only(value: Any, text: Callable[[str], str] = str) -> Any:
+def read_only(value: Any, placed: Callable[[tuple[str, ...]], Places] = places) -> Any:
     """Return JSON data as deeply immutable mappings and tuples.
 
     Args:
         value: what was parsed.
-        text: returns the copy of a string that is to be kept, to share it with other data.
+        placed: says where the outermost names are; one that remembers shares the answer.
     """
-    if isinstance(value, str):
-        return text(value)
     if isinstance(value, dict):
-        return _ReadOnly({text(name): read_only(item, text) for name, item in value.items()})
+        return _ReadOnly(placed(tuple(value)), tuple(map(read_only, value.values())))
     if isinstance(value, list):
-        return tuple([read_only(item, text) for item in value])
+        return tuple(map(read_only, value))
     return value

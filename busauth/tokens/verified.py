@@ -1,27 +1,19 @@
 """What was proven of a token, and by which key."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from busauth.caller import Caller
 from busauth.errors import Untimely
 from busauth.tokens.keys import Key, KeyMissing, KeySource
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """The key that signed a token, in one state of its issuer's key set."""
 
     keys: KeySource
     key: Key
     epoch: int
-
-    def holds(self) -> bool:
-        """Return whether the key still counts; asking renews an ageing key set."""
-        try:
-            current = self.keys.candidates(self.key.key_id, self.key.algorithm)
-        except KeyMissing:
-            return False
-        return self.epoch == self.keys.epoch and self.key in current
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +34,17 @@ class Verified:
     def holds(self) -> bool:
         """Return whether the key that signed still counts, without a look at the token.
 
-        Where it does not, or none is named, the token is to be proven again.
+        Where it does not, or none is named, the token is to be proven again. Asking renews an
+        ageing key set.
         """
-        return self._proof is not None and self._proof.holds()
+        if self._proof is None:
+            return False
+        keys, key, epoch = self._proof
+        try:
+            current = keys.candidates(key.key_id, key.algorithm)
+        except KeyMissing:
+            return False
+        return epoch == keys.epoch and key in current
 
     def check_started(self, now: float) -> None:
         """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).

@@ -7,12 +7,12 @@ is late is not asked here: `exp` of a forged token means nothing.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth.caller import Caller, read_only
+from busauth.caller import Caller, places, read_only
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens import claims as registered
 from busauth.tokens.compact import CompactToken, split
@@ -33,8 +33,8 @@ MAX_TOKEN_BYTES = 8 * 1024
 _LOOKS = 2
 """Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
-_SHARED = 512
-"""Names and values of an issuer that are kept once, however many tokens repeat them."""
+_SHARED = 128
+"""Scopes, roles and the like of an issuer that are kept once, however many tokens repeat them."""
 
 
 class Verifier:
@@ -73,7 +73,8 @@ class Verifier:
         self.algorithms = allow_list(algorithms)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
-        self._shared: Callable[[Any], Any] = lru_cache(_SHARED)(_itself)
+        self._shared = lru_cache(_SHARED)(_itself)
+        self._placed = lru_cache(_SHARED)(places)
         if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
@@ -150,7 +151,7 @@ class Verifier:
             token_id=claims.get("jti"),
             token_sha256=token_sha256,
             actors=registered.actors_of(claims),
-            claims=read_only(claims, shared),
+            claims=read_only(claims, self._placed),
         )
 
 

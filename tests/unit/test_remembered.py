@@ -8,8 +8,8 @@ from busauth.errors import NotGenuine
 from busauth.tokens import compact
 from busauth.tokens.keys import Key, KeyMissing, fitting, load_key
 from busauth.tokens.verified import Verified
-from busauth.tokens.verifier import Verifiers
-from tests.unit.support import NOW, Signer, b64, caller, payload, refused_code, token, verifier
+from busauth.tokens.verifier import _SHARED, Verifiers
+from tests.unit.support import Signer, b64, caller, payload, refused_code, token, verifier
 
 MAIN, OTHER = Signer("EdDSA"), Signer("EdDSA", "other")
 
@@ -172,13 +172,13 @@ def test_a_header_that_is_refused_is_not_remembered() -> None:
 
 
 async def test_what_tokens_repeat_is_kept_once() -> None:
-    """Two callers of one issuer share the names and values that are the same."""
+    """Two callers of one issuer share scopes, audience and the names of their claims."""
     known = Verifiers(verifier(MAIN))
     ann, bob = [(await known.authenticate(token(MAIN, sub=sub))).caller for sub in ("ann", "bob")]
     assert ann.scopes is bob.scopes
     assert ann.audience is bob.audience
-    assert ann.claims["scope"] is bob.claims["scope"]
     assert all(one is other for one, other in zip(ann.claims, bob.claims, strict=True))
+    assert (ann.claims["sub"], bob.claims["sub"]) == ("ann", "bob")
 
 
 async def test_what_looks_equal_is_not_exchanged() -> None:
@@ -190,11 +190,18 @@ async def test_what_looks_equal_is_not_exchanged() -> None:
         assert repr(found) == repr(expected)
 
 
+async def test_the_same_claims_in_another_order_are_the_same() -> None:
+    """Each name finds its own value, in whatever order issuers write them."""
+    known = Verifiers(verifier(MAIN))
+    for claims in (payload(), dict(reversed(payload().items())), payload(extra=1)):
+        assert dict((await known.authenticate(MAIN.sign(claims))).caller.claims) == claims
+
+
 async def test_what_is_shared_is_bounded() -> None:
-    """However many values an issuer's tokens have, few are kept to be shared."""
+    """However many scopes and names an issuer's tokens have, few are kept to be shared."""
     one = verifier(MAIN)
     known = Verifiers(one, cache_size=0)
-    for number in range(700):
-        await known.authenticate(token(MAIN, sub=f"caller-{number}", exp=NOW + number))
-    info = one._shared.cache_info()  # type: ignore[attr-defined]  # of an lru_cache
-    assert info.currsize == info.maxsize < 700
+    for number in range(200):
+        await known.authenticate(token(MAIN, scope=f"scope-{number}", **{f"claim-{number}": 1}))
+    for info in (one._shared.cache_info(), one._placed.cache_info()):
+        assert info.currsize == info.maxsize == _SHARED < 200
