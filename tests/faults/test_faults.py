@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from busauth import Bus, Caller, PublishError
 from busauth.testing import Issuer
 from scripts.broker import PrivateNode
