@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=500)
     for name, micros in measured(steps(), parser.parse_args().rounds).items():
-        print(f"{name:16} {micros:8.1f} us")
+        print(f"{name:16} {micros:8.1f} us")  # noqa: T201 -- its one output
 
 
 if __name__ == "__main__":

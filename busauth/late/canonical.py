@@ -28,6 +28,8 @@ def canonical(value: object) -> bytes:
     Raises:
         NotCanonical: it has none; the value itself is not shown.
     """
+    if isinstance(value, str):
+        return _text(value)
     parts: list[bytes] = []
     _write(value, parts, MAX_DEPTH)
     return b"".join(parts)

@@ -179,18 +179,22 @@ def _check_header(header: Mapping[str, Any], publisher: Publisher) -> str:
 
 def _check_signature(compact: CompactToken, publisher: Publisher, algorithm: str) -> None:
     key_id = compact.header.get("kid")
-    unknown = NotGenuine(
-        "proof.key_unknown", found=f"kid={key_id!r} alg={algorithm}", expected="a publisher's key"
-    )
     if "kid" in compact.header and not isinstance(key_id, str):
-        raise unknown
+        raise _key_unknown(key_id, algorithm)
     try:
         keys = publisher.keys.candidates(key_id, algorithm)
     except KeyMissing:
-        raise KeyUnknown(publisher, unknown) from None
-    if not any(key.verifies(compact.signing_input, compact.signature) for key in keys):
-        found = f"no valid {algorithm} signature"
-        raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
+        raise KeyUnknown(publisher, _key_unknown(key_id, algorithm)) from None
+    for key in keys:
+        if key.verifies(compact.signing_input, compact.signature):
+            return
+    found = f"no valid {algorithm} signature"
+    raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
+
+
+def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
+    found = f"kid={key_id!r} alg={algorithm}"
+    return NotGenuine("proof.key_unknown", found=found, expected="a publisher's key")
 
 
 def _signed(publisher: Publisher, claims: Mapping[str, Any]) -> Signed:
