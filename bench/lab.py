@@ -1,5 +1,6 @@
 """Where measurements are made: one broker, its queues, tokens, and contestants in processes."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -7,8 +8,8 @@ from typing import Any
 
 from bench import child, queues, tokens
 from bench.consumer import Job
-from bench.contestants import CONTESTANTS
-from bench.machine import Load, watched
+from bench.contestants import CONTESTANTS, ENVELOPED
+from bench.machine import Load, Watch
 from bench.messages import Writer, enveloped, plain
 from bench.progress import Progress
 from bench.queues import Queues
@@ -83,16 +84,16 @@ class Lab:
 
     async def drained(self, processes: list[child.Child], count: int) -> Drained:
         """Let processes that are ready go, and sum up what they did."""
-        with watched(self.url) as load:
-            for process in processes:
-                await process.go()
-            results = [await process.result() for process in processes]
-        seconds = max(r["last"] for r in results) - min(r["first"] for r in results if r["count"])
+        async with Watch(self.url) as watch:
+            await asyncio.gather(*(process.go() for process in processes))
+            results = await asyncio.gather(*(process.result() for process in processes))
+        first = min(result["first"] for result in results if result["count"])
+        last = max(result["last"] for result in results)
         handled = sum(result["count"] for result in results)
         if handled != count:
             raise AssertionError(f"{handled} messages were handled: expected {count}")
         cpu = sum(result["cpu"] for result in results) / count * 1e6
-        return Drained((count - 1) / seconds, cpu, load)
+        return Drained((count - 1) / (last - first), cpu, watch.load(first, last))
 
     @asynccontextmanager
     async def started(
@@ -161,7 +162,7 @@ class Lab:
 
 def writer_of(letter: str) -> Writer:
     """Return how messages for a contestant are written."""
-    return enveloped if CONTESTANTS[letter].startswith("taskiq") else plain
+    return enveloped if letter in ENVELOPED else plain
 
 
 def picked(pool: Pool, callers: Iterable[int]) -> list[str]:

@@ -1,16 +1,16 @@
 """What the machine, and the broker on it, did while something was measured."""
 
+import asyncio
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 import psutil
 from yarl import URL
 
+_EVERY = 0.05
 _PACKAGES = (
     "aio-pika", "aiormq", "pamqp", "PyJWT", "cryptography", "pydantic", "faststream", "taskiq",
     "taskiq-aio-pika",
@@ -34,17 +34,57 @@ class Load:
         return asdict(self)
 
 
-@contextmanager
-def watched(url: str) -> Iterator[Load]:
-    """Fill in a load when this block ends."""
-    load, broker, began = Load(), _broker(url), time.monotonic()
-    psutil.cpu_times_percent()  # what follows is counted from here
-    before = _seconds(broker)
-    yield load
-    load.idle = psutil.cpu_times_percent().idle / 100
-    after = _seconds(broker)
-    if before is not None and after is not None:
-        load.broker = (after - before) / (time.monotonic() - began)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    idle: float
+    total: float
+    broker: float | None
+
+
+class Watch:
+    """Looks at the machine every now and then while inside.
+
+    Args:
+        url: the broker, whose process is looked for.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._process = _broker(url)
+        self._looks: list[_Look] = []
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to look."""
+        self._looking = asyncio.create_task(self._look_on())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def load(self, first: float, last: float) -> Load:
+        """Return what went on between two instants of the monotonic clock."""
+        began = max((look for look in self._looks if look.at <= first), key=_at)
+        ended = min((look for look in self._looks if look.at >= last), key=_at)
+        load = Load((ended.idle - began.idle) / ((ended.total - began.total) or 1))
+        if began.broker is not None and ended.broker is not None:
+            load.broker = (ended.broker - began.broker) / (ended.at - began.at)
+        return load
+
+    async def _look_on(self) -> None:
+        while True:
+            self._looks.append(self._look())
+            await asyncio.sleep(_EVERY)
+
+    def _look(self) -> _Look:
+        times = psutil.cpu_times()
+        return _Look(time.monotonic(), times.idle, sum(times), _seconds(self._process))
+
+
+def _at(look: _Look) -> float:
+    return look.at
 
 
 def _broker(url: str) -> psutil.Process | None:

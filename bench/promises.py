@@ -63,14 +63,16 @@ def _consuming(results: Results) -> Iterator[Promise]:
             ("e", "c", 3.0),
             ("f", "a", 1.1),
         ):
-            yield _faster("warm RS256", warm, one, other, bound)
+            yield from _more("warm RS256", warm, one, other, bound)
     if cold is not None:
-        yield _faster("cold RS256", cold, "e", "b", 1.3)
+        yield from _more("cold RS256", cold, "e", "b", 1.3)
 
 
-def _faster(where: str, compared: Compared, one: str, other: str, bound: float) -> Promise:
+def _more(where: str, found: Compared, one: str, other: str, bound: float) -> Iterator[Promise]:
+    """By the clock, and by processor time: on a busy machine the first says little."""
     what = f"{where}: ({one}) carries as many messages as ({other}), times"
-    return Promise(what, compared.faster(one, other), bound, least=True)
+    yield Promise(what, found.faster(one, other), bound, least=True)
+    yield Promise(f"{what}, by processor time", found.cheaper(one, other), bound, least=True)
 
 
 def _guard(results: Results) -> Iterator[Promise]:

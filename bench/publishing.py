@@ -7,7 +7,6 @@ from typing import Any
 from bench import child
 from bench.figures import Spread, ratios
 from bench.lab import Lab
-from bench.machine import watched
 from bench.patterns import WARM_CALLERS
 from bench.publisher import WAYS, Job, warm_up_of
 from bench.scale import Scale
@@ -57,9 +56,8 @@ async def _once(lab: Lab, way: str) -> tuple[float, float]:
     count = many if way.endswith("many") else one
     async with child.running("bench.publisher", _job(lab, way, queue, count).to_json()) as process:
         await process.ready()
-        with watched(lab.url):
-            await process.go()
-            result = await process.result()
+        await process.go()
+        result = await process.result()
     await lab.queues.settles_at(queue, count + warm_up_of(count))
     await lab.queues.delete(queue)
     return count / result["seconds"], result["cpu"] / count * 1e6

@@ -30,7 +30,8 @@ class Scale:
         cells: the comparisons.
         published: what each measurement publishes, one at a time and many.
         publish_rounds: turns of each way to publish.
-        depths: queue depths; what is consumed at each is `depth_messages`.
+        depths: queue depths; what is consumed at each is `depth_messages`, so few that more than
+            the prefetch stays behind: what is read ahead costs the same at each depth.
         depth_rounds: turns of each depth.
         processes: how many consume one queue.
         process_messages: what all of them consume together.
@@ -47,8 +48,8 @@ class Scale:
     published: tuple[int, int] = (2000, 10_000)
     publish_rounds: int = 5
     depths: tuple[int, ...] = (1000, 10_000, 100_000, 1_000_000)
-    depth_messages: int = 1000
-    depth_rounds: int = 7
+    depth_messages: int = 750
+    depth_rounds: int = 9
     processes: tuple[int, ...] = (1, 2, 4)
     process_messages: int = 20_000
     process_rounds: int = 3

@@ -2,7 +2,7 @@
 
 from bench.contestants.base import Consuming, Setting, load
 
-__all__ = ["CONTESTANTS", "LABELS", "Consuming", "Setting", "load"]
+__all__ = ["CONTESTANTS", "ENVELOPED", "LABELS", "Consuming", "Setting", "load"]
 
 CONTESTANTS = {
     "a": "plain_aio_pika",
@@ -13,6 +13,9 @@ CONTESTANTS = {
     "f": "busauth_bus",
 }
 """The letter by which results name each, and its module."""
+
+ENVELOPED = frozenset("d")
+"""Those that read nothing but taskiq's envelope."""
 
 LABELS = {
     "a": "aio-pika, unchecked",

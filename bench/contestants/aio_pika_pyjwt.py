@@ -13,7 +13,6 @@ class Contestant:
     """A refused message is rejected, as ``message.process()`` does with any error."""
 
     checks: ClassVar = True
-    writer: ClassVar = staticmethod(messages.plain)
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting

@@ -10,8 +10,6 @@ import aio_pika
 import jwt
 from aio_pika.abc import AbstractIncomingMessage
 
-from bench.messages import Writer
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -38,12 +36,10 @@ class Consuming(Protocol):
 
     Attributes:
         checks: whether it is meant to refuse bad tokens.
-        writer: how messages for it are written.
         checked: how many tokens its check has accepted; None where it does not count.
     """
 
     checks: ClassVar[bool]
-    writer: ClassVar[Writer]
     checked: int | None
 
     def consuming(self, queue: str) -> AbstractAsyncContextManager[None]:

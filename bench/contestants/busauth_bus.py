@@ -13,7 +13,6 @@ class Contestant:
     """A refused message goes to ``<queue>.rejected`` or ``<queue>.dead``."""
 
     checks: ClassVar = True
-    writer: ClassVar = staticmethod(messages.plain)
     checked = None
 
     def __init__(self, setting: Setting) -> None:

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from bench import messages
 from bench.contestants.base import Setting, aio_pika_consumer
 from busauth import Caller, Guard, StaticKeys, Verifier
 
@@ -26,7 +25,6 @@ class Contestant:
     """A refused message goes to ``<queue>.rejected`` or ``<queue>.dead``."""
 
     checks: ClassVar = True
-    writer: ClassVar = staticmethod(messages.plain)
     checked = None
 
     def __init__(self, setting: Setting) -> None:

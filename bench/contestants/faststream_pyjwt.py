@@ -31,7 +31,6 @@ class Contestant:
     """A refused message is rejected: FastStream's own rule for an error."""
 
     checks: ClassVar = True
-    writer: ClassVar = staticmethod(messages.plain)
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting

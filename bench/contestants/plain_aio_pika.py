@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from bench import messages
 from bench.contestants.base import Setting, aio_pika_consumer
 
 
@@ -13,7 +12,6 @@ class Contestant:
     """``async with message.process()``."""
 
     checks: ClassVar = False
-    writer: ClassVar = staticmethod(messages.plain)
     checked = None
 
     def __init__(self, setting: Setting) -> None:

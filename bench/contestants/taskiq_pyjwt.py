@@ -37,7 +37,6 @@ class Contestant:
     """A worker as taskiq's command line makes it, in this process."""
 
     checks: ClassVar = True
-    writer: ClassVar = staticmethod(messages.enveloped)
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting

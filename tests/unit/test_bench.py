@@ -2,11 +2,14 @@
 
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import jwt
 import pytest
 
-from bench import tokens
+from bench import consumer, tokens
 from bench.figures import Spread, ratios
 from bench.messages import Order, enveloped, plain
 from bench.patterns import Pattern, callers, zipf
@@ -145,3 +148,46 @@ def test_each_algorithm_is_measured_in_each_pattern() -> None:
     cells = {(cell.pattern, cell.algorithm) for cell in FULL.cells}
     assert len(cells) == len(Pattern) * len(ALGORITHMS)
     assert {cell.algorithm for cell in QUICK.cells} == set(ALGORITHMS)
+
+
+class Lenient:
+    """A contestant that lets so many messages through, and says that it checked so many."""
+
+    checks: ClassVar = True
+
+    def __init__(self, tally: Tally, through: int, checked: int | None = None) -> None:
+        self.checked = checked
+        self._tally = tally
+        self._through = through
+
+    @asynccontextmanager
+    async def consuming(self, queue: str) -> AsyncIterator[None]:
+        for _ in range(self._through):
+            self._tally()
+        yield
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "_QUIET", 0.0)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_whoever_lets_a_bad_token_through_is_not_measured() -> None:
+    """A contestant whose handler saw more than the good message fails before the clock runs."""
+    tally = Tally()
+    with pytest.raises(AssertionError, match="saw 2 messages"):
+        await consumer._probe(Lenient(tally, 2), "probe", tally)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_whoever_refuses_the_bad_tokens_alone_is_measured() -> None:
+    """A contestant whose handler saw the good message alone goes on."""
+    tally = Tally()
+    await consumer._probe(Lenient(tally, 1), "probe", tally)
+
+
+def test_a_check_that_did_not_run_was_not_measured() -> None:
+    """A middleware that counts fewer checks than messages fails the measurement."""
+    with pytest.raises(AssertionError, match="ran 3 times for 5"):
+        consumer._check_that_it_checked(Lenient(Tally(), 0, checked=10), 7, 5)
