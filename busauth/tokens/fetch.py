@@ -13,6 +13,7 @@ import httpx
 
 from busauth.errors import ConfigurationError, Deferred
 
+_LAST_PORT = 65_535
 _OK = 200
 
 
@@ -91,6 +92,7 @@ class Fetcher:
         return value
 
     async def _get(self, url: str) -> bytes:
+        _check_port(url)
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         async with (
             self._client() as client,
@@ -116,6 +118,13 @@ class Fetcher:
     @cached_property
     def _ssl(self) -> ssl.SSLContext:
         return httpx.create_ssl_context()
+
+
+def _check_port(url: str) -> None:
+    """A socket that was opened for a port beyond 65535 would not be closed again by asyncio."""
+    port = httpx.URL(url).port or 0
+    if port > _LAST_PORT:
+        raise ValueError(f"port {port}, expected at most {_LAST_PORT}")
 
 
 def _why(error: Exception, timeout: float) -> str:
