@@ -50,6 +50,8 @@ bindings = st.builds(
     message_id=texts.filter(bool),
     properties=properties,
     headers=st.dictionaries(st.sampled_from(["tenant", "other"]), canonical_values),
+    issuer=st.none() | texts,
+    subject=st.none() | texts,
     exchange=texts,
     routing_key=texts,
 )
@@ -233,6 +235,7 @@ def test_whatever_arrives_is_refused_with_its_code(
     headers = headers if tenant is ... else headers | {"tenant": tenant}
     arrived = Seen(
         token=binding().token, body=binding().body, message_id=message_id,
+        issuer=binding().issuer, subject=binding().subject,
         properties=Properties(*values), headers=headers,
     )  # fmt: skip
     assert refusal(GENUINE["HS256"], arrived).code in ("proof.message_id", "proof.property")

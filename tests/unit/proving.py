@@ -28,6 +28,8 @@ def binding(**changes: Any) -> Binding:
         "headers": {"tenant": "shop-1", "other": "anything"},
         "exchange": "shop",
         "routing_key": "orders.placed",
+        "issuer": "https://idp.test",
+        "subject": "alice",
     }
     return Binding(**usual | changes)
 

@@ -52,6 +52,9 @@ def test_the_published_instant_keeps_its_fraction(at: float) -> None:
         ({"token": "the-token-of-bob"}, "proof.token"),
         ({"token": None}, "proof.token"),
         ({"transaction_token": "another"}, "proof.token"),
+        ({"issuer": "https://other.test"}, "proof.caller"),
+        ({"subject": "bob"}, "proof.caller"),
+        ({"subject": None}, "proof.caller"),
         ({"body": b'{"order": 8}'}, "proof.body"),
         ({"body": b""}, "proof.body"),
         ({"message_id": "m-2"}, "proof.message_id"),
@@ -133,6 +136,7 @@ def test_a_value_without_a_canonical_form_is_refused_at_signing(value: Any) -> N
         ({"message_id": ""}, "message id"),
         ({"message_id": 5}, "message_id of type int"),
         ({"token": None}, "token"),
+        ({"subject": 5}, "token_sub of type int"),
         ({"properties": Properties(type=5)}, "type of type int"),  # type: ignore[arg-type]  # hostile on purpose
         ({"routing_key": "\ud800"}, "UnicodeEncodeError"),
         ({"routing_key": "a" * MAX_BYTES}, "bytes"),
@@ -324,6 +328,14 @@ def test_a_proof_need_not_bind_headers() -> None:
     """A publisher that declares none leaves them all open, and the consumer can tell."""
     proof = ProofSigner("orders", SECRET, algorithm="HS256").sign(binding(), NOW)
     assert checked(proof, seen(binding(), headers={"tenant": "any"})).headers == frozenset()
+
+
+def test_a_publisher_need_not_know_the_caller() -> None:
+    """An opaque token names nobody; the proof is for that token all the same, and says so."""
+    proof = signer().sign(binding(issuer=None, subject=None), NOW)
+    assert not checked(proof).names_caller
+    assert checked(signer().sign(binding(), NOW)).names_caller
+    assert not checked(signer().sign(binding(issuer=None), NOW)).names_caller
 
 
 def test_a_lone_header_name_is_one_name() -> None:

@@ -209,6 +209,8 @@ def test_a_signed_proof_says_what_a_proof_says(changes: dict[str, Any]) -> None:
     [
         ({"ath": 5}, "proof.token"),
         ({"tth": None}, None),
+        ({"token_sub": None}, "proof.caller"),
+        ({"token_iss": ["https://idp.test"]}, "proof.caller"),
         ({"tth": "x"}, "proof.token"),
         ({"body": "X"}, "proof.body"),
         ({"properties": {"type": "order"}}, "proof.property"),
@@ -272,6 +274,23 @@ def test_a_release_brings_the_original_along() -> None:
     proven = checked(released(), arrived(), proofs(*RELAYING), now=LATER)
     assert (proven.publisher, proven.published_at, proven.released) == ("desk", LATER, True)
     assert (proven.root_publisher, proven.root_published_at) == ("orders", NOW)
+    assert proven.names_caller
+
+
+@pytest.mark.parametrize("changes", [{"subject": "bob"}, {"issuer": "https://other.test"}])
+def test_a_release_is_for_the_same_caller(changes: dict[str, str]) -> None:
+    """Not even who is trusted to relay can put another's fresh token on a message."""
+    message = binding(token="a-fresh-token", **changes)
+    refused = refusal(released(message), seen(message), proofs(*RELAYING), now=LATER)
+    assert refused.code == "proof.original"
+
+
+def test_a_release_of_an_unnamed_callers_message_says_so() -> None:
+    """Where the first proof names nobody, the one who releases is taken at its word."""
+    first = signer().sign(binding(issuer=None, subject=None), NOW)
+    message = binding(token="a-fresh-token", subject="bob")
+    proven = checked(released(message, proof=first), seen(message), proofs(*RELAYING), now=LATER)
+    assert not proven.names_caller
 
 
 def test_only_who_is_trusted_to_relay_may_release() -> None:

@@ -18,6 +18,9 @@ MAX_HEADERS = 32
 
 ORIGINAL = "original"
 TOKEN_SHA256 = "original_token_sha256"  # noqa: S105 -- a claim's name
+CALLER = ("token_iss", "token_sub")
+"""The claims that name the token's issuer and subject, for the day when the token is gone."""
+
 ROOT_IAT = "root_iat"
 
 _DIRECT_REPLY = "amq.rabbitmq.reply-to"
@@ -44,6 +47,8 @@ class SeenMessage:
         message_id: the property.
         properties: see `Properties`; an empty one is a missing one, as clients send it.
         headers: all headers; only those that the publisher declared are looked at.
+        issuer: the token's issuer; for who signs, where it is known.
+        subject: the token's subject; for who signs, where it is known.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -52,6 +57,8 @@ class SeenMessage:
     message_id: str | None
     properties: Properties = field(default=Properties(), repr=False)
     headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    issuer: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

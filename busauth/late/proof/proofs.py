@@ -1,7 +1,8 @@
 """Does a proof speak of this message, here and now?
 
 1. Whose it is comes first (`Publishers`): nothing that it says means anything before.
-2. The token, the body, the id, the properties and the declared headers are the message's own.
+2. The token, its caller where one is named, the body, the id, the properties and the declared
+   headers are the message's own.
 3. It was published to where this consumer is bound, by whom may publish there. What the delivery
    says of its exchange and key plays no part: a copy made by a retry came another way, and so did a
    message that somebody moved; the declared routes tell them apart.
@@ -17,6 +18,7 @@ from typing import Any
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
 from busauth.late.canonical import NotCanonical
 from busauth.late.proof.binding import (
+    CALLER,
     HEADER,
     MAX_HEADERS,
     TOKEN_SHA256,
@@ -62,6 +64,8 @@ class Proven:
         root_publisher: who signed first, as far as that was proven: the original's publisher.
         root_published_at: when the first message was published, by the original or by the word of a
             publisher that is trusted to relay; else `published_at`.
+        names_caller: whether what was signed first names the token's issuer and subject, who are
+            then this message's, too.
         released: whether the proof embeds an original.
     """
 
@@ -71,6 +75,7 @@ class Proven:
     headers: frozenset[str]
     root_publisher: str
     root_published_at: float
+    names_caller: bool = False
     released: bool = False
 
 
@@ -188,6 +193,7 @@ class Proofs:
         """
         body = digest(seen.body)
         _check_token(signed.claims, seen)
+        _check_caller(signed.claims, seen)
         _check_message(signed.claims, seen, body)
         _check_route(signed.claims, routes)
         _check_allowed(signed.publisher, signed.claims)
@@ -208,6 +214,7 @@ class Proofs:
         if original.published_at > signed.published_at + self.skew:
             raise _not_the_original("published after its release")
         try:
+            _check_caller(original.claims, seen)
             _check_message(original.claims, seen, body)
             _check_allowed(original.publisher, original.claims)
         except (BadMessage, Forbidden) as refused:
@@ -235,6 +242,7 @@ class Proofs:
             headers=frozenset(signed.claims.get("headers", ())),
             root_publisher=root.publisher.name,
             root_published_at=since,
+            names_caller=all(name in root.claims for name in CALLER),
             released=signed.original is not None,
         )
 
@@ -245,6 +253,14 @@ def _check_token(claims: Mapping[str, Any], seen: SeenMessage) -> None:
         if claims.get(name) != token_digest(token):
             found = f"the proof of another token ({name})"
             raise BadMessage("proof.token", found=found, expected="the proof of this one")
+
+
+def _check_caller(claims: Mapping[str, Any], seen: SeenMessage) -> None:
+    """Where a proof names whose token it was, it is this one's, or that of a fresh one."""
+    for name, value in zip(CALLER, (seen.issuer, seen.subject), strict=True):
+        if name in claims and claims[name] != value:
+            found = f"the proof of another caller ({name})"
+            raise BadMessage("proof.caller", found=found, expected="the proof of this one")
 
 
 def _check_message(claims: Mapping[str, Any], seen: SeenMessage, body: str) -> None:

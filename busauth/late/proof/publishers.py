@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
-from busauth.late.proof.binding import MAX_BYTES, ORIGINAL, ROOT_IAT, TOKEN_SHA256, TYPE
+from busauth.late.proof.binding import CALLER, MAX_BYTES, ORIGINAL, ROOT_IAT, TOKEN_SHA256, TYPE
 from busauth.late.proof.routes import Route
 from busauth.late.proof.signer import ALGORITHMS
 from busauth.tokens.claims import instant
@@ -21,7 +21,9 @@ from busauth.tokens.providers import media_type
 _TEXTS = ("body", "exchange", "routing_key", "message_id")
 _DIGESTS = ("ath", "tth")
 _TABLES = ("properties", "headers")
-_CLAIMS = frozenset({"iss", "iat", *_TEXTS, *_DIGESTS, *_TABLES, ORIGINAL, TOKEN_SHA256, ROOT_IAT})
+_CLAIMS = frozenset(
+    {"iss", "iat", *_TEXTS, *_DIGESTS, *_TABLES, *CALLER, ORIGINAL, TOKEN_SHA256, ROOT_IAT}
+)
 """All that a proof may say: whoever adds a rule of their own must not see it ignored."""
 
 _HEADER = frozenset({"typ", "alg", "kid"})

@@ -8,6 +8,7 @@ from typing import Any
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, evidence
 from busauth.late.canonical import NotCanonical
 from busauth.late.proof.binding import (
+    CALLER,
     MAX_BYTES,
     MAX_HEADERS,
     ORIGINAL,
@@ -129,6 +130,7 @@ class ProofSigner:
         _check_text(binding, properties)
         claims: dict[str, Any] = {
             **_tokens(binding),
+            **_caller(binding),
             "body": digest(binding.body),
             "exchange": binding.exchange,
             "routing_key": binding.routing_key,
@@ -161,6 +163,11 @@ def _tokens(binding: Binding) -> dict[str, str]:
     return bound
 
 
+def _caller(binding: Binding) -> dict[str, str]:
+    named = zip(CALLER, (binding.issuer, binding.subject), strict=True)
+    return {name: value for name, value in named if value is not None}
+
+
 def _check_text(binding: Binding, properties: dict[str, str]) -> None:
     if not binding.message_id:
         raise PublishError("a proof binds a message id: the message has none")
@@ -168,6 +175,7 @@ def _check_text(binding: Binding, properties: dict[str, str]) -> None:
         "exchange": binding.exchange,
         "routing_key": binding.routing_key,
         "message_id": binding.message_id,
+        **_caller(binding),
     }
     for name, value in (texts | properties).items():
         if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Messages that were here before. `busauth.late.replay.redis` has a memory that workers share."""
+"""Messages that were here before; the module `redis` has a memory that workers share."""
 
 from busauth.late.replay.memory import (
     InProcessReplay,
