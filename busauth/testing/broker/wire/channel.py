@@ -155,7 +155,7 @@ class WireChannel:
             raise fault(CHANNEL_ERROR, "expected 'channel.open'", ids)
         self._model = self._line.model.channel(self._number, self)
         self._state = _State.OPEN
-        self._reply(commands.Channel.OpenOk(""))
+        self._reply(encoding.OpenOk(""))
 
     def _finish(self, method: Frame) -> None:
         """Ignore everything until close-ok."""

@@ -13,7 +13,7 @@ from pamqp.frame import marshal as method
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.wire.faults import Ids
 
-__all__ = ["DeclareOk", "close", "confirm", "delivery", "get_ok", "method", "returned"]
+__all__ = ["DeclareOk", "OpenOk", "close", "confirm", "delivery", "get_ok", "method", "returned"]
 
 _METHOD: Final = Struct(">BHII")
 _NEXT: Final = Struct(">BBHI")
@@ -33,6 +33,13 @@ class DeclareOk(Queue.DeclareOk):
 
     def validate(self) -> None:
         """The model has judged the name."""
+
+
+class OpenOk(Channel.OpenOk):
+    """channel.open-ok with nothing in its reserved string, as RabbitMQ has it."""
+
+    def validate(self) -> None:
+        """There is nothing to judge."""
 
 
 def short(value: str) -> bytes:
