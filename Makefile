@@ -9,7 +9,7 @@ WAYS_rabbitmq = url,node,apt,docker
 QUICK = not rabbitmq and not processes
 RUN = $(BIN)/python -m coverage run -m pytest
 
-.PHONY: help install check test quick demo clean
+.PHONY: help install check test quick demo bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -43,6 +43,9 @@ quick: install ## Run the tests that need no RabbitMQ and no other process (ARGS
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
 		$(BIN)/python -m workers.demo $(ARGS)
+
+bench: install ## Measure side by side with what a user would pick instead (ARGS=--quick)
+	@$(RABBITMQ) $(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove .venv, caches and build artefacts
 	@rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

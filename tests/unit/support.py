@@ -197,6 +197,10 @@ async def raw_server(respond: Respond) -> AsyncIterator[RawServer]:
         try:
             yield state
         finally:
+            server.close()
+            await asyncio.sleep(0.0)  # whoever was just accepted gets a handler, and a writer
+            await asyncio.sleep(0.0)
             for writer in state.writers:
                 writer.transport.abort()
-            await asyncio.sleep(0)
+            closing = (writer.wait_closed() for writer in state.writers)
+            await asyncio.gather(*closing, return_exceptions=True)
