@@ -337,6 +337,8 @@ def test_every_value_has_a_spelling_or_none(value: Any) -> None:
 
 
 @given(depth=st.integers(1, 2000))
+@example(depth=MAX_DEPTH)
+@example(depth=MAX_DEPTH + 1)
 def test_depth_is_bounded(depth: int) -> None:
     """A value that is nested deeper than any client needs has no spelling."""
     value: list[Any] = []

@@ -139,6 +139,18 @@ async def test_each_touch_keeps_an_entry(memory: ReplayMemory) -> None:
     assert await begin(memory, at=NOW + 150) is Standing.COPY
 
 
+async def test_each_entry_dies_by_itself(memory: ReplayMemory) -> None:
+    """One that was touched later keeps no other alive, in flight or done."""
+    for at, name in ((0, "first"), (1, "second")):
+        await begin(memory, key(name), at=NOW + at)
+    await begin(memory, key("first"), again=True, at=NOW + 50)
+    assert await begin(memory, key("second"), at=NOW + KEEP + 1) is Standing.NEW
+    for at, name in ((62, "first"), (63, "second"), (64, "first")):
+        await memory.done(key(name), NOW + at)
+    assert await begin(memory, key("second"), at=NOW + KEEP + 63) is Standing.NEW
+    assert await begin(memory, key("first"), at=NOW + KEEP + 63) is Standing.COPY
+
+
 async def test_a_copy_keeps_nothing_alive(memory: ReplayMemory) -> None:
     """Whoever publishes copies cannot make the memory keep them."""
     await begin(memory)
