@@ -6,10 +6,12 @@ RABBITMQ = $(BIN)/python -m scripts.broker --
 BROKER = embedded
 WAYS_embedded = embedded
 WAYS_rabbitmq = url,node,apt,docker
-QUICK = not rabbitmq and not processes
-RUN = $(BIN)/python -m coverage run -m pytest
+IS_QUICK = not rabbitmq and not processes and not long
+# A worker more than there are processors, as some tests wait.
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
 
-.PHONY: help install check test quick demo bench clean
+.PHONY: help install check test quick cover demo bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -24,21 +26,23 @@ check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports
 
-test: install ## Run all tests, those of RabbitMQ's part against one (ARGS=... goes to pytest)
+test: install ## Run all tests: the quick ones, then the others against a RabbitMQ (ARGS=... goes to pytest)
+	@$(BIN)/python -m scripts.amqp_tools
 ifdef ARGS
 	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m scripts.amqp_tools
-	@$(BIN)/python -m coverage erase
-	@$(RUN) -n auto -m "$(QUICK)"
-	@$(RABBITMQ) $(RUN) -m "not ($(QUICK))"
-	@$(BIN)/python -m coverage combine -q
-	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
+	@$(BIN)/python -m pytest $(QUICK)
+	@$(RABBITMQ) $(BIN)/python -m pytest -m "not ($(IS_QUICK))"
 endif
 
-quick: install ## Run the tests that need no RabbitMQ and no other process (ARGS=... goes to pytest)
-	@$(BIN)/python -m scripts.amqp_tools
-	@$(BIN)/python -m pytest -n auto -m "$(QUICK)" $(ARGS)
+cover: install ## Measure what the quick tests cover; less than 95 % fails
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest $(QUICK)
+	@$(BIN)/python -m coverage combine -q
+	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
+
+quick: install ## Run the tests that need no RabbitMQ and no other process
+	@$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \

@@ -12,6 +12,7 @@ from tests.support import Broker, Trail, amqp_url, connected
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
     config.addinivalue_line("markers", "processes: starts programs, and waits for them")
+    config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -83,5 +83,6 @@ async def _serve(server: Broker) -> None:
     await ended.wait()
     messages = server.messages()
     await server.stop()
-    gone = f"; messages that went with it: {messages}" if messages else ""
+    noun = "message" if messages == 1 else "messages"
+    gone = f"; {messages} {noun} went with it" if messages else ""
     typer.echo(f"Ended{gone}.", err=True)

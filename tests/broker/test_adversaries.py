@@ -51,6 +51,7 @@ def _files() -> None:
 
 
 @pytest.mark.usefixtures("_files")
+@pytest.mark.long
 async def test_crowd(broker: Broker, served: RawChannel) -> None:
     """2,000 connections are served, each with a consumer, and leave nothing behind."""
     async with AsyncExitStack() as stack:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.broker.model import Client, node
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(40)]
 MANY = 10_000
 LONG = 200
 

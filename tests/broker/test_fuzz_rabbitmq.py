@@ -18,7 +18,6 @@ from tests.broker.mutations import Case, Mutation
 from tests.broker.sequences import Step, drawn, encoded, end_of
 from tests.conformance.client import CAPABILITIES, RawConnection
 from tests.conformance.frames import sent
-from tests.support import amqp_url
 
 _EACH = 10
 _AT_ONCE = 40
@@ -131,7 +130,7 @@ def _cases() -> list[tuple[str, int, Case]]:
     ]
 
 
-async def test_same_end() -> None:
+async def test_same_end(rabbitmq_url: str) -> None:
     """RabbitMQ and the embedded broker end each connection with the same code."""
     cases, room = _cases(), asyncio.Semaphore(_AT_ONCE)
 
@@ -140,7 +139,7 @@ async def test_same_end() -> None:
             return await server.end_of(case)
 
     async with Broker() as broker:
-        ours, theirs = Server(broker.url), Server(amqp_url())
+        ours, theirs = Server(broker.url), Server(rabbitmq_url)
         async with ours.ready(), theirs.ready():
             found, expected = [
                 await asyncio.gather(*(end(server, case) for *_, case in cases))

@@ -49,6 +49,7 @@ async def until_cut(silent: RawConnection) -> None:
     assert silent.heartbeats
 
 
+@pytest.mark.long
 async def test_silence(server: Server) -> None:
     """A silent client is cut off though it got heartbeats; every other kind of client is kept."""
     url, over = str(URL(server.url).with_query(heartbeat=1)), threading.Event()

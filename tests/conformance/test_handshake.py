@@ -269,6 +269,7 @@ async def test_smallest_frames(server: Server) -> None:
         await works(await connection.channel())
 
 
+@pytest.mark.long
 async def test_heartbeats(server: Server) -> None:
     """The broker sends heartbeats twice in the time that tune-ok asks for."""
     async with knocking(server) as connection:
@@ -280,6 +281,7 @@ async def test_heartbeats(server: Server) -> None:
         assert asyncio.get_running_loop().time() - started < 2
 
 
+@pytest.mark.long
 async def test_missed_heartbeats(server: Server) -> None:
     """The broker hangs up on a client that was silent for longer than its heartbeats allow."""
     async with knocking(server) as connection:

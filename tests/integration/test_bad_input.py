@@ -338,6 +338,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("poison", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.long
 async def test_what_the_client_library_cannot_read_ends_at_the_delivery_limit(
     poison: tuple[int, bytes], broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
@@ -357,6 +358,7 @@ async def test_what_the_client_library_cannot_read_ends_at_the_delivery_limit(
         await trail.until("handled")
 
 
+@pytest.mark.long
 async def test_an_unreadable_message_does_not_take_its_neighbours_along(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:

@@ -288,6 +288,7 @@ async def test_a_body_beyond_the_limit_is_not_parsed(
     assert (await broker.one(f"{typed}.dead")).headers[headers.REFUSAL] == "body.too_large"
 
 
+@pytest.mark.long
 async def test_an_unreadable_dead_letter_is_told(broker: Broker, url: str) -> None:
     """A look that a letter breaks off says so, and disturbs no other connection."""
     queue = await broker.declare("orders")

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -317,5 +318,11 @@ class Places(RuleBasedStateMachine):
         assert self.node.bytes_held == inside + self.unpublished.total()
 
 
-Places.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+class MorePlaces(Places):
+    """The same for longer."""
+
+
+Places.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+MorePlaces.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestPlaces = Places.TestCase
+TestMorePlaces = pytest.mark.long(MorePlaces.TestCase)
