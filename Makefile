@@ -27,7 +27,7 @@ check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/lint-imports
 
 test: install ## Run all tests: the quick ones, then the others against a RabbitMQ (ARGS=... goes to pytest)
-	@$(BIN)/python -m scripts.amqp_tools
+	@$(BIN)/python -m scripts.programs
 ifdef ARGS
 	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
 else

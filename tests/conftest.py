@@ -23,6 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chosen = callspec.params.values() if callspec is not None else ()
         if "rabbitmq_url" in fixtures or any(each == "rabbitmq" for each in chosen):
             item.add_marker("rabbitmq")
+        if "redis" in fixtures or any(each == "redis" for each in chosen):
+            item.add_marker("processes")
 
 
 @pytest.fixture

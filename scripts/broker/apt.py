@@ -1,4 +1,4 @@
-"""Installing RabbitMQ with apt-get, and never its system service."""
+"""Installing packages with apt-get, RabbitMQ above all, and never their system services."""
 
 import contextlib
 import fcntl
@@ -7,18 +7,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.broker.command import Signals, run
 from scripts.broker.process import until
 from scripts.broker.telling import VARIABLE, say
-
-APT = (
-    ("apt-get", "-qq", "update"),
-    ("apt-get", "-qq", "install", "-y", "--no-install-recommends", "rabbitmq-server"),
-)
 
 
 def may_install() -> bool:
@@ -40,14 +35,23 @@ def is_debian(release: str) -> bool:
 
 
 def install(signals: Signals) -> bool:
-    """Runs apt-get; what it says on stdout is shown only when it fails."""
+    """Gets RabbitMQ."""
     say(
         f"none is installed and {VARIABLE} is not set: installing rabbitmq-server with apt-get "
         "(a minute or less)"
     )
+    return get(["rabbitmq-server"], signals)
+
+
+def get(packages: Sequence[str], signals: Signals) -> bool:
+    """Runs apt-get; what it says on stdout is shown only when it fails."""
+    commands = (
+        ("apt-get", "-qq", "update"),
+        ("apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages),
+    )
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
-        done = all(run(command, signals, env, words) == 0 for command in APT)
+        done = all(run(command, signals, env, words) == 0 for command in commands)
         if not done:
             words.seek(0)
             sys.stderr.write(words.read())

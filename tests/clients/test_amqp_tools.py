@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.amqp_tools import installed
 from scripts.broker.process import until
+from scripts.programs import missing
 from tests.clients.serving import Remote
 
 pytestmark = pytest.mark.processes
@@ -23,8 +23,8 @@ SECONDS = 20
 
 @pytest.fixture(autouse=True)
 def _installed() -> None:
-    if not installed():
-        pytest.fail("no amqp-tools: run `python -m scripts.amqp_tools`", pytrace=False)
+    if "amqp-tools" in missing():
+        pytest.fail("no amqp-tools: run `python -m scripts.programs`", pytrace=False)
 
 
 def whole(url: str) -> str:
@@ -176,7 +176,7 @@ def test_cut(remote: Remote) -> None:
 def test_script(tmp_path: Path) -> None:
     """Where the commands are missing and cannot be installed, one sentence says what to do."""
     result = subprocess.run(
-        [sys.executable, "-m", "scripts.amqp_tools"],
+        [sys.executable, "-m", "scripts.programs"],
         cwd=ROOT,
         env=os.environ | {"PATH": str(tmp_path)},
         capture_output=True,

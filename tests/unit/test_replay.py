@@ -18,14 +18,14 @@ KEEP, CAPACITY = 60.0, 3
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    async with redis_server(tmp_path) as server:
-        yield server
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    async with redis_server(tmp_path) as redis:
+        yield redis
 
 
 @pytest.fixture
-async def client(server: RedisServer) -> AsyncIterator[Redis]:
-    client = server.client()
+async def client(redis: RedisServer) -> AsyncIterator[Redis]:
+    client = redis.client()
     yield client
     await client.aclose()
 
@@ -239,18 +239,18 @@ async def test_a_new_process_knows_nothing() -> None:
     assert await begin(InProcessReplay(keep_for=KEEP)) is Standing.NEW
 
 
-async def test_workers_share_a_memory_in_redis(server: RedisServer, client: Redis) -> None:
+async def test_workers_share_a_memory_in_redis(redis: RedisServer, client: Redis) -> None:
     """What one worker began, another knows."""
-    other = server.client()
+    other = redis.client()
     await begin(RedisReplay(client, keep_for=KEEP))
     assert await begin(RedisReplay(other, keep_for=KEEP)) is Standing.COPY
     assert await begin(RedisReplay(other, keep_for=KEEP, prefix="another")) is Standing.NEW
     await other.aclose()
 
 
-async def test_a_client_that_decodes_is_fine(server: RedisServer) -> None:
+async def test_a_client_that_decodes_is_fine(redis: RedisServer) -> None:
     """Whichever way a client was made, answers mean the same."""
-    client = Redis(port=server.port, decode_responses=True)
+    client = Redis(port=redis.port, decode_responses=True)
     memory = RedisReplay(client, keep_for=KEEP)
     assert await begin(memory) is Standing.NEW
     assert await begin(memory) is Standing.COPY
@@ -279,11 +279,11 @@ async def test_scripts_survive_a_redis_that_lost_them(client: Redis) -> None:
     assert await begin(memory) is Standing.COPY
 
 
-async def test_a_redis_out_of_reach_is_nobodys_fault(server: RedisServer, client: Redis) -> None:
+async def test_a_redis_out_of_reach_is_nobodys_fault(redis: RedisServer, client: Redis) -> None:
     """Messages wait while the memory is gone: nothing is refused, and nothing accepted."""
     memory = RedisReplay(client, keep_for=KEEP)
     await begin(memory)
-    await server.stop()
+    await redis.stop()
     for step in (begin(memory), memory.done(key(), NOW), memory.forget(key())):
         with pytest.raises(Deferred, match="out of reach"):
             await step
