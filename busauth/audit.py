@@ -99,13 +99,29 @@ def log_event(event: Event) -> None:
     )  # fmt: skip
 
 
-def told_safely(auditor: Auditor) -> Auditor:
-    """Wrap an auditor so that its failure is logged and goes no further."""
+class Telling:
+    """An auditor whose failure is logged and goes no further.
 
-    def tell(event: Event) -> None:
+    Args:
+        auditor: who is told.
+    """
+
+    def __init__(self, auditor: Auditor) -> None:
+        self._auditor = auditor
+        self._is_log = auditor is log_event
+
+    def is_heard(self, kind: EventKind) -> bool:
+        """Return whether an event of this kind would be told at all, before one is made."""
+        return not self._is_log or kind in _WARNINGS or LOGGER.isEnabledFor(logging.DEBUG)
+
+    def __call__(self, event: Event) -> None:
+        """Tell it."""
         try:
-            auditor(event)
+            self._auditor(event)
         except Exception:
             LOGGER.exception("the auditor failed on a %s event", event.kind)
 
-    return tell
+
+def told_safely(auditor: Auditor) -> Telling:
+    """Wrap an auditor so that its failure is logged and goes no further."""
+    return Telling(auditor)

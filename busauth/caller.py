@@ -6,9 +6,8 @@ sees the lease, and sees that it has ended.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
 from busauth.errors import CallerError
@@ -123,6 +122,15 @@ class Caller:
         return self._lease.token()
 
 
+def holding(caller: Caller, lease: Lease) -> Caller:
+    """Return the caller with a lease; `dataclasses.replace` would take three times as long."""
+    copy = object.__new__(Caller)
+    for name in _MEMBERS:
+        object.__setattr__(copy, name, getattr(caller, name))
+    object.__setattr__(copy, "_lease", lease)
+    return copy
+
+
 def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
     """Open a lease; on a token with more scopes than its caller was left with, an ended one."""
     lease = Lease(token, hop=hop)
@@ -130,6 +138,8 @@ def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
         lease.end("it was accepted late with fewer scopes than it carries")
     return lease
 
+
+_MEMBERS = tuple(each.name for each in fields(Caller) if each.name != "_lease")
 
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)
 
@@ -150,15 +160,20 @@ def caller_in_scope() -> bool:
     return _current.get() is not None
 
 
-@contextmanager
-def acting(lease: Lease) -> Iterator[None]:
+class acting:  # noqa: N801 -- a context manager, entered for each message
     """Put a lease in scope, and end it on the way out, whatever happened."""
-    reset = _current.set(lease)
-    try:
-        yield
-    finally:
-        lease.end()
-        _current.reset(reset)
+
+    __slots__ = ("_lease", "_reset")
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+
+    def __enter__(self) -> None:
+        self._reset = _current.set(self._lease)
+
+    def __exit__(self, *_: object) -> None:
+        self._lease.end()
+        _current.reset(self._reset)
 
 
 Places = Mapping[str, int]

@@ -5,21 +5,24 @@ error here accepts.
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aio_pika.abc import AbstractIncomingMessage
 
+from busauth.amqp.acks import Acks
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import HOP, count_in, token_in
 from busauth.amqp.options import GuardOptions, OnError
 from busauth.amqp.plan import CallPlan, Handler
 from busauth.amqp.publisher import was_cancelled
 from busauth.amqp.replies import Replies
-from busauth.audit import LOGGER, Auditor, Event, EventKind
-from busauth.caller import Caller, acting, lease_for
+from busauth.audit import LOGGER, Event, EventKind, Telling
+from busauth.caller import Caller, acting, holding, lease_for
 from busauth.clock import Clock
 from busauth.decision import Rules, decide
 from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
 from busauth.redaction import redacted_traceback
+from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verifier import Verified, Verifiers, fingerprint
 
 _POLICY_SECONDS = 30.0
@@ -49,18 +52,24 @@ class Tools:
     verifiers: Verifiers
     clock: Clock
     options: GuardOptions
-    auditor: Auditor
+    auditor: Telling
     replies: Replies
+    acks: Acks
 
 
 @dataclass(slots=True)
 class Case:
     """One delivery, and what is known of it so far."""
 
-    message: AbstractIncomingMessage
+    delivery: Delivery
     now: float
     caller: Caller | None = None
     token_sha256: str | None = None
+
+    @property
+    def message(self) -> AbstractIncomingMessage:
+        """Return aio-pika's message of it."""
+        return self.delivery.message
 
 
 class Attempts:
@@ -80,13 +89,14 @@ class Attempts:
 
     async def outcome(self, case: Case) -> Refused | None:
         """Return why the message was not handled, None where it was. Errors here never accept."""
+        token = None
         try:
-            token = token_in(case.message.headers, self._tools.options.header)
-            case.token_sha256 = fingerprint(token)
-            await self._tools.verifiers.authenticate(token)  # may fetch keys: holds no slot
+            token = token_in(case.delivery.headers, self._tools.options.header)
+            verified = await self._verified(token)  # may fetch keys: holds no slot
             async with self._slots:
-                return await self._decide_and_run(case, token)
+                return await self._decide_and_run(case, token, verified)
         except Refused as refused:
+            case.token_sha256 = None if token is None else fingerprint(token)
             return refused
         except (Deferred, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
@@ -96,44 +106,63 @@ class Attempts:
             LOGGER.error("a check failed, the message is refused: %s", redacted_traceback(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
-    async def _decide_and_run(self, case: Case, token: str) -> HandlerFailed | None:
+    async def _verified(self, token: str) -> Verified:
+        try:
+            return self._tools.verifiers.recall(token)
+        except KeyMissing:
+            return await self._tools.verifiers.authenticate(token)
+
+    async def _decide_and_run(
+        self, case: Case, token: str, verified: Verified
+    ) -> HandlerFailed | None:
         """Judge at one instant, in the slot: waiting for it must not make a decision stale."""
-        verified = await self._tools.verifiers.authenticate(token)
+        if not verified.holds():
+            verified = await self._verified(token)
+        delivery, plan = case.delivery, self._plan
         case.now = self._tools.clock.now()
         case.caller = verified.caller
-        hop = self._checked_hop(case.message)
-        caller = await self._decided(verified, case.now)
+        hop = self._checked_hop(delivery)
+        case.caller = caller = await self._decided(verified, case.now)
         lease = lease_for(caller, token, hop=hop)
-        caller = case.caller = replace(caller, _lease=lease)
-        self._check_body(case.message)
-        arguments = self._plan.arguments(case.message, caller)
+        self._check_body(delivery)
+        arguments = plan.arguments(delivery, holding(caller, lease) if plan.caller else caller)
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
-            failed = await _run(self._plan.handler, arguments)
-        if failed is not None and failed.__cause__ is not None:
-            what = f"{self._terms.queue}: a handler failed, message_id={case.message.message_id!r}"
-            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
+            failed = await _run(plan.handler, arguments)
+        if failed is not None:
+            case.token_sha256 = caller.token_sha256
+            self._log(case, failed)
         return failed
+
+    def _log(self, case: Case, failed: HandlerFailed) -> None:
+        if failed.__cause__ is not None:
+            message_id = case.delivery.message_id
+            what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
+            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
 
     async def _decided(self, verified: Verified, now: float) -> Caller:
         """Bound how long a policy holds up its consumer; without an answer it is out of reach."""
+        if verified.lateness(now) is None:
+            return await decide(verified, self._terms.rules, now)  # asks no policy
         try:
             async with asyncio.timeout(_POLICY_SECONDS):
                 return await decide(verified, self._terms.rules, now)
         except TimeoutError as error:
             raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
 
-    def _checked_hop(self, message: AbstractIncomingMessage) -> int:
+    def _checked_hop(self, message: Delivery) -> int:
         """Stop loops between honest services; a sender can only shorten its own way."""
         hop, limit = count_in(message.headers, HOP), self._tools.options.max_hops
         if hop > limit:
             raise Forbidden("message.hops", found=f"hop {hop}", expected=f"at most {limit}")
         return hop
 
-    def _check_body(self, message: AbstractIncomingMessage) -> None:
+    def _check_body(self, message: Delivery) -> None:
         """Bound what is parsed: a small body can be a large object."""
+        if self._plan.model is None:
+            return
         size, limit = len(message.body), self._tools.options.max_body_bytes
-        if self._plan.model is not None and size > limit:
+        if size > limit:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
 
@@ -146,13 +175,15 @@ class Attempts:
         detail: str | None = None,
     ) -> None:
         """Tell the auditor what has become of a delivery."""
+        if not self._tools.auditor.is_heard(kind):
+            return
         caller = case.caller
         self._tools.auditor(
             Event(
                 kind=kind,
                 queue=self._terms.queue,
                 at=case.now,
-                message_id=evidence(case.message.message_id),
+                message_id=evidence(case.delivery.message_id),
                 issuer=caller.issuer if caller else None,
                 subject=evidence(caller.subject) if caller else None,
                 age=_age(caller, case.now),

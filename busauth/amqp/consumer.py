@@ -17,12 +17,16 @@ So everything happens at least once, and nothing is lost. Cancelled means unsett
 """
 
 import asyncio
+from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
 
 from busauth.amqp import settlement
+from busauth.amqp.acks import Told
 from busauth.amqp.attempt import Attempts, Case, Terms, Tools
 from busauth.amqp.copies import Refusal
+from busauth.amqp.delivery import Delivery, handed_directly
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import DELIVERY_COUNT, count_in
 from busauth.amqp.options import OnError
@@ -83,15 +87,33 @@ class GuardedConsumer:
             ConfigurationError: consumed with ``no_ack``, so that nothing could be given back.
         """
         self._check_delivery(message, bool(others or named))
+        self.handed_directly(message, self)
+        await self.take(Delivery.of(message))
+
+    def handed_directly(self, message: AbstractIncomingMessage, registered: object) -> None:
+        """Have further deliveries of this message's consumer come past aio-pika; see `delivery`."""
+        handed_directly(message, registered, self._take_directly)
+
+    async def _take_directly(self, delivered: DeliveredMessage) -> None:
+        await self.take(Delivery(delivered))
+
+    async def take(self, delivery: Delivery) -> None:
+        """Take one delivery; it is settled when this has returned and the loop has turned."""
         self.taken += 1
+        self._hold()
+        try:
+            await self._receive(delivery)
+        finally:
+            self._release()
+
+    def _hold(self) -> None:
         self._held += 1
         self._idle.clear()
-        try:
-            await self._receive(message)
-        finally:
-            self._held -= 1
-            if not self._held:
-                self._idle.set()
+
+    def _release(self) -> None:
+        self._held -= 1
+        if not self._held:
+            self._idle.set()
 
     @property
     def handling(self) -> bool:
@@ -130,34 +152,39 @@ class GuardedConsumer:
                 f"{self.queue}: consumed with no_ack=True; a guard needs acknowledgements"
             )
 
-    async def _receive(self, message: AbstractIncomingMessage) -> None:
+    async def _receive(self, delivery: Delivery) -> None:
         if self._pause.reason is not None:
-            await self._pause.hold_off(message, self._pause.reason, self._put_back)
+            await self._hold_off(delivery, self._pause.reason)
             return
-        case = Case(message, self._tools.clock.now())
+        case = Case(delivery, self._tools.clock.now())
         try:
             await self._settle(case, await self._attempts.outcome(case))
             self._pause.progressed()
         except Deferred as deferred:
-            await self._pause.hold_off(message, deferred, self._put_back)
+            await self._hold_off(delivery, deferred)
 
-    async def _put_back(self, message: AbstractIncomingMessage) -> None:
+    async def _hold_off(self, delivery: Delivery, deferred: Deferred) -> None:
+        await self._pause.hold_off(delivery.message, deferred, partial(self._put_back, delivery))
+
+    async def _put_back(self, delivery: Delivery, message: AbstractIncomingMessage) -> None:
         """Give back; a copy takes over from what was given back often, below the delivery limit."""
         often = count_in(message.headers, DELIVERY_COUNT) >= _OFTEN
         if often and await self._disposal.postpone(message):
-            await settlement.acknowledge(message)
-        else:
-            await settlement.give_back(message)
+            self._acknowledge(delivery, _nothing)
+        elif await settlement.give_back(message):
+            self._tools.acks.settled(delivery)
 
     async def _settle(self, case: Case, outcome: Refused | None) -> None:
-        if settlement.is_lost(case.message):
+        delivery = case.delivery
+        if delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
-        elif case.message.processed:
+        elif delivery.is_settled:
+            self._tools.acks.settled(delivery)
             self._tell(case, EventKind.SETTLED_BY_HANDLER, outcome)
         elif outcome is None:
-            await self._acknowledge(case, EventKind.HANDLED)
+            self._done(case, EventKind.HANDLED)
         elif isinstance(outcome, Discarded):
-            await self._acknowledge(case, EventKind.DISCARDED, outcome)
+            self._done(case, EventKind.DISCARDED, outcome)
         elif isinstance(outcome, HandlerFailed):
             await self._failed(case, outcome)
         else:
@@ -166,9 +193,10 @@ class GuardedConsumer:
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         rung = await self._disposal.retry(case.message, failed)
         if rung is not None:
-            await self._acknowledge(case, EventKind.RETRIED, failed, detail=rung)
+            self._done(case, EventKind.RETRIED, failed, detail=rung)
         elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
-            await settlement.hand_back(case.message)
+            if await settlement.hand_back(case.message):
+                self._tools.acks.settled(case.delivery)
             self._tell(case, EventKind.RETRIED, failed, detail="given back")
         else:
             await self._refuse(case, failed)
@@ -182,12 +210,10 @@ class GuardedConsumer:
             token_sha256=case.token_sha256,
         )
         name = await self._disposal.dead_letter(case.message, refusal)
-        await self._acknowledge(
-            case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}"
-        )
+        self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
         await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
 
-    async def _acknowledge(
+    def _done(
         self,
         case: Case,
         kind: EventKind,
@@ -195,10 +221,29 @@ class GuardedConsumer:
         *,
         detail: str | None = None,
     ) -> None:
-        """Acknowledge, and tell what has become of the message."""
-        if await settlement.acknowledge(case.message):
-            self._tell(case, kind, refused, detail=detail)
-        else:
-            self._tell(
-                case, EventKind.ABANDONED, refused, detail="not acknowledged; it comes again"
-            )
+        """Acknowledge, and tell what has become of the message once the broker is told."""
+
+        def told(was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+            if was_told:
+                self._tell(case, kind, refused, detail=detail)
+            else:
+                lost = "not acknowledged; it comes again"
+                self._tell(case, EventKind.ABANDONED, refused, detail=lost)
+
+        self._acknowledge(case.delivery, told)
+
+    def _acknowledge(self, delivery: Delivery, told: Told) -> None:
+        """Hold the delivery until the broker is told."""
+
+        def released(was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+            try:
+                told(was_told)
+            finally:
+                self._release()
+
+        self._hold()
+        self._tools.acks.add(delivery, released)
+
+
+def _nothing(_was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+    """Tell nobody: the message waits elsewhere, undecided."""

@@ -10,6 +10,7 @@ from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
+from busauth.amqp.acks import Acks
 from busauth.amqp.attempt import Terms, Tools
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.copies import Outgoing
@@ -92,6 +93,7 @@ class Guard:
             options=self.options,
             auditor=told_safely(auditor),
             replies=self._replies(),
+            acks=Acks(),
         )
 
     def __call__(

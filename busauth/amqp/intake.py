@@ -20,6 +20,7 @@ from aio_pika.abc import (
 
 from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
 from busauth.audit import LOGGER
 
@@ -134,7 +135,9 @@ class Intake:
             self._careful = False
             loop = asyncio.get_running_loop()
             self._widening = loop.create_task(self._widen(), context=Context())
-        await self.consumer(message)
+        elif not self._careful:
+            self.consumer.handed_directly(message, self._take)
+        await self.consumer.take(Delivery.of(message))
 
     async def _widen(self) -> None:
         """Consume in bulk again, and only then end the careful consumer: there is always one."""

@@ -15,6 +15,7 @@ from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from busauth.amqp.delivery import Delivery
 from busauth.caller import Caller
 from busauth.errors import BadMessage
 
@@ -40,7 +41,9 @@ class CallPlan:
     body: str | None
     model: type[BaseModel] | None
 
-    def arguments(self, message: AbstractIncomingMessage, caller: Caller) -> dict[str, Any]:
+    def arguments(
+        self, message: Delivery | AbstractIncomingMessage, caller: Caller
+    ) -> dict[str, Any]:
         """Return the handler's arguments.
 
         Raises:
@@ -50,7 +53,7 @@ class CallPlan:
         if self.caller is not None:
             given[self.caller] = caller
         if self.message is not None:
-            given[self.message] = message
+            given[self.message] = message.message if isinstance(message, Delivery) else message
         if self.body is not None and self.model is not None:
             given[self.body] = _read_body(message, self.model)
         return given
@@ -107,7 +110,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
     )
 
 
-def _read_body(message: AbstractIncomingMessage, model: type[BaseModel]) -> BaseModel:
+def _read_body(message: Delivery | AbstractIncomingMessage, model: type[BaseModel]) -> BaseModel:
     encoding = message.content_encoding
     if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
         raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")

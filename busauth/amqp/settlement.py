@@ -1,4 +1,4 @@
-"""The one place where a delivery is settled: acknowledged, or given back to the broker.
+"""The one place where a delivery is given back to the broker; `acks` acknowledges.
 
 Whatever cannot be said because the channel is gone needs no saying: the broker takes every
 unsettled delivery of a closed channel back by itself.
@@ -11,11 +11,6 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
-
-
-async def acknowledge(message: AbstractIncomingMessage) -> bool:
-    """Tell the broker that the message is done; return whether it could be told."""
-    return await _told(message, message.ack)
 
 
 async def give_back(message: AbstractIncomingMessage) -> bool:
@@ -41,11 +36,3 @@ async def _told(message: AbstractIncomingMessage, settle: Callable[[], Awaitable
     except _GONE:
         return False
     return True
-
-
-def is_lost(message: AbstractIncomingMessage) -> bool:
-    """Return whether the delivery's channel is closed, so that the broker has it back already."""
-    try:
-        return bool(message.channel.is_closed)
-    except ChannelInvalidStateError:
-        return True

@@ -1,0 +1,143 @@
+"""Acknowledgements of what a guard has received, gathered: one frame for each turn of the loop.
+
+``multiple=True`` acknowledges everything up to a tag on that channel, whosever it is. So it is used
+only up to where every tag from the channel's first on was received by this guard, and is settled or
+about to be. Where a tag is missing (another consumer, a ``basic.get``, a start in the middle, a
+handler that is still running), each message beyond it is acknowledged by itself.
+
+Between `add` and the frame nothing is awaited; a process that ends in between leaves its messages
+unsettled, and the broker delivers them again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from weakref import WeakKeyDictionary
+
+from aiormq import spec
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+
+from busauth.amqp.delivery import Delivery
+
+Told = Callable[[bool], None]
+"""Is called with whether the broker could be told."""
+
+_GAP = 10_000
+"""Tags settled beyond one that is not: it will never be this guard's, or is held for very long."""
+
+_PATIENCE = 30.0
+"""Seconds until a connection that takes no frame counts as broken."""
+
+
+class Acks:
+    """Acknowledges the deliveries of one guard, on whatever channels they come in."""
+
+    def __init__(self) -> None:
+        self._ledgers: WeakKeyDictionary[Channel, Ledger] = WeakKeyDictionary()
+        self._latest: Ledger | None = None
+
+    def settled(self, delivery: Delivery) -> None:
+        """Note that somebody has settled a delivery otherwise: given it back, or the handler."""
+        ledger = self._of(delivery)
+        if ledger is not None and delivery.tag is not None:
+            ledger.settled(delivery.tag)
+
+    def add(self, delivery: Delivery, told: Told) -> None:
+        """Acknowledge at the end of this turn of the loop."""
+        ledger = self._of(delivery)
+        if ledger is None or delivery.tag is None:
+            told(False)  # noqa: FBT003 -- a callback's one argument
+            return
+        delivery.settled()
+        ledger.add(delivery.tag, told)
+
+    def _of(self, delivery: Delivery) -> "Ledger | None":
+        channel, latest = delivery.channel, self._latest
+        if channel is None or (latest is not None and latest.channel is channel):
+            return latest if channel is not None else None
+        found = self._ledgers.get(channel)
+        self._latest = self._ledgers[channel] = found or Ledger(channel)
+        return self._latest
+
+
+class Ledger:
+    """The delivery tags of one channel that a guard has settled, and those that wait to be told."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._is_whole = True
+        self._floor = 0
+        self._settled: set[int] = set()
+        self._waiting: list[tuple[int, Told]] = []
+        self._is_due = False
+
+    def settled(self, tag: int) -> None:
+        """Note that the broker was told of this tag, or will be before anything later."""
+        if self._is_whole:
+            self._settled.add(tag)
+            self._is_whole = len(self._settled) < _GAP
+
+    def add(self, tag: int, told: Told) -> None:
+        """Acknowledge a tag with the next frame."""
+        self.settled(tag)
+        self._waiting.append((tag, told))
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._write, context=Context())
+
+    def _write(self) -> None:
+        """Put one frame into the connection's queue; where that is full, wait in a task."""
+        waiting, self._waiting = self._waiting, []
+        if self.channel.is_closed:
+            self._done(waiting, told=False)
+            return
+        frame = self._frame([tag for tag, _ in waiting])
+        try:
+            self.channel.write_queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            self._loop.create_task(self._write_later(frame, waiting), context=Context())
+        else:
+            self._done(waiting, told=True)
+
+    async def _write_later(self, frame: ChannelFrame, waiting: list[tuple[int, Told]]) -> None:
+        """Until this frame is through, no other is made: a later one must not come before it."""
+        told = False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.channel.write_queue.put(frame)
+            told = not self.channel.is_closed
+        except TimeoutError:
+            pass
+        finally:
+            self._done(waiting, told=told)
+
+    def _done(self, waiting: list[tuple[int, Told]], *, told: bool) -> None:
+        self._is_due = bool(self._waiting)
+        if self._is_due:
+            self._loop.call_soon(self._write, context=Context())
+        for _, callback in waiting:
+            callback(told)
+
+    def _frame(self, tags: list[int]) -> ChannelFrame:
+        covered = self._covered(tags)
+        single = [tag for tag in tags if tag > covered]
+        frames = [spec.Basic.Ack(delivery_tag=tag, multiple=False) for tag in single]
+        if covered:
+            alone = len(single) == len(tags) - 1
+            frames.insert(0, spec.Basic.Ack(delivery_tag=covered, multiple=not alone))
+        return ChannelFrame.marshall(channel_number=self.channel.number, frames=frames)
+
+    def _covered(self, tags: list[int]) -> int:
+        """Return the last of these tags up to which everything is settled here; 0 for none.
+
+        It is one of these, as the broker refuses a tag that was settled before.
+        """
+        if not self._is_whole:
+            self._settled.clear()
+            return 0
+        while self._floor + 1 in self._settled:
+            self._floor += 1
+            self._settled.remove(self._floor)
+        return max((tag for tag in tags if tag <= self._floor), default=0)
