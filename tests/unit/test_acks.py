@@ -1,0 +1,184 @@
+"""Acknowledgements gathered in frames: what they cover, and what they must never cover."""
+
+import asyncio
+from collections import deque
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pamqp.frame
+import pytest
+from aiormq.abc import ChannelFrame
+from pamqp.commands import Basic
+
+from busauth.amqp import acks
+from busauth.amqp.acks import Acks, Told
+from busauth.amqp.delivery import Delivery
+
+
+class Channel:
+    """As much of aiormq's channel as acknowledgements need; a full queue can be had."""
+
+    def __init__(self, *, room: int = 100) -> None:
+        self.number = 7
+        self.is_closed = False
+        self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(room)
+        self.frames: deque[list[tuple[int, bool]]] = deque()
+
+    def read(self) -> list[list[tuple[int, bool]]]:
+        """Return what was written since, frame by frame, as (tag, multiple)."""
+        found = []
+        while not self.write_queue.empty():
+            found.append(list(_acks(self.write_queue.get_nowait().payload)))
+        return found
+
+
+def _acks(payload: bytes) -> Any:
+    while payload:
+        size, number, frame = pamqp.frame.unmarshal(payload)
+        assert number == 7
+        assert isinstance(frame, Basic.Ack)
+        yield frame.delivery_tag, frame.multiple
+        payload = payload[size:]
+
+
+def delivery(channel: Channel, tag: int) -> Delivery:
+    properties = SimpleNamespace(headers={}, message_id=None, content_encoding=None)
+    delivered = SimpleNamespace(
+        channel=channel, delivery_tag=tag, body=b"", header=SimpleNamespace(properties=properties)
+    )
+    return Delivery(cast("Any", delivered))
+
+
+def noting(told: list[tuple[int, bool]], tag: int) -> Told:
+    """What notes whether the broker could be told of a tag."""
+    return lambda was_told: told.append((tag, was_told))
+
+
+@pytest.fixture
+def channel() -> Channel:
+    return Channel()
+
+
+async def add(channel: Channel, ledger: Acks, *tags: int) -> list[tuple[int, bool]]:
+    """Acknowledge in one turn; return what callers were told, once they were."""
+    told: list[tuple[int, bool]] = []
+    for tag in tags:
+        ledger.add(delivery(channel, tag), noting(told, tag))
+    assert not told
+    await asyncio.sleep(0)
+    return told
+
+
+async def test_one_turn_is_one_frame(channel: Channel) -> None:
+    """What is settled from the first tag on is acknowledged by the last one, in one frame."""
+    assert await add(channel, Acks(), 2, 1, 3) == [(2, True), (1, True), (3, True)]
+    assert channel.read() == [[(3, True)]]
+
+
+async def test_one_message_is_acknowledged_by_itself(channel: Channel) -> None:
+    """Alone in its turn, a message needs no `multiple`."""
+    ledger = Acks()
+    for tag in (1, 2):
+        await add(channel, ledger, tag)
+    assert channel.read() == [[(1, False)], [(2, False)]]
+
+
+async def test_what_is_still_handled_is_not_covered(channel: Channel) -> None:
+    """Beyond a message in hand each is acknowledged by itself; once it is done, all is whole."""
+    ledger = Acks()
+    await add(channel, ledger, 1, 3, 4)
+    await add(channel, ledger, 2)
+    await add(channel, ledger, 5, 6)
+    assert channel.read() == [[(1, False), (3, False), (4, False)], [(2, False)], [(6, True)]]
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+async def test_what_others_received_is_never_covered(channel: Channel, missing: int) -> None:
+    """A tag that is somebody else's is a gap for good."""
+    ledger = Acks()
+    tags = [tag for tag in range(1, 7) if tag != missing]
+    await add(channel, ledger, *tags)
+    await add(channel, ledger, 7, 8)
+    first, second = channel.read()
+    assert all(tag < missing or not multiple for tag, multiple in (*first, *second))
+    assert {tag for tag, multiple in first if not multiple or tag < missing} | {1} >= {4, 5, 6}
+    assert second == [(7, False), (8, False)]
+
+
+async def test_given_back_counts_as_settled(channel: Channel) -> None:
+    """What was given back, or settled by its handler, is no gap, and is not named either."""
+    ledger = Acks()
+    ledger.settled(delivery(channel, 1))
+    ledger.settled(delivery(channel, 4))
+    await add(channel, ledger, 2, 3)
+    assert channel.read() == [[(3, True)]]
+
+
+async def test_a_full_queue_is_waited_for_in_order() -> None:
+    """While a frame waits for room no later one overtakes it; then one takes all that came."""
+    channel, ledger = Channel(room=1), Acks()
+    await add(channel, ledger, 1)
+    told: list[tuple[int, bool]] = []
+    for tag in (2, 3, 4):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert told == []
+    frames = []
+    while len(told) < 3:
+        frames += channel.read()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    frames += channel.read()
+    assert told == [(2, True), (3, True), (4, True)]
+    assert frames == [[(1, False)], [(2, False)], [(4, True)]]
+
+
+async def test_a_queue_that_stays_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that takes no frame any more is told of as such: the messages come again."""
+    monkeypatch.setattr(acks, "_PATIENCE", 0.01)
+    channel, ledger = Channel(room=1), Acks()
+    await add(channel, ledger, 1)
+    told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    ledger.add(delivery(channel, 2), told.set_result)
+    assert await told is False
+
+
+async def test_a_closed_channel(channel: Channel) -> None:
+    """Nothing is written to it, and callers are told."""
+    channel.is_closed = True
+    assert await add(channel, Acks(), 1, 2) == [(1, False), (2, False)]
+    assert channel.read() == []
+
+
+async def test_each_channel_has_tags_of_its_own(channel: Channel) -> None:
+    """Two channels of one guard are kept apart, in turns and in one turn."""
+    ledger, other = Acks(), Channel()
+    for one, two in ((1, 2), (3, 4)):
+        for tag in (one, two):
+            for each in (channel, other):
+                ledger.add(delivery(each, tag), lambda _: None)
+        await asyncio.sleep(0)
+    assert channel.read() == other.read() == [[(2, True)], [(4, True)]]
+
+
+async def test_nobody_is_in_scope_when_callers_are_told(channel: Channel) -> None:
+    """A frame is many callers': what is told after it runs in nobody's context."""
+    current: ContextVar[str] = ContextVar("current", default="nobody")
+    current.set("alice")
+    seen: list[str] = []
+    Acks().add(delivery(channel, 1), lambda _: seen.append(current.get()))
+    await asyncio.sleep(0)
+    assert seen == ["nobody"]
+
+
+async def test_a_gap_costs_no_memory(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags beyond a gap are not remembered for ever."""
+    monkeypatch.setattr(acks, "_GAP", 10)
+    ledger = Acks()
+    for tag in range(2, 50):
+        await add(channel, ledger, tag)
+    assert len(ledger._ledgers[cast("Any", channel)]._settled) <= 10
+    await add(channel, ledger, 1, 50)
+    assert channel.read()[-1] == [(1, False), (50, False)]
