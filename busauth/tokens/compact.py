@@ -14,6 +14,7 @@ text alone; what the header means, and whose key it names, is asked anew for eve
 """
 
 import json
+from base64 import urlsafe_b64decode
 from binascii import a2b_base64
 from collections.abc import Mapping
 from functools import lru_cache
@@ -62,10 +63,36 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
     header, payload, signature = parts
     return CompactToken(
         header=_known_header(header) if len(header) <= _REMEMBERED_LENGTH else _header(header),
-        payload=_json_object(_decode(payload, "payload"), "payload"),
+        payload=json_object(_decode(payload, "payload"), "payload"),
         signing_input=raw[: -len(signature) - 1],
         signature=_decode(signature, "signature"),
     )
+
+
+def is_signed(token: str) -> bool:
+    """Return whether a text is meant as a JWS: three parts, and a JSON object for a header.
+
+    This is for telling kinds of token apart, and therefore lenient: a misspelt JWS is one as well.
+    """
+    header, *others = token.split(".")
+    if len(others) != _PARTS - 1:
+        return False
+    try:
+        raw = urlsafe_b64decode(header + "=" * (-len(header) % 4))
+        return isinstance(json.loads(raw), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def named_issuer(token: str, *, max_bytes: int) -> str | None:
+    """Return the `iss` that a compact JWS names, None for anything else. It proves nothing."""
+    if not is_signed(token):
+        return None
+    try:
+        issuer = split(token, max_bytes=max_bytes).payload.get("iss")
+    except NotGenuine:
+        return None
+    return issuer if isinstance(issuer, str) else None
 
 
 def _characters(token: str, max_bytes: int) -> bytes:
@@ -82,7 +109,7 @@ def _characters(token: str, max_bytes: int) -> bytes:
 
 
 def _header(part: bytes) -> Mapping[str, Any]:
-    return MappingProxyType(_json_object(_decode(part, "header"), "header"))
+    return MappingProxyType(json_object(_decode(part, "header"), "header"))
 
 
 _known_header = lru_cache(_REMEMBERED_HEADERS)(_header)
@@ -96,7 +123,12 @@ def _decode(part: bytes, name: str) -> bytes:
     return a2b_base64(part.translate(_TO_BASE64) + padding, strict_mode=True)
 
 
-def _json_object(raw: bytes, name: str) -> dict[str, Any]:
+def json_object(raw: bytes, name: str) -> dict[str, Any]:
+    """Read a JSON object by rule 4; `name` is for the message.
+
+    Raises:
+        NotGenuine: ``token.json``.
+    """
     try:
         text = raw.decode("utf-8")
         value = _JSON.decode(text)

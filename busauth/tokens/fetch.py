@@ -4,10 +4,11 @@ import asyncio
 import ipaddress
 import json
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import httpx
 
@@ -29,9 +30,16 @@ class UnsafeHttp(frozenset[str]):
         return super().__new__(cls, (host.lower() for host in hosts))
 
 
+class Reply(NamedTuple):
+    """An answer to a form."""
+
+    status: int
+    body: bytes
+
+
 @dataclass(frozen=True)
 class Fetcher:
-    """Gets JSON objects, and nothing that it did not ask for: no redirects, no compression.
+    """Gets JSON objects and posts forms: no redirects, no compression, nothing unasked for.
 
     Attributes:
         timeout: seconds for a whole request.
@@ -91,16 +99,42 @@ class Fetcher:
             raise Deferred(f"{url} gave a {type(value).__name__}: expected a JSON object")
         return value
 
+    async def post_form(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Reply:
+        """Post a form and return what is answered, whatever its status.
+
+        Raises:
+            Deferred: there is no answer now, or it is too large or compressed.
+            ConfigurationError: the URL may not be asked.
+        """
+        self.check_url(url)
+        body = urlencode(form).encode("ascii")
+        headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._ask("POST", url, headers, body)
+        except Exception as error:  # whatever went wrong, no message is guilty of it
+            raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+
     async def _get(self, url: str) -> bytes:
+        reply = await self._ask("GET", url, {"Accept": "application/json"})
+        if reply.status != _OK:
+            raise ValueError(f"status {reply.status}, expected 200")
+        return reply.body
+
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply:
         _check_port(url)
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {**headers, "Accept-Encoding": "identity"}
         async with (
             self._client() as client,
-            client.stream("GET", url, headers=headers) as response,
+            client.stream(method, url, headers=headers, content=body) as response,
         ):
-            if response.status_code != _OK or "content-encoding" in response.headers:
-                raise ValueError(f"status {response.status_code}, expected 200, uncompressed")
-            return await self._read(response)
+            if "content-encoding" in response.headers:
+                raise ValueError("a compressed answer, expected it uncompressed")
+            return Reply(response.status_code, await self._read(response))
 
     def _client(self) -> httpx.AsyncClient:
         if self.transport is not None:

@@ -1,11 +1,19 @@
-"""What was proven of a token, and by which key."""
+"""What was proven of a token, and by what: a key, or somebody's word."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from busauth.caller import Caller
 from busauth.errors import Untimely
 from busauth.tokens.keys import Key, KeyMissing, KeySource
+
+
+class Evidence(Protocol):
+    """What a token was proven by."""
+
+    def holds(self) -> bool:
+        """Return whether it still counts, without waiting."""
+        ...
 
 
 class Proof(NamedTuple):
@@ -14,6 +22,14 @@ class Proof(NamedTuple):
     keys: KeySource
     key: Key
     epoch: int
+
+    def holds(self) -> bool:
+        """Return whether the key still counts. Asking renews an ageing key set."""
+        try:
+            current = self.keys.candidates(self.key.key_id, self.key.algorithm)
+        except KeyMissing:
+            return False
+        return self.epoch == self.keys.epoch and self.key in current
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +45,14 @@ class Verified:
     caller: Caller
     not_before: float | None
     leeway: float
-    _proof: Proof | None = field(default=None, repr=False, compare=False)
+    _proof: Evidence | None = field(default=None, repr=False, compare=False)
 
     def holds(self) -> bool:
-        """Return whether the key that signed still counts, without a look at the token.
+        """Return whether what proved it still counts, without a look at the token.
 
-        Where it does not, or none is named, the token is to be proven again. Asking renews an
-        ageing key set.
+        Where it does not, or nothing is named, the token is to be proven again.
         """
-        if self._proof is None:
-            return False
-        keys, key, epoch = self._proof
-        try:
-            current = keys.candidates(key.key_id, key.algorithm)
-        except KeyMissing:
-            return False
-        return epoch == keys.epoch and key in current
+        return self._proof is not None and self._proof.holds()
 
     def check_started(self, now: float) -> None:
         """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).

@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth.caller import Caller, places, read_only
+from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens import claims as registered
-from busauth.tokens.compact import CompactToken, split
+from busauth.tokens.compact import CompactToken, named_issuer, split
 from busauth.tokens.keys import (
     ASYMMETRIC,
     Key,
@@ -25,6 +25,7 @@ from busauth.tokens.keys import (
     canonical_algorithm,
 )
 from busauth.tokens.providers import LENIENT, Profile, media_type
+from busauth.tokens.reading import Known, caller_of, itself
 from busauth.tokens.verified import Proof, Verified
 
 __all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
@@ -73,7 +74,7 @@ class Verifier:
         self.algorithms = allow_list(algorithms)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
-        self._shared = lru_cache(_SHARED)(_itself)
+        self._shared = lru_cache(_SHARED)(itself)
         self._placed = lru_cache(_SHARED)(places)
         if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
@@ -135,34 +136,13 @@ class Verifier:
         )
 
     def _caller(self, claims: dict[str, Any], token_sha256: str) -> Caller:
-        profile, shared = self._profile, self._shared
-        registered.check_profile(claims, profile)
-        audience = registered.check_audience(claims, profile, self.audience)
-        expires_at = registered.instant(claims, "exp")
-        return Caller(
-            issuer=self.issuer,
-            subject=claims.get("sub", ""),
-            client=profile.client_in(claims),
-            scopes=shared(profile.scopes_in(claims)),
-            roles=shared(profile.roles_in(claims)),
-            audience=shared(audience),
-            expires_at=expires_at or 0.0,
-            issued_at=registered.instant(claims, "iat"),
-            token_id=claims.get("jti"),
-            token_sha256=token_sha256,
-            actors=registered.actors_of(claims),
-            claims=read_only(claims, self._placed),
-        )
+        known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
+        return caller_of(claims, known, token_sha256)
 
 
 def _odd_typ(header: Mapping[str, object]) -> bool:
     """A `typ` that is there and is no string is not a missing one."""
     return "typ" in header and not isinstance(header["typ"], str)
-
-
-def _itself(value: Any) -> Any:
-    """Remembered, this gives everybody who says the same one copy of it."""
-    return value
 
 
 def fingerprint(token: str) -> str:
@@ -247,6 +227,18 @@ class Verifiers:
             NotGenuine: it is malformed.
         """
         return registered.instant(split(token, max_bytes=self.max_token_bytes).payload, "exp")
+
+    def takes(self, token: str) -> bool:
+        """Return whether a text is a JWS that names one of these issuers."""
+        if len(token) > self.max_token_bytes:
+            return False
+        known = fingerprint(token) in self._cache
+        return known or named_issuer(token, max_bytes=self.max_token_bytes) in self._by_issuer
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Return whose tokens are verified."""
+        return frozenset(self._by_issuer)
 
     def _check_length(self, token: str) -> None:
         if len(token) > self.max_token_bytes:
