@@ -1,0 +1,196 @@
+"""What a reader knew, in a file, so that a restart reads on instead of reading everything again.
+
+::
+
+    busauth-revoked-1 <newline>
+    a JSON object in one line: the feed, whom it trusts, the position, when it was written
+    25 bytes for each entry: kind, digest, second
+    32 bytes: HMAC-SHA-256 over everything before them
+
+A file that is damaged, forged, of another feed or version, too old, or written under other trust is
+not used: the feed is read anew instead. An older file that somebody has put back is: what it does
+not hold is read from the stream, whose message at that position must still be the same.
+"""
+
+import hmac
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from busauth.errors import BusauthError, ConfigurationError
+from busauth.late.events import SKEW
+from busauth.late.revoked.store import KINDS, Record
+
+_MAGIC = b"busauth-revoked-1\n"
+_RECORD = struct.Struct(">B16sq")
+_MAC = 32
+_MIN_KEY_BYTES = 32
+_HEADER_LIMIT = 1024 * 1024
+_SHA256_DIGITS = 64
+
+
+class UnusableCheckpoint(BusauthError):  # noqa: N818 -- a finding: the feed is read anew
+    """A checkpoint that is not to be used; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A message in a stream: where it is, and the hex SHA-256 of its body."""
+
+    offset: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a reader knew at an instant.
+
+    Attributes:
+        feed: which feed it read, and whom it trusted.
+        retention: seconds for which it remembered.
+        position: the last message that it had read.
+        at: when this was noted, seconds since the epoch.
+        issuers: see `RevokedTokens.issuers`.
+        records: its entries, a few thousand at a time.
+    """
+
+    feed: str
+    retention: float
+    position: Position
+    at: float
+    issuers: Mapping[int, list[str]]
+    records: Iterable[list[Record]] = field(repr=False)
+
+
+class CheckpointFile:
+    """A place for checkpoints; one reader each.
+
+    Args:
+        path: the file; its folder exists.
+        key: the secret that authenticates it, 32 random bytes or more.
+
+    Raises:
+        ConfigurationError: the key is too short.
+    """
+
+    def __init__(self, path: str | Path, key: bytes) -> None:
+        if not isinstance(key, bytes) or len(key) < _MIN_KEY_BYTES:
+            raise ConfigurationError(f"{path}: expected a key of {_MIN_KEY_BYTES} bytes or more")
+        self.path = Path(path)
+        self._mac_key = hmac.digest(key, b"busauth-revoked mac", "sha256")
+        self.digest_key = hmac.digest(key, b"busauth-revoked digests", "sha256")
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the file, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            with open(beside, "wb", opener=_private) as file:
+                self._write(file, checkpoint)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.path)
+        finally:
+            with suppress(FileNotFoundError):
+                beside.unlink()
+
+    def load(self, feed: str, *, retention: float, now: float) -> Checkpoint | None:
+        """Return what was kept, None where nothing was.
+
+        Args:
+            feed: the reader's feed and trust, which must be the file's.
+            retention: seconds; the file's must be as long.
+            now: seconds since the epoch.
+
+        Raises:
+            UnusableCheckpoint: says why.
+        """
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UnusableCheckpoint(f"it cannot be read: {error.strerror}") from None
+        checkpoint = self._opened(memoryview(raw))
+        _check(checkpoint, feed, retention, now)
+        return checkpoint
+
+    def _write(self, file: IO[bytes], checkpoint: Checkpoint) -> None:
+        mac = hmac.new(self._mac_key, digestmod="sha256")
+        for part in _parts(checkpoint):
+            mac.update(part)
+            file.write(part)
+        file.write(mac.digest())
+
+    def _opened(self, raw: memoryview) -> Checkpoint:
+        body, given = raw[:-_MAC], raw[-_MAC:]
+        if bytes(raw[: len(_MAGIC)]) != _MAGIC:
+            raise UnusableCheckpoint("it is no checkpoint of this version")
+        if not hmac.compare_digest(hmac.digest(self._mac_key, body, "sha256"), given):
+            raise UnusableCheckpoint("its MAC does not hold: it is damaged, or another key's")
+        header, newline, _ = bytes(body[len(_MAGIC) :][:_HEADER_LIMIT]).partition(b"\n")
+        start = len(_MAGIC) + len(header) + len(newline)
+        return _read(header, body[start:])
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _parts(checkpoint: Checkpoint) -> Iterator[bytes]:
+    yield _MAGIC
+    header = {
+        "feed": checkpoint.feed,
+        "retention": checkpoint.retention,
+        "offset": checkpoint.position.offset,
+        "sha256": checkpoint.position.sha256,
+        "at": checkpoint.at,
+        "issuers": {str(kind): names for kind, names in checkpoint.issuers.items()},
+    }
+    yield json.dumps(header).encode("ascii") + b"\n"
+    for some in checkpoint.records:
+        yield b"".join(_RECORD.pack(*record) for record in some)
+
+
+def _read(header: bytes, entries: memoryview) -> Checkpoint:
+    """Read what this project has signed; anything odd in it is a mistake all the same."""
+    try:
+        told = json.loads(header)
+        return Checkpoint(
+            feed=told["feed"],
+            retention=float(told["retention"]),
+            position=Position(int(told["offset"]), str(told["sha256"])),
+            at=float(told["at"]),
+            issuers=_issuers(told["issuers"]),
+            records=[_RECORD.iter_unpack(entries)],  # type: ignore[list-item]
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise UnusableCheckpoint(f"it cannot be read: {type(error).__name__}") from None
+
+
+def _issuers(told: Mapping[str, Any]) -> dict[int, list[str]]:
+    found = {int(kind): [str(name) for name in names] for kind, names in told.items()}
+    if not found.keys() <= set(KINDS):
+        raise ValueError("an unknown kind")
+    return found
+
+
+def _check(checkpoint: Checkpoint, feed: str, retention: float, now: float) -> None:
+    if checkpoint.feed != feed:
+        raise UnusableCheckpoint("it is of another feed, or was written under other trust")
+    if checkpoint.retention < retention:
+        raise UnusableCheckpoint("it was written by a reader that forgets earlier")
+    if checkpoint.at > now + SKEW:
+        raise UnusableCheckpoint(f"it is {checkpoint.at - now:.0f} s ahead of the clock")
+    if checkpoint.at < now - retention:
+        raise UnusableCheckpoint(f"it is {now - checkpoint.at:.0f} s old: nothing in it counts")
+    if len(checkpoint.position.sha256) != _SHA256_DIGITS:
+        raise UnusableCheckpoint("it names no position")

@@ -1,0 +1,81 @@
+"""Can what is remembered be relied on now? Measured on signed heartbeats.
+
+A stream is read in order, so whoever has read a heartbeat has read everything before it. Without
+one that is newer than the moment of attaching, the reader has not caught up; once the newest is
+older than `stale_after`, by its signed instant or by when it arrived, the reader cannot tell what
+it has missed.
+"""
+
+import math
+from enum import StrEnum
+
+
+class OnStale(StrEnum):
+    """What consumers do while the feed cannot be relied on."""
+
+    PAUSE = "pause"
+    """Handle nothing, give back what they hold, and come back."""
+
+    GO_ON = "go-on"
+    """Go by what is known: what was revoked meanwhile is handled."""
+
+
+class Freshness:
+    """How far a reader has come.
+
+    Args:
+        stale_after: seconds without a heartbeat after which a feed counts as stale.
+        policy: what follows from that.
+        monotonic: when this begins, on a clock that never goes back.
+    """
+
+    def __init__(self, stale_after: float, policy: OnStale, monotonic: float) -> None:
+        self._stale_after = stale_after
+        self._policy = policy
+        self._attached_at = math.inf
+        self._beat_at = -math.inf
+        self._heard = -math.inf
+        self._read = monotonic
+
+    @property
+    def newest(self) -> float:
+        """Return the signed instant of the newest heartbeat."""
+        return self._beat_at
+
+    def attached(self, now: float, monotonic: float) -> None:
+        """Note that reading begins; after a gap, it has to catch up once more."""
+        if self.doubt(now, monotonic) is not None:
+            self._attached_at = now
+        self._read = monotonic
+
+    def read(self, monotonic: float) -> None:
+        """Note that something was read, whatever it was."""
+        self._read = monotonic
+
+    def beat(self, issued_at: float, monotonic: float) -> None:
+        """Note a heartbeat; an old one that somebody repeats says nothing new."""
+        if issued_at > self._beat_at:
+            self._beat_at, self._heard = issued_at, monotonic
+
+    def doubt(self, now: float, monotonic: float) -> str | None:
+        """Return why the reader cannot be relied on, None where it can."""
+        if self._attached_at == math.inf:
+            return "it was not reached yet"
+        if self._beat_at <= self._attached_at:
+            return "it was not read to its end yet"
+        age = max(now - self._beat_at, monotonic - self._heard)
+        if age > self._stale_after:
+            return f"its last heartbeat is {age:.0f} s old: expected {self._stale_after:g} s"
+        return None
+
+    def objection(self, now: float, monotonic: float) -> str | None:
+        """Return why nothing must be handled, None where the policy has it go on.
+
+        While there is more to read, it is waited for under any policy.
+        """
+        doubt = self.doubt(now, monotonic)
+        if doubt is None or self._policy is OnStale.PAUSE:
+            return doubt
+        caught_up = self._attached_at < self._beat_at
+        waited = monotonic - self._read > self._stale_after
+        return None if caught_up or waited else doubt
