@@ -6,6 +6,7 @@ import typer
 
 from busauth.cli.broker import broker
 from busauth.cli.options import version
+from busauth.cli.revoke import heartbeats, revoke
 
 app = typer.Typer(
     name="busauth",
@@ -15,6 +16,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(broker)
+app.command()(revoke)
+app.command()(heartbeats)
 
 
 @app.callback()

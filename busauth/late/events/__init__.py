@@ -1,5 +1,6 @@
 """Security events: who says what about whose tokens? See docs/revocation.md."""
 
+from busauth.late.events.asking import EventReader
 from busauth.late.events.reading import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
@@ -25,6 +26,7 @@ __all__ = [
     "SKEW",
     "TYPE",
     "VERIFICATION",
+    "EventReader",
     "EventSigner",
     "KeyUnknown",
     "SecurityEvent",

@@ -15,8 +15,10 @@ The instant when it took effect is `event_timestamp`, else `toe`, else `iat`. Ev
 beside a known one are ignored; an event of unknown kinds alone is refused.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine
@@ -83,6 +85,11 @@ class Transmitters:
         if not self.audience or "" in self.audience:
             raise ConfigurationError(f"audience={audience!r}: expected names, none of them empty")
 
+    def fingerprint(self) -> str:
+        """Return a digest of who is trusted with what; keys, which may change, are not in it."""
+        told = [_described(self._by_name[name]) for name in sorted(self._by_name)]
+        return sha256(json.dumps([sorted(self.audience), told]).encode()).hexdigest()
+
     def read(self, raw: object, now: float) -> SecurityEvent:
         """Return what an event says, if it counts.
 
@@ -107,6 +114,10 @@ class Transmitters:
             effective_at=_effective_at(claims, revoking, issued_at),
             is_heartbeat=False,
         )
+
+
+def _described(each: Transmitter) -> list[Any]:
+    return [each.name, list(each.algorithms), sorted(each.issuers), each.heartbeats]
 
 
 def _check_audience(given: object, accepted: frozenset[str]) -> None:

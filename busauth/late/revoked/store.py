@@ -146,7 +146,7 @@ class RevokedTokens:
             for issuer in names:
                 self._table(kind).know(issuer)
         for kind, digest, until in records:
-            self._put(self._tables[kind], digest, until)
+            self._put(self._table(kind), digest, until)
 
     def _put(self, table: Table, digest: bytes, until: int) -> None:
         if until < self._horizon:

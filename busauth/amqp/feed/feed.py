@@ -1,0 +1,263 @@
+"""The revocation feed, read by a consumer: what was revoked, and whether that is all.
+
+Events are read in order, each is judged, and the position moves on after it. A checkpoint, or an
+earlier connection, says where to read on: there the last message is read once more, and must be the
+one that it was. Where it is not (the stream was deleted, cut short, or is another one), everything
+is read anew, and nothing that is known is forgotten for it.
+
+What cannot be judged now (keys out of reach, no room) is waited for, never skipped: the feed
+becomes stale, and its policy decides. What is refused is counted, logged and skipped: nobody who
+may say so has said it.
+"""
+
+import asyncio
+from collections import Counter
+from contextvars import Context
+from datetime import datetime
+from hashlib import sha256
+from types import TracebackType
+from typing import Self
+
+import aiormq.exceptions
+
+from busauth.amqp.feed.attachment import Attachment, DetachedError, Reading, attach, since
+from busauth.amqp.feed.keeper import Keeper
+from busauth.amqp.feed.options import FeedOptions
+from busauth.amqp.publisher import was_cancelled
+from busauth.audit import LOGGER
+from busauth.caller import Caller
+from busauth.clock import Clock, SystemClock
+from busauth.errors import Deferred, Refused
+from busauth.late.events import EventReader, SecurityEvent, Transmitters
+from busauth.late.revoked import CheckpointFile, Freshness, Position, RevokedTokens
+from busauth.redaction import redacted_traceback
+
+_GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError)
+_MARGIN = 3600.0
+"""Seconds before the retention at which reading begins: brokers' clocks and chunks are coarse."""
+
+_TURN = 20
+"""Messages that are judged before others may run."""
+
+
+class RevocationFeed:
+    """Knows which tokens were revoked: `Guard(revocations=feed)`, and `async with feed`.
+
+    Args:
+        url: the broker.
+        transmitters: whose events count.
+        options: retention, staleness, bounds.
+        checkpoint: where what is known is kept between restarts.
+        clock: the guard's.
+
+    Attributes:
+        refused: how many events were refused, by code.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        transmitters: Transmitters,
+        *,
+        options: FeedOptions | None = None,
+        checkpoint: CheckpointFile | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._url = url
+        options = self._options = options or FeedOptions()
+        self._clock = clock or SystemClock()
+        self._reader = EventReader(transmitters, self._clock)
+        self._tokens = RevokedTokens(
+            retention=options.retention,
+            token_life=options.token_life,
+            capacity=options.capacity,
+            key=checkpoint.digest_key if checkpoint is not None else None,
+            session_claim=options.session_claim,
+        )
+        self._freshness = Freshness(options.stale_after, options.on_stale, self._clock.monotonic())
+        self._keeper = Keeper(checkpoint, options, transmitters) if checkpoint else None
+        self.refused: Counter[str] = Counter()
+        self._position: Position | None = None
+        self._read = 0
+        self._moved = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def position(self) -> Position | None:
+        """Return the last message that was read, None where none was."""
+        return self._position
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        """Return whether a token was revoked; what is known to be is, however stale the feed.
+
+        Raises:
+            Deferred: the feed cannot be relied on now, and its policy is to wait.
+        """
+        if self._tokens.revoked(caller, now):
+            return True
+        objection = self._freshness.objection(now, self._clock.monotonic())
+        if objection is not None:
+            raise Deferred(f"the revocation feed: {objection}", probe=self.ready)
+        return False
+
+    def doubt(self) -> str | None:
+        """Return why the feed cannot be relied on now, None where it can; for health checks."""
+        return self._freshness.doubt(self._clock.now(), self._clock.monotonic())
+
+    async def ready(self) -> None:
+        """Return once messages may be handled."""
+        while self._freshness.objection(self._clock.now(), self._clock.monotonic()) is not None:
+            self._moved.clear()
+            await self._moved.wait()
+
+    async def open(self) -> None:
+        """Take over the checkpoint, if there is one, and begin to read."""
+        keeper, now = self._keeper, self._clock.now()
+        if keeper is not None:
+            self._position = await asyncio.to_thread(keeper.restore, self._tokens, now)
+        loop = asyncio.get_running_loop()
+        tasks = [self._run()] if keeper is None else [self._run(), self._keep(keeper)]
+        self._tasks = [loop.create_task(task, context=Context()) for task in tasks]
+
+    async def close(self) -> None:
+        """Stop reading, and write a checkpoint."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._keeper is not None:
+            await self._keeper.save(self._tokens, self._position, self._clock.now())
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Read for ever; whatever goes wrong, attach again."""
+        while True:
+            try:
+                await self._follow()
+            except asyncio.CancelledError:
+                if was_cancelled():
+                    raise
+            except _GONE as error:
+                LOGGER.warning("the revocation feed was lost: %s %s", type(error).__name__, error)
+            except Exception as error:
+                LOGGER.error("the revocation feed failed: %s", redacted_traceback(error))
+            self._moved.set()
+            await self._clock.sleep(self._options.reconnect)
+
+    async def _follow(self) -> None:
+        options = self._options
+        attachment = await attach(
+            self._url, options.stream, self._start(), prefetch=options.prefetch
+        )
+        loop = asyncio.get_running_loop()
+        watch = loop.create_task(self._watch(attachment), context=Context())
+        try:
+            self._freshness.attached(self._clock.now(), self._clock.monotonic())
+            await self._read_on(attachment)
+        finally:
+            watch.cancel()
+            await attachment.close()
+
+    def _start(self) -> int | datetime:
+        if self._position is not None:
+            return self._position.offset
+        return since(self._clock.now() - self._options.retention - _MARGIN)
+
+    async def _read_on(self, attachment: Attachment) -> None:
+        if self._position is not None:
+            await self._check_position(attachment, self._position)
+        while True:
+            await self._take(await attachment.read())
+            self._read += 1
+            if self._read % _TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _check_position(self, attachment: Attachment, known: Position) -> None:
+        """Read the last message once more; where it is not there, forget the position."""
+        self._position = None  # also where nothing comes at all
+        found = _position(await attachment.read())
+        if found != known:
+            raise DetachedError(f"offset {known.offset} holds something else: it is read anew")
+        self._position = found
+
+    async def _watch(self, attachment: Attachment) -> None:
+        """Detach where not even heartbeats come: a cut connection says nothing of it."""
+        while True:
+            before = self._read
+            await self._clock.sleep(self._options.stale_after)
+            self._moved.set()
+            if self._read == before:
+                attachment.detach(f"nothing came for {self._options.stale_after:g} s")
+
+    async def _take(self, reading: Reading) -> None:
+        try:
+            event = await self._judged(reading.body.decode("latin-1"))
+        except Refused as refused:
+            self._count(refused, reading)
+        else:
+            await self._apply(event)
+        self._position = _position(reading)
+        self._freshness.read(self._clock.monotonic())
+
+    async def _judged(self, raw: str) -> SecurityEvent:
+        while True:
+            try:
+                return await self._reader.read(raw)
+            except Deferred as deferred:
+                LOGGER.warning("the revocation feed waits: %s", deferred)
+                await self._clock.sleep(self._options.reconnect)
+
+    async def _apply(self, event: SecurityEvent) -> None:
+        if event.is_heartbeat:
+            self._freshness.beat(event.issued_at, self._clock.monotonic())
+            self._sweep()
+            self._moved.set()
+            return
+        while True:
+            try:
+                self._tokens.add(event)
+            except Deferred as deferred:
+                LOGGER.error("the revocation feed waits: %s", deferred)
+                await self._clock.sleep(self._options.reconnect)
+                self._sweep()
+            else:
+                return
+
+    def _sweep(self) -> None:
+        """Forget by signed time, too: a clock that is ahead for a moment must not empty it."""
+        self._tokens.sweep(min(self._clock.now(), self._freshness.newest))
+
+    def _count(self, refused: Refused, reading: Reading) -> None:
+        """Count a refusal, and log the 1st, 2nd, 4th and so on: a flood must not fill the logs."""
+        self.refused[refused.code] += 1
+        count = self.refused[refused.code]
+        if count & (count - 1) == 0:
+            LOGGER.warning(
+                "the revocation feed: offset %d is refused, %s (%d so far)",
+                reading.offset, refused.detail, count,
+            )  # fmt: skip
+
+    async def _keep(self, keeper: Keeper) -> None:
+        while True:
+            await self._clock.sleep(self._options.checkpoint_every)
+            await keeper.save(self._tokens, self._position, self._clock.now())
+
+
+def _position(reading: Reading) -> Position:
+    return Position(reading.offset, sha256(reading.body).hexdigest())

@@ -1,0 +1,148 @@
+"""Publishing to the revocation feed, and keeping its time."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import aiormq
+import aiormq.exceptions
+from aiormq.abc import AbstractConnection
+from pamqp.commands import Basic
+
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.feed.options import StreamOptions
+from busauth.amqp.publisher import Publisher
+from busauth.audit import LOGGER
+from busauth.clock import Clock, SystemClock
+from busauth.errors import PublishError
+from busauth.late.events import TYPE, EventSigner
+
+_PERSISTENT = 2
+
+
+class FeedPublisher:
+    """Publishes signed events to the stream: `async with FeedPublisher(url) as feed`.
+
+    Whoever may publish to the stream can slow its readers down, and can revoke nothing: events
+    count by who signed them.
+
+    Args:
+        url: the broker.
+        options: the stream, and how it is declared.
+        timeout: seconds after which an unconfirmed event counts as not published.
+    """
+
+    def __init__(
+        self, url: str, *, options: StreamOptions | None = None, timeout: float = 10.0
+    ) -> None:
+        self._url = url
+        self._options = options or StreamOptions()
+        self._timeout = timeout
+        self._publisher = Publisher(timeout=timeout)
+        self._opening = asyncio.Lock()
+        self._connection: AbstractConnection | None = None
+
+    async def publish(self, event: str) -> None:
+        """Return once the broker has confirmed an event.
+
+        Args:
+            event: a signed Security Event Token, in its compact form.
+
+        Raises:
+            PublishError: it did not; the event may be published again, which changes nothing.
+        """
+        properties = Basic.Properties(
+            content_type=f"application/{TYPE}", delivery_mode=_PERSISTENT, app_id="busauth"
+        )
+        outgoing = Outgoing(event.encode("ascii"), properties)
+        connection = await self._connected()
+        await self._publisher.publish(
+            connection, outgoing, exchange="", routing_key=self._options.name
+        )
+
+    async def open(self) -> None:
+        """Connect, and declare the stream.
+
+        Raises:
+            PublishError: the broker is out of reach, or the stream cannot be declared.
+        """
+        await self._connected()
+
+    async def close(self) -> None:
+        """Close the connection; the next event opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _connected(self) -> AbstractConnection:
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed:
+                self._connection = await self._connect()
+            return self._connection
+
+    async def _connect(self) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await aiormq.connect(self._url)
+        except (OSError, aiormq.exceptions.AMQPError) as error:
+            raise PublishError(f"the broker is out of reach: {type(error).__name__}") from error
+        try:
+            await self._declare(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, aiormq.exceptions.AMQPError):
+                raise PublishError(f"{self._options.name!r} cannot be declared: {error}") from error
+            raise
+        return connection
+
+    async def _declare(self, connection: AbstractConnection) -> None:
+        """Declare the stream, unless it is there, however it was declared."""
+        if not self._options.declare or await _exists(connection, self._options.name):
+            return
+        channel = await connection.channel()
+        await channel.queue_declare(
+            self._options.name, durable=True, arguments=self._options.arguments
+        )
+        await channel.close()
+
+
+async def _exists(connection: AbstractConnection, stream: str) -> bool:
+    try:
+        channel = await connection.channel()
+        await channel.queue_declare(stream, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
+async def keep_beating(
+    publisher: FeedPublisher, signer: EventSigner, *, every: float = 5.0, clock: Clock | None = None
+) -> None:
+    """Publish heartbeats until cancelled; one that fails is logged, and the next one tried.
+
+    Args:
+        publisher: of the feed.
+        signer: a transmitter that keeps the feed's time.
+        every: seconds between heartbeats; a fraction of the readers' `stale_after`.
+        clock: what they are signed and spaced by.
+    """
+    clock = clock or SystemClock()
+    while True:
+        try:
+            await publisher.publish(signer.heartbeat(clock.now()))
+        except PublishError as error:
+            LOGGER.warning("a heartbeat of the revocation feed was not published: %s", error)
+        await clock.sleep(every)

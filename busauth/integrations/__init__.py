@@ -1,0 +1,1 @@
+"""Where other protocols meet the bus."""

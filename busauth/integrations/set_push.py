@@ -1,0 +1,198 @@
+"""Security events over HTTP: a receiver for push delivery (RFC 8935), as an ASGI application.
+
+::
+
+    from busauth.integrations.set_push import SetReceiver
+
+    app = SetReceiver(transmitters, FeedPublisher("amqp://localhost/"), secret=...)
+
+An identity provider posts a signed event; the receiver holds it to the same rules as every reader
+of the feed, and answers 202 once the broker has confirmed it. The event goes into the feed as it
+was signed, so that readers need not trust the receiver. An event that was sent again is answered
+alike.
+"""
+
+import asyncio
+import hmac
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from busauth.audit import LOGGER
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
+from busauth.late.events import MAX_BYTES, TYPE, EventReader, Transmitters
+from busauth.redaction import redacted_traceback
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_MEDIA_TYPE = f"application/{TYPE}"
+_REMEMBERED = 10_000
+_MIN_SECRET = 16
+_KEY_SECONDS = 10.0
+
+_ERRORS: Mapping[str, str] = {
+    "event.transmitter": "invalid_issuer",
+    "event.audience": "invalid_audience",
+    "event.algorithm": "invalid_key",
+    "event.key_unknown": "invalid_key",
+    "event.signature": "invalid_key",
+    "event.issuer": "access_denied",
+    "event.heartbeat": "access_denied",
+}
+"""The error codes of RFC 8935, section 2.4; everything else is ``invalid_request``."""
+
+
+class Outbound(Protocol):
+    """What publishes to the feed: a `FeedPublisher`."""
+
+    async def publish(self, event: str) -> None:
+        """Return once an event is confirmed."""
+        ...
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A status, and what RFC 8935 has it say."""
+
+    status: int
+    error: str | None = None
+    description: str = ""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        if self.error is None:
+            return b""
+        return json.dumps({"err": self.error, "description": self.description}).encode()
+
+
+class SetReceiver:
+    """An ASGI application for one path; mount it where the identity provider posts to.
+
+    Args:
+        transmitters: whose events are taken.
+        publisher: of the feed.
+        secret: what requests must carry as ``Authorization: Bearer``, 16 characters or more; None
+            where something in front of this authenticates. Events count by their signatures; the
+            secret keeps strangers from making this look for keys.
+        clock: what events are judged by.
+
+    Raises:
+        ConfigurationError: the secret is too short.
+    """
+
+    def __init__(
+        self,
+        transmitters: Transmitters,
+        publisher: Outbound,
+        *,
+        secret: str | None,
+        clock: Clock | None = None,
+    ) -> None:
+        if secret is not None and len(secret) < _MIN_SECRET:
+            raise ConfigurationError(f"a secret of {len(secret)}: expected {_MIN_SECRET} or more")
+        self._reader = EventReader(transmitters, clock or SystemClock())
+        self._publisher = publisher
+        self._secret = secret
+        self._confirmed: OrderedDict[bytes, None] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or accompany the server from its start to its end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await _send(send, await self._answer(scope, receive))
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._publisher.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        refused = self._unacceptable(scope["method"], headers)
+        if refused is not None:
+            return refused
+        body = await _body(receive)
+        if body is None:
+            return _Answer(413, "invalid_request", f"expected at most {MAX_BYTES} bytes")
+        try:
+            return await self._taken(body.decode("latin-1"))
+        except Refused as error:
+            LOGGER.warning("a pushed event was refused: %s", error.detail)
+            # Not what was found: a transmitter that nobody knows learns nothing about the others.
+            return _Answer(400, _ERRORS.get(error.code, "invalid_request"), error.code)
+        except (Deferred, PublishError, TimeoutError) as error:
+            LOGGER.warning("a pushed event could not be taken: %s %s", type(error).__name__, error)
+        except Exception as error:
+            LOGGER.error("the receiver failed: %s", redacted_traceback(error))
+        return _Answer(503, headers=((b"retry-after", b"5"),))
+
+    def _unacceptable(self, method: str, headers: Mapping[bytes, bytes]) -> _Answer | None:
+        if method != "POST":
+            return _Answer(405, headers=((b"allow", b"POST"),))
+        if self._secret is not None and not self._authorized(headers.get(b"authorization", b"")):
+            challenge = ((b"www-authenticate", b"Bearer"),)
+            return _Answer(401, "authentication_failed", "expected a bearer secret", challenge)
+        media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media_type.decode("latin-1") != _MEDIA_TYPE:
+            return _Answer(415, "invalid_request", f"expected Content-Type {_MEDIA_TYPE}")
+        return None
+
+    def _authorized(self, given: bytes) -> bool:
+        scheme, _, secret = given.partition(b" ")
+        expected = (self._secret or "").encode()
+        return scheme.lower() == b"bearer" and hmac.compare_digest(secret.strip(), expected)
+
+    async def _taken(self, raw: str) -> _Answer:
+        async with asyncio.timeout(_KEY_SECONDS):
+            event = await self._reader.read(raw)
+        digest = sha256(raw.encode("latin-1")).digest()
+        if event.is_heartbeat or event.targets:
+            if digest not in self._confirmed:
+                await self._publisher.publish(raw)
+            self._remember(digest)
+        return _Answer(202)
+
+    def _remember(self, digest: bytes) -> None:
+        self._confirmed[digest] = None
+        self._confirmed.move_to_end(digest)
+        if len(self._confirmed) > _REMEMBERED:
+            self._confirmed.popitem(last=False)
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the body, None where it is longer than any event."""
+    body, more = b"", True
+    while more and len(body) <= MAX_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body if len(body) <= MAX_BYTES else None
+
+
+async def _send(send: Send, answer: _Answer) -> None:
+    described = [(b"content-type", b"application/json"), (b"content-language", b"en")]
+    headers = [
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"cache-control", b"no-store"),
+        *(described if answer.error is not None else ()),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
