@@ -16,7 +16,7 @@ import uvloop
 
 from bench import child, messages
 from bench.tokens import AUDIENCE
-from busauth import Bus, Guard, StaticKeys, Verifier
+from busauth import Bus, Guard, Publication, StaticKeys, Verifier
 
 BATCH = 1000
 _WARM_UP = 100
@@ -112,9 +112,8 @@ async def busauth_one(job: Job) -> AsyncIterator[Send]:
 async def busauth_many(job: Job) -> AsyncIterator[Send]:
     """busauth, all at once."""
     async with _bus(job) as bus:
-        # PUBLISH_MANY: the one place for `bus.publish_many([...])`, once there is one.
-        yield lambda tokens: asyncio.gather(
-            *(bus.publish(job.queue, messages.ORDER, token=token) for token in tokens)
+        yield lambda tokens: bus.publish_many(
+            Publication(job.queue, messages.ORDER, token=token) for token in tokens
         )
 
 

@@ -34,7 +34,8 @@ from busauth import (
     Verifiers,
     log_event,
 )
-from busauth.amqp import settlement
+from busauth.amqp.acks import Acks
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import token_in
 from busauth.amqp.plan import compile_plan
 from busauth.caller import acting, lease_for
@@ -198,14 +199,20 @@ def _handling(pool: Pool, caller: Caller) -> dict[str, Step]:
         with acting(lease_for(caller, token)):
             await _nothing()
 
+    acks = Acks()
+
     async def settle(message: AbstractIncomingMessage) -> None:
-        await settlement.acknowledge(message)
+        acks.add(Delivery.of(message), _told)
 
     async def tell(message: AbstractIncomingMessage) -> None:
         for kind in (EventKind.ACCEPTED, EventKind.HANDLED):
             log_event(_event(kind, message, caller, now))
 
     return {"body": body, "dispatch": dispatch, "settle": settle, "tell": tell}
+
+
+def _told(_was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+    """Do nothing more."""
 
 
 def _event(kind: EventKind, message: AbstractIncomingMessage, caller: Caller, now: float) -> Event:

@@ -4,6 +4,7 @@ The caller's JWT travels in AMQP headers, is verified in front of every handler,
 a token that expired in the queue is a declared policy.
 """
 
+from busauth.amqp.batch import Publication
 from busauth.amqp.bus import Bus
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Guard
@@ -29,6 +30,7 @@ from busauth.errors import (
     Deferred,
     Forbidden,
     HandlerFailed,
+    NotAllPublished,
     NotGenuine,
     PublishError,
     Refused,
@@ -101,9 +103,11 @@ __all__ = [
     "Late",
     "LateToken",
     "Letter",
+    "NotAllPublished",
     "NotGenuine",
     "OnError",
     "Profile",
+    "Publication",
     "PublishError",
     "Refuse",
     "Refused",

@@ -7,7 +7,7 @@ sees the lease, and sees that it has ended.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from busauth.errors import CallerError
@@ -123,12 +123,23 @@ class Caller:
 
 
 def holding(caller: Caller, lease: Lease) -> Caller:
-    """Return the caller with a lease; `dataclasses.replace` would take three times as long."""
-    copy = object.__new__(Caller)
-    for name in _MEMBERS:
-        object.__setattr__(copy, name, getattr(caller, name))
-    object.__setattr__(copy, "_lease", lease)
-    return copy
+    """Return the caller with a lease; said in full, as `dataclasses.replace` is twice as slow."""
+    return Caller(
+        issuer=caller.issuer,
+        subject=caller.subject,
+        client=caller.client,
+        scopes=caller.scopes,
+        roles=caller.roles,
+        audience=caller.audience,
+        expires_at=caller.expires_at,
+        issued_at=caller.issued_at,
+        token_id=caller.token_id,
+        token_sha256=caller.token_sha256,
+        actors=caller.actors,
+        late=caller.late,
+        claims=caller.claims,
+        _lease=lease,
+    )
 
 
 def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
@@ -138,8 +149,6 @@ def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
         lease.end("it was accepted late with fewer scopes than it carries")
     return lease
 
-
-_MEMBERS = tuple(each.name for each in fields(Caller) if each.name != "_lease")
 
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)
 

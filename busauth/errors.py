@@ -12,6 +12,7 @@
     ├── Deferred                 a transient fault: nobody's fault, try again later
     ├── Reject                   raised *by a handler*: dead-letter this message, do not retry
     ├── PublishError             a message was not published
+    │   └── NotAllPublished      some of a batch were not; says which
     ├── CallerError              no caller in scope, or the scope has ended
     └── ConfigurationError       wrong settings, found before anything runs
 
@@ -19,7 +20,7 @@ A `Refused` is safe to log, to count and to answer with: it holds no token and n
 not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -150,6 +151,19 @@ class PublishError(BusauthError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotAllPublished(PublishError):  # noqa: N818 -- says what it is, as the others do
+    """Some messages of a batch were not published; the others were.
+
+    Attributes:
+        errors: what went wrong, by the message's place in the batch, from 0 on.
+    """
+
+    def __init__(self, errors: Mapping[int, PublishError]) -> None:
+        self.errors = errors
+        place, first = next(iter(errors.items()))
+        super().__init__(f"{len(errors)} messages were not published; at place {place}: {first}")
 
 
 class CallerError(BusauthError):

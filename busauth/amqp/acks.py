@@ -1,4 +1,8 @@
-"""Acknowledgements of what a guard has received, gathered: one frame for each turn of the loop.
+"""Acknowledgements of what a guard has received, gathered: one frame for many.
+
+A frame is made once some turns of the loop have brought no further acknowledgement, and at the
+latest for every 32nd of them, or after two milliseconds. So a consumer with a small prefetch is
+never held up, and a busy one writes a frame for dozens of messages.
 
 ``multiple=True`` acknowledges everything up to a tag on that channel, whosever it is. So it is used
 only up to where every tag from the channel's first on was received by this guard, and is settled or
@@ -23,6 +27,11 @@ from busauth.amqp.delivery import Delivery
 Told = Callable[[bool], None]
 """Is called with whether the broker could be told."""
 
+_MOST = 32
+_LONGEST = 0.002
+_QUIET = 4
+"""Turns: a delivery needs three from the socket to its handler."""
+
 _GAP = 10_000
 """Tags settled beyond one that is not: it will never be this guard's, or is held for very long."""
 
@@ -44,7 +53,7 @@ class Acks:
             ledger.settled(delivery.tag)
 
     def add(self, delivery: Delivery, told: Told) -> None:
-        """Acknowledge at the end of this turn of the loop."""
+        """Acknowledge with the next frame."""
         ledger = self._of(delivery)
         if ledger is None or delivery.tag is None:
             told(False)  # noqa: FBT003 -- a callback's one argument
@@ -72,6 +81,9 @@ class Ledger:
         self._settled: set[int] = set()
         self._waiting: list[tuple[int, Told]] = []
         self._is_due = False
+        self._seen = self._quiet = 0
+        self._since = 0.0
+        self._nobodys = Context()
 
     def settled(self, tag: int) -> None:
         """Note that the broker was told of this tag, or will be before anything later."""
@@ -84,8 +96,23 @@ class Ledger:
         self.settled(tag)
         self._waiting.append((tag, told))
         if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._write, context=Context())
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_due, self._since = True, self._loop.time()
+        self._seen = self._quiet = 0
+        self._loop.call_soon(self._look, context=self._nobodys)
+
+    def _look(self) -> None:
+        """Write, or look again after the next turn."""
+        count = len(self._waiting)
+        self._quiet = self._quiet + 1 if count == self._seen else 0
+        self._seen = count
+        late = self._loop.time() - self._since > _LONGEST
+        if count >= _MOST or self._quiet >= _QUIET or late:
+            self._write()
+        else:
+            self._loop.call_soon(self._look, context=self._nobodys)
 
     def _write(self) -> None:
         """Put one frame into the connection's queue; where that is full, wait in a task."""
@@ -114,9 +141,9 @@ class Ledger:
             self._done(waiting, told=told)
 
     def _done(self, waiting: list[tuple[int, Told]], *, told: bool) -> None:
-        self._is_due = bool(self._waiting)
-        if self._is_due:
-            self._loop.call_soon(self._write, context=Context())
+        self._is_due = False
+        if self._waiting:
+            self._begin()
         for _, callback in waiting:
             callback(told)
 

@@ -107,8 +107,9 @@ class GuardedConsumer:
             self._release()
 
     def _hold(self) -> None:
+        if not self._held:
+            self._idle.clear()
         self._held += 1
-        self._idle.clear()
 
     def _release(self) -> None:
         self._held -= 1

@@ -52,6 +52,9 @@ def bearer_token(value: object) -> str:
     if not isinstance(value, str):
         found = f"a token header of type {type(value).__name__}"
         raise NotGenuine("header.not_text", found=found, expected="a string")
+    scheme, _, token = value.partition(" ")
+    if scheme == "Bearer" and token.split() == [token]:
+        return token  # as nearly everybody writes it
     match = _BEARER.fullmatch(value)
     if match is not None:
         return match.group(1)

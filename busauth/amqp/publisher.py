@@ -10,12 +10,14 @@ publication (an exchange that does not exist closes the channel) cannot disturb 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 from uuid import uuid4
 
 import aiormq
 import aiormq.exceptions
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractConnection
+from aiormq.channel import Channel
 
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.headers import header_frame_size
@@ -31,15 +33,16 @@ class _Lane:
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
         self._opening = asyncio.Lock()
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         self._in_flight: dict[str, asyncio.Event] = {}
 
-    async def channel(self) -> AbstractChannel:
+    async def channel(self) -> Channel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                self._channel = await self._connection.channel(
+                opened = await self._connection.channel(
                     publisher_confirms=True, on_return_raises=True
                 )
+                self._channel = cast("Channel", opened)
             return self._channel
 
     @asynccontextmanager
@@ -101,6 +104,7 @@ class Publisher:
                 routing_key=routing_key,
                 properties=outgoing.properties,
                 mandatory=True,
+                wait=False,  # the confirmation is what is waited for
             )
 
     def _lane(self, connection: AbstractConnection) -> _Lane:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth.amqp.acks import Acks
-from tests.unit.test_acks import Channel, delivery, noting
+from tests.unit.test_acks import Channel, delivery, noting, quiet
 
 GUARDED, FOREIGN = "guarded", "foreign"
 operations = st.lists(
@@ -67,7 +67,7 @@ class Play:
         self.acks.settled(delivery(self.channel, tag))
 
     async def turn(self) -> None:
-        await asyncio.sleep(0)
+        await quiet()
         for tag, multiple in (ack for frame in self.channel.read() for ack in frame):
             self.broker.acknowledge(tag, multiple=multiple)
         assert self.broker.acked == self.done

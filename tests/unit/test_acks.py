@@ -60,14 +60,43 @@ def channel() -> Channel:
     return Channel()
 
 
+async def quiet() -> None:
+    """Let the loop turn until a frame is due."""
+    for _ in range(acks._QUIET + 2):
+        await asyncio.sleep(0)
+
+
 async def add(channel: Channel, ledger: Acks, *tags: int) -> list[tuple[int, bool]]:
     """Acknowledge in one turn; return what callers were told, once they were."""
     told: list[tuple[int, bool]] = []
     for tag in tags:
         ledger.add(delivery(channel, tag), noting(told, tag))
     assert not told
-    await asyncio.sleep(0)
+    await quiet()
     return told
+
+
+async def test_turns_that_bring_more_are_one_frame(channel: Channel) -> None:
+    """As long as there is always another one, the frame waits, up to so many."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    for tag in range(1, acks._MOST + 3):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+        await asyncio.sleep(0)
+    assert len(told) == acks._MOST
+    await quiet()
+    assert channel.read() == [[(acks._MOST, True)], [(acks._MOST + 2, True)]]
+
+
+async def test_a_frame_is_not_held_back_for_long(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However busy the loop is, what has waited for its time is told."""
+    monkeypatch.setattr(acks, "_LONGEST", -1.0)
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    for tag in (1, 2):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+        await asyncio.sleep(0)
+    assert told == [(1, True), (2, True)]
 
 
 async def test_one_turn_is_one_frame(channel: Channel) -> None:
@@ -122,14 +151,12 @@ async def test_a_full_queue_is_waited_for_in_order() -> None:
     told: list[tuple[int, bool]] = []
     for tag in (2, 3, 4):
         ledger.add(delivery(channel, tag), noting(told, tag))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await quiet()
     assert told == []
     frames = []
     while len(told) < 3:
         frames += channel.read()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await quiet()
     frames += channel.read()
     assert told == [(2, True), (3, True), (4, True)]
     assert frames == [[(1, False)], [(2, False)], [(4, True)]]
@@ -159,7 +186,7 @@ async def test_each_channel_has_tags_of_its_own(channel: Channel) -> None:
         for tag in (one, two):
             for each in (channel, other):
                 ledger.add(delivery(each, tag), lambda _: None)
-        await asyncio.sleep(0)
+        await quiet()
     assert channel.read() == other.read() == [[(2, True)], [(4, True)]]
 
 
@@ -169,7 +196,7 @@ async def test_nobody_is_in_scope_when_callers_are_told(channel: Channel) -> Non
     current.set("alice")
     seen: list[str] = []
     Acks().add(delivery(channel, 1), lambda _: seen.append(current.get()))
-    await asyncio.sleep(0)
+    await quiet()
     assert seen == ["nobody"]
 
 
