@@ -96,6 +96,7 @@ def guard_for(
 class Broker:
     """A connection to the real broker, and queues that are gone after the test."""
 
+    url: str
     connection: aio_pika.abc.AbstractRobustConnection
     channel: AbstractRobustChannel
     prefix: str
@@ -174,7 +175,7 @@ async def connected(url: str) -> AsyncIterator[Broker]:
     connection = await aio_pika.connect_robust(url)
     async with connection:
         channel = await connection.channel()
-        broker = Broker(connection, channel, f"t{uuid4().hex[:10]}")
+        broker = Broker(url, connection, channel, f"t{uuid4().hex[:10]}")
         try:
             yield broker
         finally:
