@@ -1,0 +1,194 @@
+"""Local first, then asked: for handlers where a live answer matters."""
+
+from typing import Any
+
+import pytest
+
+from busauth.decision import Rules, decide
+from busauth.errors import Refused, Untimely
+from busauth.late.expiry import Grace, PolicyChain
+from busauth.testing.trust import IssuerKeys
+from busauth.tokens.authenticators import Authenticator, Authenticators
+from busauth.tokens.keys import KeyMissing
+from busauth.tokens.verifier import Verifier
+from tests.unit.introspecting import Asked, asked, outcome
+from tests.unit.support import AUDIENCE, NOW
+
+GRACE = Rules(policies=PolicyChain(Grace(hours=1), hard_max_age=86_400))
+
+
+def trusted(world: Asked) -> Authenticators:
+    local = Verifier(
+        IssuerKeys(world.issuer),
+        issuer=world.issuer.url,
+        audience=AUDIENCE,
+        algorithms=("ES256",),
+        leeway=0,
+    )
+    return Authenticators(local, world.introspection)
+
+
+def confirming(world: Asked) -> Authenticator:
+    return trusted(world).confirmed()
+
+
+async def refusal(asking: Authenticator, token: str) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await asking.authenticate(token)
+    return caught.value
+
+
+async def test_a_token_is_proven_and_confirmed() -> None:
+    """The caller is the token's own, and the issuer was asked once."""
+    world = asked()
+    both = trusted(world)
+    token = world.issuer.token(scope="a b", roles=["clerk"])
+    confirmed = await both.confirmed().authenticate(token)
+    assert confirmed.caller == (await both.authenticate(token)).caller
+    assert len(world.transport.received) == 1
+
+
+async def test_handlers_that_do_not_ask_do_not_ask() -> None:
+    """The same guard verifies locally where nobody said otherwise."""
+    world = asked()
+    assert await outcome(trusted(world), world.issuer.token()) == "alice"
+    assert world.transport.received == []
+
+
+async def test_a_token_that_is_not_genuine_is_not_asked_about() -> None:
+    """Genuine comes first."""
+    world = asked()
+    asking = confirming(world)
+    for token in (world.issuer.forged(), world.issuer.token(aud="bank")):
+        assert not (await refusal(asking, token)).genuine
+    assert world.transport.received == []
+
+
+async def test_a_revoked_token_is_refused_as_genuine() -> None:
+    """It is known whose it is, so that its message is kept; and it is refused at once."""
+    world = asked()
+    token = world.issuer.token()
+    world.issuer.revoke(token)
+    refused = await refusal(confirming(world), token)
+    assert isinstance(refused, Untimely)
+    assert (refused.code, refused.genuine) == ("token.inactive", True)
+
+
+async def test_an_expired_token_is_not_confirmed_and_no_policy_is_asked() -> None:
+    """Of a token that is not active nobody can tell whether it was revoked."""
+    world = asked(options={"fresh_for": 300.0})
+    token = world.issuer.token()
+    asking = confirming(world)
+    assert await outcome(asking, token) == "alice"
+    await world.clock.advance(300)
+    assert (await refusal(asking, token)).code == "token.inactive"
+
+
+async def test_an_issuer_that_confirms_a_late_token_lets_the_policy_decide() -> None:
+    """Where it still counts for its issuer, it is late like any other."""
+    world = asked()
+    world.answers({"active": True})
+    verified = await confirming(world).authenticate(world.issuer.token(exp=NOW - 60))
+    assert (await decide(verified, GRACE, NOW)).late is not None
+
+
+async def test_a_short_answer_confirms() -> None:
+    """The token says everything itself; a bare yes is enough."""
+    world = asked()
+    world.answers({"active": True})
+    verified = await confirming(world).authenticate(world.issuer.token(scope="a"))
+    assert (verified.caller.subject, verified.caller.scopes) == ("alice", frozenset("a"))
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({"sub": "mallory"}, "token.mismatch"),
+        ({"sub": 5}, "token.mismatch"),
+        ({"iss": "https://evil.test"}, "token.mismatch"),
+        ({"client_id": "another"}, "token.mismatch"),
+        ({"jti": "another"}, "token.mismatch"),
+        ({"jti": None}, "token.mismatch"),
+        ({"aud": "bank"}, "token.audience"),
+        ({"aud": 5}, "token.claim_invalid"),
+        ({"exp": "soon"}, "token.claim_invalid"),
+        ({"exp": 10**400}, "token.claim_invalid"),
+        ({"token_type": "DPoP"}, "token.type"),
+        ({"token_use": "refresh_token"}, "token.type"),
+    ],
+)
+async def test_an_answer_about_something_else_confirms_nothing(
+    said: dict[str, Any], code: str
+) -> None:
+    """What an answer says must be what the token says; the message is kept all the same."""
+    world = asked()
+    world.answers({"active": True, **said})
+    refused = await refusal(confirming(world), world.issuer.token(jti="t-1"))
+    assert (type(refused), refused.code) == (Untimely, code)
+
+
+@pytest.mark.parametrize(
+    ("said", "scopes", "expires_at"),
+    [
+        ({"scope": "a"}, {"a"}, NOW + 300),
+        ({"scope": "a b c"}, {"a", "b"}, NOW + 300),
+        ({"scope": ""}, set(), NOW + 300),
+        ({"scope": None}, set(), NOW + 300),
+        ({"scp": ["b"]}, {"b"}, NOW + 300),
+        ({"exp": NOW + 10}, {"a", "b"}, NOW + 10),
+        ({"exp": NOW + 9000}, {"a", "b"}, NOW + 300),
+    ],
+)
+async def test_an_answer_narrows_and_never_widens(
+    said: dict[str, Any], scopes: set[str], expires_at: float
+) -> None:
+    """An earlier end and fewer scopes count; a later end and more scopes do not."""
+    world = asked()
+    world.answers({"active": True, **said})
+    found = (await confirming(world).authenticate(world.issuer.token(scope="a b"))).caller
+    assert (found.scopes, found.expires_at) == (frozenset(scopes), expires_at)
+
+
+async def test_an_endpoint_out_of_reach_confirms_nothing() -> None:
+    """The message waits; that the token is genuine is not enough here."""
+    world = asked()
+    world.transport.down = True
+    assert await outcome(confirming(world), world.issuer.token()) == "deferred"
+
+
+async def test_a_confirmation_holds_as_long_as_proof_and_answer_do() -> None:
+    """A stale answer, or a retired key, ends it; until then it is recalled without waiting."""
+    world = asked(options={"fresh_for": 10.0})
+    asking, token = confirming(world), world.issuer.token()
+    with pytest.raises(KeyMissing):
+        asking.recall(token)
+    confirmed = await asking.authenticate(token)
+    assert confirmed.holds()
+    assert asking.recall(token) == confirmed
+    await world.clock.advance(10)
+    assert not confirmed.holds()
+    with pytest.raises(KeyMissing):
+        asking.recall(token)
+    again = await asking.authenticate(token)
+    world.issuer.rotate(retire=True)
+    assert not again.holds()
+
+
+async def test_a_bare_yes_from_before_exp_says_nothing_of_the_time_after() -> None:
+    """However fresh it is, a token that ended since is asked about anew."""
+    world = asked(options={"fresh_for": 300.0})
+    asking, token = confirming(world), world.issuer.token(exp=NOW + 5)
+    world.answers({"active": True})
+    confirmed = await asking.authenticate(token)
+    await world.clock.advance(5)
+    assert not confirmed.holds()
+    world.answers({"active": False})
+    assert (await refusal(asking, token)).code == "token.inactive"
+
+
+async def test_what_is_no_jws_is_judged_as_before() -> None:
+    """An opaque token is asked about anyway, once."""
+    world = asked()
+    assert await outcome(confirming(world), world.issuer.reference()) == "alice"
+    assert await outcome(confirming(world), "unknown") == "token.inactive"
+    assert len(world.transport.received) == 2
