@@ -114,11 +114,11 @@ def _check_header(header: Mapping[str, Any], transmitter: Transmitter) -> str:
     if "crit" in header or "b64" in header:
         raise NotGenuine("event.malformed", found="critical extensions", expected="none")
     if media_type(header.get("typ")) != f"application/{TYPE}":
-        raise NotGenuine("event.type", found=header.get("typ", "none"), expected=TYPE)
+        raise NotGenuine("event.type", found=header.get("typ") or "none", expected=TYPE)
     algorithm = canonical_algorithm(header.get("alg"))
     if algorithm is None or algorithm not in transmitter.algorithms:
         expected = " or ".join(transmitter.algorithms)
-        raise NotGenuine("event.algorithm", found=header.get("alg", "none"), expected=expected)
+        raise NotGenuine("event.algorithm", found=header.get("alg") or "none", expected=expected)
     return algorithm
 
 

@@ -102,7 +102,7 @@ class RevokedTokens:
                 state = state.copy()
                 state.update(name.encode("utf-8", "surrogatepass"))
                 until = entries.get(state.digest())
-                if until is not None and (kind == TOKEN or until >= int(issued_at)):
+                if until is not None and until >= int(oldest if kind == TOKEN else issued_at):
                     return True
         return False
 
