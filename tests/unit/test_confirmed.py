@@ -11,7 +11,7 @@ from busauth.testing.trust import IssuerKeys
 from busauth.tokens.authenticators import Authenticator, Authenticators
 from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verifier import Verifier
-from tests.unit.introspecting import Asked, asked, outcome
+from tests.unit.introspecting import Asked, active, asked, outcome
 from tests.unit.support import AUDIENCE, NOW
 
 GRACE = Rules(policies=PolicyChain(Grace(hours=1), hard_max_age=86_400))
@@ -176,7 +176,7 @@ async def test_a_confirmation_holds_as_long_as_proof_and_answer_do() -> None:
 
 async def test_a_bare_yes_from_before_exp_says_nothing_of_the_time_after() -> None:
     """However fresh it is, a token that ended since is asked about anew."""
-    world = asked(options={"fresh_for": 300.0})
+    world = asked(options={"fresh_for": 300.0, "refused_for": 300.0})
     asking, token = confirming(world), world.issuer.token(exp=NOW + 5)
     world.answers({"active": True})
     confirmed = await asking.authenticate(token)
@@ -192,3 +192,17 @@ async def test_what_is_no_jws_is_judged_as_before() -> None:
     assert await outcome(confirming(world), world.issuer.reference()) == "alice"
     assert await outcome(confirming(world), "unknown") == "token.inactive"
     assert len(world.transport.received) == 2
+
+
+async def test_a_newer_no_takes_the_place_of_a_yes() -> None:
+    """What one handler learned counts for those that share its answers."""
+    world = asked(options={"fresh_for": 300.0})
+    asking, token = confirming(world), world.issuer.token(exp=NOW + 5)
+    world.answers(active(exp=NOW + 9000))
+    await asking.authenticate(token)
+    assert world.introspection.recall(token)
+    await world.clock.advance(5)
+    world.answers({"active": False})
+    assert (await refusal(asking, token)).code == "token.inactive"
+    with pytest.raises(Refused, match="inactive"):
+        world.introspection.recall(token)

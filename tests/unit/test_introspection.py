@@ -249,8 +249,10 @@ async def test_a_token_that_breaks_the_question_is_refused() -> None:
         return httpx.Response(200, stream=httpx.ByteStream(b'{"active": false}'))
 
     world = asked()
-    picky = asks(world.issuer, Fetcher(transport=Scripted(respond)))
+    options = IntrospectionOptions(failures=1)
+    picky = asks(world.issuer, Fetcher(transport=Scripted(respond)), options=options)
     assert await outcome(picky, OPAQUE) == "token.unanswered"
+    assert await outcome(picky, "another") == "token.inactive"  # the breaker is closed
 
 
 async def test_an_endpoint_that_refuses_every_question_is_nobodys_fault() -> None:
