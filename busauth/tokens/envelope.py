@@ -7,8 +7,9 @@ Rules:
 3. base64url without padding, and canonical; the header is a JSON object, as in `compact`.
 4. ``zip``, ``crit`` and ``b64`` are refused: nothing is ever decompressed. ``jku``, ``jwk``,
    ``x5u`` and ``x5c`` are not followed.
-5. ``enc`` is A256GCM, with the 96 bits of initialization vector and 128 bits of tag that RFC 7518,
-   section 5.3 demands; ``cty`` says that a JWT is inside.
+5. ``alg`` is one of `KEY_ALGORITHMS`: RSA1_5, and PBES2 with its ``p2c`` of the sender's choice,
+   are not. ``enc`` is A256GCM; 96 bits of initialization vector and 128 of tag (RFC 7518, section
+   5.3). ``cty`` says that a JWT is inside.
 
 Nothing here is authenticated yet.
 """
@@ -19,6 +20,9 @@ from typing import Any, NamedTuple
 from busauth.errors import NotGenuine
 from busauth.tokens.compact import _characters, _decode, _header
 from busauth.tokens.providers import media_type
+
+KEY_ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES", "A256GCMKW")
+"""How a content key may travel; each key is pinned to one of them."""
 
 CONTENT = "A256GCM"
 """The only content encryption."""
@@ -95,21 +99,25 @@ def check_header(header: Mapping[str, Any], *, typ: str) -> None:
         typ: the media type that it must name; one without `typ` is taken for ``JWT``.
 
     Raises:
-        NotGenuine: ``token.crit``, ``token.encryption_zip``, ``token.encryption_type`` or
-            ``token.encryption_algorithm``.
+        NotGenuine: ``token.crit``, ``token.encryption_zip``, ``token.encryption_algorithm`` or
+            ``token.encryption_type``.
     """
     if "crit" in header or "b64" in header:
         raise NotGenuine("token.crit", found="critical extensions", expected="none")
     if "zip" in header:
         raise NotGenuine("token.encryption_zip", found="compressed content", expected="none")
-    for member, expected in (("cty", "JWT"), ("typ", typ)):
-        found = header.get(member, "JWT" if member == "typ" else None)
-        if not isinstance(found, str) or media_type(found) != media_type(expected):
-            evidence = f"{member}={found!r}"
-            raise NotGenuine("token.encryption_type", found=evidence, expected=expected)
-    if header.get("enc") != CONTENT:
-        found = f"enc={header.get('enc')!r}"
-        raise NotGenuine("token.encryption_algorithm", found=found, expected=CONTENT)
+    for member, allowed in (("alg", KEY_ALGORITHMS), ("enc", (CONTENT,))):
+        if header.get(member) not in allowed:
+            found = f"{member}={header.get(member)!r}"
+            expected = " or ".join(allowed)
+            raise NotGenuine("token.encryption_algorithm", found=found, expected=expected)
+    _check_type("cty", header.get("cty"), "JWT")
+    _check_type("typ", header.get("typ", "JWT"), typ)
+
+
+def _check_type(member: str, found: Any, expected: str) -> None:
+    if media_type(found) != media_type(expected):
+        raise NotGenuine("token.encryption_type", found=f"{member}={found!r}", expected=expected)
 
 
 def check_sizes(envelope: Envelope, *, encrypted_key: int) -> None:

@@ -186,24 +186,28 @@ def _loaded(jwk: Mapping[str, Any], *, private: bool) -> RSAKey | ECKey | OKPKey
     if private and kty != "oct" and "d" not in members:
         raise ConfigurationError(f"{_name(jwk)} holds no private half")
     try:
-        _check_strength(members, jwk)
+        _check_strength(members)
         return _TYPES[kty].import_key(members)
-    except _FAULTS as error:
-        if isinstance(error, ConfigurationError):
-            raise
+    except _WeakKeyError as error:
+        raise ConfigurationError(f"{_name(jwk)} has {error}") from None
+    except _FAULTS:
         raise ConfigurationError(f"{_name(jwk)} is damaged: it cannot be loaded") from None
 
 
-def _check_strength(members: Mapping[str, Any], jwk: Mapping[str, Any]) -> None:
+class _WeakKeyError(Exception):
+    """A key of the wrong length."""
+
+
+def _check_strength(members: Mapping[str, Any]) -> None:
     """RSA of 2048 bits (RFC 7518, section 4.3) to 4096, beyond which one token blocks for long."""
-    if jwk["kty"] == "RSA":
-        bits = int.from_bytes(urlsafe_b64decode(members["n"].encode())).bit_length()
-        if bits not in _RSA_BITS:
-            raise ConfigurationError(f"{_name(jwk)} has {bits} bits: expected 2048 to 4096")
-    if jwk["kty"] == "oct":
-        size = len(urlsafe_b64decode(members["k"].encode()))
-        if size != _SECRET_BYTES:
-            raise ConfigurationError(f"{_name(jwk)} has {size} bytes: expected {_SECRET_BYTES}")
+    if not all(isinstance(value, str) for value in members.values()):
+        raise TypeError
+    decoded = urlsafe_b64decode(members.get("n", members.get("k", "")).encode())
+    bits = int.from_bytes(decoded).bit_length()
+    if members["kty"] == "RSA" and bits not in _RSA_BITS:
+        raise _WeakKeyError(f"{bits} bits: expected 2048 to 4096")
+    if members["kty"] == "oct" and len(decoded) != _SECRET_BYTES:
+        raise _WeakKeyError(f"{len(decoded)} bytes: expected {_SECRET_BYTES}")
 
 
 def _wrapped_bytes(key: RSAKey | ECKey | OKPKey | OctKey) -> int:
