@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
-from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
 
 from bench import tokens
 from bench.delivered import deliveries
 from bench.figures import Spread, ratios
 from bench.patterns import WARM_CALLERS
 from bench.scale import Scale
-from bench.stages import Step, guarded, timed, verifier_of
+from bench.stages import Step, direct, guarded, timed, verifier_of
 from bench.tokens import Pool
 from busauth import Caller, Guard
 
@@ -81,7 +81,7 @@ def _issuers(count: int) -> Prepared:
     pools = [tokens.pool(_ALGORITHM, each, issuer=_url(number)) for number in range(count)]
     guard = Guard(*map(verifier_of, pools))
     whose = [token for turn in zip(*(pool.tokens for pool in pools), strict=True) for token in turn]
-    return guarded(guard), whose
+    return direct(guarded(guard)), whose
 
 
 def _url(number: int) -> str:
@@ -96,9 +96,9 @@ def _handlers(count: int) -> Prepared:
     """Messages go to the handlers of one guard in turn."""
     pool = _few()
     guard = Guard(verifier_of(pool))
-    handlers = cycle([guarded(guard, f"orders.{number}") for number in range(count)])
+    handlers = cycle([direct(guarded(guard, f"orders.{number}")) for number in range(count)])
 
-    async def step(message: AbstractIncomingMessage) -> None:
+    async def step(message: DeliveredMessage) -> None:
         await next(handlers)(message)
 
     return step, pool.tokens
@@ -116,4 +116,5 @@ class _RevokedIds:
 
 def _revocations(count: int) -> Prepared:
     pool = _few()
-    return guarded(Guard(verifier_of(pool), revocations=_RevokedIds(count))), pool.tokens
+    guard = Guard(verifier_of(pool), revocations=_RevokedIds(count))
+    return direct(guarded(guard)), pool.tokens

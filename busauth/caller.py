@@ -75,7 +75,7 @@ class Lease:
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller:
     """A verified identity: everything here comes from a token that was proven genuine.
 
@@ -123,23 +123,10 @@ class Caller:
 
 
 def holding(caller: Caller, lease: Lease) -> Caller:
-    """Return the caller with a lease; said in full, as `dataclasses.replace` is twice as slow."""
-    return Caller(
-        issuer=caller.issuer,
-        subject=caller.subject,
-        client=caller.client,
-        scopes=caller.scopes,
-        roles=caller.roles,
-        audience=caller.audience,
-        expires_at=caller.expires_at,
-        issued_at=caller.issued_at,
-        token_id=caller.token_id,
-        token_sha256=caller.token_sha256,
-        actors=caller.actors,
-        late=caller.late,
-        claims=caller.claims,
-        _lease=lease,
-    )
+    """Return the caller with a lease; `dataclasses.replace` takes five times as long."""
+    copy = object.__new__(Caller)
+    copy.__dict__.update(caller.__dict__, _lease=lease)
+    return copy
 
 
 def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:

@@ -105,10 +105,26 @@ async def decide(verified: Verified, rules: Rules, now: float) -> Caller:
         Refused: with its code: `Untimely`, `Forbidden` or `Discarded`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
+    if verified.lateness(now) is None:
+        return decide_in_time(verified, rules, now)
     verified.check_started(now)
-    caller = verified.caller
-    if verified.lateness(now) is not None:
-        caller = await _late(LateToken(caller, now, verified.leeway), rules.policies)
+    caller = await _late(LateToken(verified.caller, now, verified.leeway), rules.policies)
+    return _judged(caller, rules, now)
+
+
+def decide_in_time(verified: Verified, rules: Rules, now: float) -> Caller:
+    """Decide about a token that is not late: no policy is asked, so there is nothing to wait for.
+
+    Raises:
+        Refused: with its code: `Untimely` or `Forbidden`.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    verified.check_started(now)
+    return _judged(verified.caller, rules, now)
+
+
+def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
+    """Revoked now? Then: may they?"""
     check_revoked(rules.revocations, caller, now)
     rules.demand.check(caller)
     return caller

@@ -19,7 +19,7 @@ from busauth.amqp.replies import Replies
 from busauth.audit import LOGGER, Event, EventKind, Telling
 from busauth.caller import Caller, acting, holding, lease_for
 from busauth.clock import Clock
-from busauth.decision import Rules, decide
+from busauth.decision import Rules, decide, decide_in_time
 from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
 from busauth.redaction import redacted_traceback
 from busauth.tokens.keys import KeyMissing
@@ -59,12 +59,21 @@ class Tools:
 
 @dataclass(slots=True)
 class Case:
-    """One delivery, and what is known of it so far."""
+    """One delivery, and what is known of it so far.
+
+    Attributes:
+        delivery: as received.
+        now: the instant of the decision; until then, that of the arrival.
+        caller: whose it is, once that is proven.
+        token_sha256: identifies its token, where it was refused.
+        is_acknowledged: the broker is about to be told that it is done.
+    """
 
     delivery: Delivery
     now: float
     caller: Caller | None = None
     token_sha256: str | None = None
+    is_acknowledged: bool = False
 
     @property
     def message(self) -> AbstractIncomingMessage:
@@ -92,9 +101,17 @@ class Attempts:
         token = None
         try:
             token = token_in(case.delivery.headers, self._tools.options.header)
-            verified = await self._verified(token)  # may fetch keys: holds no slot
-            async with self._slots:
+            try:
+                verified, waits = self._tools.verifiers.recall(token), self._slots.locked()
+            except KeyMissing:  # fetches keys: holds no slot
+                verified, waits = await self._tools.verifiers.authenticate(token), True
+            await self._slots.acquire()
+            try:
+                if waits and not verified.holds():
+                    verified = await self._tools.verifiers.authenticate(token)
                 return await self._decide_and_run(case, token, verified)
+            finally:
+                self._slots.release()
         except Refused as refused:
             case.token_sha256 = None if token is None else fingerprint(token)
             return refused
@@ -106,23 +123,20 @@ class Attempts:
             LOGGER.error("a check failed, the message is refused: %s", redacted_traceback(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
-    async def _verified(self, token: str) -> Verified:
-        try:
-            return self._tools.verifiers.recall(token)
-        except KeyMissing:
-            return await self._tools.verifiers.authenticate(token)
-
     async def _decide_and_run(
         self, case: Case, token: str, verified: Verified
     ) -> HandlerFailed | None:
         """Judge at one instant, in the slot: waiting for it must not make a decision stale."""
-        if not verified.holds():
-            verified = await self._verified(token)
         delivery, plan = case.delivery, self._plan
         case.now = self._tools.clock.now()
         case.caller = verified.caller
         hop = self._checked_hop(delivery)
-        case.caller = caller = await self._decided(verified, case.now)
+        rules, now = self._terms.rules, case.now
+        if verified.lateness(now) is None:
+            caller = decide_in_time(verified, rules, now)
+        else:
+            caller = await self._decided(verified, now)
+        case.caller = caller
         lease = lease_for(caller, token, hop=hop)
         self._check_body(delivery)
         arguments = plan.arguments(delivery, holding(caller, lease) if plan.caller else caller)
@@ -142,8 +156,6 @@ class Attempts:
 
     async def _decided(self, verified: Verified, now: float) -> Caller:
         """Bound how long a policy holds up its consumer; without an answer it is out of reach."""
-        if verified.lateness(now) is None:
-            return await decide(verified, self._terms.rules, now)  # asks no policy
         try:
             async with asyncio.timeout(_POLICY_SECONDS):
                 return await decide(verified, self._terms.rules, now)

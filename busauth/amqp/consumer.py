@@ -98,18 +98,17 @@ class GuardedConsumer:
         await self.take(Delivery(delivered))
 
     async def take(self, delivery: Delivery) -> None:
-        """Take one delivery; it is settled when this has returned and the loop has turned."""
+        """Take one delivery; the broker is told what became of it soon after this has returned."""
         self.taken += 1
-        self._hold()
-        try:
-            await self._receive(delivery)
-        finally:
-            self._release()
-
-    def _hold(self) -> None:
         if not self._held:
             self._idle.clear()
         self._held += 1
+        case = Case(delivery, self._tools.clock.now())
+        try:
+            await self._receive(case)
+        finally:
+            if not case.is_acknowledged:
+                self._release()
 
     def _release(self) -> None:
         self._held -= 1
@@ -153,27 +152,27 @@ class GuardedConsumer:
                 f"{self.queue}: consumed with no_ack=True; a guard needs acknowledgements"
             )
 
-    async def _receive(self, delivery: Delivery) -> None:
+    async def _receive(self, case: Case) -> None:
         if self._pause.reason is not None:
-            await self._hold_off(delivery, self._pause.reason)
+            await self._hold_off(case, self._pause.reason)
             return
-        case = Case(delivery, self._tools.clock.now())
         try:
             await self._settle(case, await self._attempts.outcome(case))
             self._pause.progressed()
         except Deferred as deferred:
-            await self._hold_off(delivery, deferred)
+            await self._hold_off(case, deferred)
 
-    async def _hold_off(self, delivery: Delivery, deferred: Deferred) -> None:
-        await self._pause.hold_off(delivery.message, deferred, partial(self._put_back, delivery))
+    async def _hold_off(self, case: Case, deferred: Deferred) -> None:
+        message = case.delivery.message
+        await self._pause.hold_off(message, deferred, partial(self._put_back, case))
 
-    async def _put_back(self, delivery: Delivery, message: AbstractIncomingMessage) -> None:
+    async def _put_back(self, case: Case, message: AbstractIncomingMessage) -> None:
         """Give back; a copy takes over from what was given back often, below the delivery limit."""
         often = count_in(message.headers, DELIVERY_COUNT) >= _OFTEN
         if often and await self._disposal.postpone(message):
-            self._acknowledge(delivery, _nothing)
+            self._acknowledge(case, self._postponed)
         elif await settlement.give_back(message):
-            self._tools.acks.settled(delivery)
+            self._tools.acks.settled(case.delivery)
 
     async def _settle(self, case: Case, outcome: Refused | None) -> None:
         delivery = case.delivery
@@ -223,28 +222,28 @@ class GuardedConsumer:
         detail: str | None = None,
     ) -> None:
         """Acknowledge, and tell what has become of the message once the broker is told."""
+        self._acknowledge(case, partial(self._told, case, kind, refused, detail))
 
-        def told(was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
-            if was_told:
-                self._tell(case, kind, refused, detail=detail)
-            else:
-                lost = "not acknowledged; it comes again"
-                self._tell(case, EventKind.ABANDONED, refused, detail=lost)
+    def _acknowledge(self, case: Case, told: Told) -> None:
+        """Have the delivery acknowledged; it is held until the broker is told."""
+        case.is_acknowledged = True
+        self._tools.acks.add(case.delivery, told)
 
-        self._acknowledge(case.delivery, told)
+    def _told(
+        self,
+        case: Case,
+        kind: EventKind,
+        refused: Refused | None,
+        detail: str | None,
+        was_told: bool,  # noqa: FBT001 -- a callback's one argument
+    ) -> None:
+        if not was_told:
+            kind, detail = EventKind.ABANDONED, "not acknowledged; it comes again"
+        try:
+            self._tell(case, kind, refused, detail=detail)
+        finally:
+            self._release()
 
-    def _acknowledge(self, delivery: Delivery, told: Told) -> None:
-        """Hold the delivery until the broker is told."""
-
-        def released(was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
-            try:
-                told(was_told)
-            finally:
-                self._release()
-
-        self._hold()
-        self._tools.acks.add(delivery, released)
-
-
-def _nothing(_was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
-    """Tell nobody: the message waits elsewhere, undecided."""
+    def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+        """Tell nobody: the message waits elsewhere, undecided."""
+        self._release()

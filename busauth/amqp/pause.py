@@ -72,7 +72,7 @@ class Pause:
 
     def progressed(self) -> None:
         """Note that a message could be decided: after a while, pauses are short again."""
-        if self._clock.monotonic() - self._deferred_at > self._longest:
+        if self._streak and self._clock.monotonic() - self._deferred_at > self._longest:
             self._streak = 0
 
     async def hold_off(

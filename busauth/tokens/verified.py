@@ -60,13 +60,16 @@ class Verified:
         Raises:
             Untimely: ``token.not_yet_valid`` or ``token.issued_in_future``.
         """
-        for code, name, since in (
-            ("token.not_yet_valid", "nbf", self.not_before),
-            ("token.issued_in_future", "iat", self.caller.issued_at),
-        ):
-            if since is not None and now + self.leeway < since:
-                found = f"{name} {since - now:.0f} s ahead"
-                raise Untimely(code, found=found, expected=f"at most {self.leeway:g} s ahead")
+        soonest = now + self.leeway
+        if self.not_before is not None and soonest < self.not_before:
+            raise self._ahead("token.not_yet_valid", "nbf", self.not_before - now)
+        issued_at = self.caller.issued_at
+        if issued_at is not None and soonest < issued_at:
+            raise self._ahead("token.issued_in_future", "iat", issued_at - now)
+
+    def _ahead(self, code: str, name: str, seconds: float) -> Untimely:
+        expected = f"at most {self.leeway:g} s ahead"
+        return Untimely(code, found=f"{name} {seconds:.0f} s ahead", expected=expected)
 
     def lateness(self, now: float) -> float | None:
         """Return seconds past `exp`, None while the token counts (RFC 7519, section 4.1.4)."""

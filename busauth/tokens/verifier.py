@@ -34,6 +34,9 @@ MAX_TOKEN_BYTES = 8 * 1024
 _LOOKS = 2
 """Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
+_SHAPES = 1000
+"""Tokens whose `exp` is remembered at the edge, where one caller publishes again and again."""
+
 _SHARED = 128
 """Scopes, roles and the like of an issuer that are kept once, however many tokens repeat them."""
 
@@ -176,6 +179,7 @@ class Verifiers:
         self.max_token_bytes = max_token_bytes
         self._cache_size = cache_size
         self._cache: OrderedDict[str, Verified] = OrderedDict()
+        self._shapes: OrderedDict[str, float | None] = OrderedDict()
 
     async def authenticate(self, token: str) -> Verified:
         """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
@@ -226,7 +230,14 @@ class Verifiers:
         Raises:
             NotGenuine: it is malformed.
         """
-        return registered.instant(split(token, max_bytes=self.max_token_bytes).payload, "exp")
+        self._check_length(token)
+        digest = fingerprint(token)
+        if digest not in self._shapes:
+            payload = split(token, max_bytes=self.max_token_bytes).payload
+            self._shapes[digest] = registered.instant(payload, "exp")
+            while len(self._shapes) > _SHAPES:
+                self._shapes.popitem(last=False)
+        return self._shapes[digest]
 
     def takes(self, token: str) -> bool:
         """Return whether a text is a JWS that names one of these issuers."""
