@@ -234,7 +234,7 @@ def test_the_memory_agrees_with_a_list(
     for one in asked:
         assert known.revoked(one, NOW) is naive.revoked(one, NOW)
         assert again.revoked(one, NOW) is naive.revoked(one, NOW)
-    note(f"{len(known)} kept")
+    note(f"{known.count} kept")
 
 
 @given(st.lists(events, max_size=30), st.lists(st.floats(0, 3 * RETENTION), max_size=10))

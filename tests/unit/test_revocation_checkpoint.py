@@ -61,7 +61,7 @@ def test_what_was_kept_is_taken_over(file: CheckpointFile) -> None:
     again = store(key=file.digest_key)
     for some in found.records:
         again.restore(dict(found.issuers), some)
-    assert (len(again), found.position, found.at) == (10_000, PLACE, NOW)
+    assert (again.count, found.position, found.at) == (10_000, PLACE, NOW)
     for number in (0, 4_999, 9_999):
         assert again.revoked(caller(f"user-{number}", issued_at=NOW - 3700), NOW)
     assert not again.revoked(caller("user-10000", issued_at=NOW - 3700), NOW)

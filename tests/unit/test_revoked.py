@@ -76,7 +76,7 @@ def test_the_latest_instant_counts() -> None:
     known = store()
     for effective_at in (NOW - 10, NOW, NOW - 20, NOW):
         known.add(event(subject="alice", effective_at=effective_at))
-    assert len(known) == 1
+    assert known.count == 1
     assert known.revoked(caller(issued_at=NOW - 5), NOW)
 
 
@@ -85,11 +85,11 @@ def test_it_forgets_what_no_token_can_need() -> None:
     known = store()
     known.add(event(subject="alice"))
     known.sweep(NOW + RETENTION)
-    assert len(known) == 1
+    assert known.count == 1
     known.sweep(NOW + RETENTION * 1.1)
-    assert len(known) == 0
+    assert known.count == 0
     known.add(event(subject="alice"))
-    assert len(known) == 0
+    assert known.count == 0
 
 
 def test_what_was_revoked_again_is_kept() -> None:
@@ -98,7 +98,7 @@ def test_what_was_revoked_again_is_kept() -> None:
     for effective_at in (NOW, NOW + RETENTION / 2, NOW + RETENTION):
         known.add(event(subject="alice", effective_at=effective_at))
     known.sweep(NOW + 1.6 * RETENTION)
-    assert len(known) == 1
+    assert known.count == 1
     assert known.revoked(caller(issued_at=NOW + RETENTION), NOW + 1.6 * RETENTION)
 
 
@@ -126,7 +126,7 @@ def test_it_is_bounded() -> None:
     with pytest.raises(Deferred, match="no room"):
         known.add(event(subject="c"))
     known.add(event(subject="a", effective_at=NOW + 5))
-    assert len(known) == 2
+    assert known.count == 2
     known.sweep(NOW + RETENTION * 1.2)
     known.add(event(subject="c", effective_at=NOW + RETENTION))
 
@@ -184,7 +184,7 @@ def test_what_it_keeps_can_be_taken_over() -> None:
     known.add(event(token_id="t-9"))
     for some in known.records():
         again.restore(known.issuers(), some)
-    assert len(again) == 2
+    assert again.count == 2
     assert again.revoked(caller(), NOW)
     assert again.revoked(caller("bob", token_id="t-9"), NOW)
     assert not again.revoked(caller("bob"), NOW)
@@ -264,6 +264,8 @@ def test_going_on() -> None:
     freshness.beat(NOW + 81, 81)
     assert freshness.objection(NOW + 500, 500) is None
     assert freshness.doubt(NOW + 500, 500) is not None
+    freshness.attached(NOW + 500, 500)
+    assert freshness.objection(NOW + 500, 500) is None
 
 
 def test_pausing() -> None:

@@ -79,11 +79,14 @@ class RevocationFeed:
         self.refused: Counter[str] = Counter()
         self._position: Position | None = None
         self._read = 0
+        self._attached = False
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __len__(self) -> int:
-        return len(self._tokens)
+    @property
+    def count(self) -> int:
+        """Return how many revocations are remembered."""
+        return self._tokens.count
 
     @property
     def position(self) -> Position | None:
@@ -115,6 +118,7 @@ class RevocationFeed:
 
     async def open(self) -> None:
         """Take over the checkpoint, if there is one, and begin to read."""
+        self._freshness.read(self._clock.monotonic())
         keeper, now = self._keeper, self._clock.now()
         if keeper is not None:
             self._position = await asyncio.to_thread(keeper.restore, self._tokens, now)
@@ -165,12 +169,14 @@ class RevocationFeed:
         attachment = await attach(
             self._url, options.stream, self._start(), prefetch=options.prefetch
         )
+        self._attached = True
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(attachment), context=Context())
         try:
             self._freshness.attached(self._clock.now(), self._clock.monotonic())
             await self._read_on(attachment)
         finally:
+            self._attached = False
             watch.cancel()
             await attachment.close()
 

@@ -42,6 +42,11 @@ class FeedPublisher:
         self._opening = asyncio.Lock()
         self._connection: AbstractConnection | None = None
 
+    @property
+    def stream(self) -> str:
+        """Return the stream's name."""
+        return self._options.name
+
     async def publish(self, event: str) -> None:
         """Return once the broker has confirmed an event.
 

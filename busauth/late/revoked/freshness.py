@@ -46,10 +46,9 @@ class Freshness:
         """Note that reading begins; after a gap, it has to catch up once more."""
         if self.doubt(now, monotonic) is not None:
             self._attached_at = now
-        self._read = monotonic
 
     def read(self, monotonic: float) -> None:
-        """Note that something was read, whatever it was."""
+        """Note that something was read, whatever it was, or that it is about to be."""
         self._read = monotonic
 
     def beat(self, issued_at: float, monotonic: float) -> None:

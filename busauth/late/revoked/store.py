@@ -76,7 +76,9 @@ class RevokedTokens:
         self._lookups: tuple[_Lookup, ...] = ()
         self._horizon = 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Return how many entries there are; no length, so that an empty memory is not false."""
         return sum(len(table.entries) for table in self._tables.values())
 
     def revoked(self, caller: Caller, now: float) -> bool:
@@ -151,7 +153,7 @@ class RevokedTokens:
     def _put(self, table: Table, digest: bytes, until: int) -> None:
         if until < self._horizon:
             return
-        if digest not in table.entries and len(self) >= self.capacity:
+        if digest not in table.entries and self.count >= self.capacity:
             raise Deferred(f"{self.capacity} revocations are remembered: there is no room")
         table.put(digest, until)
 
