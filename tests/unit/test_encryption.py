@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -271,17 +272,40 @@ def test_what_has_no_keys_is_an_error() -> None:
             make()
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Joserfc is needed by whoever encrypts, and by nobody else."""
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let joserfc fail to be imported, for want of a module."""
     found = builtins.__import__
 
-    def without(name: str, *rest: Any) -> Any:
-        if name.partition(".")[0] == "joserfc":
-            raise ModuleNotFoundError(name, name="joserfc")
-        return found(name, *rest)
+    def uninstall(missing: str) -> None:
+        def importing(name: str, *rest: Any) -> Any:
+            if name.partition(".")[0] == "joserfc":
+                raise ModuleNotFoundError(missing, name=missing)
+            return found(name, *rest)
 
-    monkeypatch.delitem(sys.modules, "busauth.tokens.jose", raising=False)
-    monkeypatch.setattr(builtins, "__import__", without)
-    for make in (lambda: Decryption(private_jwks()), lambda: TokenEncryption({"shop": {}})):
+        monkeypatch.delitem(sys.modules, "busauth.tokens.jose", raising=False)
+        monkeypatch.setattr(builtins, "__import__", importing)
+
+    return uninstall
+
+
+@pytest.mark.parametrize("missing", ["joserfc", "joserfc.jwe"])
+def test_without_the_extra_it_says_what_to_install(
+    missing: str, without: Callable[[str], None]
+) -> None:
+    """Joserfc is needed by whoever encrypts, and by nobody else."""
+    keys = private_jwks()
+    without(missing)
+    for make in (lambda: Decryption(keys), lambda: TokenEncryption({"shop": {}})):
         with pytest.raises(ConfigurationError, match=r"busauth\[encryption\]"):
             make()
+
+
+def test_another_module_that_is_missing_is_not_called_the_extra(
+    without: Callable[[str], None],
+) -> None:
+    """A broken installation says what is broken."""
+    keys = private_jwks()
+    without("cryptography")
+    with pytest.raises(ModuleNotFoundError, match="cryptography"):
+        Decryption(keys)

@@ -9,7 +9,7 @@ from joserfc import jwe
 
 from busauth.errors import NotGenuine
 from busauth.tokens import jose
-from busauth.tokens.encryption import Decryption
+from busauth.tokens.encryption import KEPT, Decryption, KeptFor
 from tests.unit.encrypting import (
     KINDS,
     decryption,
@@ -128,6 +128,17 @@ def test_a_header_with_two_meanings_is_refused() -> None:
     first, rest = HONEST["rsa"].split(".", 1)
     doubled = raw(first).decode().replace("{", '{"kid":"p256",', 1)
     assert refusal(f"{b64(doubled.encode())}.{rest}").code == "token.json"
+
+
+def test_a_kept_token_names_its_letter_whole() -> None:
+    """A member that is not there is not one that says null."""
+    letter = KeptFor(queue="q", message_id=None, body=b"")
+    named: dict[str, Any] = {**letter.members(), "typ": KEPT}
+    nameless = forged("p256", token(), **named)  # which leaves out what is None
+    assert "busauth-message-id" not in json.loads(raw(nameless.split(".")[0]))
+    with pytest.raises(NotGenuine) as caught:
+        decryption().open_for_redrive(nameless, letter)
+    assert caught.value.code == "token.encryption_moved"
 
 
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c", "x5t"])
