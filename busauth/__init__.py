@@ -50,7 +50,9 @@ from busauth.late.expiry import (
 )
 from busauth.late.revocation import Revocations
 from busauth.settings import Settings, load_settings
+from busauth.tokens.client_auth import ClientSecretBasic, PrivateKeyJwt
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
+from busauth.tokens.introspection import Introspection, IntrospectionOptions
 from busauth.tokens.jwks import JWKS, JWKSOptions
 from busauth.tokens.keys import StaticKeys, shared_secret
 from busauth.tokens.providers import (
@@ -62,6 +64,7 @@ from busauth.tokens.providers import (
     Profile,
     keycloak,
 )
+from busauth.tokens.sessions import Session, Sessions, SessionStore
 from busauth.tokens.verifier import Verifier, Verifiers
 
 __all__ = [
@@ -82,6 +85,7 @@ __all__ = [
     "BusauthError",
     "Caller",
     "CallerError",
+    "ClientSecretBasic",
     "Clock",
     "ConfigurationError",
     "ConsumerOptions",
@@ -99,6 +103,8 @@ __all__ = [
     "GuardOptions",
     "GuardedConsumer",
     "HandlerFailed",
+    "Introspection",
+    "IntrospectionOptions",
     "JWKSOptions",
     "Late",
     "LateToken",
@@ -106,6 +112,7 @@ __all__ = [
     "NotAllPublished",
     "NotGenuine",
     "OnError",
+    "PrivateKeyJwt",
     "Profile",
     "Publication",
     "PublishError",
@@ -115,6 +122,9 @@ __all__ = [
     "Restrict",
     "RetryOptions",
     "Revocations",
+    "Session",
+    "SessionStore",
+    "Sessions",
     "Settings",
     "StaticKeys",
     "SystemClock",

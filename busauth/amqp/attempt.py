@@ -22,8 +22,9 @@ from busauth.clock import Clock
 from busauth.decision import Rules, decide, decide_in_time
 from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
 from busauth.redaction import redacted_traceback
+from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.keys import KeyMissing
-from busauth.tokens.verifier import Verified, Verifiers, fingerprint
+from busauth.tokens.verifier import Verified, fingerprint
 
 _POLICY_SECONDS = 30.0
 
@@ -34,12 +35,14 @@ class Terms:
 
     Attributes:
         queue: the consumed queue.
+        trusted: who proves tokens genuine.
         rules: what its callers are held to.
         concurrency: handlers that run at once.
         on_error: what happens to a message whose handler failed and is not retried.
     """
 
     queue: str
+    trusted: Authenticator
     rules: Rules
     concurrency: int
     on_error: OnError
@@ -49,7 +52,6 @@ class Terms:
 class Tools:
     """What every consumer of a guard shares."""
 
-    verifiers: Verifiers
     clock: Clock
     options: GuardOptions
     auditor: Telling
@@ -102,13 +104,13 @@ class Attempts:
         try:
             token = token_in(case.delivery.headers, self._tools.options.header)
             try:
-                verified, waits = self._tools.verifiers.recall(token), self._slots.locked()
+                verified, waits = self._terms.trusted.recall(token), self._slots.locked()
             except KeyMissing:  # fetches keys: holds no slot
-                verified, waits = await self._tools.verifiers.authenticate(token), True
+                verified, waits = await self._terms.trusted.authenticate(token), True
             await self._slots.acquire()
             try:
                 if waits and not verified.holds():
-                    verified = await self._tools.verifiers.authenticate(token)
+                    verified = await self._terms.trusted.authenticate(token)
                 return await self._decide_and_run(case, token, verified)
             finally:
                 self._slots.release()

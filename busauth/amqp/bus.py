@@ -36,6 +36,7 @@ class _Subscription:
     queue: str
     demand: Demand
     on_expired: Policies | None
+    introspect: bool
     bindings: tuple[Binding, ...]
 
 
@@ -77,6 +78,7 @@ class Bus:
         roles: Iterable[str] = (),
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
+        introspect: bool = False,
         bindings: Iterable[Binding] = (),
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
@@ -87,6 +89,7 @@ class Bus:
             roles: all of them must be in the token.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
+            introspect: a token is proven with the keys at hand, and then its issuer is asked.
             bindings: exchanges that the queue receives from, next to its own name.
 
         Raises:
@@ -102,7 +105,9 @@ class Bus:
                     f"{queue!r}: expected one consumer a queue, registered before the bus starts"
                 )
             demand = Demand.of(scopes, roles, allow)
-            subscription = _Subscription(handler, queue, demand, on_expired, tuple(bindings))
+            subscription = _Subscription(
+                handler, queue, demand, on_expired, introspect, tuple(bindings)
+            )
             intake = self._intakes[queue] = self._intake(subscription)
             self._subscriptions[queue] = subscription
             return intake.consumer
@@ -253,6 +258,7 @@ class Bus:
             queue=subscription.queue,
             demand=subscription.demand,
             on_expired=subscription.on_expired,
+            introspect=subscription.introspect,
             outlet=self._outlet,
             retries=RetryLadder(subscription.queue, self._options.retry),
         )

@@ -30,6 +30,7 @@ from busauth.errors import ConfigurationError, PublishError, evidence
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.revocation import NoRevocations, Revocations
 from busauth.redaction import quiet_transport_logs
+from busauth.tokens.authenticators import Authenticator, Authenticators
 from busauth.tokens.jwks import JWKS
 from busauth.tokens.verifier import Verifier, Verifiers
 
@@ -38,7 +39,8 @@ class Guard:
     """Verifies the token of every delivery before its handler runs.
 
     Args:
-        verifiers: one for each issuer; or none, with `issuer` and `audience` instead.
+        verifiers: one for each issuer, `Introspection` and `Sessions` among them; or none, with
+            `issuer` and `audience` instead.
         issuer: the exact `iss`; its keys are found by discovery (RFC 8414).
         audience: whom tokens must be for.
         on_expired: what to do with a genuine token that has expired; default: dead-letter.
@@ -57,7 +59,7 @@ class Guard:
 
     def __init__(
         self,
-        *verifiers: Verifier,
+        *verifiers: Verifier | Authenticator,
         issuer: str | None = None,
         audience: str | Iterable[str] | None = None,
         on_expired: Policies | None = None,
@@ -77,18 +79,11 @@ class Guard:
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
         self.verifiers = verifiers or (_discovered(issuer, audience, self._clock),)
-        self._verifiers = Verifiers(
-            *self.verifiers,
-            max_token_bytes=self.options.max_token_bytes,
-            cache_size=self.options.cached_tokens,
-        )
+        self._trusted = _trust(self.verifiers, self.options)
         self._copies = Publisher(timeout=self.options.publish_timeout)
         self._own = Publisher(timeout=self.options.publish_timeout)
-        self.outbox = Outbox(
-            header=self.options.header, verifiers=self._verifiers, clock=self._clock
-        )
+        self.outbox = Outbox(header=self.options.header, verifiers=self._trusted, clock=self._clock)
         self._tools = Tools(
-            verifiers=self._verifiers,
             clock=self._clock,
             options=self.options,
             auditor=told_safely(auditor),
@@ -104,6 +99,7 @@ class Guard:
         roles: Iterable[str] = (),
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
+        introspect: bool = False,
         on_error: OnError = OnError.DEAD_LETTER,
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler; the result is an aio-pika callback.
@@ -115,6 +111,7 @@ class Guard:
             roles: all of them must be in the token.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
+            introspect: a token is proven with the keys at hand, and then its issuer is asked.
             on_error: what happens to a message whose handler raised.
 
         Raises:
@@ -123,7 +120,12 @@ class Guard:
         """
         demand = Demand.of(scopes, roles, allow)
         return lambda handler: self.consumer(
-            handler, queue=queue, demand=demand, on_expired=on_expired, on_error=on_error
+            handler,
+            queue=queue,
+            demand=demand,
+            on_expired=on_expired,
+            introspect=introspect,
+            on_error=on_error,
         )
 
     def consumer(
@@ -133,6 +135,7 @@ class Guard:
         queue: str,
         demand: Demand,
         on_expired: Policies | None,
+        introspect: bool = False,
         on_error: OnError = OnError.DEAD_LETTER,
         outlet: Outlet | None = None,
         retries: RetryLadder | None = None,
@@ -146,6 +149,7 @@ class Guard:
         )
         terms = Terms(
             queue=queue,
+            trusted=self._confirmed() if introspect else self._trusted,
             rules=rules,
             concurrency=said.concurrency or self.options.concurrency,
             on_error=on_error,
@@ -159,7 +163,9 @@ class Guard:
         )
         return GuardedConsumer(compile_plan(handler), terms, self._tools, disposal)
 
-    def replica(self, *verifiers: Verifier, clock: Clock, auditor: Auditor) -> "Guard":
+    def replica(
+        self, *verifiers: Verifier | Authenticator, clock: Clock, auditor: Auditor
+    ) -> "Guard":
         """Return a guard with the same policies and options, and other trust: for tests.
 
         Args:
@@ -203,7 +209,7 @@ class Guard:
             Deferred: the issuer's keys are out of reach; answer 503.
         """
         token = bearer_token(authorization)
-        verified = await self._verifiers.authenticate(token)
+        verified = await self._trusted.authenticate(token)
         rules = Rules(
             policies=self._policies(None, on_expired or DeadLetter()),
             demand=Demand.of(scopes, roles),
@@ -261,6 +267,13 @@ class Guard:
             )
         )
 
+    def _confirmed(self) -> Authenticator:
+        if isinstance(self._trusted, Verifiers):
+            raise ConfigurationError(
+                "introspect=True: expected an Introspection among the guard's verifiers"
+            )
+        return self._trusted.confirmed()
+
     def _policies(self, said: ConsumerOptions | None, given: Policies | None) -> PolicyChain:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""
         operators = said.on_expired if said is not None else None
@@ -276,10 +289,24 @@ class Guard:
         )
 
 
-def _check_verifiers(verifiers: tuple[Verifier, ...], *, named: bool) -> None:
+def _trust(
+    verifiers: tuple[Verifier | Authenticator, ...], options: GuardOptions
+) -> Verifiers | Authenticators:
+    """JWTs alone need no choice of who judges them."""
+    own = [each for each in verifiers if isinstance(each, Verifier)]
+    limits: dict[str, int] = {
+        "max_token_bytes": options.max_token_bytes,
+        "cache_size": options.cached_tokens,
+    }
+    if len(own) == len(verifiers):
+        return Verifiers(*own, **limits)
+    return Authenticators(*verifiers, **limits)
+
+
+def _check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
     """Take one way of saying whom a guard trusts, and only what can verify."""
     for verifier in verifiers:
-        if not isinstance(verifier, Verifier):
+        if not isinstance(verifier, Verifier) and not hasattr(verifier, "authenticate"):
             raise ConfigurationError(
                 f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
                 "Guard(Verifier(...), ...)"

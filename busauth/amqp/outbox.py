@@ -11,7 +11,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.caller import current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, Untimely
-from busauth.tokens.verifier import Verifiers
+from busauth.tokens.authenticators import Authenticator
 
 
 class _NoIdentity(Enum):
@@ -38,7 +38,7 @@ class Outbox:
         clock: what its expiry is compared with.
     """
 
-    def __init__(self, *, header: str, verifiers: Verifiers, clock: Clock) -> None:
+    def __init__(self, *, header: str, verifiers: Authenticator, clock: Clock) -> None:
         self._header = header
         self._verifiers = verifiers
         self._clock = clock

@@ -142,8 +142,11 @@ class Kit:
 
     def _trusting(self, guard: Guard) -> Guard:
         """Take the name of an issuer that the guard trusts, and be trusted in its place."""
-        by_name = {verifier.issuer: verifier for verifier in guard.verifiers}
-        adopted = by_name.get(self.issuer.url, guard.verifiers[0])
+        verifiers = [each for each in guard.verifiers if isinstance(each, Verifier)]
+        if not verifiers:
+            raise ConfigurationError("the guard verifies no JWT: give it a guard of the kit's")
+        by_name = {verifier.issuer: verifier for verifier in verifiers}
+        adopted = by_name.get(self.issuer.url, verifiers[0])
         algorithm = self.issuer.signing.algorithm
         if algorithm not in adopted.algorithms:
             raise ConfigurationError(
