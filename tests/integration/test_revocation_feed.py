@@ -311,6 +311,28 @@ async def test_a_cut_in_the_middle_of_a_replay(
         await until(lambda: feed.count == 600, clock)
 
 
+async def test_a_cut_before_the_last_message_was_read_once_more(
+    url: str, stream: str, publisher: FeedPublisher, clock: ManualClock
+) -> None:
+    """However often a connection is cut at its beginning, reading goes on where it was."""
+    async with (
+        proxied(url) as (proxy, address),
+        caught_up(reading(address, stream, clock), publisher, clock) as feed,
+    ):
+        for subject in ("a", "b", "c"):
+            await publisher.publish(revocation(clock, subject))
+        await until(lambda: feed.count == 3)
+        known = feed.position
+        proxy.delay = 0.05
+        for _ in range(3):
+            proxy.cut()
+            await until(lambda: not feed._attached, clock)
+            await until(lambda: feed._attached, clock)
+        assert feed.position == known
+        proxy.delay = 0.0
+        await catch_up(feed, publisher, clock)
+
+
 async def test_a_restart_reads_on(
     url: str,
     stream: str,

@@ -3,6 +3,7 @@
 import hmac
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,16 @@ def test_a_failed_write_leaves_the_last_one(
     found = load(file)
     assert found is not None
     assert found.position == PLACE
+    assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_two_writes_at_once(file: CheckpointFile) -> None:
+    """Writes in several threads leave one whole file."""
+    known = filled(file)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(file.save, checkpoint(known)) for _ in range(8)]:
+            done.result()
+    assert load(file) is not None
     assert list(file.path.parent.iterdir()) == [file.path]
 
 

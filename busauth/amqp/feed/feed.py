@@ -188,6 +188,7 @@ class RevocationFeed:
     async def _read_on(self, attachment: Attachment) -> None:
         if self._position is not None:
             await self._check_position(attachment, self._position)
+            self._read += 1
         while True:
             await self._take(await attachment.read())
             self._read += 1
@@ -195,20 +196,23 @@ class RevocationFeed:
                 await asyncio.sleep(0)
 
     async def _check_position(self, attachment: Attachment, known: Position) -> None:
-        """Read the last message once more; where it is not there, forget the position."""
-        self._position = None  # also where nothing comes at all
-        found = _position(await attachment.read())
-        if found != known:
+        """Read the last message once more; where it is not the same, forget the position."""
+        if _position(await attachment.read()) != known:
+            self._position = None
             raise DetachedError(f"offset {known.offset} holds something else: it is read anew")
-        self._position = found
 
     async def _watch(self, attachment: Attachment) -> None:
-        """Detach where not even heartbeats come: a cut connection says nothing of it."""
+        """Detach where not even heartbeats come: a cut connection says nothing of it.
+
+        Where nothing came at all, the position may be one that the stream does not have any more.
+        """
+        begun = self._read
         while True:
             before = self._read
             await self._clock.sleep(self._options.stale_after)
             self._moved.set()
             if self._read == before:
+                self._position = None if before == begun else self._position
                 attachment.detach(f"nothing came for {self._options.stale_after:g} s")
 
     async def _take(self, reading: Reading) -> None:

@@ -16,6 +16,7 @@ import hmac
 import json
 import os
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class CheckpointFile:
             raise ConfigurationError(f"{path}: expected a key of {_MIN_KEY_BYTES} bytes or more")
         self.path = Path(path)
         self._mac_key = hmac.digest(key, b"busauth-revoked mac", "sha256")
+        self._writing = threading.Lock()  # a save that was given up may still be under way
         self.digest_key = hmac.digest(key, b"busauth-revoked digests", "sha256")
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -92,6 +94,10 @@ class CheckpointFile:
             OSError: it cannot be written.
         """
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        with self._writing:
+            self._replace(beside, checkpoint)
+
+    def _replace(self, beside: Path, checkpoint: Checkpoint) -> None:
         try:
             with open(beside, "wb", opener=_private) as file:
                 self._write(file, checkpoint)
