@@ -526,6 +526,45 @@ async def test_clocks_that_disagree(
         assert deferred(feed, wrong)
 
 
+class JumpingClock(ManualClock):
+    """A wall clock that somebody sets."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+async def test_a_clock_that_is_set_ahead_for_a_moment(
+    url: str, stream: str, publisher: FeedPublisher
+) -> None:
+    """What is remembered is not forgotten by a wrong clock: signed time has to pass as well."""
+    clock = JumpingClock(NOW)
+    await publisher.publish(revocation(clock))
+    async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
+        heartbeat = signer().heartbeat(clock.now() + 1)
+        assert feed.position
+        last = feed.position.offset
+        clock.ahead = 10 * RETENTION
+        await publisher.publish(heartbeat)
+        await at(feed, last + 1)
+        clock.ahead = 0.0
+        assert feed.revoked(caller(), clock.now())
+
+
+async def test_it_forgets_what_can_no_longer_matter(
+    url: str, stream: str, publisher: FeedPublisher, clock: ManualClock
+) -> None:
+    """As time passes and heartbeats come, memory is given back."""
+    await publisher.publish(revocation(clock))
+    async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
+        assert feed.count == 1
+        await clock.advance(RETENTION * 1.2)
+        await until(lambda: feed._attached, clock)
+        await catch_up(feed, publisher, clock)
+        assert feed.count == 0
+
+
 async def test_the_publisher_connects_again(url: str, stream: str, clock: ManualClock) -> None:
     """After its connection was lost, a publisher opens another for the next event."""
     async with (

@@ -229,6 +229,15 @@ def test_a_repeated_heartbeat_says_nothing() -> None:
     assert freshness.doubt(NOW + 59, 59) is not None
 
 
+def test_an_old_heartbeat_takes_nothing_away() -> None:
+    """Whoever sends old heartbeats again does not make a fresh feed stale."""
+    freshness = fresh()
+    freshness.attached(NOW, 0)
+    freshness.beat(NOW + 50, 50)
+    freshness.beat(NOW + 1, 51)
+    assert (freshness.doubt(NOW + 51, 51), freshness.newest) == (None, NOW + 50)
+
+
 @pytest.mark.parametrize("jump", [-3600.0, -40.0, 3600.0])
 def test_a_clock_that_jumps(jump: float) -> None:
     """A clock set back keeps nothing fresh for longer, and one set ahead makes it stale at once."""
