@@ -101,7 +101,10 @@ class RevocationFeed:
         """
         if self._tokens.revoked(caller, now):
             return True
-        objection = self._freshness.objection(now, self._clock.monotonic())
+        monotonic = self._clock.monotonic()
+        if self._freshness.holds(now, monotonic):
+            return False
+        objection = self._freshness.objection(now, monotonic)
         if objection is not None:
             raise Deferred(f"the revocation feed: {objection}", probe=self.ready)
         return False

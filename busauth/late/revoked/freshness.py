@@ -35,6 +35,7 @@ class Freshness:
         self._attached_at = math.inf
         self._beat_at = -math.inf
         self._heard = -math.inf
+        self._good_until = -math.inf
         self._read = monotonic
 
     @property
@@ -46,6 +47,7 @@ class Freshness:
         """Note that reading begins; after a gap, it has to catch up once more."""
         if self.doubt(now, monotonic) is not None:
             self._attached_at = now
+            self._good_until = -math.inf
 
     def read(self, monotonic: float) -> None:
         """Note that something was read, whatever it was, or that it is about to be."""
@@ -55,17 +57,23 @@ class Freshness:
         """Note a heartbeat; an old one that somebody repeats says nothing new."""
         if issued_at > self._beat_at:
             self._beat_at, self._heard = issued_at, monotonic
+            if issued_at > self._attached_at:
+                self._good_until = issued_at + self._stale_after
+
+    def holds(self, now: float, monotonic: float) -> bool:
+        """Return whether there is no doubt; the short form, asked for each message."""
+        return now <= self._good_until and monotonic <= self._heard + self._stale_after
 
     def doubt(self, now: float, monotonic: float) -> str | None:
         """Return why the reader cannot be relied on, None where it can."""
+        if self.holds(now, monotonic):
+            return None
         if self._attached_at == math.inf:
             return "it was not reached yet"
         if self._beat_at <= self._attached_at:
             return "it was not read to its end yet"
         age = max(now - self._beat_at, monotonic - self._heard)
-        if age > self._stale_after:
-            return f"its last heartbeat is {age:.0f} s old: expected {self._stale_after:g} s"
-        return None
+        return f"its last heartbeat is {age:.0f} s old: expected {self._stale_after:g} s"
 
     def objection(self, now: float, monotonic: float) -> str | None:
         """Return why nothing must be handled, None where the policy has it go on.

@@ -35,7 +35,8 @@ Named = Callable[[Caller], str | None]
 Record = tuple[int, bytes, int]
 """A kind, a digest, and the second until which tokens are meant."""
 
-_Lookup = tuple[int, Named, dict[str, "hashlib.blake2b"], dict[bytes, int]]
+_Lookup = tuple[int, Named, Callable[[], "hashlib.blake2b"], Callable[[bytes], int | None]]
+"""A kind, how a caller is named in it, and where that is looked up."""
 
 
 class RevokedTokens:
@@ -73,7 +74,7 @@ class RevokedTokens:
         self._session_claim = session_claim
         self._width = max(1, math.ceil(retention / _GENERATIONS))
         self._tables: dict[int, Table] = {}
-        self._lookups: tuple[_Lookup, ...] = ()
+        self._lookups: dict[str, tuple[_Lookup, ...]] = {}
         self._horizon = 0
 
     @property
@@ -91,19 +92,12 @@ class RevokedTokens:
             issued_at = oldest
         elif issued_at < oldest:
             return True
-        issuer = caller.issuer
-        for (
-            kind,
-            named,
-            begun,
-            entries,
-        ) in self._lookups:  # asked for each message: no calls
-            name = named(caller)
-            state = begun.get(issuer)
-            if name and state is not None:
-                state = state.copy()
+        for kind, named, begin, find in self._lookups.get(caller.issuer, ()):
+            name = named(caller)  # in line, because it is asked for each message
+            if name:
+                state = begin()
                 state.update(name.encode("utf-8", "surrogatepass"))
-                until = entries.get(state.digest())
+                until = find(state.digest())
                 if until is not None and until >= int(oldest if kind == TOKEN else issued_at):
                     return True
         return False
@@ -118,8 +112,7 @@ class RevokedTokens:
             kind, name = _named(target)
             # A token that is named by its id existed when that was told, whatever its `iat`.
             instant = max(event.effective_at, event.issued_at if kind == TOKEN else 0)
-            table = self._table(kind)
-            table.know(target.issuer)
+            table = self._knowing(kind, target.issuer)
             self._put(table, table.digest(target.issuer, name), int(instant))
 
     def sweep(self, at: float) -> None:
@@ -146,7 +139,7 @@ class RevokedTokens:
         """
         for kind, names in issuers.items():
             for issuer in names:
-                self._table(kind).know(issuer)
+                self._knowing(kind, issuer)
         for kind, digest, until in records:
             self._put(self._table(kind), digest, until)
 
@@ -157,11 +150,19 @@ class RevokedTokens:
             raise Deferred(f"{self.capacity} revocations are remembered: there is no room")
         table.put(digest, until)
 
+    def _knowing(self, kind: int, issuer: str) -> Table:
+        """Return the table of a kind, which the issuer's tokens are looked up in from now on."""
+        table = self._table(kind)
+        if issuer not in table.begun:
+            table.know(issuer)
+            named, begun = _naming(kind, self._session_claim), table.begun[issuer]
+            lookup = (kind, named, begun.copy, table.entries.get)
+            self._lookups[issuer] = (*self._lookups.get(issuer, ()), lookup)
+        return table
+
     def _table(self, kind: int) -> Table:
         if kind not in self._tables:
-            named = _naming(kind, self._session_claim)
-            table = self._tables[kind] = Table(kind, self._key, self._width)
-            self._lookups = (*self._lookups, (kind, named, table.begun, table.entries))
+            self._tables[kind] = Table(kind, self._key, self._width)
         return self._tables[kind]
 
 
