@@ -198,8 +198,8 @@ async def raw_server(respond: Respond) -> AsyncIterator[RawServer]:
             yield state
         finally:
             server.close()
-            await asyncio.sleep(0.0)  # whoever was just accepted gets a handler, and a writer
-            await asyncio.sleep(0.0)
+            for _ in range(10):  # whoever was just accepted gets a handler, and a writer
+                await asyncio.sleep(0)
             for writer in state.writers:
                 writer.transport.abort()
             closing = (writer.wait_closed() for writer in state.writers)
