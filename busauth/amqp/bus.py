@@ -245,6 +245,7 @@ class Bus:
         """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
         try:
             await self._drain()
+            await asyncio.gather(*(intake.leave() for intake in self._intakes.values()))
         finally:
             await self._disconnect()
 

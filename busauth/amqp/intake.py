@@ -121,6 +121,17 @@ class Intake:
         except Exception as error:
             LOGGER.info("a consumer of %s could not be cancelled: %s", queue.name, error)
 
+    async def leave(self) -> None:
+        """Close the channel, behind every acknowledgement that is on its way."""
+        channel, self._channel = self._channel, None
+        if channel is None or channel.is_closed:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await channel.close()
+        except Exception as error:
+            LOGGER.info("a channel of %s was not closed: %s", self.consumer.queue, error)
+
     async def _consume_in_bulk(self, channel: AbstractRobustChannel, queue: AbstractQueue) -> None:
         """Set the prefetch below the robust channel, which would restore it."""
         underlay = await channel.get_underlay_channel()
