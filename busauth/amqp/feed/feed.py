@@ -11,6 +11,7 @@ may say so has said it.
 """
 
 import asyncio
+import time
 from collections import Counter
 from contextvars import Context
 from datetime import datetime
@@ -66,6 +67,7 @@ class RevocationFeed:
         self._url = url
         options = self._options = options or FeedOptions()
         self._clock = clock or SystemClock()
+        self._monotonic = time.monotonic if clock is None else clock.monotonic
         self._reader = EventReader(transmitters, self._clock)
         self._tokens = RevokedTokens(
             retention=options.retention,
@@ -101,7 +103,7 @@ class RevocationFeed:
         """
         if self._tokens.revoked(caller, now):
             return True
-        monotonic = self._clock.monotonic()
+        monotonic = self._monotonic()
         if self._freshness.holds(now, monotonic):
             return False
         objection = self._freshness.objection(now, monotonic)

@@ -34,7 +34,7 @@ class Freshness:
         self._policy = policy
         self._attached_at = math.inf
         self._beat_at = -math.inf
-        self._heard = -math.inf
+        self._heard = self._heard_until = -math.inf
         self._good_until = -math.inf
         self._read = monotonic
 
@@ -57,12 +57,13 @@ class Freshness:
         """Note a heartbeat; an old one that somebody repeats says nothing new."""
         if issued_at > self._beat_at:
             self._beat_at, self._heard = issued_at, monotonic
+            self._heard_until = monotonic + self._stale_after
             if issued_at > self._attached_at:
                 self._good_until = issued_at + self._stale_after
 
     def holds(self, now: float, monotonic: float) -> bool:
         """Return whether there is no doubt; the short form, asked for each message."""
-        return now <= self._good_until and monotonic <= self._heard + self._stale_after
+        return now <= self._good_until and monotonic <= self._heard_until
 
     def doubt(self, now: float, monotonic: float) -> str | None:
         """Return why the reader cannot be relied on, None where it can."""

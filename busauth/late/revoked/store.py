@@ -96,7 +96,7 @@ class RevokedTokens:
             name = named(caller)  # in line, because it is asked for each message
             if name:
                 state = begin()
-                state.update(name.encode("utf-8", "surrogatepass"))
+                state.update(name.encode())
                 until = find(state.digest())
                 if until is not None and until >= int(oldest if kind == TOKEN else issued_at):
                     return True

@@ -45,13 +45,13 @@ class Table:
     def know(self, issuer: str) -> None:
         """Prepare for the tokens of an issuer."""
         if issuer not in self.begun:
-            head = f"{self.kind}:{joined((issuer, ''))}".encode("utf-8", "surrogatepass")
+            head = f"{self.kind}:{joined((issuer, ''))}".encode()
             self.begun[issuer] = hashlib.blake2b(head, digest_size=DIGEST, key=self.key)
 
     def digest(self, issuer: str, name: str) -> bytes:
         """Return what stands for a name at an issuer that is known here."""
         state = self.begun[issuer].copy()
-        state.update(name.encode("utf-8", "surrogatepass"))
+        state.update(name.encode())
         return state.digest()
 
     def put(self, digest: bytes, until: int) -> None:
