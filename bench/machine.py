@@ -56,13 +56,15 @@ class Watch:
 
     async def __aenter__(self) -> Self:
         """Begin to look."""
+        self._looks.append(self._look())
         self._looking = asyncio.create_task(self._look_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Look no more."""
+        """Look once more: what was fast is over between two looks."""
         if self._looking is not None:
             self._looking.cancel()
+        self._looks.append(self._look())
 
     def load(self, first: float, last: float) -> Load:
         """Return what went on between two instants of the monotonic clock."""
@@ -75,8 +77,8 @@ class Watch:
 
     async def _look_on(self) -> None:
         while True:
-            self._looks.append(self._look())
             await asyncio.sleep(_EVERY)
+            self._looks.append(self._look())
 
     def _look(self) -> _Look:
         times = psutil.cpu_times()

@@ -72,7 +72,7 @@ class Guard:
         _check_verifiers(verifiers, named=bool(issuer or audience))
         self.options = options or GuardOptions()
         self._clock = clock or SystemClock()
-        self._revocations = revocations or NoRevocations()
+        self._revocations = NoRevocations() if revocations is None else revocations
         if inspect.iscoroutinefunction(self._revocations.revoked):
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._auditor = auditor

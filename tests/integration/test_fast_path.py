@@ -138,6 +138,30 @@ async def test_what_others_hold_on_the_channel_stays_theirs(
     await broker.settles_at(names[2], MANY - len(held))
 
 
+async def test_a_bus_that_stops_has_told_the_broker(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """Stopped the moment that the last handler has returned, a bus gets no message again."""
+    name = broker.name("orders")
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="orders")
+    last = asyncio.Event()
+
+    @bus.consumer(name)
+    async def handle(order: Order) -> None:
+        if order.id == MANY - 1:
+            last.set()
+
+    await bus.declare()
+    for _ in range(5):
+        last.clear()
+        await fill(broker, issuer, name)
+        async with bus:
+            await last.wait()
+    await broker.settles_at(name, 0)
+    assert trail.kinds(name).count("handled") == 5 * MANY
+    assert trail.kinds(name).count("accepted") == 5 * MANY
+
+
 async def test_a_batch_is_published_in_order(broker: Broker, issuer: Issuer, trail: Trail) -> None:
     """Each message arrives once, in the order given, with its identity."""
     name = await broker.declare("orders")

@@ -247,6 +247,23 @@ def test_revocations_that_would_have_to_be_awaited_are_refused(issuer: Issuer) -
         Guard(verifier, revocations=Asks())  # type: ignore[arg-type]  # on purpose
 
 
+async def test_revocations_that_are_empty_are_asked_all_the_same(
+    clock: ManualClock, trail: Trail
+) -> None:
+    """A collection that counts as false for now is still the one that knows."""
+
+    class Known(set[str]):
+        def revoked(self, caller: Caller, now: float) -> bool:
+            return caller.subject in self
+
+    own, known = Issuer(algorithm="ES256", clock=clock), Known()
+    guard = guard_for(own, trail, clock=clock, revocations=known)
+    await guard.authenticate(f"Bearer {own.token('eve')}")
+    known.add("eve")
+    with pytest.raises(Untimely, match=r"token\.revoked"):
+        await guard.authenticate(f"Bearer {own.token('eve')}")
+
+
 async def test_revocations_out_of_reach_defer(clock: ManualClock, trail: Trail) -> None:
     """A connection that fails while asking is nobody's fault."""
 
