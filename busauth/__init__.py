@@ -7,6 +7,7 @@ a token that expired in the queue is a declared policy.
 from busauth.amqp.batch import Publication
 from busauth.amqp.bus import Bus
 from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, keep_beating
 from busauth.amqp.guard import Guard
 from busauth.amqp.headers import bearer_token
 from busauth.amqp.intake import Binding
@@ -37,6 +38,7 @@ from busauth.errors import (
     Reject,
     Untimely,
 )
+from busauth.late.events import EventSigner, SecurityEvent, Transmitter, Transmitters
 from busauth.late.expiry import (
     Accept,
     DeadLetter,
@@ -49,6 +51,7 @@ from busauth.late.expiry import (
     Restrict,
 )
 from busauth.late.revocation import Revocations
+from busauth.late.revoked import CheckpointFile
 from busauth.settings import Settings, load_settings
 from busauth.tokens.client_auth import ClientSecretBasic, PrivateKeyJwt
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
@@ -85,6 +88,7 @@ __all__ = [
     "BusauthError",
     "Caller",
     "CallerError",
+    "CheckpointFile",
     "ClientSecretBasic",
     "Clock",
     "ConfigurationError",
@@ -95,7 +99,10 @@ __all__ = [
     "Drop",
     "Event",
     "EventKind",
+    "EventSigner",
     "ExpiryPolicy",
+    "FeedOptions",
+    "FeedPublisher",
     "Fetcher",
     "Forbidden",
     "Grace",
@@ -121,19 +128,24 @@ __all__ = [
     "Reject",
     "Restrict",
     "RetryOptions",
+    "RevocationFeed",
     "Revocations",
+    "SecurityEvent",
     "Session",
     "SessionStore",
     "Sessions",
     "Settings",
     "StaticKeys",
     "SystemClock",
+    "Transmitter",
+    "Transmitters",
     "UnsafeHttp",
     "Untimely",
     "Verifier",
     "Verifiers",
     "bearer_token",
     "dead_letters",
+    "keep_beating",
     "keycloak",
     "load_settings",
     "log_event",

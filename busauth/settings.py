@@ -54,6 +54,8 @@ from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Pr
 from busauth.tokens.verifier import Verifier
 
 _PREFIX = "BUSAUTH_"
+_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience"})
+"""What commands and tests read from the environment, and no guard does."""
 _POLICY = "on_expired"
 _TAGS = frozenset({"str", "grace", "restrict", "dead-letter", "discard"})
 _PROFILES: Mapping[str, Profile] = {
@@ -222,7 +224,7 @@ def _warn_of_unknown_variables() -> None:
     """A misspelt policy is not in force; other software may own the variable, so it is no error."""
     for name in os.environ:
         first = name.upper().removeprefix(_PREFIX).partition("__")[0].lower()
-        known = first in Settings.model_fields or first == "amqp_url"
+        known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(_PREFIX) and not known:
             LOGGER.warning("environment variable %s is no setting of busauth's: ignored", name)
 

@@ -20,7 +20,16 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pydantic import BaseModel
 
-from busauth import BusOptions, Clock, Event, Guard, RetryOptions, StaticKeys, Verifier
+from busauth import (
+    BusOptions,
+    Clock,
+    Event,
+    Guard,
+    GuardedConsumer,
+    RetryOptions,
+    StaticKeys,
+    Verifier,
+)
 from busauth.amqp.topology import arguments_of
 from busauth.testing import Issuer
 
@@ -186,11 +195,14 @@ async def connected(url: str) -> AsyncIterator[Broker]:
 async def consuming(
     broker: Broker, queue: str, callback: Callable[[AbstractIncomingMessage], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Consume a queue the plain aio-pika way."""
+    """Consume a queue the plain aio-pika way, the guarded ones as from their second delivery on."""
     channel = await broker.connection.channel()
     await channel.set_qos(prefetch_count=100)
     source = await channel.get_queue(queue)
-    await source.consume(callback)
+    tag = await source.consume(callback)
+    if isinstance(callback, GuardedConsumer):
+        underlay = cast("Channel", await channel.get_underlay_channel())
+        callback.handed_directly(underlay, tag, callback)
     try:
         yield
     finally:

@@ -21,12 +21,13 @@ from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 
 from busauth.amqp import settlement
 from busauth.amqp.acks import Told
 from busauth.amqp.attempt import Attempts, Case, Terms, Tools
 from busauth.amqp.copies import Refusal
-from busauth.amqp.delivery import Delivery, handed_directly
+from busauth.amqp.delivery import Delivery, channel_of, handed_directly
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import DELIVERY_COUNT, count_in
 from busauth.amqp.options import OnError
@@ -87,12 +88,12 @@ class GuardedConsumer:
             ConfigurationError: consumed with ``no_ack``, so that nothing could be given back.
         """
         self._check_delivery(message, bool(others or named))
-        self.handed_directly(message, self)
+        self.handed_directly(channel_of(message), message.consumer_tag, self)
         await self.take(Delivery.of(message))
 
-    def handed_directly(self, message: AbstractIncomingMessage, registered: object) -> None:
-        """Have further deliveries of this message's consumer come past aio-pika; see `delivery`."""
-        handed_directly(message, registered, self._take_directly)
+    def handed_directly(self, channel: Channel | None, tag: str | None, registered: object) -> None:
+        """Have further deliveries to a consumer tag come past aio-pika; see `delivery`."""
+        handed_directly(channel, tag, registered, self._take_directly)
 
     async def _take_directly(self, delivered: DeliveredMessage) -> None:
         await self.take(Delivery(delivered))

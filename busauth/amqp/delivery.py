@@ -109,13 +109,12 @@ def channel_of(message: AbstractIncomingMessage) -> Channel | None:
 
 
 def handed_directly(
-    message: AbstractIncomingMessage, registered: object, direct: DirectCallback
+    channel: Channel | None, tag: str | None, registered: object, direct: DirectCallback
 ) -> None:
     """Have aiormq call `direct` for further deliveries, if `registered` itself is what is called.
 
     A callback that somebody has wrapped stays: what they do around it must not be left out.
     """
-    channel, tag = channel_of(message), message.consumer_tag
     if channel is None or tag is None:
         return
     current = channel.consumers.get(tag)

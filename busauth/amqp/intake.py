@@ -10,6 +10,7 @@ then it is past what was in hand when the connection broke.
 import asyncio
 from contextvars import Context
 from dataclasses import dataclass
+from typing import cast
 
 from aio_pika.abc import (
     AbstractIncomingMessage,
@@ -17,6 +18,7 @@ from aio_pika.abc import (
     AbstractRobustChannel,
     AbstractRobustConnection,
 )
+from aiormq.channel import Channel
 
 from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
@@ -136,7 +138,8 @@ class Intake:
         """Set the prefetch below the robust channel, which would restore it."""
         underlay = await channel.get_underlay_channel()
         await underlay.basic_qos(prefetch_count=self._options.prefetch)
-        self._tag = await queue.consume(self._take)
+        self._tag = tag = await queue.consume(self._take)
+        self.consumer.handed_directly(cast("Channel", underlay), tag, self._take)
 
     def _reopened(self, *_: object) -> None:
         self._careful = True
@@ -146,8 +149,6 @@ class Intake:
             self._careful = False
             loop = asyncio.get_running_loop()
             self._widening = loop.create_task(self._widen(), context=Context())
-        elif not self._careful:
-            self.consumer.handed_directly(message, self._take)
         await self.consumer.take(Delivery.of(message))
 
     async def _widen(self) -> None:
