@@ -42,6 +42,7 @@ def test_transaction(end: str) -> None:
     assert client.sink.blockings[-1] == "" or end == "close"
 
 
+@pytest.mark.long
 async def test_large_transaction() -> None:
     """A transaction of 100,000 publications is blocked as others are, and everybody else served."""
     async with (

@@ -42,6 +42,7 @@ GENUINE = {kind: encryption(kind).encrypt(token()) for kind in KINDS}
 
 
 @given(raw=tokens, kind=kinds)
+@pytest.mark.long
 def test_the_round_trip_is_exact(raw: str, kind: str) -> None:
     """Every token comes out of its envelope as it went in, for busauth and for others."""
     envelope = encryption(kind).encrypt(raw)
