@@ -5,22 +5,15 @@ Whatever is compared runs in short turns within one process, and medians of the 
     python -m bench.encryption [--rounds N]
 """
 
-import argparse
-from collections.abc import Callable
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
+from bench.turns import Step, show
 from busauth.errors import NotGenuine
 from busauth.testing import Issuer
 from busauth.tokens.compact import split
 from busauth.tokens.encryption import Decryption, TokenEncryption, shared_encryption_key
-
-_SLICE = 5
-_MICRO = 1e6
-Step = Callable[[], object]
 
 
 def keys() -> dict[str, dict[str, Any]]:
@@ -74,24 +67,9 @@ def refused(decryption: Decryption, envelope: str) -> None:
     raise AssertionError("a forged envelope was opened")
 
 
-def measured(compared: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Return the median microseconds of each step, in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in compared}
-    for _ in range(rounds):
-        for name, step in compared.items():
-            since = perf_counter()
-            for _ in range(_SLICE):
-                step()
-            taken[name].append((perf_counter() - since) / _SLICE * _MICRO)
-    return {name: median(each) for name, each in taken.items()}
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100)
-    for name, micros in measured(steps(), parser.parse_args().rounds).items():
-        print(f"{name:21} {micros:8.1f} us")
+    show(__doc__, steps(), rounds=100, times=5)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,15 @@ Whatever is compared runs in short turns within one process, and medians of the 
     python -m bench.proof [--rounds N]
 """
 
-import argparse
 import hmac
 import json
-from collections.abc import Callable
 from hashlib import sha256
 from itertools import count
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from bench.turns import Step, show
 from busauth import StaticKeys
 from busauth.late.proof import Binding, Proofs, ProofSigner, Properties, Publisher, Route
 from busauth.late.seal import HEADER, Seal, Sealed
@@ -25,10 +22,7 @@ from busauth.tokens.compact import split
 from busauth.tokens.signing import SigningKey
 
 NOW = 1_750_000_000.25
-_SLICE = 20
-_MICRO = 1e6
 _ROUTES = (Route("", "orders.placed"), Route("shop", "orders.placed"))
-Step = Callable[[], object]
 
 
 def message() -> Binding:
@@ -108,24 +102,9 @@ def sealing(binding: Binding) -> dict[str, Step]:
     }
 
 
-def measured(compared: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Return the median microseconds of each step, in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in compared}
-    for _ in range(rounds):
-        for name, step in compared.items():
-            since = perf_counter()
-            for _ in range(_SLICE):
-                step()
-            taken[name].append((perf_counter() - since) / _SLICE * _MICRO)
-    return {name: median(each) for name, each in taken.items()}
-
-
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=500)
-    for name, micros in measured(steps(), parser.parse_args().rounds).items():
-        print(f"{name:16} {micros:8.1f} us")
+    show(__doc__, steps(), rounds=500, times=20)
 
 
 if __name__ == "__main__":
