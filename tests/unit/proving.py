@@ -6,9 +6,19 @@ from typing import Any
 import pytest
 
 from busauth.errors import Refused
-from busauth.late.proof import Binding, Proofs, ProofSigner, Properties, Proven, Publisher, Route
+from busauth.late.proof import (
+    Binding,
+    Original,
+    Proofs,
+    ProofSigner,
+    Properties,
+    Proven,
+    Publisher,
+    Route,
+)
 from busauth.late.proof import SeenMessage as Seen
 from busauth.tokens.keys import StaticKeys
+from busauth.tokens.verifier import fingerprint
 from tests.unit.support import NOW, Signer
 
 TOKEN = "the-token-of-alice"
@@ -88,3 +98,20 @@ def refusal(*arguments: Any, **changes: Any) -> Refused:
     with pytest.raises(Refused) as caught:
         checked(*arguments, **changes)
     return caught.value
+
+
+RELAYING = (publisher("orders"), publisher("desk", "desk", relays=True))
+LATER = NOW + 86_400
+
+
+def released(message: Any = None, *, at: float = LATER, **original: Any) -> str:
+    """Return the proof of a release by the desk, with a fresh token."""
+    first = original.pop("proof", None) or signer().sign(binding(), NOW)
+    recorded = original.pop("token_sha256", fingerprint(TOKEN))
+    message = message or binding(token="a-fresh-token")
+    return signer("desk", "desk").sign(message, at, original=Original(first, recorded))
+
+
+def arrived(**changes: Any) -> Seen:
+    """Return what arrives of a release."""
+    return seen(binding(token="a-fresh-token"), **changes)

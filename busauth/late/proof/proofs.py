@@ -118,6 +118,23 @@ class Proofs:
         """Return how long a proof can be accepted after it was first seen."""
         return self.max_age + 2 * self.skew
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the publishers' names."""
+        return self._publishers.names
+
+    def relays(self, name: str) -> bool:
+        """Return whether a publisher is trusted to relay; whoever is unknown is not."""
+        return self._publishers.relays(name)
+
+    def demanding(self, demand: ProofDemand) -> "Proofs":
+        """Return a copy that asks for more, or less.
+
+        Raises:
+            ConfigurationError: it trusts nobody, and is to look at proofs.
+        """
+        return Proofs(self._publishers, demand=demand, max_age=self.max_age, skew=self.skew)
+
     def check(
         self, proof: object, seen: SeenMessage, routes: Sequence[Route], now: float
     ) -> Proven | None:

@@ -5,7 +5,7 @@ and algorithm, then the signature, and only then what it says. Nothing in its he
 `kid` chooses among the keys of the publisher that `iss` names, and no other member is allowed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ from busauth.tokens.claims import instant
 from busauth.tokens.compact import CompactToken, split
 from busauth.tokens.keys import KeyMissing, KeySource, allow_list, canonical_algorithm
 from busauth.tokens.providers import media_type
+from busauth.tokens.signatures import signer_of
+from busauth.tokens.verified import Evidence
 
 _TEXTS = ("body", "exchange", "routing_key", "message_id")
 _DIGESTS = ("ath", "tth")
@@ -86,7 +88,15 @@ class Signed(NamedTuple):
     claims: Mapping[str, Any]
     published_at: float
     root_published_at: float | None
+    by: Evidence
     original: "Signed | None" = None
+
+    def holds(self) -> bool:
+        """Return whether what proved it still counts, and the original in it, too.
+
+        Where it does not, the proof is to be proven again.
+        """
+        return self.by.holds() and (self.original is None or self.original.holds())
 
 
 class Publishers:
@@ -104,6 +114,19 @@ class Publishers:
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Publisher]:
+        return iter(self._by_name.values())
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return what they are called."""
+        return frozenset(self._by_name)
+
+    def relays(self, name: str) -> bool:
+        """Return whether somebody is trusted to relay; nobody is whom this does not know."""
+        publisher = self._by_name.get(name)
+        return publisher is not None and publisher.relays
 
     def prove(self, proof: object) -> Signed:
         """Prove that a proof is its publisher's, and the original in it, too.
@@ -126,8 +149,8 @@ class Publishers:
         compact = _read(proof)
         publisher = self._publisher(compact.payload.get("iss"))
         algorithm = _check_header(compact.header, publisher)
-        _check_signature(compact, publisher, algorithm)
-        return _signed(publisher, compact.payload)
+        by = _signer(compact, publisher, algorithm)
+        return _signed(publisher, compact.payload, by)
 
     def _original(self, claims: Mapping[str, Any]) -> Signed:
         try:
@@ -179,19 +202,18 @@ def _check_header(header: Mapping[str, Any], publisher: Publisher) -> str:
     return algorithm
 
 
-def _check_signature(compact: CompactToken, publisher: Publisher, algorithm: str) -> None:
+def _signer(compact: CompactToken, publisher: Publisher, algorithm: str) -> Evidence:
     key_id = compact.header.get("kid")
     if "kid" in compact.header and not isinstance(key_id, str):
         raise _key_unknown(key_id, algorithm)
     try:
-        keys = publisher.keys.candidates(key_id, algorithm)
+        by = signer_of(compact, publisher.keys, algorithm)
     except KeyMissing:
         raise KeyUnknown(publisher, _key_unknown(key_id, algorithm)) from None
-    for key in keys:
-        if key.verifies(compact.signing_input, compact.signature):
-            return
-    found = f"no valid {algorithm} signature"
-    raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
+    if by is None:
+        found = f"no valid {algorithm} signature"
+        raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
+    return by
 
 
 def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
@@ -199,7 +221,7 @@ def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
     return NotGenuine("proof.key_unknown", found=found, expected="a publisher's key")
 
 
-def _signed(publisher: Publisher, claims: Mapping[str, Any]) -> Signed:
+def _signed(publisher: Publisher, claims: Mapping[str, Any], by: Evidence) -> Signed:
     if not claims.keys() <= _CLAIMS:
         found = f"a proof with {', '.join(sorted(claims.keys() - _CLAIMS))}"
         raise _malformed(found, "the claims of a proof only")
@@ -212,7 +234,7 @@ def _signed(publisher: Publisher, claims: Mapping[str, Any]) -> Signed:
     published_at, root = _instant(claims, "iat"), _instant(claims, ROOT_IAT)
     if published_at is None or not claims["message_id"] or not any(map(claims.get, _DIGESTS)):
         raise _malformed("a proof without iat, message_id, or ath or tth", "all of them")
-    return Signed(publisher, claims, published_at, root if publisher.relays else None)
+    return Signed(publisher, claims, published_at, root if publisher.relays else None, by)
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float | None:

@@ -1,0 +1,23 @@
+"""Which of a source's keys signed? A header's `kid` chooses among them, and leads nowhere else."""
+
+from busauth.tokens.compact import CompactToken
+from busauth.tokens.keys import KeySource
+from busauth.tokens.verified import Proof
+
+
+def signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> Proof | None:
+    """Return the key that signed a JWS, among those at hand; None where none of them did.
+
+    Args:
+        compact: a JWS whose `kid` is text, if it has one.
+        keys: its signer's keys.
+        algorithm: the one that its header names, which was held to the signer's.
+
+    Raises:
+        KeyMissing: no key at hand fits.
+    """
+    epoch = keys.epoch  # read first: what it counts can only be older than the key
+    for key in keys.candidates(compact.header.get("kid"), algorithm):
+        if key.verifies(compact.signing_input, compact.signature):
+            return Proof(keys, key, epoch)
+    return None
