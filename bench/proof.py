@@ -20,6 +20,7 @@ from busauth.late.seal import HEADER, Seal, Sealed
 from busauth.testing import Issuer
 from busauth.tokens.compact import split
 from busauth.tokens.signing import SigningKey
+from busauth.tokens.verifier import fingerprint
 
 NOW = 1_750_000_000.25
 _ROUTES = (Route("", "orders.placed"), Route("shop", "orders.placed"))
@@ -93,7 +94,11 @@ def checking(signer: ProofSigner, binding: Binding, key: SigningKey) -> Step:
 def sealing(binding: Binding) -> dict[str, Step]:
     """Return making and opening a seal."""
     seal = Seal("orders.placed", {"1": bytes(range(32))})
-    about: dict[str, Any] = {"message_id": binding.message_id, "body": binding.body}
+    about: dict[str, Any] = {
+        "message_id": binding.message_id,
+        "token_sha256": fingerprint(str(binding.token)),
+        "body": binding.body,
+    }
     headers: dict[str, Any] = Sealed(attempt=2, published_at=NOW, origin="shop orders").headers()
     sealed = headers | {HEADER: seal.seal(headers, **about)}
     return {

@@ -1,8 +1,9 @@
 """A MAC over the headers that busauth writes on copies, by a key of the consumer group.
 
 Whoever can publish can write these headers. Under a seal they are the group's own word about this
-message: the MAC (HMAC-SHA-256) covers the group's name, the message id, the digest of the body, and
-each of the headers, there or not, so that it holds on no other message and for no other group.
+message: the MAC (HMAC-SHA-256) covers the group's name, the message id, the digests of token and
+body, and each of the headers, there or not. So it holds on no other message, for no other caller,
+and for no other group.
 
 Without a key they are hints, read with `hinted`, under the hard maximum age of the policies.
 """
@@ -99,21 +100,37 @@ class Seal:
         self._keys = dict(keys)
         self._current = next(iter(keys))
 
-    def seal(self, headers: Mapping[str, Any], *, message_id: str | None, body: bytes) -> str:
+    def seal(
+        self,
+        headers: Mapping[str, Any],
+        *,
+        message_id: str | None,
+        token_sha256: str | None,
+        body: bytes,
+    ) -> str:
         """Return the seal of a copy.
 
         Args:
             headers: the copy's, those of `Sealed.headers` among them.
             message_id: the copy's property.
+            token_sha256: the hex SHA-256 of the token that travels with the copy, None where none
+                does.
             body: the copy's body.
 
         Raises:
             NotCanonical: a sealed header has a value that busauth never writes.
         """
-        covered = self._covered(headers, message_id, body)
+        covered = self._covered(headers, message_id, token_sha256, body)
         return self._signed(self._current, covered)
 
-    def opened(self, headers: Mapping[str, Any], *, message_id: str | None, body: bytes) -> Opened:
+    def opened(
+        self,
+        headers: Mapping[str, Any],
+        *,
+        message_id: str | None,
+        token_sha256: str | None,
+        body: bytes,
+    ) -> Opened:
         """Return what a delivery's seal vouches for; see `seal` for the arguments."""
         given = headers.get(HEADER)
         if given is None:
@@ -123,22 +140,24 @@ class Seal:
             return Opened(None, "seal.malformed")
         if match[1] not in self._keys:
             return Opened(None, "seal.key_unknown")
-        if not self._holds(match[0], match[1], headers, message_id, body):
+        try:
+            covered = self._covered(headers, message_id, token_sha256, body)
+        except NotCanonical:
+            return Opened(None, "seal.mac")
+        if not hmac.compare_digest(self._signed(match[1], covered), given):
             return Opened(None, "seal.mac")
         return Opened(hinted(headers), None)
 
-    def _holds(
-        self, given: str, key_id: str, headers: Mapping[str, Any], message_id: Any, body: bytes
-    ) -> bool:
-        try:
-            covered = self._covered(headers, message_id, body)
-        except NotCanonical:
-            return False
-        return hmac.compare_digest(self._signed(key_id, covered), given)
-
-    def _covered(self, headers: Mapping[str, Any], message_id: str | None, body: bytes) -> bytes:
+    def _covered(
+        self,
+        headers: Mapping[str, Any],
+        message_id: str | None,
+        token_sha256: str | None,
+        body: bytes,
+    ) -> bytes:
         values = {name: headers[name] for name in SEALED if name in headers}
-        return canonical([_DOMAIN, self.group, message_id, sha256(body).hexdigest(), values])
+        digest = sha256(body).hexdigest()
+        return canonical([_DOMAIN, self.group, message_id, token_sha256, digest, values])
 
     def _signed(self, key_id: str, covered: bytes) -> str:
         mac = hmac.digest(self._keys[key_id], covered, "sha256")

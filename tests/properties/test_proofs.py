@@ -363,12 +363,26 @@ sealed_values = st.builds(
 )
 
 
-@given(sealed=sealed_values, body=st.binary(max_size=20), message_id=st.none() | texts)
-def test_what_was_sealed_is_opened(sealed: Sealed, body: bytes, message_id: str | None) -> None:
-    """Untouched, each copy's seal vouches for exactly what was written."""
+sealed_about = st.fixed_dictionaries(
+    {
+        "message_id": st.none() | texts,
+        "token_sha256": st.none() | texts,
+        "body": st.binary(max_size=20),
+    }
+)
+ABOUT: dict[str, Any] = {"message_id": "m-1", "token_sha256": None, "body": b""}
+
+
+@given(sealed=sealed_values, about=sealed_about, other=sealed_about)
+def test_what_was_sealed_is_opened_on_its_own_message(
+    sealed: Sealed, about: dict[str, Any], other: dict[str, Any]
+) -> None:
+    """Untouched, each copy's seal vouches for exactly what was written, and on no other message."""
     headers: dict[str, Any] = sealed.headers()
-    headers[HEADER] = SEAL.seal(headers, message_id=message_id, body=body)
-    assert SEAL.opened(headers, message_id=message_id, body=body) == (sealed, None)
+    headers[HEADER] = SEAL.seal(headers, **about)
+    assert SEAL.opened(headers, **about) == (sealed, None)
+    expected = (sealed, None) if other == about else (None, "seal.mac")
+    assert SEAL.opened(headers, **other) == expected
 
 
 @given(sealed=sealed_values, at=st.integers(0), character=st.characters())
@@ -377,11 +391,11 @@ def test_any_altered_character_of_a_seal_is_refused(
 ) -> None:
     """No character of a seal can change."""
     headers: dict[str, Any] = sealed.headers()
-    made = SEAL.seal(headers, message_id="m-1", body=b"")
+    made = SEAL.seal(headers, **ABOUT)
     at %= len(made)
     assume(made[at] != character)
     headers[HEADER] = made[:at] + character + made[at + 1 :]
-    opened, code = SEAL.opened(headers, message_id="m-1", body=b"")
+    opened, code = SEAL.opened(headers, **ABOUT)
     assert opened is None
     assert code in ("seal.mac", "seal.malformed", "seal.key_unknown")
 
@@ -390,9 +404,9 @@ def test_any_altered_character_of_a_seal_is_refused(
 def test_any_other_value_breaks_a_seal(value: Any, name: str) -> None:
     """Whatever a sender writes instead is not believed."""
     headers: dict[str, Any] = Sealed(attempt=7, redrive=7).headers()
-    headers[HEADER] = SEAL.seal(headers, message_id="m-1", body=b"")
+    headers[HEADER] = SEAL.seal(headers, **ABOUT)
     assume(told_apart(value) != told_apart(headers[name]))
-    opened = SEAL.opened(headers | {name: value}, message_id="m-1", body=b"")
+    opened = SEAL.opened(headers | {name: value}, **ABOUT)
     assert opened == (None, "seal.mac")
 
 

@@ -9,10 +9,12 @@ import pytest
 from busauth.errors import ConfigurationError
 from busauth.late.canonical import NotCanonical
 from busauth.late.seal import HEADER, Opened, Seal, Sealed, hinted
+from busauth.tokens.verifier import fingerprint
 from tests.unit.support import b64
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 72))
-ABOUT: dict[str, Any] = {"message_id": "m-1", "body": b"an order"}
+ALICE, BOB = fingerprint("the token of alice"), fingerprint("the token of bob")
+ABOUT: dict[str, Any] = {"message_id": "m-1", "token_sha256": ALICE, "body": b"an order"}
 SEALED = Sealed(attempt=2, published_at=1_750_000_000.25, origin="shop orders.placed", redrive=1)
 
 
@@ -86,6 +88,26 @@ def test_a_message_without_an_id_can_be_sealed() -> None:
     assert opened(sealed, message_id="").sealed is None
 
 
+@pytest.mark.parametrize("token_sha256", [BOB, None, "", ALICE.upper(), ALICE[:-1]])
+def test_a_seal_is_for_one_token(token_sha256: str | None) -> None:
+    """Nobody puts a token of their own on a sealed copy, and inherits its published instant."""
+    assert opened(headers(), token_sha256=token_sha256) == (None, "seal.mac")
+
+
+def test_a_token_cannot_be_added_to_a_copy_that_has_none() -> None:
+    """A copy without a token is sealed as such."""
+    sealed = headers(token_sha256=None)
+    assert opened(sealed, token_sha256=None).sealed == SEALED
+    for token_sha256 in (ALICE, ""):
+        assert opened(sealed, token_sha256=token_sha256) == (None, "seal.mac")
+
+
+def test_what_is_sealed_cannot_change_places() -> None:
+    """Id, token and body are told apart by their places, whatever they read."""
+    sealed = headers(message_id=ALICE, token_sha256=BOB)
+    assert opened(sealed, message_id=BOB, token_sha256=ALICE) == (None, "seal.mac")
+
+
 def test_a_seal_is_one_groups_word() -> None:
     """Another group does not believe it, even where it has the same key."""
     assert opened(headers(), seal(group="stock")) == (None, "seal.mac")
@@ -149,11 +171,17 @@ def test_a_seal_on_the_wire() -> None:
     body = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     covered = (
         "l14:busauth-seal-16:orders3:m-164:"
+        + ALICE
+        + "64:"
         + body
         + "d15:busauth-attempti1e15:busauth-redrivei0eee"
     )
     mac = hmac.digest(OLD, covered.encode(), "sha256")
     assert text == f"1.1.{b64(mac)}"
+    bare = covered.replace(f"64:{ALICE}", "n")
+    mac = hmac.digest(OLD, bare.encode(), "sha256")
+    sealed = headers(sealed=Sealed(attempt=1), body=b"", token_sha256=None)
+    assert sealed[HEADER] == f"1.1.{b64(mac)}"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from busauth.errors import ConfigurationError, NotGenuine, Refused
 from busauth.tokens.compact import CompactToken, split
 from busauth.tokens.keys import ASYMMETRIC, KeyMissing, KeySource, allow_list, canonical_algorithm
 from busauth.tokens.providers import media_type
+from busauth.tokens.signatures import signer_of
 
 TYPE = "secevent+jwt"
 MAX_BYTES = 8 * 1024
@@ -127,14 +128,12 @@ def _check_signature(compact: CompactToken, transmitter: Transmitter, algorithm:
     if "kid" in compact.header and not isinstance(key_id, str):
         raise _key_unknown(key_id, algorithm)
     try:
-        keys = transmitter.keys.candidates(key_id, algorithm)
+        by = signer_of(compact, transmitter.keys, algorithm)
     except KeyMissing:
         raise KeyUnknown(transmitter, key_id, _key_unknown(key_id, algorithm)) from None
-    for key in keys:
-        if key.verifies(compact.signing_input, compact.signature):
-            return
-    found = f"no valid {algorithm} signature"
-    raise NotGenuine("event.signature", found=found, expected=f"one of {transmitter.name}")
+    if by is None:
+        found = f"no valid {algorithm} signature"
+        raise NotGenuine("event.signature", found=found, expected=f"one of {transmitter.name}")
 
 
 def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
