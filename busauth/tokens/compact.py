@@ -54,7 +54,7 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
         NotGenuine: ``token.empty``, ``token.too_large``, ``token.characters``, ``token.segments``,
             ``token.encoding`` or ``token.json``.
     """
-    raw = _characters(token, max_bytes)
+    raw = characters(token, max_bytes)
     parts = raw.split(b".")
     if len(parts) != _PARTS or not all(parts):
         raise NotGenuine(
@@ -62,10 +62,10 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
         )
     header, payload, signature = parts
     return CompactToken(
-        header=_known_header(header) if len(header) <= _REMEMBERED_LENGTH else _header(header),
-        payload=json_object(_decode(payload, "payload"), "payload"),
+        header=_known_header(header) if len(header) <= _REMEMBERED_LENGTH else header_of(header),
+        payload=json_object(decode(payload, "payload"), "payload"),
         signing_input=raw[: -len(signature) - 1],
-        signature=_decode(signature, "signature"),
+        signature=decode(signature, "signature"),
     )
 
 
@@ -95,7 +95,12 @@ def named_issuer(token: str, *, max_bytes: int) -> str | None:
     return issuer if isinstance(issuer, str) else None
 
 
-def _characters(token: str, max_bytes: int) -> bytes:
+def characters(token: str, max_bytes: int) -> bytes:
+    """Return a token's bytes, by rule 1.
+
+    Raises:
+        NotGenuine: ``token.empty``, ``token.too_large`` or ``token.characters``.
+    """
     if not token:
         raise NotGenuine("token.empty", found="no characters", expected="a compact JWS")
     if len(token) > max_bytes:
@@ -108,14 +113,24 @@ def _characters(token: str, max_bytes: int) -> bytes:
     return raw
 
 
-def _header(part: bytes) -> Mapping[str, Any]:
-    return MappingProxyType(json_object(_decode(part, "header"), "header"))
+def header_of(part: bytes) -> Mapping[str, Any]:
+    """Read an encoded header.
+
+    Raises:
+        NotGenuine: ``token.encoding`` or ``token.json``.
+    """
+    return MappingProxyType(json_object(decode(part, "header"), "header"))
 
 
-_known_header = lru_cache(_REMEMBERED_HEADERS)(_header)
+_known_header = lru_cache(_REMEMBERED_HEADERS)(header_of)
 
 
-def _decode(part: bytes, name: str) -> bytes:
+def decode(part: bytes, name: str) -> bytes:
+    """Decode one part by rule 3: not empty, of base64url's characters. `name` is for the message.
+
+    Raises:
+        NotGenuine: ``token.encoding``.
+    """
     if part[-1] not in _LAST[len(part) % 4]:
         found = f"a {name} that is not canonical base64url"
         raise NotGenuine("token.encoding", found=found, expected="base64url without padding")

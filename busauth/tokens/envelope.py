@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from busauth.errors import NotGenuine
-from busauth.tokens.compact import _characters, _decode, _header
+from busauth.tokens.compact import characters, decode, header_of
 from busauth.tokens.providers import media_type
 
 KEY_ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES", "A256GCMKW")
@@ -77,7 +77,7 @@ def read(token: str, *, max_bytes: int, max_header: int) -> Envelope:
         NotGenuine: ``token.empty``, ``token.too_large``, ``token.characters``, ``token.segments``,
             ``token.encoding`` or ``token.json``.
     """
-    parts = _characters(token, max_bytes).split(b".")
+    parts = characters(token, max_bytes).split(b".")
     if len(parts) != _PARTS or not all((parts[0], *parts[2:])):
         expected = "5 parts, only the second one empty"
         raise NotGenuine("token.segments", found=f"{len(parts)} parts", expected=expected)
@@ -86,9 +86,9 @@ def read(token: str, *, max_bytes: int, max_header: int) -> Envelope:
         raise NotGenuine("token.too_large", found=found, expected=expected)
     names = ("encrypted key", "initialization vector", "ciphertext", "tag")
     decoded = [
-        _decode(part, name) if part else b"" for part, name in zip(parts[1:], names, strict=True)
+        decode(part, name) if part else b"" for part, name in zip(parts[1:], names, strict=True)
     ]
-    return Envelope(_header(parts[0]), *decoded)
+    return Envelope(header_of(parts[0]), *decoded)
 
 
 def check_header(header: Mapping[str, Any], *, typ: str) -> None:
