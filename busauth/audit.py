@@ -26,6 +26,18 @@ class EventKind(StrEnum):
     DISCARDED = "discarded"
     """A policy said so: acknowledged without a copy."""
 
+    PARKED = "parked"
+    """A copy that waits for its caller is confirmed, and the message acknowledged."""
+
+    RELEASED = "released"
+    """A parked or dead-lettered message was sent again, for a caller with a fresh token."""
+
+    DUPLICATE = "duplicate"
+    """It was handled before, and its acknowledgement got lost: acknowledged again."""
+
+    SEAL_BROKEN = "seal-broken"
+    """What a copy says of itself is not believed; it is handled as if it came first."""
+
     RETRIED = "retried"
     """The handler failed; a copy waits for the next attempt."""
 
@@ -60,6 +72,8 @@ class Event:
         late: seconds past `exp`, where the token was accepted late.
         code: the refusal's code, or what a deferral waits for.
         detail: the evidence, for people.
+        publisher: who published the message, where that is proven.
+        published_at: when, by that publisher's word, seconds since the epoch.
     """
 
     kind: EventKind
@@ -72,6 +86,8 @@ class Event:
     late: float | None = None
     code: str | None = None
     detail: str | None = None
+    publisher: str | None = None
+    published_at: float | None = None
 
 
 Auditor = Callable[[Event], None]
@@ -82,6 +98,10 @@ _WARNINGS = frozenset(
         EventKind.ACCEPTED_LATE,
         EventKind.REFUSED,
         EventKind.DISCARDED,
+        EventKind.PARKED,
+        EventKind.RELEASED,
+        EventKind.DUPLICATE,
+        EventKind.SEAL_BROKEN,
         EventKind.DEFERRED,
         EventKind.SETTLED_BY_HANDLER,
         EventKind.ABANDONED,

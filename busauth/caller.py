@@ -34,23 +34,32 @@ class Late:
         seconds: how far past `exp` the decision was made.
         policy: the name of the policy that accepted.
         restricted: whether scopes were taken away, so that the token cannot be sent on.
+        published_at: the published instant at which the token still counted, seconds since the
+            epoch, where that is why the policy accepted.
     """
 
     expired_at: float
     seconds: float
     policy: str
     restricted: bool = False
+    published_at: float | None = None
 
 
 class Lease:
-    """The right to act with a caller's token, until it ends. Prints and pickles no token."""
+    """The right to act with a caller's token, until it ends. Prints and pickles no token.
 
-    __slots__ = ("_ended", "_token", "hop")
+    Attributes:
+        hop: how many messages led to the one that is handled.
+        published_at: when the first of them was published, as far as that can be said on.
+    """
 
-    def __init__(self, token: str, *, hop: int = 0) -> None:
+    __slots__ = ("_ended", "_token", "hop", "published_at")
+
+    def __init__(self, token: str, *, hop: int = 0, published_at: float | None = None) -> None:
         self._token = token
         self._ended: str | None = None
         self.hop = hop
+        self.published_at = published_at
 
     def token(self) -> str:
         """Return the raw token, or raise `CallerError` once the lease has ended."""
@@ -129,9 +138,11 @@ def holding(caller: Caller, lease: Lease) -> Caller:
     return copy
 
 
-def lease_for(caller: Caller, token: str, *, hop: int = 0) -> Lease:
+def lease_for(
+    caller: Caller, token: str, *, hop: int = 0, published_at: float | None = None
+) -> Lease:
     """Open a lease; on a token with more scopes than its caller was left with, an ended one."""
-    lease = Lease(token, hop=hop)
+    lease = Lease(token, hop=hop, published_at=published_at)
     if caller.late is not None and caller.late.restricted:
         lease.end("it was accepted late with fewer scopes than it carries")
     return lease

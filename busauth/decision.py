@@ -10,8 +10,19 @@ from dataclasses import dataclass, field, replace
 
 from busauth.caller import Caller, Late
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Untimely
-from busauth.late.expiry import Accept, Drop, LateToken, PolicyChain, Refuse, Verdict, names
+from busauth.late.expiry import (
+    Accept,
+    Drop,
+    Hold,
+    LateToken,
+    PolicyChain,
+    Refuse,
+    Verdict,
+    names,
+)
+from busauth.late.published import NOWHERE, Origin
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
+from busauth.tokens.encryption import TokenEncryption
 from busauth.tokens.verifier import Verified
 
 Predicate = Callable[[Caller], bool]
@@ -20,6 +31,20 @@ Predicate = Callable[[Caller], bool]
 
 class Discarded(Untimely):
     """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
+
+
+class Parked(Untimely):
+    """Late and proven, and a policy says that it waits for its caller."""
+
+
+class Expired(Untimely):
+    """Late, and refused by a policy.
+
+    Attributes:
+        keep_token: for whom the dead letter keeps its token, encrypted; None: it keeps none.
+    """
+
+    keep_token: TokenEncryption | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,26 +118,29 @@ class Rules:
     revocations: Revocations = field(default_factory=NoRevocations)
 
 
-async def decide(verified: Verified, rules: Rules, now: float) -> Caller:
+async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE) -> Caller:
     """Return the caller for whom a handler may run.
 
     Args:
         verified: a token that was proven genuine.
         rules: what it is held to.
         now: the one instant of this decision.
+        origin: what else is known of the message.
 
     Raises:
-        Refused: with its code: `Untimely`, `Forbidden` or `Discarded`.
+        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `Expired`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     if verified.lateness(now) is None:
-        return decide_in_time(verified, rules, now)
+        return decide_in_time(verified, rules, now, origin)
     verified.check_started(now)
-    caller = await _late(LateToken(verified.caller, now, verified.leeway), rules.policies)
-    return _judged(caller, rules, now)
+    late = LateToken(verified.caller, now, verified.leeway, origin, verified.not_before)
+    return _judged(await _late(late, rules), rules, now)
 
 
-def decide_in_time(verified: Verified, rules: Rules, now: float) -> Caller:
+def decide_in_time(
+    verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
+) -> Caller:
     """Decide about a token that is not late: no policy is asked, so there is nothing to wait for.
 
     Raises:
@@ -130,9 +158,11 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
     return caller
 
 
-async def _late(late: LateToken, policies: PolicyChain) -> Caller:
+async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
-        verdict, name = await policies.decide(late)
+        verdict, name = await rules.policies.decide(late)
+        if isinstance(verdict, Hold):  # what was revoked does not wait for better days
+            check_revoked(rules.revocations, late.caller, late.now)
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise
@@ -144,16 +174,28 @@ async def _late(late: LateToken, policies: PolicyChain) -> Caller:
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
     found = f"{late.seconds:.0f} s past exp"
     match verdict:
-        case Accept(scopes=scopes):
-            return _accepted(late, name, scopes)
+        case Accept():
+            return _accepted(late, name, verdict)
         case Drop():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
+        case Hold() if late.origin.names_caller:
+            raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+        case Hold():
+            raise Untimely("token.expired", found=f"{found}, no proof of its caller")
         case Refuse(reason=reason):
-            raise Untimely("token.expired", found=f"{found}, {reason}", expected="in time")
+            expired = Expired("token.expired", found=f"{found}, {reason}", expected="in time")
+            expired.keep_token = verdict.keep_token
+            raise expired
 
 
-def _accepted(late: LateToken, policy: str, scopes: Iterable[str] | None) -> Caller:
-    caller = late.caller
-    lateness = Late(caller.expires_at, late.seconds, policy, restricted=scopes is not None)
+def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:
+    caller, scopes = late.caller, accept.scopes
+    lateness = Late(
+        caller.expires_at,
+        late.seconds,
+        policy,
+        restricted=scopes is not None,
+        published_at=accept.published_at,
+    )
     kept = caller.scopes if scopes is None else caller.scopes & names(scopes)
     return replace(caller, late=lateness, scopes=kept)

@@ -1,4 +1,4 @@
-"""One attempt at a delivery: is it genuine, in time, allowed, readable; then its handler.
+"""One attempt at a delivery: may its handler run, and what came of it?
 
 What comes out is why the message was not handled, or nothing. Nothing here settles anything, and no
 error here accepts.
@@ -7,26 +7,25 @@ error here accepts.
 import asyncio
 from dataclasses import dataclass
 
-from aio_pika.abc import AbstractIncomingMessage
-
 from busauth.amqp.acks import Acks
+from busauth.amqp.admission import Admission, Genuine
+from busauth.amqp.case import Case
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import HOP, count_in, token_in
+from busauth.amqp.headers import HOP, count_in
 from busauth.amqp.options import GuardOptions, OnError
 from busauth.amqp.plan import CallPlan, Handler
+from busauth.amqp.provenance import Provenance
 from busauth.amqp.publisher import was_cancelled
 from busauth.amqp.replies import Replies
 from busauth.audit import LOGGER, Event, EventKind, Telling
 from busauth.caller import Caller, acting, holding, lease_for
 from busauth.clock import Clock
-from busauth.decision import Rules, decide, decide_in_time
+from busauth.decision import Rules
 from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
 from busauth.redaction import redacted_traceback
 from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.encryption import Decryption
 from busauth.tokens.keys import KeyMissing
-from busauth.tokens.verifier import Verified, fingerprint
-
-_POLICY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +35,8 @@ class Terms:
     Attributes:
         queue: the consumed queue.
         trusted: who proves tokens genuine.
+        decryption: opens tokens that travel encrypted.
+        provenance: what is asked of the messages themselves.
         rules: what its callers are held to.
         concurrency: handlers that run at once.
         on_error: what happens to a message whose handler failed and is not retried.
@@ -43,6 +44,8 @@ class Terms:
 
     queue: str
     trusted: Authenticator
+    decryption: Decryption | None
+    provenance: Provenance
     rules: Rules
     concurrency: int
     on_error: OnError
@@ -59,28 +62,8 @@ class Tools:
     acks: Acks
 
 
-@dataclass(slots=True)
-class Case:
-    """One delivery, and what is known of it so far.
-
-    Attributes:
-        delivery: as received.
-        now: the instant of the decision; until then, that of the arrival.
-        caller: whose it is, once that is proven.
-        token_sha256: identifies its token, where it was refused.
-        is_acknowledged: the broker is about to be told that it is done.
-    """
-
-    delivery: Delivery
-    now: float
-    caller: Caller | None = None
-    token_sha256: str | None = None
-    is_acknowledged: bool = False
-
-    @property
-    def message(self) -> AbstractIncomingMessage:
-        """Return aio-pika's message of it."""
-        return self.delivery.message
+class Duplicate(Refused):
+    """It was handled before, and its acknowledgement got lost."""
 
 
 class Attempts:
@@ -90,6 +73,9 @@ class Attempts:
         plan: how the handler is called.
         terms: what is asked of callers, and how many handlers run at once.
         tools: what all consumers of a guard share.
+
+    Attributes:
+        read: reads a case's token.
     """
 
     def __init__(self, plan: CallPlan, terms: Terms, tools: Tools) -> None:
@@ -97,25 +83,30 @@ class Attempts:
         self._terms = terms
         self._tools = tools
         self._slots = asyncio.Semaphore(terms.concurrency)
+        self._admission = Admission(
+            header=tools.options.header,
+            trusted=terms.trusted,
+            decryption=terms.decryption,
+            provenance=terms.provenance,
+            rules=terms.rules,
+        )
+        self.read = self._admission.read
 
     async def outcome(self, case: Case) -> Refused | None:
         """Return why the message was not handled, None where it was. Errors here never accept."""
-        token = None
         try:
-            token = token_in(case.delivery.headers, self._tools.options.header)
             try:
-                verified, waits = self._terms.trusted.recall(token), self._slots.locked()
+                genuine, waits = self._admission.recall(case), self._slots.locked()
             except KeyMissing:  # fetches keys: holds no slot
-                verified, waits = await self._terms.trusted.authenticate(token), True
+                genuine, waits = await self._admission.authenticate(case), True
             await self._slots.acquire()
             try:
-                if waits and not verified.holds():
-                    verified = await self._terms.trusted.authenticate(token)
-                return await self._decide_and_run(case, token, verified)
+                if waits and not genuine.holds():
+                    genuine = await self._admission.authenticate(case)
+                return await self._decide_and_run(case, genuine)
             finally:
                 self._slots.release()
         except Refused as refused:
-            case.token_sha256 = None if token is None else fingerprint(token)
             return refused
         except (Deferred, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
@@ -125,44 +116,54 @@ class Attempts:
             LOGGER.error("a check failed, the message is refused: %s", redacted_traceback(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
-    async def _decide_and_run(
-        self, case: Case, token: str, verified: Verified
-    ) -> HandlerFailed | None:
+    async def _decide_and_run(self, case: Case, genuine: Genuine) -> HandlerFailed | None:
         """Judge at one instant, in the slot: waiting for it must not make a decision stale."""
         delivery, plan = case.delivery, self._plan
         case.now = self._tools.clock.now()
-        case.caller = verified.caller
+        case.caller = genuine.verified.caller
         hop = self._checked_hop(delivery)
-        rules, now = self._terms.rules, case.now
-        if verified.lateness(now) is None:
-            caller = decide_in_time(verified, rules, now)
-        else:
-            caller = await self._decided(verified, now)
-        case.caller = caller
-        lease = lease_for(caller, token, hop=hop)
+        caller = case.caller = await self._admission.decided(case, genuine)
+        lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
         self._check_body(delivery)
-        arguments = plan.arguments(delivery, holding(caller, lease) if plan.caller else caller)
+        arguments = plan.arguments(
+            delivery, holding(caller, lease) if plan.caller else caller, case.origin.proven
+        )
+        if self._terms.provenance.replay is not None:
+            await self._check_new(case)
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
             failed = await _run(plan.handler, arguments)
         if failed is not None:
-            case.token_sha256 = caller.token_sha256
             self._log(case, failed)
         return failed
+
+    async def _check_new(self, case: Case) -> None:
+        """Put the message in flight, unless it was here before.
+
+        Raises:
+            Duplicate: it was handled.
+            Forbidden: ``replay.copy``.
+            Deferred: what remembers is out of reach.
+        """
+        provenance = self._terms.provenance
+        key = provenance.replay_key(case.origin, case.marks)
+        if key is None:
+            return
+        case.replay_key = key  # before asking: whoever is cut off may have been heard
+        redelivered = case.delivery.redelivered
+        try:
+            is_new = await provenance.is_new(key, redelivered=redelivered, now=case.now)
+        except Forbidden:
+            case.replay_key = None  # the other one's
+            raise
+        if not is_new:
+            raise Duplicate("replay.duplicate", found=f"message id {key.message_id!r} once more")
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
         if failed.__cause__ is not None:
             message_id = case.delivery.message_id
             what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
             LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
-
-    async def _decided(self, verified: Verified, now: float) -> Caller:
-        """Bound how long a policy holds up its consumer; without an answer it is out of reach."""
-        try:
-            async with asyncio.timeout(_POLICY_SECONDS):
-                return await decide(verified, self._terms.rules, now)
-        except TimeoutError as error:
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
 
     def _checked_hop(self, message: Delivery) -> int:
         """Stop loops between honest services; a sender can only shorten its own way."""
@@ -191,7 +192,7 @@ class Attempts:
         """Tell the auditor what has become of a delivery."""
         if not self._tools.auditor.is_heard(kind):
             return
-        caller = case.caller
+        caller, proven = case.caller, case.origin.proven
         self._tools.auditor(
             Event(
                 kind=kind,
@@ -204,8 +205,19 @@ class Attempts:
                 late=caller.late.seconds if caller and caller.late else None,
                 code=refused.code if refused else None,
                 detail=detail or (refused.detail if refused else None),
+                publisher=proven.publisher if proven else None,
+                published_at=proven.published_at if proven else None,
             )
         )
+
+
+def _relayed(case: Case, caller: Caller) -> float | None:
+    """Return the published instant that an onward message may repeat.
+
+    Where a policy accepted the caller by another instant than this one, or by none, nothing is
+    said on: no word that this consumer did not take becomes its own.
+    """
+    return case.origin.published_at if caller.late is None else caller.late.published_at
 
 
 async def _run(handler: Handler, arguments: dict[str, object]) -> HandlerFailed | None:

@@ -20,12 +20,14 @@ class Publication:
         body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
         exchange: where to; default: the default exchange.
         token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+        recipient: for whom the token is encrypted, where there are several.
     """
 
     routing_key: str
     body: Body = field(repr=False)
     exchange: str = ""
     token: Token = field(default=None, repr=False)
+    recipient: str | None = None
 
 
 async def each_in_order(sends: Iterable[Callable[[], Awaitable[None]]]) -> None:

@@ -14,7 +14,7 @@ from aiormq.abc import AbstractConnection
 
 from busauth.amqp.batch import Publication, each_in_order
 from busauth.amqp.consumer import GuardedConsumer
-from busauth.amqp.guard import Guard
+from busauth.amqp.guard import Asked, Guard
 from busauth.amqp.intake import Binding, Intake
 from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
@@ -26,6 +26,7 @@ from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
 from busauth.errors import CallerError, ConfigurationError
 from busauth.late.expiry import Policies
+from busauth.late.proof import Proofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,7 @@ class _Subscription:
     """What `Bus.consumer` was told, so that it can be said to another guard as well."""
 
     handler: Handler
-    queue: str
-    demand: Demand
-    on_expired: Policies | None
-    introspect: bool
+    asked: Asked
     bindings: tuple[Binding, ...]
 
 
@@ -68,7 +66,11 @@ class Bus:
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""
         options = self._options
-        return tuple(name for queue in self._intakes for name in arguments_of(queue, options))
+        return tuple(
+            name
+            for queue, intake in self._intakes.items()
+            for name in arguments_of(queue, options, parks=intake.consumer.parks)
+        )
 
     def consumer(
         self,
@@ -79,6 +81,7 @@ class Bus:
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
+        proofs: Proofs | None = None,
         bindings: Iterable[Binding] = (),
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
@@ -90,7 +93,9 @@ class Bus:
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
-            bindings: exchanges that the queue receives from, next to its own name.
+            proofs: instead of the guard's.
+            bindings: exchanges that the queue receives from, next to its own name; proofs may say
+                that messages were published to either.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
@@ -104,10 +109,16 @@ class Bus:
                 raise ConfigurationError(
                     f"{queue!r}: expected one consumer a queue, registered before the bus starts"
                 )
-            demand = Demand.of(scopes, roles, allow)
-            subscription = _Subscription(
-                handler, queue, demand, on_expired, introspect, tuple(bindings)
+            bound = tuple(bindings)
+            asked = Asked(
+                queue=queue,
+                demand=Demand.of(scopes, roles, allow),
+                on_expired=on_expired,
+                introspect=introspect,
+                proofs=proofs,
+                routes=tuple(binding.route() for binding in bound),
             )
+            subscription = _Subscription(handler, asked, bound)
             intake = self._intakes[queue] = self._intake(subscription)
             self._subscriptions[queue] = subscription
             return intake.consumer
@@ -115,7 +126,13 @@ class Bus:
         return register
 
     async def publish(
-        self, routing_key: str, body: Body, *, exchange: str = "", token: Token = None
+        self,
+        routing_key: str,
+        body: Body,
+        *,
+        exchange: str = "",
+        token: Token = None,
+        recipient: str | None = None,
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
 
@@ -124,13 +141,16 @@ class Bus:
             body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+            recipient: for whom the token is encrypted, where there are several.
 
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the broker did not confirm that the message was routed.
         """
-        outgoing = self.guard.outbox.prepare(body, token)
+        outgoing = self.guard.outbox.prepare(
+            body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
+        )
         await self.guard.send(await self._outlet(), outgoing, exchange, routing_key)
 
     async def publish_many(self, publications: Iterable[Publication]) -> None:
@@ -143,8 +163,19 @@ class Bus:
             CallerError, NotGenuine, Untimely: as `publish`; nothing was sent.
             NotAllPublished: the broker did not confirm some; says which.
         """
+        prepare = self.guard.outbox.prepare
         prepared = [
-            (each, self.guard.outbox.prepare(each.body, each.token)) for each in publications
+            (
+                each,
+                prepare(
+                    each.body,
+                    each.token,
+                    exchange=each.exchange,
+                    routing_key=each.routing_key,
+                    recipient=each.recipient,
+                ),
+            )
+            for each in publications
         ]
         outlet = await self._outlet()
         await each_in_order(
@@ -254,14 +285,12 @@ class Bus:
             raise ConfigurationError(f"{self._service}: a bus that runs {what}")
 
     def _intake(self, subscription: _Subscription) -> Intake:
+        asked = subscription.asked
         consumer = self.guard.consumer(
             subscription.handler,
-            queue=subscription.queue,
-            demand=subscription.demand,
-            on_expired=subscription.on_expired,
-            introspect=subscription.introspect,
+            asked,
             outlet=self._outlet,
-            retries=RetryLadder(subscription.queue, self._options.retry),
+            retries=RetryLadder(asked.queue, self._options.retry),
         )
         return Intake(consumer, subscription.bindings, self._options)
 

@@ -17,6 +17,7 @@ So everything happens at least once, and nothing is lost. Cancelled means unsett
 """
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -25,8 +26,9 @@ from aiormq.channel import Channel
 
 from busauth.amqp import settlement
 from busauth.amqp.acks import Told
-from busauth.amqp.attempt import Attempts, Case, Terms, Tools
-from busauth.amqp.copies import Refusal
+from busauth.amqp.attempt import Attempts, Duplicate, Terms, Tools
+from busauth.amqp.case import Case
+from busauth.amqp.copies import Carried, Keep, Refusal
 from busauth.amqp.delivery import Delivery, channel_of, handed_directly
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import DELIVERY_COUNT, count_in
@@ -34,13 +36,15 @@ from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
 from busauth.audit import EventKind
-from busauth.decision import Discarded
+from busauth.decision import Discarded, Expired, Parked
 from busauth.errors import (
     ConfigurationError,
     Deferred,
     HandlerFailed,
     Refused,
 )
+from busauth.tokens.compact import is_signed
+from busauth.tokens.encryption import KeptFor
 
 _OFTEN = 5
 """Returns of a delivery after which a copy of it waits instead (docs/adr/0003)."""
@@ -52,12 +56,14 @@ class GuardedConsumer:
     Attributes:
         handler: the bare function, for tests.
         queue: what it is meant to consume.
+        parks: whether its late messages may wait for their callers.
         taken: how many deliveries it was given.
     """
 
     def __init__(self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal) -> None:
         self.handler: Handler = plan.handler
         self.queue = terms.queue
+        self.parks = terms.rules.policies.parks
         self.taken = 0
         self.__name__ = getattr(plan.handler, "__name__", terms.queue)
         self.__doc__ = plan.handler.__doc__
@@ -170,30 +176,66 @@ class GuardedConsumer:
     async def _put_back(self, case: Case, message: AbstractIncomingMessage) -> None:
         """Give back; a copy takes over from what was given back often, below the delivery limit."""
         often = count_in(message.headers, DELIVERY_COUNT) >= _OFTEN
-        if often and await self._disposal.postpone(message):
+        if often and await self._postpone(case):
             self._acknowledge(case, self._postponed)
         elif await settlement.give_back(message):
             self._tools.acks.settled(case.delivery)
 
+    async def _postpone(self, case: Case) -> bool:
+        """Let a copy wait; it must not be taken for the copy of a message in flight."""
+        try:
+            if case.replay_key is not None:
+                await self._terms.provenance.forget(case.replay_key)
+        except Deferred:
+            return False
+        return await self._disposal.postpone(case.message, self._carried(case))
+
+    def _carried(self, case: Case) -> Carried:
+        """Return what a copy carries on; the seal names its token, which may not be read yet."""
+        if case.token is None:
+            with suppress(Refused):
+                self._attempts.read(case)
+        return self._terms.provenance.carried(case.delivery, case.token_sha256, case.marks)
+
     async def _settle(self, case: Case, outcome: Refused | None) -> None:
         delivery = case.delivery
+        if case.marks is not None and case.marks.code is not None:
+            self._tell(case, EventKind.SEAL_BROKEN, detail=case.marks.code)
         if delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
         elif delivery.is_settled:
+            await self._remember(case)
             self._tools.acks.settled(delivery)
             self._tell(case, EventKind.SETTLED_BY_HANDLER, outcome)
         elif outcome is None:
+            if case.replay_key is not None:
+                await self._remember(case)
             self._done(case, EventKind.HANDLED)
-        elif isinstance(outcome, Discarded):
-            self._done(case, EventKind.DISCARDED, outcome)
-        elif isinstance(outcome, HandlerFailed):
-            await self._failed(case, outcome)
         else:
-            await self._refuse(case, outcome)
+            await self._settle_unhandled(case, outcome)
+
+    async def _settle_unhandled(self, case: Case, outcome: Refused) -> None:
+        match outcome:
+            case Discarded():
+                self._done(case, EventKind.DISCARDED, outcome)
+            case Duplicate():
+                self._done(case, EventKind.DUPLICATE, outcome)
+            case Parked():
+                await self._park(case, outcome)
+            case HandlerFailed():
+                await self._failed(case, outcome)
+            case _:
+                await self._refuse(case, outcome)
+
+    async def _remember(self, case: Case) -> None:
+        """Note that the message is done, once nothing but the acknowledgement is left to do."""
+        if case.replay_key is not None:
+            await self._terms.provenance.done(case.replay_key, case.now)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
-        rung = await self._disposal.retry(case.message, failed)
+        rung = await self._disposal.retry(case.message, failed, self._carried(case))
         if rung is not None:
+            await self._remember(case)
             self._done(case, EventKind.RETRIED, failed, detail=rung)
         elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
             if await settlement.hand_back(case.message):
@@ -203,16 +245,25 @@ class GuardedConsumer:
             await self._refuse(case, failed)
 
     async def _refuse(self, case: Case, refused: Refused) -> None:
-        refusal = Refusal(
+        name = await self._disposal.dead_letter(case.message, self._refusal(case, refused))
+        await self._remember(case)
+        self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
+        await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
+
+    async def _park(self, case: Case, parked: Parked) -> None:
+        name = await self._disposal.park(case.message, self._refusal(case, parked))
+        self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
+
+    def _refusal(self, case: Case, refused: Refused) -> Refusal:
+        return Refusal(
             refused=refused,
             queue=self.queue,
             at=case.now,
             caller=case.caller,
             token_sha256=case.token_sha256,
+            proven=case.origin.proven is not None,
+            keep=_keeping(case, refused, self.queue),
         )
-        name = await self._disposal.dead_letter(case.message, refusal)
-        self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
-        await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
 
     def _done(
         self,
@@ -248,3 +299,18 @@ class GuardedConsumer:
     def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
         """Tell nobody: the message waits elsewhere, undecided."""
         self._release()
+
+
+def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:
+    """Return how the dead letter keeps its token, None where no policy said so."""
+    keeper = refused.keep_token if isinstance(refused, Expired) else None
+    token = case.token
+    if keeper is None or token is None or not is_signed(token):
+        return None  # a reference is nothing that a redrive could verify
+
+    def keep(message_id: str, body: bytes) -> str:
+        return keeper.seal_for_redrive(
+            token, KeptFor(queue=queue, message_id=message_id, body=body)
+        )
+
+    return keep

@@ -2,14 +2,16 @@
 
 A copy is persistent. Of the sender's properties it carries those that mean nothing to the broker;
 `user_id`, `expiration`, `CC`, `BCC` and ``x-...`` headers would act on the copy in our name; they
-are noted as data instead. A dead letter carries no token; a retry keeps it, to be judged again.
+are noted as data instead. A dead letter carries no token, unless encrypted for whoever may send it
+again; a retry keeps it, to be judged again. Both keep the publisher's proof, which is no token.
 What does not fit the negotiated frame is cut, the sender's largest headers first, and listed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from aio_pika.abc import AbstractIncomingMessage
 from pamqp.commands import Basic
@@ -17,12 +19,16 @@ from pamqp.commands import Basic
 from busauth.amqp import headers as names
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
+from busauth.late.seal import Sealed
 from busauth.redaction import TOKEN_SHAPE, redact
 
+Keep = Callable[[str, bytes], str]
+"""Encrypts a token for the letter with this message id and body."""
+
+_Cleaning = Callable[[str | None], str | None]
+
 _PERSISTENT = 2
-_TOKEN_HEADERS = frozenset(
-    {names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization", "busauth-proof"}
-)
+_TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
 _ROUTING_HEADERS = frozenset({"cc", "bcc"})
 _CHANNEL_OVERHEAD = 64
 """Bytes kept free for what the broker adds to a frame on its way out."""
@@ -42,13 +48,37 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What a dead letter tells about its decision."""
+    """What a dead letter tells about its decision.
+
+    Attributes:
+        refused: why.
+        queue: in front of which queue.
+        at: when, seconds since the epoch.
+        caller: whose message it is, where that is proven.
+        token_sha256: identifies its token.
+        proven: whether its publisher's proof held, so that it is worth keeping.
+        keep: encrypts its token for whoever may send it again, None where none is kept.
+    """
 
     refused: Refused
     queue: str
     at: float
     caller: Caller | None = None
     token_sha256: str | None = None
+    proven: bool = False
+    keep: Keep | None = field(default=None, repr=False)
+
+
+class Carried(NamedTuple):
+    """What a retry carries on.
+
+    Attributes:
+        sealed: what busauth says of the message.
+        seal: seals that, None without a key.
+    """
+
+    sealed: Sealed
+    seal: Callable[..., str] | None
 
 
 def dead_letter(
@@ -63,21 +93,41 @@ def dead_letter(
     own = _reason(refusal) | {
         names.EXCHANGE: evidence(message.exchange or ""),
         names.ROUTING_KEY: evidence(message.routing_key or ""),
+        **(_only(message.headers, names.PROOF) if refusal.proven else {}),
     }
-    return _fitted(message, own, kept | _noted(message, token_header), frame_max)
+    properties = _properties(message, clean=_without_token)
+    if refusal.keep is not None:  # may be cut: the reason must fit
+        kept[names.TOKEN] = refusal.keep(str(properties.message_id), message.body)
+    return _fitted(message.body, properties, own, kept | _noted(message, token_header), frame_max)
 
 
 def retry(
-    message: AbstractIncomingMessage, *, attempt: int, token_header: str, frame_max: int
+    message: AbstractIncomingMessage, carried: Carried, *, token_header: str, frame_max: int
 ) -> Outgoing:
-    """Return the copy that waits in a delay queue and comes back with its token."""
+    """Return the copy that waits in a delay queue and comes back with its token and its proof."""
+    properties = _properties(message, clean=_as_it_is)
     own = {
-        **{name: value for name, value in message.headers.items() if name == token_header},
+        **_only(message.headers, token_header, names.PROOF),
         names.HOP: names.count_in(message.headers, names.HOP),
-        names.ATTEMPT: attempt,
+        **_marked(message, properties, carried),
     }
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
-    return _fitted(message, own, kept, frame_max)
+    return _fitted(message.body, properties, own, kept, frame_max)
+
+
+def _marked(
+    message: AbstractIncomingMessage, properties: Basic.Properties, carried: Carried
+) -> dict[str, Any]:
+    """Write what the next delivery may believe; without a seal, the attempt as a hint."""
+    if carried.seal is None:
+        return {names.ATTEMPT: carried.sealed.attempt}
+    marked: dict[str, Any] = dict(carried.sealed.headers())
+    seal = carried.seal(marked, message_id=properties.message_id, body=message.body)
+    return {**marked, names.SEAL: seal}
+
+
+def _only(headers: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
+    return {name: headers[name] for name in wanted if name in headers}
 
 
 def _reason(refusal: Refusal) -> dict[str, Any]:
@@ -138,7 +188,11 @@ def _is_noted(name: str) -> bool:
 
 
 def _fitted(
-    message: AbstractIncomingMessage, own: dict[str, Any], kept: dict[str, Any], frame_max: int
+    body: bytes,
+    properties: Basic.Properties,
+    own: dict[str, Any],
+    kept: dict[str, Any],
+    frame_max: int,
 ) -> Outgoing:
     """Drop the largest of the sender's headers until the rest fits one frame.
 
@@ -147,7 +201,8 @@ def _fitted(
     sizes = {name: _encoded_size(name, value) for name, value in kept.items()}
     cut = [name for name, size in sizes.items() if size is None]
     by_size = sorted((size, name) for name, size in sizes.items() if size is not None)
-    room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - _size(message, own)
+    properties.headers = own
+    room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - names.header_frame_size(properties)
     over = sum(size for size, _ in by_size) - room
     while frame_max and over > 0 and by_size:
         size, name = by_size.pop()
@@ -155,17 +210,14 @@ def _fitted(
         cut.append(name)
     left = {name: kept[name] for _, name in by_size}
     listed = {names.CUT: _listed(cut)} if cut else {}
-    return Outgoing(message.body, _properties(message, {**left, **own, **listed}))
+    properties.headers = {**left, **own, **listed}
+    return Outgoing(body, properties)
 
 
 def _listed(cut: list[str]) -> str:
     """Tell what was cut, the first to go first; all of it where that is short."""
     told = ", ".join(evidence(name) or "" for name in cut[:_CUT_NAMES])
     return f"{len(cut)}: {told}"[:_CUT_CHARACTERS]
-
-
-def _size(message: AbstractIncomingMessage, headers: dict[str, Any]) -> int:
-    return names.header_frame_size(_properties(message, headers))
 
 
 def _encoded_size(name: str, value: Any) -> int | None:
@@ -176,22 +228,26 @@ def _encoded_size(name: str, value: Any) -> int | None:
         return None
 
 
-def _properties(message: AbstractIncomingMessage, headers: dict[str, Any]) -> Basic.Properties:
+def _properties(message: AbstractIncomingMessage, *, clean: _Cleaning) -> Basic.Properties:
     return Basic.Properties(
-        content_type=_without_token(message.content_type),
-        content_encoding=_without_token(message.content_encoding),
-        headers=headers,
+        content_type=clean(message.content_type),
+        content_encoding=clean(message.content_encoding),
         delivery_mode=_PERSISTENT,
         priority=message.priority,
-        correlation_id=_without_token(message.correlation_id),
-        reply_to=_without_token(message.reply_to),
-        message_id=_without_token(message.message_id),
+        correlation_id=clean(message.correlation_id),
+        reply_to=clean(message.reply_to),
+        message_id=clean(message.message_id) or uuid4().hex,  # what vouches for a copy names it
         timestamp=message.timestamp,
-        message_type=_without_token(message.type),
-        app_id=_without_token(message.app_id),
+        message_type=clean(message.type),
+        app_id=clean(message.app_id),
     )
 
 
 def _without_token(text: str | None) -> str | None:
     """A short token fits a property, too."""
     return None if text is None else redact(text)
+
+
+def _as_it_is(text: str | None) -> str | None:
+    """What keeps its token anyway keeps what its proof speaks of."""
+    return text

@@ -16,6 +16,8 @@ from aio_pika.message import IncomingMessage
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
+from busauth.late.proof import Properties, Route
+
 _PROCESSED = "_IncomingMessage__processed"
 
 
@@ -75,6 +77,39 @@ class Delivery:
         if self._message is None and self._delivered is not None:
             return self._delivered.header.properties.content_encoding
         return self.message.content_encoding
+
+    @property
+    def redelivered(self) -> bool:
+        """Return the broker's word for whether it delivered this message before."""
+        if self._message is None and self._delivered is not None:
+            return bool(self._delivered.redelivered)
+        return bool(self.message.redelivered)
+
+    @property
+    def properties(self) -> Properties:
+        """Return the properties that a proof binds."""
+        if self._message is None and self._delivered is not None:
+            said = self._delivered.header.properties
+            return Properties(
+                said.message_type,
+                said.content_type,
+                said.content_encoding,
+                said.reply_to,
+                said.correlation_id,
+            )
+        told = self.message
+        return Properties(
+            told.type,
+            told.content_type,
+            told.content_encoding,
+            told.reply_to,
+            told.correlation_id,
+        )
+
+    @property
+    def origin(self) -> str:
+        """Return where it was published to, as text for people."""
+        return str(Route(self.message.exchange or "", self.message.routing_key or ""))
 
     @property
     def is_settled(self) -> bool:

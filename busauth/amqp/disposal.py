@@ -1,4 +1,4 @@
-"""Where a message goes that was not handled: the dead letters, the rejected, or a retry.
+"""Where a message goes that was not handled: dead letters, rejected, parked, or a retry.
 
 In every case the copy is confirmed as routed before the delivery is acknowledged. Until then the
 delivery is the broker's: whatever is cut or cancelled in between, it comes again.
@@ -6,16 +6,15 @@ delivery is the broker's: whatever is cut or cancelled in between, it comes agai
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp import copies
-from busauth.amqp.copies import Outgoing, Refusal
-from busauth.amqp.headers import ATTEMPT, count_in
+from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max
-from busauth.amqp.topology import RetryLadder, dead_queue, rejected_queue
+from busauth.amqp.topology import RetryLadder, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
 
@@ -43,29 +42,40 @@ class Disposal:
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
         """
-        name = dead_queue(self.queue) if refusal.refused.genuine else rejected_queue(self.queue)
-        with self._deferring():
-            connection = await self.outlet(message)
-            copy = copies.dead_letter(
-                message, refusal, token_header=self.token_header, frame_max=frame_max(connection)
-            )
-            await self._publish(connection, copy, name)
-        return name
+        genuine = refusal.refused.genuine
+        name = dead_queue(self.queue) if genuine else rejected_queue(self.queue)
+        return await self._publish_reasoned(message, refusal, name)
 
-    async def retry(self, message: AbstractIncomingMessage, failed: HandlerFailed) -> str | None:
-        """Publish a failed message to a delay queue; return its name, None where none is due.
+    async def park(self, message: AbstractIncomingMessage, refusal: Refusal) -> str:
+        """Publish a message that waits for its caller, and return the name of that queue.
 
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
         """
-        attempt = count_in(message.headers, ATTEMPT)
+        return await self._publish_reasoned(message, refusal, parked_queue(self.queue))
+
+    async def retry(
+        self, message: AbstractIncomingMessage, failed: HandlerFailed, carried: Carried
+    ) -> str | None:
+        """Publish a failed message to a delay queue; return its name, None where none is due.
+
+        Args:
+            message: as received.
+            failed: why its handler failed.
+            carried: what the copy carries on, with the attempt that failed.
+
+        Raises:
+            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+        """
+        attempt = carried.sealed.attempt
         rung = self.retries.rung(attempt) if self.retries is not None and failed.retry else None
         if rung is None:
             return None
+        next_one = carried._replace(sealed=replace(carried.sealed, attempt=attempt + 1))
         with self._deferring():
-            return rung if await self._publish_waiting(message, rung, attempt + 1) else None
+            return rung if await self._publish_waiting(message, rung, next_one) else None
 
-    async def postpone(self, message: AbstractIncomingMessage) -> bool:
+    async def postpone(self, message: AbstractIncomingMessage, carried: Carried) -> bool:
         """Publish an undecided message to the longest delay; return whether that was confirmed.
 
         A copy begins anew with the broker's count of deliveries, which a delivery limit is about.
@@ -74,19 +84,27 @@ class Disposal:
         if rung is None:
             return False
         try:
-            attempt = count_in(message.headers, ATTEMPT)
-            return await self._publish_waiting(message, rung, attempt)
+            return await self._publish_waiting(message, rung, carried)
         except PublishError:
             return False
 
+    async def _publish_reasoned(
+        self, message: AbstractIncomingMessage, refusal: Refusal, name: str
+    ) -> str:
+        with self._deferring():
+            connection = await self.outlet(message)
+            copy = copies.dead_letter(
+                message, refusal, token_header=self.token_header, frame_max=frame_max(connection)
+            )
+            await self._publish(connection, copy, name)
+        return name
+
     async def _publish_waiting(
-        self, message: AbstractIncomingMessage, rung: str, attempt: int
+        self, message: AbstractIncomingMessage, rung: str, carried: Carried
     ) -> bool:
         connection = await self.outlet(message)
         limit = frame_max(connection)
-        copy = copies.retry(
-            message, attempt=attempt, token_header=self.token_header, frame_max=limit
-        )
+        copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
         if not _sendable(copy, limit):
             return False
         await self._publish(connection, copy, rung)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
@@ -18,21 +18,37 @@ from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token
 from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth.amqp.outbox import Outbox, Token
-from busauth.amqp.plan import Handler, compile_plan
+from busauth.amqp.plan import Handler, check_proven, compile_plan
 from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
+from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder
+from busauth.amqp.trust import check_verifiers, discovered, trust
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, evidence
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
+from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations
 from busauth.redaction import quiet_transport_logs
-from busauth.tokens.authenticators import Authenticator, Authenticators
-from busauth.tokens.jwks import JWKS
+from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a decorator asks of one queue's messages; see `Guard` for each."""
+
+    queue: str = ""
+    demand: Demand = field(default_factory=Demand)
+    on_expired: Policies | None = None
+    introspect: bool = False
+    proofs: Proofs | None = None
+    routes: tuple[Route, ...] = ()
+    on_error: OnError = OnError.DEAD_LETTER
 
 
 class Guard:
@@ -45,13 +61,15 @@ class Guard:
         audience: whom tokens must be for.
         on_expired: what to do with a genuine token that has expired; default: dead-letter.
         revocations: what knows which tokens were revoked; default: nothing is.
+        messages: proofs, seals, replay and encryption: what protects the messages themselves;
+            default: nothing but their tokens is looked at.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger.
 
     Attributes:
         verifiers: as given, or the one that was made.
-        options: as given.
+        messages, options: as given.
 
     Raises:
         ConfigurationError: the arguments do not go together; says which and why.
@@ -64,25 +82,32 @@ class Guard:
         audience: str | Iterable[str] | None = None,
         on_expired: Policies | None = None,
         revocations: Revocations | None = None,
+        messages: MessageSecurity | None = None,
         options: GuardOptions | None = None,
         clock: Clock | None = None,
         auditor: Auditor = log_event,
     ) -> None:
         quiet_transport_logs()
-        _check_verifiers(verifiers, named=bool(issuer or audience))
+        check_verifiers(verifiers, named=bool(issuer or audience))
         self.options = options or GuardOptions()
+        self.messages = messages or MessageSecurity()
         self._clock = clock or SystemClock()
         self._revocations = NoRevocations() if revocations is None else revocations
         if inspect.iscoroutinefunction(self._revocations.revoked):
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._auditor = auditor
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
-        self._policies(None, None)  # a guard that cannot decide is found here, not at a decorator
-        self.verifiers = verifiers or (_discovered(issuer, audience, self._clock),)
-        self._trusted = _trust(self.verifiers, self.options)
+        self.verifiers = verifiers or (discovered(issuer, audience, self._clock),)
+        self._trusted = trust(self.verifiers, self.options)
         self._copies = Publisher(timeout=self.options.publish_timeout)
         self._own = Publisher(timeout=self.options.publish_timeout)
-        self.outbox = Outbox(header=self.options.header, verifiers=self._trusted, clock=self._clock)
+        self.outbox = Outbox(
+            header=self.options.header,
+            verifiers=self._trusted,
+            clock=self._clock,
+            signer=self.messages.signer,
+            encryption=self.messages.encryption,
+        )
         self._tools = Tools(
             clock=self._clock,
             options=self.options,
@@ -90,6 +115,7 @@ class Guard:
             replies=self._replies(),
             acks=Acks(),
         )
+        self._terms(Asked())  # a guard that cannot decide is found here, not at a decorator
 
     def __call__(
         self,
@@ -100,6 +126,8 @@ class Guard:
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
+        proofs: Proofs | None = None,
+        routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler; the result is an aio-pika callback.
@@ -112,56 +140,66 @@ class Guard:
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
+            proofs: instead of the guard's.
+            routes: how messages get to the queue, next to its name on the default exchange: where
+                proofs may say that they were published to.
             on_error: what happens to a message whose handler raised.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
-            ConfigurationError: a policy can never be reached.
+            ConfigurationError: a policy can never be reached, or needs a word that cannot be had.
         """
-        demand = Demand.of(scopes, roles, allow)
-        return lambda handler: self.consumer(
-            handler,
+        asked = Asked(
             queue=queue,
-            demand=demand,
+            demand=Demand.of(scopes, roles, allow),
             on_expired=on_expired,
             introspect=introspect,
+            proofs=proofs,
+            routes=tuple(routes),
             on_error=on_error,
         )
+        return lambda handler: self.consumer(handler, asked)
 
     def consumer(
         self,
         handler: Handler,
+        asked: Asked,
         *,
-        queue: str,
-        demand: Demand,
-        on_expired: Policies | None,
-        introspect: bool = False,
-        on_error: OnError = OnError.DEAD_LETTER,
         outlet: Outlet | None = None,
         retries: RetryLadder | None = None,
     ) -> GuardedConsumer:
         """Guard a handler; what the decorator and `Bus` have in common."""
-        said = self.options.consumers.get(queue, ConsumerOptions())
-        rules = Rules(
-            policies=self._policies(said, on_expired),
-            demand=demand,
-            revocations=self._revocations,
-        )
-        terms = Terms(
-            queue=queue,
-            trusted=self._confirmed() if introspect else self._trusted,
-            rules=rules,
-            concurrency=said.concurrency or self.options.concurrency,
-            on_error=on_error,
-        )
+        plan, terms = compile_plan(handler), self._terms(asked)
+        check_proven(plan, terms.provenance.proofs)
         disposal = Disposal(
-            queue=queue,
+            queue=asked.queue,
             token_header=self.options.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
             retries=retries,
         )
-        return GuardedConsumer(compile_plan(handler), terms, self._tools, disposal)
+        return GuardedConsumer(plan, terms, self._tools, disposal)
+
+    def _terms(self, asked: Asked) -> Terms:
+        """The operator's word for one consumer counts first, then the decorator's, then ours."""
+        said = self.options.consumers.get(asked.queue, ConsumerOptions())
+        proofs = self.messages.proofs_for(asked.proofs, said)
+        stamped = self.options.broker_stamps
+        chosen = (said.on_expired, asked.on_expired, self._on_expired)
+        policies = PolicyChain(
+            next(policies for policies in chosen if policies is not None),
+            hard_max_age=self.options.hard_max_age,
+            trusted=self.messages.sources(proofs, stamped=stamped),
+        )
+        return Terms(
+            queue=asked.queue,
+            trusted=self._confirmed() if asked.introspect else self._trusted,
+            decryption=self.messages.decryption,
+            provenance=self.messages.provenance(asked.queue, proofs, asked.routes, stamped=stamped),
+            rules=Rules(policies=policies, demand=asked.demand, revocations=self._revocations),
+            concurrency=said.concurrency or self.options.concurrency,
+            on_error=asked.on_error,
+        )
 
     def replica(
         self, *verifiers: Verifier | Authenticator, clock: Clock, auditor: Auditor
@@ -182,6 +220,7 @@ class Guard:
             *verifiers,
             on_expired=self._on_expired,
             revocations=self._revocations,
+            messages=self.messages,
             options=self.options,
             clock=clock,
             auditor=both,
@@ -209,9 +248,14 @@ class Guard:
             Deferred: the issuer's keys are out of reach; answer 503.
         """
         token = bearer_token(authorization)
+        decryption = self.messages.decryption
+        if decryption is not None and is_encrypted(token):
+            token = decryption.decrypt(token)
         verified = await self._trusted.authenticate(token)
         rules = Rules(
-            policies=self._policies(None, on_expired or DeadLetter()),
+            policies=PolicyChain(
+                on_expired or DeadLetter(), hard_max_age=self.options.hard_max_age
+            ),
             demand=Demand.of(scopes, roles),
             revocations=self._revocations,
         )
@@ -225,6 +269,7 @@ class Guard:
         routing_key: str,
         *,
         token: Token = None,
+        recipient: str | None = None,
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
 
@@ -233,14 +278,17 @@ class Guard:
             message: body, properties and headers of yours.
             routing_key: as AMQP has it.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+            recipient: for whom the token is encrypted, where there are several.
 
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
             PublishError: the broker did not confirm that the message was routed.
         """
-        outgoing = self.outbox.prepare(message, token)
         if not isinstance(exchange, Exchange):
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
+        outgoing = self.outbox.prepare(
+            message, token, exchange=exchange.name, routing_key=routing_key, recipient=recipient
+        )
         channel = await exchange.channel.get_underlay_channel()
         await self.send(channel.connection, outgoing, exchange.name, routing_key)
 
@@ -274,12 +322,6 @@ class Guard:
             )
         return self._trusted.confirmed()
 
-    def _policies(self, said: ConsumerOptions | None, given: Policies | None) -> PolicyChain:
-        """The operator's word for one consumer counts first, then the decorator's, then ours."""
-        operators = said.on_expired if said is not None else None
-        chosen = next(p for p in (operators, given, self._on_expired) if p is not None)
-        return PolicyChain(chosen, hard_max_age=self.options.hard_max_age)
-
     def _replies(self) -> Replies:
         return Replies(
             self.options.reply_to,
@@ -287,41 +329,6 @@ class Guard:
             clock=self._clock,
             publisher=Publisher(timeout=self.options.publish_timeout),
         )
-
-
-def _trust(
-    verifiers: tuple[Verifier | Authenticator, ...], options: GuardOptions
-) -> Verifiers | Authenticators:
-    """JWTs alone need no choice of who judges them."""
-    own = [each for each in verifiers if isinstance(each, Verifier)]
-    limits: dict[str, int] = {
-        "max_token_bytes": options.max_token_bytes,
-        "cache_size": options.cached_tokens,
-    }
-    if len(own) == len(verifiers):
-        return Verifiers(*own, **limits)
-    return Authenticators(*verifiers, **limits)
-
-
-def _check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
-    """Take one way of saying whom a guard trusts, and only what can verify."""
-    for verifier in verifiers:
-        if not isinstance(verifier, Verifier) and not hasattr(verifier, "authenticate"):
-            raise ConfigurationError(
-                f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
-                "Guard(Verifier(...), ...)"
-            )
-    if verifiers and named:
-        raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
-
-
-def _discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:
-    if not issuer or not audience:
-        raise ConfigurationError(
-            "expected Guard(issuer=..., audience=...) or Guard(Verifier(...)): who issues the "
-            "tokens, and for whom?"
-        )
-    return Verifier(JWKS.discover(issuer, clock=clock), issuer=issuer, audience=audience)
 
 
 async def _same_connection(message: AbstractIncomingMessage) -> AbstractConnection:

@@ -11,6 +11,11 @@ from typing import Any
 from pamqp import commands, frame, header
 
 from busauth.errors import NotGenuine
+from busauth.late.proof import HEADER as PROOF
+from busauth.late.seal import ATTEMPT
+from busauth.late.seal import HEADER as SEAL
+
+__all__ = ["ATTEMPT", "PROOF", "SEAL"]  # names of other rooms that are headers, too
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
@@ -30,7 +35,7 @@ EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
 NOTED = "busauth-noted"
 CUT = "busauth-cut"
-ATTEMPT = "busauth-attempt"
+TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 HOP = "busauth-hop"
 DELIVERY_COUNT = "x-delivery-count"
 """What a quorum queue says of earlier deliveries; on the first one, it may be a sender's."""

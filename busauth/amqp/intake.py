@@ -25,6 +25,7 @@ from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
 from busauth.audit import LOGGER
+from busauth.late.proof import Route
 
 _PATIENCE = 5.0
 
@@ -42,6 +43,12 @@ class Binding:
     exchange: str
     routing_key: str = "#"
     kind: str = "topic"
+
+    def route(self) -> Route:
+        """Return which publications come this way."""
+        if self.kind in ("direct", "topic"):
+            return Route(self.exchange, self.routing_key, exact=self.kind == "direct")
+        return Route(self.exchange, "#")  # fanout, headers: the key plays no part
 
 
 class Intake:
@@ -87,7 +94,7 @@ class Intake:
         """
         name = self.consumer.queue
         if self._options.declare:
-            await topology.declare(channel, name, self._options)
+            await topology.declare(channel, name, self._options, parks=self.consumer.parks)
         queue = await channel.get_queue(name)
         for binding in self._bindings:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)

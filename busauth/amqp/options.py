@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from busauth.amqp.headers import AUTHORIZATION
 from busauth.late.expiry import DeclaredPolicies
+from busauth.late.proof import ProofDemand
 from busauth.tokens.verifier import MAX_TOKEN_BYTES
 
 
@@ -29,10 +30,12 @@ class ConsumerOptions(_Options):
 
     Attributes:
         on_expired: the expiry policies.
+        proof: whether its messages need their publishers' proofs.
         concurrency: handlers of this consumer that run at once.
     """
 
     on_expired: DeclaredPolicies | None = None
+    proof: ProofDemand | None = None
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
 
 
@@ -55,6 +58,8 @@ class GuardOptions(_Options):
         reply_to: patterns (`fnmatch`) of reply queues that get a problem+json answer to a refused
             request, next to direct reply-to, which always does.
         replies_per_second: how many such answers are sent at most.
+        broker_stamps: the broker overwrites `timestamp_in_ms` on each publication (RabbitMQ 3.12
+            and later, where its operator says so): a sender cannot choose what it says.
         consumers: what is said about single consumers, by queue.
     """
 
@@ -70,6 +75,7 @@ class GuardOptions(_Options):
     pause_longest: float = Field(default=60.0, gt=0, le=300)
     reply_to: tuple[str, ...] = ()
     replies_per_second: float = Field(default=50.0, gt=0)
+    broker_stamps: bool = False
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
 
 

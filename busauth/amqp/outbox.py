@@ -2,16 +2,20 @@
 
 from enum import Enum
 from typing import Any, Final
+from uuid import uuid4
 
 from aio_pika.message import Message
 from pydantic import BaseModel
 
 from busauth.amqp import headers as names
 from busauth.amqp.copies import Outgoing
-from busauth.caller import current_lease
+from busauth.caller import Lease, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, Untimely
+from busauth.late.proof import Binding, ProofSigner, Properties
 from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.compact import is_signed, split
+from busauth.tokens.encryption import TokenEncryption
 
 
 class _NoIdentity(Enum):
@@ -36,41 +40,88 @@ class Outbox:
         header: the AMQP header that carries the token.
         verifiers: what a token that is handed in is held against.
         clock: what its expiry is compared with.
+        signer: signs a proof of each message that has a token, None for none.
+        encryption: encrypts each token for its consumer, None where it travels plain.
     """
 
-    def __init__(self, *, header: str, verifiers: Authenticator, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        header: str,
+        verifiers: Authenticator,
+        clock: Clock,
+        signer: ProofSigner | None = None,
+        encryption: TokenEncryption | None = None,
+    ) -> None:
         self._header = header
         self._verifiers = verifiers
         self._clock = clock
+        self._signer = signer
+        self._encryption = encryption
 
-    def prepare(self, body: Body, token: Token) -> Outgoing:
+    def prepare(
+        self,
+        body: Body,
+        token: Token,
+        *,
+        exchange: str = "",
+        routing_key: str = "",
+        recipient: str | None = None,
+    ) -> Outgoing:
         """Return the message with its identity.
+
+        Args:
+            body: a model, bytes or a message.
+            token: on whose behalf.
+            exchange: where it will be published to, which a proof says.
+            routing_key: with which key, which a proof says.
+            recipient: for whom the token is encrypted, where there are several.
 
         Raises:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
-            PublishError: the message carries headers that only busauth may write.
+            PublishError: the message carries headers that only busauth may write, or nothing that a
+                proof can say.
+            ConfigurationError: no such recipient.
         """
-        message = as_message(body, self._clock.now())
+        now = self._clock.now()
+        message = as_message(body, now)
         _check_free(message.headers, self._header)
         properties = message.properties
         properties.delivery_mode = _PERSISTENT
-        properties.headers = {**message.headers, **self._identity(token)}
-        return Outgoing(message.body, properties)
-
-    def _identity(self, token: Token) -> dict[str, Any]:
+        outgoing = Outgoing(message.body, properties)
         if token is ANONYMOUS:
-            return {}
-        if isinstance(token, str):
-            self._check_at_the_edge(token)
-            return {self._header: f"Bearer {token}"}
-        if token is not None:
+            properties.headers = dict(message.headers)
+            return outgoing
+        lease = self._lease(token)
+        raw = lease.token()
+        properties.headers = {**message.headers, self._header: self._bearer(raw, recipient)}
+        if token is None:
+            properties.headers[names.HOP] = lease.hop + 1
+        if self._signer is not None:
+            properties.message_id = properties.message_id or uuid4().hex
+            binding = _binding(outgoing, raw, exchange, routing_key)
+            properties.headers[names.PROOF] = self._signer.sign(
+                binding, now, root_published_at=lease.published_at
+            )
+        return outgoing
+
+    def _lease(self, token: Token) -> Lease:
+        """Return the right to act: the one in scope, or one for what was handed in."""
+        if token is None:
+            return current_lease()
+        if not isinstance(token, str):
             raise TypeError(
                 f"token of type {type(token).__name__}: expected a raw token such as "
                 "caller.bearer(), ANONYMOUS, or None for the caller in scope"
             )
-        lease = current_lease()
-        return {self._header: f"Bearer {lease.token()}", names.HOP: lease.hop + 1}
+        self._check_at_the_edge(token)
+        return Lease(token)
+
+    def _bearer(self, token: str, recipient: str | None) -> str:
+        if self._encryption is None:
+            return f"Bearer {token}"
+        return f"Bearer {self._encryption.encrypt(token, recipient)}"
 
     def _check_at_the_edge(self, token: str) -> None:
         """Refuse work that could only be refused later; genuineness is the consumers' question."""
@@ -83,6 +134,46 @@ class Outbox:
         if expires_at is None or now >= expires_at:
             found = "no exp" if expires_at is None else f"{now - expires_at:.0f} s past exp"
             raise Untimely("token.expired", found=found, expected="a token that is still valid")
+
+
+def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> Binding:
+    """Return what a proof says of a message; whose token it is, where that can be read."""
+    said = outgoing.properties
+    headers = said.headers or {}
+    transaction_token = headers.get(names.TXN_TOKEN)
+    issuer, subject = named_caller(token)
+    return Binding(
+        token=token,
+        transaction_token=transaction_token if isinstance(transaction_token, str) else None,
+        body=outgoing.body,
+        message_id=said.message_id,
+        properties=Properties(
+            said.message_type,
+            said.content_type,
+            said.content_encoding,
+            said.reply_to,
+            said.correlation_id,
+        ),
+        headers=headers,
+        issuer=issuer,
+        subject=subject,
+        exchange=exchange,
+        routing_key=routing_key,
+    )
+
+
+def named_caller(token: str) -> tuple[str | None, str | None]:
+    """Return the issuer and subject that a JWS names, None each for anything else.
+
+    It proves nothing: a consumer compares them with what the token turned out to be.
+    """
+    if not is_signed(token):
+        return None, None
+    claims = split(token, max_bytes=len(token)).payload
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    if not isinstance(issuer, str) or not isinstance(subject, str):
+        return None, None
+    return issuer, subject
 
 
 def as_message(body: Body, now: float) -> Message:

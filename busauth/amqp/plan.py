@@ -1,7 +1,7 @@
 """How a handler is called, worked out once from its annotations when it is decorated.
 
-A parameter is injected for what it is annotated with, never for what it is called: `Caller`, the
-aio-pika message, or the one pydantic model without a default, which is the body.
+A parameter is injected for what it is annotated with, never for what it is called: `Caller`,
+`Proven`, the aio-pika message, or the one pydantic model without a default, which is the body.
 """
 
 import inspect
@@ -17,7 +17,8 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from busauth.amqp.delivery import Delivery
 from busauth.caller import Caller
-from busauth.errors import BadMessage
+from busauth.errors import BadMessage, ConfigurationError
+from busauth.late.proof import ProofDemand, Proofs, Proven
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -31,8 +32,9 @@ class CallPlan:
 
     Attributes:
         handler: the bare function.
-        caller, message, body: names of the parameters that take them, if any do.
+        caller, proven, message, body: names of the parameters that take them, if any do.
         model: what the body is validated as.
+        needs_proof: whether `proven` cannot be None.
     """
 
     handler: Handler
@@ -40,9 +42,14 @@ class CallPlan:
     message: str | None
     body: str | None
     model: type[BaseModel] | None
+    proven: str | None = None
+    needs_proof: bool = False
 
     def arguments(
-        self, message: Delivery | AbstractIncomingMessage, caller: Caller
+        self,
+        message: Delivery | AbstractIncomingMessage,
+        caller: Caller,
+        proven: Proven | None = None,
     ) -> dict[str, Any]:
         """Return the handler's arguments.
 
@@ -54,6 +61,8 @@ class CallPlan:
             given[self.caller] = caller
         if self.message is not None:
             given[self.message] = message.message if isinstance(message, Delivery) else message
+        if self.proven is not None:
+            given[self.proven] = proven
         if self.body is not None and self.model is not None:
             given[self.body] = _read_body(message, self.model)
         return given
@@ -80,7 +89,29 @@ def compile_plan(handler: Handler) -> CallPlan:
         slots[slot] = (parameter.name, hints[parameter.name])
     named = {slot: found[0] for slot, found in slots.items()}
     model = slots["body"][1] if "body" in slots else None
-    return CallPlan(handler, named.get("caller"), named.get("message"), named.get("body"), model)
+    return CallPlan(
+        handler,
+        named.get("caller"),
+        named.get("message"),
+        named.get("body"),
+        model,
+        proven=named.get("proven"),
+        needs_proof="proven" in slots and slots["proven"][1] is Proven,
+    )
+
+
+def check_proven(plan: CallPlan, proofs: Proofs | None) -> None:
+    """Refuse a handler that counts on a proof which may not be there.
+
+    Raises:
+        ConfigurationError: says what to change.
+    """
+    if plan.needs_proof and (proofs is None or proofs.demand is not ProofDemand.REQUIRED):
+        name = getattr(plan.handler, "__qualname__", repr(plan.handler))
+        raise ConfigurationError(
+            f"{name}: {plan.proven} is annotated as Proven, and no message needs a proof here: "
+            "annotate it as `Proven | None`, or demand proofs with proofs=Proofs([...])"
+        )
 
 
 def _hints(handler: Handler, name: str) -> dict[str, Any]:
@@ -98,6 +129,8 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
     keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     if keyword and hint is Caller:
         return "caller"
+    if keyword and hint in (Proven, Proven | None):
+        return "proven"
     if keyword and hint in _MESSAGE_TYPES:
         return "message"
     if parameter.default is not parameter.empty:
@@ -106,7 +139,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         return "body"
     raise TypeError(
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
-        "AbstractIncomingMessage or as a pydantic model, or give it a default"
+        "Proven, as AbstractIncomingMessage or as a pydantic model, or give it a default"
     )
 
 

@@ -2,6 +2,7 @@
 
 ``orders`` is a quorum queue with a delivery limit, dead-lettering at least once to ``orders.dead``,
 which never drops, and whose own limit is never reached, so that looking at it is harmless.
+``orders.parked``, where a policy parks, holds what waits for its caller, and never drops either.
 ``orders.rejected`` holds what was not genuine: bounded, the oldest go first. ``orders.retry.1000``
 and its neighbours hold failed messages for so many milliseconds, one delay each: with a delay per
 message, a long one would hold up the short ones behind it.
@@ -33,6 +34,11 @@ _KEPT: Mapping[str, Any] = {**_QUORUM, "x-delivery-limit": _NEVER_REACHED}
 def dead_queue(queue: str) -> str:
     """Return where genuine but refused messages of a queue go."""
     return f"{queue}.dead"
+
+
+def parked_queue(queue: str) -> str:
+    """Return where messages of a queue wait for their callers."""
+    return f"{queue}.parked"
 
 
 def rejected_queue(queue: str) -> str:
@@ -83,15 +89,19 @@ def _delays(options: RetryOptions) -> list[int]:
     ]
 
 
-def arguments_of(queue: str, options: BusOptions) -> dict[str, dict[str, Any]]:
+def arguments_of(
+    queue: str, options: BusOptions, *, parks: bool = False
+) -> dict[str, dict[str, Any]]:
     """Return every queue around a consumer's queue, with its arguments; the same on all versions.
 
     Args:
         queue: the consumer's queue.
         options: limits and delays.
+        parks: whether its late messages may wait for their callers.
     """
     ladder = RetryLadder(queue, options.retry)
     return {
+        **({parked_queue(queue): dict(_KEPT)} if parks else {}),
         dead_queue(queue): dict(_KEPT),
         rejected_queue(queue): {
             **_KEPT,
@@ -117,13 +127,15 @@ def _forwarding(target: str) -> dict[str, Any]:
     }
 
 
-async def declare(channel: AbstractRobustChannel, queue: str, options: BusOptions) -> None:
+async def declare(
+    channel: AbstractRobustChannel, queue: str, options: BusOptions, *, parks: bool = False
+) -> None:
     """Declare a consumer's queue and those around it; a reconnection declares them again.
 
     Raises:
         ConfigurationError: one exists with other arguments; says which, and what to do.
     """
-    for name, arguments in arguments_of(queue, options).items():
+    for name, arguments in arguments_of(queue, options, parks=parks).items():
         try:
             await channel.declare_queue(name, durable=True, arguments=arguments)
         except aiormq.exceptions.ChannelPreconditionFailed as error:

@@ -238,7 +238,7 @@ async def test_a_policy_that_gives_no_answer_is_out_of_reach(
     broker: Broker, issuer: Issuer, trail: Trail, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy that hangs defers its message after a while; it is asked again."""
-    monkeypatch.setattr("busauth.amqp.attempt._POLICY_SECONDS", 0.05)
+    monkeypatch.setattr("busauth.amqp.admission._POLICY_SECONDS", 0.05)
     queue = broker.name("orders")
     asked = 0
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from busauth.caller import Caller
-from busauth.decision import Demand, Discarded, Predicate, Rules, decide
+from busauth.decision import Demand, Discarded, Expired, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Untimely
 from busauth.late.expiry import (
     Accept,
@@ -68,8 +68,8 @@ async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
 @pytest.mark.parametrize(
     ("policies", "error", "evidence"),
     [
-        (DeadLetter(), Untimely, "60 s past exp, refused by policy"),
-        (Grace(seconds=60), Untimely, "60 s past exp, no policy accepts it"),
+        (DeadLetter(), Expired, "60 s past exp, refused by policy"),
+        (Grace(seconds=60), Expired, "60 s past exp, no policy accepts it"),
         (Discard(), Discarded, "60 s past exp"),
     ],
 )

@@ -56,6 +56,11 @@ class Standing(Enum):
 class ReplayMemory(Protocol):
     """Remembers messages for as long as their proofs are accepted."""
 
+    @property
+    def keep_for(self) -> float:
+        """Return the seconds for which a message is remembered."""
+        ...
+
     async def begin(self, key: ReplayKey, *, redelivered: bool, now: float) -> Standing:
         """Put a message in flight, unless it is a duplicate or a copy, and tell what it is.
 
@@ -121,13 +126,16 @@ class InProcessReplay:
         keep_for: seconds; at least `Proofs.remember_for`.
         capacity: entries at most, in flight and done together.
 
+    Attributes:
+        keep_for: as given.
+
     Raises:
         ConfigurationError: either is not above 0.
     """
 
     def __init__(self, *, keep_for: float, capacity: int = 100_000) -> None:
         check_bounds(keep_for, capacity)
-        self._keep_for = keep_for
+        self.keep_for = keep_for
         self._capacity = capacity
         self._flying: OrderedDict[ReplayKey, float] = OrderedDict()
         self._done: OrderedDict[ReplayKey, float] = OrderedDict()
@@ -160,7 +168,7 @@ class InProcessReplay:
         self._flying.pop(key, None)
 
     def _put(self, entries: OrderedDict[ReplayKey, float], key: ReplayKey, now: float) -> None:
-        entries[key] = now + self._keep_for
+        entries[key] = now + self.keep_for
         entries.move_to_end(key)
 
     def _drop_dead(self, now: float) -> None:

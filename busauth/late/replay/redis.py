@@ -67,6 +67,9 @@ class RedisReplay:
         capacity: entries of one group at most, in flight and done together.
         prefix: what its keys begin with.
 
+    Attributes:
+        keep_for: as given.
+
     Raises:
         ConfigurationError: `keep_for` or `capacity` is not above 0.
     """
@@ -81,7 +84,7 @@ class RedisReplay:
     ) -> None:
         check_bounds(keep_for, capacity)
         self._client = client
-        self._keep_for = keep_for
+        self.keep_for = keep_for
         self._capacity = capacity
         self._prefix = prefix
         self._begin = client.register_script(_BEGIN)
@@ -107,8 +110,8 @@ class RedisReplay:
             raise _out_of_reach(error) from error
 
     async def _run(self, script: Any, key: ReplayKey, now: float, *more: str) -> str:
-        keep_ms = max(1, int(self._keep_for * 1000))
-        dies = now + self._keep_for
+        keep_ms = max(1, int(self.keep_for * 1000))
+        dies = now + self.keep_for
         args = [_entry(key), repr(now), repr(dies), keep_ms, self._capacity, *more]
         try:
             answer = await script(keys=self._names(key), args=args)

@@ -1,0 +1,114 @@
+"""From a delivery to the caller for whom its handler may run.
+
+Its token is genuine, its proof is a trusted publisher's: both are told with the keys at hand, or
+after waiting for them, and before a slot for the handler is taken. Then, at one instant: the proof
+speaks of this message, the token is in time or a policy accepts it, and the caller may do this.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from busauth.amqp.case import Case
+from busauth.amqp.headers import token_in
+from busauth.amqp.provenance import Provenance
+from busauth.caller import Caller
+from busauth.decision import Rules, decide, decide_in_time
+from busauth.errors import Deferred
+from busauth.late.proof import Signed
+from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.encryption import Decryption
+from busauth.tokens.verified import Verified
+
+_POLICY_SECONDS = 30.0
+
+
+class Genuine(NamedTuple):
+    """A token that is its issuer's, and a proof that is its publisher's, where one is asked for."""
+
+    verified: Verified
+    signed: Signed | None
+
+    def holds(self) -> bool:
+        """Return whether what proved them still counts, without waiting."""
+        return self.verified.holds() and (self.signed is None or self.signed.holds())
+
+
+class Admission:
+    """What one queue's deliveries are held to.
+
+    Args:
+        header: the header that carries the token.
+        trusted: who proves tokens genuine.
+        decryption: opens tokens that travel encrypted, None where none does.
+        provenance: what is asked of the messages themselves.
+        rules: what callers are held to.
+    """
+
+    def __init__(
+        self,
+        *,
+        header: str,
+        trusted: Authenticator,
+        decryption: Decryption | None,
+        provenance: Provenance,
+        rules: Rules,
+    ) -> None:
+        self._header = header
+        self._trusted = trusted
+        self._decryption = decryption
+        self._provenance = provenance
+        self._rules = rules
+
+    def read(self, case: Case) -> str:
+        """Return a delivery's token, decrypted, and note it; nothing is proven of it.
+
+        Raises:
+            NotGenuine: there is none, or it cannot be read.
+        """
+        token = token_in(case.delivery.headers, self._header)
+        if self._decryption is not None:
+            token = self._decryption.reveal(token)
+        case.token = token
+        return token
+
+    def recall(self, case: Case) -> Genuine:
+        """Read a delivery's token and proof, and prove both with the keys at hand.
+
+        Raises:
+            Refused: with the first rule that one of them breaks.
+            KeyMissing: keys must be fetched: `authenticate`.
+        """
+        verified = self._trusted.recall(self.read(case))
+        if self._provenance.proofs is None:
+            return Genuine(verified, None)
+        return Genuine(verified, self._provenance.recall(case.delivery))
+
+    async def authenticate(self, case: Case) -> Genuine:
+        """Prove what `recall` has read, fetching keys that are not at hand.
+
+        Raises:
+            Refused: with the first rule that one of them breaks.
+            Deferred: keys are out of reach.
+        """
+        verified = await self._trusted.authenticate(case.token or "")
+        return Genuine(verified, await self._provenance.authenticate(case.delivery))
+
+    async def decided(self, case: Case, genuine: Genuine) -> Caller:
+        """Return the caller for whom the handler may run, at the case's instant.
+
+        Raises:
+            Refused: with its code.
+            Deferred: a policy, or what knows of revocations, cannot tell now.
+        """
+        verified, now = genuine.verified, case.now
+        if self._provenance.asks:
+            case.origin, case.marks = self._provenance.origin(
+                case.delivery, case.token or "", verified.caller, genuine.signed, now
+            )
+        if verified.lateness(now) is None:
+            return decide_in_time(verified, self._rules, now, case.origin)
+        try:
+            async with asyncio.timeout(_POLICY_SECONDS):
+                return await decide(verified, self._rules, now, case.origin)
+        except TimeoutError as error:  # who does not answer is out of reach
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error

@@ -1,0 +1,49 @@
+"""One delivery, and what is known of it so far."""
+
+from dataclasses import dataclass, field
+
+from aio_pika.abc import AbstractIncomingMessage
+
+from busauth.amqp.delivery import Delivery
+from busauth.amqp.provenance import Marks
+from busauth.caller import Caller
+from busauth.late.published import NOWHERE, Origin
+from busauth.late.replay import ReplayKey
+from busauth.tokens.verifier import fingerprint
+
+
+@dataclass(slots=True)
+class Case:
+    """One delivery, and what is known of it so far.
+
+    Attributes:
+        delivery: as received.
+        now: the instant of the decision; until then, that of the arrival.
+        token: its raw token, decrypted; None before it was read, and where it cannot be.
+        caller: whose it is, once that is proven.
+        origin: who published it, and when, once that is proven.
+        marks: what is believed of an earlier copy's headers, once they were looked at.
+        replay_key: what it is in flight as, None where nothing remembers it.
+        is_acknowledged: the broker is about to be told that it is done.
+    """
+
+    delivery: Delivery
+    now: float
+    token: str | None = field(default=None, repr=False)
+    caller: Caller | None = None
+    origin: Origin = NOWHERE
+    marks: Marks | None = None
+    replay_key: ReplayKey | None = None
+    is_acknowledged: bool = False
+
+    @property
+    def message(self) -> AbstractIncomingMessage:
+        """Return aio-pika's message of it."""
+        return self.delivery.message
+
+    @property
+    def token_sha256(self) -> str | None:
+        """Return what identifies its token, None where it could not be read."""
+        if self.caller is not None:
+            return self.caller.token_sha256
+        return None if self.token is None else fingerprint(self.token)

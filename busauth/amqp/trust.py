@@ -1,0 +1,58 @@
+"""Whom a guard trusts for tokens."""
+
+from collections.abc import Iterable
+
+from busauth.amqp.options import GuardOptions
+from busauth.clock import Clock
+from busauth.errors import ConfigurationError, evidence
+from busauth.tokens.authenticators import Authenticator, Authenticators
+from busauth.tokens.jwks import JWKS
+from busauth.tokens.verifier import Verifier, Verifiers
+
+
+def trust(
+    verifiers: tuple[Verifier | Authenticator, ...], options: GuardOptions
+) -> Verifiers | Authenticators:
+    """Return who judges tokens; JWTs alone need no choice of who does.
+
+    Raises:
+        ConfigurationError: they do not go together.
+    """
+    own = [each for each in verifiers if isinstance(each, Verifier)]
+    limits: dict[str, int] = {
+        "max_token_bytes": options.max_token_bytes,
+        "cache_size": options.cached_tokens,
+    }
+    if len(own) == len(verifiers):
+        return Verifiers(*own, **limits)
+    return Authenticators(*verifiers, **limits)
+
+
+def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
+    """Take one way of saying whom a guard trusts, and only what can verify.
+
+    Raises:
+        ConfigurationError: both ways, or something else.
+    """
+    for verifier in verifiers:
+        if not isinstance(verifier, Verifier) and not hasattr(verifier, "authenticate"):
+            raise ConfigurationError(
+                f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
+                "Guard(Verifier(...), ...)"
+            )
+    if verifiers and named:
+        raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
+
+
+def discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:
+    """Return the verifier of an issuer whose keys are found by discovery.
+
+    Raises:
+        ConfigurationError: nobody said who issues the tokens, or for whom.
+    """
+    if not issuer or not audience:
+        raise ConfigurationError(
+            "expected Guard(issuer=..., audience=...) or Guard(Verifier(...)): who issues the "
+            "tokens, and for whom?"
+        )
+    return Verifier(JWKS.discover(issuer, clock=clock), issuer=issuer, audience=audience)

@@ -1,0 +1,96 @@
+"""What a policy is asked, and what it can answer."""
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from busauth.caller import Caller
+from busauth.late.published import NOWHERE, Origin
+from busauth.tokens.encryption import TokenEncryption
+
+
+@dataclass(frozen=True, slots=True)
+class LateToken:
+    """What a policy may know: the caller is genuine, and `seconds` past `exp`.
+
+    Attributes:
+        caller: the verified caller.
+        now: the instant of this decision, seconds since the epoch.
+        leeway: seconds of clock skew that every comparison with `exp` tolerates.
+        origin: what is known of the message: who published it, and when.
+        not_before: the token's `nbf`, seconds since the epoch, if any.
+    """
+
+    caller: Caller
+    now: float
+    leeway: float
+    origin: Origin = NOWHERE
+    not_before: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Return seconds past `exp`."""
+        return self.now - self.caller.expires_at
+
+    def within(self, window: float) -> bool:
+        """Return whether less than `window` seconds (and the leeway) have passed since `exp`."""
+        return self.now < self.caller.expires_at + self.leeway + window
+
+    def was_valid(self, at: float) -> bool:
+        """Return whether the token counted at that instant (RFC 7519, sections 4.1.4 to 4.1.6)."""
+        begins = max(self.caller.issued_at or 0.0, self.not_before or 0.0)
+        return begins - self.leeway <= at < self.caller.expires_at + self.leeway
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The message is handled.
+
+    Attributes:
+        scopes: what the caller keeps of theirs; None: all.
+        published_at: the published instant that spoke for it, seconds since the epoch, if one did.
+    """
+
+    scopes: frozenset[str] | None = None
+    published_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The message goes to the dead letters, as ``token.expired``.
+
+    Attributes:
+        reason: for whoever reads the dead letters.
+        keep_token: for whom the letter keeps its token, encrypted; None: it keeps none.
+    """
+
+    reason: str = "refused by policy"
+    keep_token: TokenEncryption | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The message is acknowledged and gone; it is counted and audited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The message waits, parked, until its caller brings a fresh token.
+
+    Only for a message whose proof names its caller; any other goes to the dead letters.
+    """
+
+
+Verdict = Accept | Refuse | Drop | Hold
+
+
+@runtime_checkable
+class ExpiryPolicy(Protocol):
+    """Decides about late tokens."""
+
+    async def decide(self, late: LateToken) -> Verdict | None:
+        """Return a verdict, or None to let the next policy decide.
+
+        Raises:
+            Deferred: it cannot tell now; the message waits.
+        """
+        ...
