@@ -197,9 +197,9 @@ async def raw_server(respond: Respond) -> AsyncIterator[RawServer]:
         try:
             yield state
         finally:
-            server.close()
             for _ in range(10):  # whoever was just accepted gets a handler, and a writer
                 await asyncio.sleep(0)
+            server.close()  # only now: asyncio loses a connection that it was about to take
             for writer in state.writers:
                 writer.transport.abort()
             closing = (writer.wait_closed() for writer in state.writers)
