@@ -20,6 +20,7 @@ from busauth.amqp.options import (
     RetryOptions,
 )
 from busauth.amqp.outbox import ANONYMOUS
+from busauth.amqp.security import MessageSecurity
 from busauth.audit import Auditor, Event, EventKind, log_event
 from busauth.caller import Actor, Caller, Late
 from busauth.clock import Clock, SystemClock
@@ -46,14 +47,21 @@ from busauth.late.expiry import (
     Drop,
     ExpiryPolicy,
     Grace,
+    Hold,
     LateToken,
+    Park,
     Refuse,
     Restrict,
+    ValidWhenPublished,
 )
+from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Proven, Publisher, Route
+from busauth.late.published import BROKER_STAMP, Origin
+from busauth.late.replay import InProcessReplay, ReplayMemory
 from busauth.late.revocation import Revocations
 from busauth.late.revoked import CheckpointFile
 from busauth.settings import Settings, load_settings
 from busauth.tokens.client_auth import ClientSecretBasic, PrivateKeyJwt
+from busauth.tokens.encryption import Decryption, TokenEncryption, shared_encryption_key
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.introspection import Introspection, IntrospectionOptions
 from busauth.tokens.jwks import JWKS, JWKSOptions
@@ -73,6 +81,7 @@ from busauth.tokens.verifier import Verifier, Verifiers
 __all__ = [
     "ANONYMOUS",
     "AUTH0",
+    "BROKER_STAMP",
     "COGNITO",
     "ENTRA",
     "JWKS",
@@ -94,6 +103,7 @@ __all__ = [
     "ConfigurationError",
     "ConsumerOptions",
     "DeadLetter",
+    "Decryption",
     "Deferred",
     "Discard",
     "Drop",
@@ -110,26 +120,38 @@ __all__ = [
     "GuardOptions",
     "GuardedConsumer",
     "HandlerFailed",
+    "Hold",
+    "InProcessReplay",
     "Introspection",
     "IntrospectionOptions",
     "JWKSOptions",
     "Late",
     "LateToken",
     "Letter",
+    "MessageSecurity",
     "NotAllPublished",
     "NotGenuine",
     "OnError",
+    "Origin",
+    "Park",
     "PrivateKeyJwt",
     "Profile",
+    "ProofDemand",
+    "ProofSigner",
+    "Proofs",
+    "Proven",
     "Publication",
     "PublishError",
+    "Publisher",
     "Refuse",
     "Refused",
     "Reject",
+    "ReplayMemory",
     "Restrict",
     "RetryOptions",
     "RevocationFeed",
     "Revocations",
+    "Route",
     "SecurityEvent",
     "Session",
     "SessionStore",
@@ -137,10 +159,12 @@ __all__ = [
     "Settings",
     "StaticKeys",
     "SystemClock",
+    "TokenEncryption",
     "Transmitter",
     "Transmitters",
     "UnsafeHttp",
     "Untimely",
+    "ValidWhenPublished",
     "Verifier",
     "Verifiers",
     "bearer_token",
@@ -149,5 +173,6 @@ __all__ = [
     "keycloak",
     "load_settings",
     "log_event",
+    "shared_encryption_key",
     "shared_secret",
 ]

@@ -42,7 +42,7 @@ from busauth.tokens.verifier import Verifier, Verifiers
 class Asked:
     """What a decorator asks of one queue's messages; see `Guard` for each."""
 
-    queue: str = ""
+    queue: str
     demand: Demand = field(default_factory=Demand)
     on_expired: Policies | None = None
     introspect: bool = False
@@ -115,7 +115,7 @@ class Guard:
             replies=self._replies(),
             acks=Acks(),
         )
-        self._terms(Asked())  # a guard that cannot decide is found here, not at a decorator
+        self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
 
     def __call__(
         self,

@@ -45,8 +45,6 @@ class MessageSecurity:
             raise ConfigurationError(
                 "replay: a retry would be taken for a copy: expected seal={key_id: key}, too"
             )
-        if self.seal is not None:
-            Seal("any", self.seal)  # bad keys are found here, not at a decorator
 
     def proofs_for(self, given: Proofs | None, said: ConsumerOptions) -> Proofs | None:
         """Return whose proofs count for a consumer, None where they are ignored.

@@ -22,6 +22,7 @@ from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import BusOptions, GuardOptions
 from busauth.amqp.outbox import Body, as_message
+from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import dead_queue, rejected_queue
 from busauth.audit import Event, EventKind
 from busauth.errors import ConfigurationError, PublishError
@@ -102,7 +103,11 @@ class Kit:
     # --- services -------------------------------------------------------------------------------
 
     def guard(
-        self, *, on_expired: Policies | None = None, options: GuardOptions | None = None
+        self,
+        *,
+        on_expired: Policies | None = None,
+        messages: MessageSecurity | None = None,
+        options: GuardOptions | None = None,
     ) -> Guard:
         """Return a guard that trusts this kit's issuer, on this kit's clock."""
         verifier = Verifier(
@@ -114,6 +119,7 @@ class Kit:
         return Guard(
             verifier,
             on_expired=on_expired,
+            messages=messages,
             options=options,
             clock=self.clock,
             auditor=self._decided,
