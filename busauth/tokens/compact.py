@@ -32,6 +32,7 @@ _CHARACTERS = _DIGITS + b"."
 _LAST = (_DIGITS, b"", _DIGITS[::16], _DIGITS[::4])
 """What a part may end in, by its length modulo 4: the bits that no byte needs are zero."""
 
+_PADDING = (b"", b"===", b"==", b"=")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _REMEMBERED_HEADERS = 256
 _REMEMBERED_LENGTH = 512
@@ -62,10 +63,10 @@ def split(token: str, *, max_bytes: int) -> CompactToken:
         )
     header, payload, signature = parts
     return CompactToken(
-        header=_known_header(header) if len(header) <= _REMEMBERED_LENGTH else header_of(header),
-        payload=json_object(decode(payload, "payload"), "payload"),
-        signing_input=raw[: -len(signature) - 1],
-        signature=decode(signature, "signature"),
+        _known_header(header) if len(header) <= _REMEMBERED_LENGTH else header_of(header),
+        json_object(decode(payload, "payload"), "payload"),
+        raw[: -len(signature) - 1],
+        decode(signature, "signature"),
     )
 
 
@@ -134,8 +135,7 @@ def decode(part: bytes, name: str) -> bytes:
     if part[-1] not in _LAST[len(part) % 4]:
         found = f"a {name} that is not canonical base64url"
         raise NotGenuine("token.encoding", found=found, expected="base64url without padding")
-    padding = b"=" * (-len(part) % 4)
-    return a2b_base64(part.translate(_TO_BASE64) + padding, strict_mode=True)
+    return a2b_base64(part.translate(_TO_BASE64) + _PADDING[len(part) % 4], strict_mode=True)
 
 
 def json_object(raw: bytes, name: str) -> dict[str, Any]:
@@ -146,9 +146,9 @@ def json_object(raw: bytes, name: str) -> dict[str, Any]:
     """
     try:
         text = raw.decode("utf-8")
-        value = _JSON.decode(text)
-        if _may_hide_something(text):
-            _check_inside(value)
+        value = _parsed(text)
+        if "\\u" in text or text.count("{") + text.count("[") >= MAX_DEPTH:
+            _check_inside(value)  # a lone surrogate is written as an escape only
     except (ValueError, RecursionError) as error:
         raise NotGenuine("token.json", found=_why(error, name), expected=f"JSON {name}") from None
     if not isinstance(value, dict):
@@ -183,9 +183,13 @@ def _no_constants(_name: str) -> NoReturn:
 _JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constants)
 
 
-def _may_hide_something(text: str) -> bool:
-    """Whether it could be too deep, or hold a lone surrogate: those are written as escapes only."""
-    return "\\u" in text or text.count("{") + text.count("[") >= MAX_DEPTH
+def _parsed(text: str) -> Any:
+    """Parse a text, and look for white space around it only where there is some."""
+    if text.startswith("{"):
+        value, end = _JSON.raw_decode(text)
+        if end == len(text):
+            return value
+    return _JSON.decode(text)
 
 
 def _check_inside(value: Any, depth: int = 1) -> None:

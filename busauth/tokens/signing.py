@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 
 from busauth.errors import ConfigurationError
-from busauth.tokens.keys import ALGORITHMS, canonical_algorithm, load_key
+from busauth.tokens.keys import ALGORITHMS, canonical_algorithm, keyed, load_key, mac_of
 
 PrivateKey = (
     Mapping[str, Any]
@@ -58,6 +58,8 @@ class SigningKey:
             raise ConfigurationError(f"{self!r} has alg={named['alg']!r}")
         self._private = _private(key, known, repr(self))
         load_key(self.verification_jwk(), (known,))  # holds curve and length to the rules
+        shared = isinstance(self._private, bytes)
+        self._mac = keyed(self._private, known) if shared else None
 
     def sign(self, payload: Mapping[str, Any], *, typ: str) -> str:
         """Return a compact JWS over the payload as JSON.
@@ -67,8 +69,12 @@ class SigningKey:
         """
         header = _protected(self.algorithm, self.key_id, typ)
         signing_input = header + b"." + b64url(_JSON.encode(payload).encode("utf-8"))
-        signature = _IMPLEMENTATIONS[self.algorithm].sign(signing_input, self._private)
-        return (signing_input + b"." + b64url(signature)).decode("ascii")
+        return (signing_input + b"." + b64url(self._signature(signing_input))).decode("ascii")
+
+    def _signature(self, signing_input: bytes) -> bytes:
+        if self._mac is not None:
+            return mac_of(self._mac, signing_input)
+        return _IMPLEMENTATIONS[self.algorithm].sign(signing_input, self._private)
 
     def verification_jwk(self) -> dict[str, Any]:
         """Return what a recipient verifies with: the public half, or the shared secret itself."""

@@ -10,11 +10,13 @@ from busauth.errors import BadMessage, ConfigurationError, Forbidden, PublishErr
 from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Properties, Publisher, Route
 from busauth.late.proof.binding import MAX_BYTES
 from busauth.tokens.keys import StaticKeys
+from busauth.tokens.verifier import fingerprint
 from tests.unit.proving import (
     ALGORITHMS,
     MAX_AGE,
     ROUTES,
     SKEW,
+    TOKEN,
     binding,
     checked,
     claims,
@@ -35,6 +37,8 @@ def test_an_untouched_message_is_proven(algorithm: str) -> None:
     proven = checked(proof, asked=proofs(publisher(algorithm=algorithm)))
     assert (proven.publisher, proven.published_at, proven.message_id) == ("orders", NOW, "m-1")
     assert (proven.root_publisher, proven.root_published_at) == ("orders", NOW)
+    assert (proven.exchange, proven.routing_key) == ("shop", "orders.placed")
+    assert (proven.issuer, proven.subject) == ("https://idp.test", "alice")
     assert proven.headers == {"tenant"}
     assert not proven.released
 
@@ -44,6 +48,17 @@ def test_the_published_instant_keeps_its_fraction(at: float) -> None:
     """The instant is read exactly as it was signed, so that no rounding puts it ahead."""
     asked = proofs(skew=0)
     assert checked(signer().sign(binding(), at), asked=asked, now=at).published_at == at
+
+
+def test_a_token_may_be_given_by_its_digest() -> None:
+    """Who knows the hex SHA-256 already need not have it made again; it proves the same."""
+    hashed = {"token": None, "token_sha256": fingerprint(TOKEN)}
+    proof = signer().sign(binding(), NOW)
+    assert signer().sign(binding(**hashed), NOW) == proof
+    assert checked(proof, seen(binding(), **hashed)) == checked(proof)
+    for other in ("the-token-of-bob", ""):
+        arrived = seen(binding(), token=None, token_sha256=fingerprint(other))
+        assert refusal(proof, arrived).code == "proof.token"
 
 
 @pytest.mark.parametrize(

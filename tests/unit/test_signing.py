@@ -1,5 +1,6 @@
 """Keys that sign, and the examples of RFC 7515 for the keys that verify."""
 
+import hmac
 from typing import Any
 
 import pytest
@@ -184,3 +185,13 @@ def test_others_verify_what_is_signed() -> None:
     signing_input, signature = parts(jws)
     implementation = get_default_algorithms()["ES256"]
     assert implementation.verify(signing_input, implementation.from_jwk(A3_KEY), signature)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_signature_by_a_shared_secret_is_its_hmac(algorithm: str) -> None:
+    """The second signature is made as the first one was."""
+    key = SigningKey(SECRET, algorithm=algorithm)
+    for payload in ({"a": 1}, {"a": 1}, {"b": "ä"}):
+        signing_input, _, signature = key.sign(payload, typ="JWT").rpartition(".")
+        expected = hmac.digest(SECRET, signing_input.encode(), f"sha{algorithm[2:]}")
+        assert signature == b64url(expected).decode()

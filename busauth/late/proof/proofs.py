@@ -1,42 +1,25 @@
-"""Does a proof speak of this message, here and now?
+"""Whose is a proof, is it this message's, and is it in time?
 
-1. Whose it is comes first (`Publishers`): nothing that it says means anything before.
-2. The token, its caller where one is named, the body, the id, the properties and the declared
-   headers are the message's own.
-3. It was published to where this consumer is bound, by whom may publish there. What the delivery
-   says of its exchange and key plays no part: a copy made by a retry came another way, and so did a
-   message that somebody moved; the declared routes tell them apart.
-4. An original inside speaks of the same message, for the token that was recorded with it.
-5. Time comes last, judged against the published instant.
+1. Whose it is comes first (`publishers`): nothing that it says means anything before.
+2. Whether it speaks of this message, and of a way to here, is compared next (`matching`).
+3. Time comes last, judged against the published instant.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
-from busauth.late.canonical import NotCanonical
-from busauth.late.proof.binding import (
-    CALLER,
-    HEADER,
-    MAX_HEADERS,
-    TOKEN_SHA256,
-    SeenMessage,
-    bound_header,
-    bound_properties,
-    digest,
-    token_digest,
-)
+from busauth.late.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
+from busauth.late.proof.matching import check_message, check_recorded, check_token
 from busauth.late.proof.publishers import KeyUnknown, Publisher, Publishers, Signed
 from busauth.late.proof.routes import Route
-from busauth.tokens.signing import b64url
 
 _LOOKS = 4
 """Fetches that unknown keys are worth: two for each of two publishers."""
 
 _MAX_SKEW = 300.0
-_SAME = ("body", "message_id", "exchange", "routing_key")
 
 
 class ProofDemand(Enum):
@@ -52,31 +35,40 @@ class ProofDemand(Enum):
     """Proofs are not looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proven:
+class Proven(NamedTuple):
     """What a proof says about a message, all of it proven.
 
     Attributes:
         publisher: who published this message; on a release, who released it.
         published_at: when, seconds since the epoch.
         message_id: the message's id, as it was signed.
+        exchange: where it was published to; ``""`` is the default exchange.
+        routing_key: with which key.
         headers: the names of headers that the proof binds, there or not.
         root_publisher: who signed first, as far as that was proven: the original's publisher.
         root_published_at: when the first message was published, by the original or by the word of a
             publisher that is trusted to relay; else `published_at`.
-        names_caller: whether what was signed first names the token's issuer and subject, who are
-            then this message's, too.
+        issuer: the token's issuer, where what was signed first names it: this message's, too.
+        subject: the token's subject, likewise.
         released: whether the proof embeds an original.
     """
 
     publisher: str
     published_at: float
     message_id: str
+    exchange: str
+    routing_key: str
     headers: frozenset[str]
     root_publisher: str
     root_published_at: float
-    names_caller: bool = False
+    issuer: str | None = None
+    subject: str | None = None
     released: bool = False
+
+    @property
+    def names_caller(self) -> bool:
+        """Return whether what was signed first names the token's issuer and subject."""
+        return self.issuer is not None and self.subject is not None
 
 
 class Proofs:
@@ -191,14 +183,11 @@ class Proofs:
             Refused: as `check`, for what can be told without the message.
             KeyUnknown: no key at hand fits.
         """
-        if self.demand is ProofDemand.IGNORED:
+        if proof is None or self.demand is ProofDemand.IGNORED:
+            if self.demand is ProofDemand.REQUIRED:
+                raise _missing()
             return None
-        if proof is not None:
-            return self._publishers.prove(proof)
-        if self.demand is ProofDemand.REQUIRED:
-            # Not forged, only absent: it must not end where the oldest are dropped.
-            raise Forbidden("proof.missing", found=f"no {HEADER}", expected="a publisher's proof")
-        return None
+        return self._publishers.prove(proof)
 
     def judge(
         self, signed: Signed, seen: SeenMessage, routes: Sequence[Route], now: float
@@ -208,131 +197,94 @@ class Proofs:
         Raises:
             Refused: as `check`, for what can be told of the message.
         """
-        body = digest(seen.body)
-        _check_token(signed.claims, seen)
-        _check_caller(signed.claims, seen)
-        _check_message(signed.claims, seen, body)
-        _check_route(signed.claims, routes)
-        _check_allowed(signed.publisher, signed.claims)
-        if signed.original is not None:
-            self._check_original(signed, signed.original, seen, body)
-        self._check_time(signed, now)
+        check_token(signed.claims, seen)
+        check_message(signed, seen, routes, skew=self.skew)
+        self._check_age(signed, now, self.max_age)
         return self._proven(signed)
 
-    def _check_original(
-        self, signed: Signed, original: Signed, seen: SeenMessage, body: str
-    ) -> None:
-        """Hold the original to the same message; its token was another, and is gone."""
-        for name in _SAME:
-            if original.claims[name] != signed.claims[name]:
-                raise _not_the_original(f"another {name}")
-        if _recorded(signed.claims) not in (original.claims.get("ath"), original.claims.get("tth")):
-            raise _not_the_original("the proof of another token")
-        if original.published_at > signed.published_at + self.skew:
-            raise _not_the_original("published after its release")
-        try:
-            _check_caller(original.claims, seen)
-            _check_message(original.claims, seen, body)
-            _check_allowed(original.publisher, original.claims)
-        except (BadMessage, Forbidden) as refused:
-            raise _not_the_original(refused.detail) from None
+    def check_original(
+        self,
+        proof: object,
+        seen: SeenMessage,
+        token_sha256: str,
+        routes: Sequence[Route],
+        now: float,
+    ) -> Proven:
+        """Return what the proof of a parked message proves, for who is about to release it.
 
-    def _check_time(self, signed: Signed, now: float) -> None:
+        Its token is gone, and how old it is plays no part. It must name whose token it was: the
+        message is released for that caller and nobody else. The keys must be at hand:
+        `authenticate` fetches them.
+
+        Args:
+            proof: the header's value; what it embeds, where the message was released before, counts
+                for who published first, when, and for whom.
+            seen: the parked message, without its tokens. Where it has an issuer and a subject, they
+                must be those of the proof.
+            token_sha256: the hex SHA-256, as it was recorded, of the token that came with it.
+            routes: how messages get to the consumer that it was parked by.
+            now: the one instant of this decision; nothing was published after it.
+
+        Raises:
+            Refused: as `check`, whatever the demand, save ``proof.stale``; ``proof.caller`` where
+                nobody is named.
+        """
+        if proof is None:
+            raise _missing()
+        try:
+            signed = self._publishers.prove(proof)
+        except KeyUnknown as unknown:
+            raise unknown.refusal from None
+        check_recorded(signed.claims, token_sha256)
+        check_message(signed, _of_its_caller(seen, signed), routes, skew=self.skew)
+        self._check_age(signed, now, float("inf"))
+        return self._proven(signed)
+
+    def _check_age(self, signed: Signed, now: float, max_age: float) -> None:
         age = now - signed.published_at
         if age < -self.skew:
             found, expected = f"published {-age:.3f} s ahead", f"{self.skew:g} s at most"
             raise Untimely("proof.from_the_future", found=found, expected=expected)
-        if age >= self.max_age + self.skew:
-            found, expected = f"published {age:.3f} s ago", f"less than {self.max_age:g} s"
+        if age >= max_age + self.skew:
+            found, expected = f"published {age:.3f} s ago", f"less than {max_age:g} s"
             raise Untimely("proof.stale", found=found, expected=expected)
 
     def _proven(self, signed: Signed) -> Proven:
-        root = signed.original or signed
+        claims, original = signed.claims, signed.original
+        root = signed if original is None else original
         since = root.published_at if root.root_published_at is None else root.root_published_at
         if since > root.published_at + self.skew:
             found = "root_iat after iat"
             raise Untimely("proof.from_the_future", found=found, expected="before it")
         return Proven(
-            publisher=signed.publisher.name,
-            published_at=signed.published_at,
-            message_id=signed.claims["message_id"],
-            headers=frozenset(signed.claims.get("headers", ())),
-            root_publisher=root.publisher.name,
-            root_published_at=since,
-            names_caller=all(name in root.claims for name in CALLER),
-            released=signed.original is not None,
+            signed.publisher.name,
+            signed.published_at,
+            claims["message_id"],
+            claims["exchange"],
+            claims["routing_key"],
+            frozenset(claims.get("headers", ())),
+            root.publisher.name,
+            since,
+            root.claims.get(TOKEN_ISS),
+            root.claims.get(TOKEN_SUB),
+            original is not None,
         )
 
 
-def _check_token(claims: Mapping[str, Any], seen: SeenMessage) -> None:
-    """Both tokens, there or not: neither can be swapped, added or taken away."""
-    for name, token in (("ath", seen.token), ("tth", seen.transaction_token)):
-        if claims.get(name) != token_digest(token):
-            found = f"the proof of another token ({name})"
-            raise BadMessage("proof.token", found=found, expected="the proof of this one")
+def _missing() -> Forbidden:
+    """Not forged, only absent: it must not end where the oldest are dropped."""
+    return Forbidden("proof.missing", found=f"no {HEADER}", expected="a publisher's proof")
 
 
-def _check_caller(claims: Mapping[str, Any], seen: SeenMessage) -> None:
-    """Where a proof names whose token it was, it is this one's, or that of a fresh one."""
-    for name, value in zip(CALLER, (seen.issuer, seen.subject), strict=True):
-        if name in claims and claims[name] != value:
-            found = f"the proof of another caller ({name})"
-            raise BadMessage("proof.caller", found=found, expected="the proof of this one")
-
-
-def _check_message(claims: Mapping[str, Any], seen: SeenMessage, body: str) -> None:
-    if claims["body"] != body:
-        raise BadMessage("proof.body", found="another body", expected="the one that was signed")
-    if claims["message_id"] != seen.message_id:
-        found = seen.message_id or "no message id"
-        raise BadMessage("proof.message_id", found=found, expected=claims["message_id"])
-    signed, properties = claims.get("properties", {}), bound_properties(seen.properties)
-    if signed != properties:
-        raise _differs("proof.property", signed, properties)
-    if "headers" in claims:
-        _check_headers(claims["headers"], seen.headers)
-
-
-def _check_headers(signed: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
-    if len(signed) > MAX_HEADERS:
-        count = f"{len(signed)} headers"
-        raise BadMessage("proof.malformed", found=count, expected=f"{MAX_HEADERS} at most")
-    try:
-        found = {name: bound_header(headers, name) for name in signed}
-    except NotCanonical as error:
-        raise BadMessage("proof.header", found=error, expected="a canonical value") from None
-    if signed != found:
-        raise _differs("proof.header", signed, found)
-
-
-def _differs(code: str, signed: Mapping[str, Any], found: Mapping[str, Any]) -> BadMessage:
-    """Name what differs; values may be anybody's secrets."""
-    names = sorted(
-        name
-        for name in signed.keys() | found.keys()
-        if signed.get(name, ...) != found.get(name, ...)
+def _of_its_caller(seen: SeenMessage, signed: Signed) -> SeenMessage:
+    """Take a message whose token is gone for that of the caller whom its first proof names."""
+    first = (signed.original or signed).claims
+    issuer, subject = first.get(TOKEN_ISS), first.get(TOKEN_SUB)
+    if not (issuer and isinstance(issuer, str) and subject and isinstance(subject, str)):
+        found = "a proof that names no caller"
+        raise BadMessage("proof.caller", found=found, expected=f"{TOKEN_ISS} and {TOKEN_SUB}")
+    return replace(
+        seen,
+        issuer=issuer if seen.issuer is None else seen.issuer,
+        subject=subject if seen.subject is None else seen.subject,
     )
-    return BadMessage(code, found=f"another {', '.join(names)}", expected="as it was signed")
-
-
-def _check_allowed(publisher: Publisher, claims: Mapping[str, Any]) -> None:
-    if publisher.routes is not None:
-        _check_route(claims, publisher.routes)
-
-
-def _check_route(claims: Mapping[str, Any], routes: Sequence[Route]) -> None:
-    exchange, key = claims["exchange"], claims["routing_key"]
-    if not any(route.covers(exchange, key) for route in routes):
-        expected = " or ".join(map(str, routes)) or "a declared route"
-        raise Forbidden("proof.route", found=str(Route(exchange, key)), expected=expected)
-
-
-def _recorded(claims: Mapping[str, Any]) -> str:
-    try:
-        return b64url(bytes.fromhex(claims[TOKEN_SHA256])).decode("ascii")
-    except (KeyError, TypeError, ValueError):
-        raise _not_the_original(f"no {TOKEN_SHA256}") from None
-
-
-def _not_the_original(found: str) -> BadMessage:
-    return BadMessage("proof.original", found=found, expected="the first proof of this message")

@@ -1,7 +1,7 @@
 """Signing: a publisher says of one message that it published it, where to, and when."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from busauth.late.proof.binding import (
     bound_header,
     bound_properties,
     digest,
-    token_digest,
+    token_digests,
 )
 from busauth.tokens.compact import split
 from busauth.tokens.keys import canonical_algorithm
@@ -126,8 +126,9 @@ class ProofSigner:
         return proof
 
     def _claims(self, binding: Binding) -> dict[str, Any]:
+        if not binding.message_id:
+            raise PublishError("a proof binds a message id: the message has none")
         properties = bound_properties(binding.properties)
-        _check_text(binding, properties)
         claims: dict[str, Any] = {
             **_tokens(binding),
             **_caller(binding),
@@ -136,6 +137,8 @@ class ProofSigner:
             "routing_key": binding.routing_key,
             "message_id": binding.message_id,
         }
+        _check_text(claims)
+        _check_text(properties)
         if properties:
             claims["properties"] = properties
         if self.headers:
@@ -156,8 +159,8 @@ def _checked_headers(headers: Iterable[str]) -> tuple[str, ...]:
 
 
 def _tokens(binding: Binding) -> dict[str, str]:
-    found = {"ath": token_digest(binding.token), "tth": token_digest(binding.transaction_token)}
-    bound = {name: value for name, value in found.items() if value is not None}
+    named = zip(("ath", "tth"), token_digests(binding), strict=True)
+    bound = {name: value for name, value in named if value is not None}
     if not bound:
         raise PublishError("a proof binds a token: the message has none")
     return bound
@@ -168,16 +171,8 @@ def _caller(binding: Binding) -> dict[str, str]:
     return {name: value for name, value in named if value is not None}
 
 
-def _check_text(binding: Binding, properties: dict[str, str]) -> None:
-    if not binding.message_id:
-        raise PublishError("a proof binds a message id: the message has none")
-    texts = {
-        "exchange": binding.exchange,
-        "routing_key": binding.routing_key,
-        "message_id": binding.message_id,
-        **_caller(binding),
-    }
-    for name, value in (texts | properties).items():
+def _check_text(named: Mapping[str, object]) -> None:
+    for name, value in named.items():
         if not isinstance(value, str):
             raise PublishError(f"{name} of type {type(value).__name__}: expected text")
 
