@@ -4,6 +4,7 @@ The caller's JWT travels in AMQP headers, is verified in front of every handler,
 a token that expired in the queue is a declared policy.
 """
 
+from busauth.amqp.again import Released
 from busauth.amqp.batch import Publication
 from busauth.amqp.bus import Bus
 from busauth.amqp.consumer import GuardedConsumer
@@ -20,6 +21,8 @@ from busauth.amqp.options import (
     RetryOptions,
 )
 from busauth.amqp.outbox import ANONYMOUS
+from busauth.amqp.redrive import Redrive
+from busauth.amqp.release import Release
 from busauth.amqp.security import MessageSecurity
 from busauth.audit import Auditor, Event, EventKind, log_event
 from busauth.caller import Actor, Caller, Late
@@ -143,9 +146,12 @@ __all__ = [
     "Publication",
     "PublishError",
     "Publisher",
+    "Redrive",
     "Refuse",
     "Refused",
     "Reject",
+    "Release",
+    "Released",
     "ReplayMemory",
     "Restrict",
     "RetryOptions",

@@ -122,7 +122,7 @@ class Broker:
         async with await self.connection.channel() as channel:
             for name in self.names:
                 for retry in LADDERS:
-                    for neighbour in arguments_of(name, BusOptions(retry=retry)):
+                    for neighbour in arguments_of(name, BusOptions(retry=retry), parks=True):
                         await channel.queue_delete(neighbour)
 
     async def declare(self, queue: str, **arguments: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Self
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
+from busauth.amqp.again import Released
 from busauth.amqp.batch import Publication, each_in_order
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.guard import Asked, Guard
@@ -20,6 +21,7 @@ from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
+from busauth.amqp.release import Release
 from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
@@ -182,6 +184,31 @@ class Bus:
             partial(self.guard.send, outlet, outgoing, each.exchange, each.routing_key)
             for each, outgoing in prepared
         )
+
+    async def release(self, queue: str, token: str) -> Released:
+        """Send the messages again that were parked in front of a consumer for this caller.
+
+        Args:
+            queue: the consumer's queue.
+            token: a fresh token of the caller's, raw.
+
+        Raises:
+            Refused: the token is not genuine, late, or revoked.
+            Deferred: keys are out of reach, or somebody else takes from the parking queue.
+            PublishError: the broker did not confirm one; it and all after it stay parked.
+            ConfigurationError: no such consumer, or its guard cannot sign for a release.
+        """
+        if queue not in self._subscriptions:
+            raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
+        asked = self._subscriptions[queue].asked
+        release = Release(
+            self._links.url,
+            guard=self.guard,
+            queue=queue,
+            routes=asked.routes,
+            proofs=asked.proofs,
+        )
+        return await release.for_caller(token)
 
     async def run(self) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.

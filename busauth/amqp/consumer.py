@@ -263,6 +263,7 @@ class GuardedConsumer:
             token_sha256=case.token_sha256,
             proven=case.origin.proven is not None,
             keep=_keeping(case, refused, self.queue),
+            carried=self._carried(case) if case.origin.proven is not None else None,
         )
 
     def _done(

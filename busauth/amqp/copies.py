@@ -46,29 +46,6 @@ class Outgoing:
     properties: Basic.Properties = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """What a dead letter tells about its decision.
-
-    Attributes:
-        refused: why.
-        queue: in front of which queue.
-        at: when, seconds since the epoch.
-        caller: whose message it is, where that is proven.
-        token_sha256: identifies its token.
-        proven: whether its publisher's proof held, so that it is worth keeping.
-        keep: encrypts its token for whoever may send it again, None where none is kept.
-    """
-
-    refused: Refused
-    queue: str
-    at: float
-    caller: Caller | None = None
-    token_sha256: str | None = None
-    proven: bool = False
-    keep: Keep | None = field(default=None, repr=False)
-
-
 class Carried(NamedTuple):
     """What a retry carries on.
 
@@ -81,6 +58,31 @@ class Carried(NamedTuple):
     seal: Callable[..., str] | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a dead letter tells about its decision.
+
+    Attributes:
+        refused: why.
+        queue: in front of which queue.
+        at: when, seconds since the epoch.
+        caller: whose message it is, where that is proven.
+        token_sha256: identifies its token.
+        proven: whether its publisher's proof held, so that it is worth keeping.
+        keep: encrypts its token for whoever may send it again, None where none is kept.
+        carried: what busauth says of the message, for whoever may send it again.
+    """
+
+    refused: Refused
+    queue: str
+    at: float
+    caller: Caller | None = None
+    token_sha256: str | None = None
+    proven: bool = False
+    keep: Keep | None = field(default=None, repr=False)
+    carried: Carried | None = field(default=None, repr=False)
+
+
 def dead_letter(
     message: AbstractIncomingMessage, refusal: Refusal, *, token_header: str, frame_max: int
 ) -> Outgoing:
@@ -90,12 +92,13 @@ def dead_letter(
         for name, value in _sender_headers(message.headers)
         if not _carries_token(name, value, token_header)
     }
+    properties = _properties(message, clean=_without_token)
     own = _reason(refusal) | {
         names.EXCHANGE: evidence(message.exchange or ""),
         names.ROUTING_KEY: evidence(message.routing_key or ""),
         **(_only(message.headers, names.PROOF) if refusal.proven else {}),
+        **(_marked(message, properties, refusal.carried) if refusal.carried else {}),
     }
-    properties = _properties(message, clean=_without_token)
     if refusal.keep is not None:  # may be cut: the reason must fit
         kept[names.TOKEN] = refusal.keep(str(properties.message_id), message.body)
     return _fitted(message.body, properties, own, kept | _noted(message, token_header), frame_max)
@@ -111,6 +114,27 @@ def retry(
         names.HOP: names.count_in(message.headers, names.HOP),
         **_marked(message, properties, carried),
     }
+    kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
+    return _fitted(message.body, properties, own, kept, frame_max)
+
+
+def again(
+    message: AbstractIncomingMessage,
+    carried: Carried,
+    identity: Mapping[str, str],
+    *,
+    frame_max: int,
+) -> Outgoing:
+    """Return the copy of a parked message or a dead letter that goes back to its queue.
+
+    Args:
+        message: as it was parked.
+        carried: what the next delivery may believe.
+        identity: the headers of a fresh token and of its proof.
+        frame_max: the negotiated frame, in bytes.
+    """
+    properties = _properties(message, clean=_as_it_is)
+    own = {**identity, **_marked(message, properties, carried)}
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
     return _fitted(message.body, properties, own, kept, frame_max)
 

@@ -69,7 +69,7 @@ class Guard:
 
     Attributes:
         verifiers: as given, or the one that was made.
-        messages, options: as given.
+        messages, options, clock: as given, or the default.
 
     Raises:
         ConfigurationError: the arguments do not go together; says which and why.
@@ -91,25 +91,25 @@ class Guard:
         check_verifiers(verifiers, named=bool(issuer or audience))
         self.options = options or GuardOptions()
         self.messages = messages or MessageSecurity()
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._revocations = NoRevocations() if revocations is None else revocations
         if inspect.iscoroutinefunction(self._revocations.revoked):
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._auditor = auditor
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
-        self.verifiers = verifiers or (discovered(issuer, audience, self._clock),)
+        self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
         self._trusted = trust(self.verifiers, self.options)
         self._copies = Publisher(timeout=self.options.publish_timeout)
         self._own = Publisher(timeout=self.options.publish_timeout)
         self.outbox = Outbox(
             header=self.options.header,
             verifiers=self._trusted,
-            clock=self._clock,
+            clock=self.clock,
             signer=self.messages.signer,
             encryption=self.messages.encryption,
         )
         self._tools = Tools(
-            clock=self._clock,
+            clock=self.clock,
             options=self.options,
             auditor=told_safely(auditor),
             replies=self._replies(),
@@ -259,7 +259,7 @@ class Guard:
             demand=Demand.of(scopes, roles),
             revocations=self._revocations,
         )
-        caller = await decide(verified, rules, self._clock.now())
+        caller = await decide(verified, rules, self.clock.now())
         return replace(caller, _lease=lease_for(caller, token))
 
     async def publish(
@@ -305,15 +305,12 @@ class Guard:
             PublishError: the broker did not confirm that the message was routed.
         """
         await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
-        message_id = evidence(outgoing.properties.message_id)
-        self._tools.auditor(
-            Event(
-                kind=EventKind.PUBLISHED,
-                queue=routing_key,
-                at=self._clock.now(),
-                message_id=message_id,
-            )
-        )
+        message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
+        self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
+
+    def tell(self, event: Event) -> None:
+        """Tell the auditor; its failure is logged and goes no further."""
+        self._tools.auditor(event)
 
     def _confirmed(self) -> Authenticator:
         if isinstance(self._trusted, Verifiers):
@@ -326,7 +323,7 @@ class Guard:
         return Replies(
             self.options.reply_to,
             per_second=self.options.replies_per_second,
-            clock=self._clock,
+            clock=self.clock,
             publisher=Publisher(timeout=self.options.publish_timeout),
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from busauth.amqp import headers as names
 from busauth.caller import read_only
@@ -88,27 +88,45 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
-        declared = await channel.declare_queue(queue, passive=True)
-        arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-        await declared.consume(arrived.put)
-        expected = declared.declaration_result.message_count or 0
-        letters = [letter async for letter in _taken(arrived, expected)]
-        if len(letters) < expected and channel.is_closed:
-            raise ConnectionError(
-                f"{queue}: the letter after {len(letters)} of {expected} cannot be read, and broke "
-                "the connection; take it out with another client"
-            )
+        letters = [Letter.of(message) async for message in await taken(channel, queue)]
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 
-async def _taken(
-    arrived: asyncio.Queue[AbstractIncomingMessage], expected: int
-) -> AsyncIterator[Letter]:
-    """Stop at the expected number, or when somebody else has taken the rest."""
-    for _ in range(expected):
+async def taken(
+    channel: AbstractChannel, queue: str, *, exclusive: bool = False
+) -> AsyncIterator[AbstractIncomingMessage]:
+    """Begin to take what is in a queue now, and return it one by one; nothing is settled.
+
+    It ends with the number that was there at first, or when somebody else has taken the rest.
+
+    Args:
+        channel: of no other use; whoever closes it gives everything back.
+        queue: which queue.
+        exclusive: whether nobody else may take from it meanwhile.
+
+    Raises:
+        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        aiormq.exceptions.ChannelAccessRefused: somebody else takes from it.
+        ConnectionError: raised in between: a message cannot be read, and broke the connection.
+    """
+    declared = await channel.declare_queue(queue, passive=True)
+    arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+    await declared.consume(arrived.put, exclusive=exclusive)
+    return _arriving(channel, arrived, declared.declaration_result.message_count or 0)
+
+
+async def _arriving(
+    channel: AbstractChannel, arrived: asyncio.Queue[AbstractIncomingMessage], expected: int
+) -> AsyncIterator[AbstractIncomingMessage]:
+    for number in range(expected):
         try:
             async with asyncio.timeout(_PATIENCE):
                 message = await arrived.get()
         except TimeoutError:
+            if channel.is_closed:
+                raise ConnectionError(
+                    f"the letter after {number} of {expected} cannot be read, and broke the "
+                    "connection; take it out with another client"
+                ) from None
             return
-        yield Letter.of(message)
+        yield message

@@ -24,12 +24,15 @@ class Links:
         url: the broker, ``amqp://`` or ``amqps://``.
         service: what the broker's management shows.
 
+    Attributes:
+        url: as given, with its port.
+
     Raises:
         ConfigurationError: the URL could never connect.
     """
 
     def __init__(self, url: str, service: str) -> None:
-        self._url = _checked(url)
+        self.url = _checked(url)
         self._service = service
         self._consuming: AbstractRobustConnection | None = None
         self._publishing: AbstractRobustConnection | None = None
@@ -76,12 +79,12 @@ class Links:
     async def _connect(self, purpose: str) -> AbstractRobustConnection:
         try:
             return await aio_pika.connect_robust(
-                self._url,
+                self.url,
                 client_properties={"connection_name": f"{self._service} ({purpose})"},
                 reconnect_interval=_RECONNECT_SECONDS,
             )
         except OSError as error:
-            where = f"{self._url.host}:{self._url.port}"
+            where = f"{self.url.host}:{self.url.port}"
             raise ConnectionError(
                 f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
             ) from error

@@ -95,7 +95,7 @@ class Outbox:
             return outgoing
         lease = self._lease(token)
         raw = lease.token()
-        properties.headers = {**message.headers, self._header: self._bearer(raw, recipient)}
+        properties.headers = {**message.headers, **self.bearer(raw, recipient)}
         if token is None:
             properties.headers[names.HOP] = lease.hop + 1
         if self._signer is not None:
@@ -118,10 +118,16 @@ class Outbox:
         self._check_at_the_edge(token)
         return Lease(token)
 
-    def _bearer(self, token: str, recipient: str | None) -> str:
-        if self._encryption is None:
-            return f"Bearer {token}"
-        return f"Bearer {self._encryption.encrypt(token, recipient)}"
+    def bearer(self, token: str, recipient: str | None = None) -> dict[str, str]:
+        """Return the header of a token, as it travels.
+
+        Raises:
+            NotGenuine: it is to be encrypted, and no compact JWS.
+            ConfigurationError: no such recipient.
+        """
+        if self._encryption is not None:
+            token = self._encryption.encrypt(token, recipient)
+        return {self._header: f"Bearer {token}"}
 
     def _check_at_the_edge(self, token: str) -> None:
         """Refuse work that could only be refused later; genuineness is the consumers' question."""

@@ -1,0 +1,132 @@
+"""Sending messages back to a consumer's queue from a queue beside it.
+
+Who holds the message: the queue beside, until the broker has confirmed that the copy was routed.
+Cut off in between, it is in both; a replay memory tells the copy from what is sent once more.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import aio_pika
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aiormq.exceptions import ChannelAccessRefused
+from yarl import URL
+
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.guard import Guard
+from busauth.amqp.letters import taken
+from busauth.amqp.publisher import frame_max
+from busauth.audit import Event, EventKind
+from busauth.caller import Caller
+from busauth.errors import Deferred, PublishError, Refused, evidence
+
+_TURNS, _BETWEEN = 100, 0.2
+"""How often, and how many seconds apart, it is tried to have the queue alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of the messages of a queue beside a consumer's.
+
+    Attributes:
+        sent: the ids of those that were sent back.
+        refused: the codes of those that stay although they were asked for, by their ids.
+        others: how many stay because nobody asked for them.
+    """
+
+    sent: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    others: int = 0
+
+
+Renewal = Callable[[AbstractIncomingMessage, int], Awaitable[Outgoing | None]]
+"""Returns the copy of a message that goes back, within a frame; None for one that stays. What it
+refuses stays, too, and is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Sends back to one queue.
+
+    Attributes:
+        url: the broker; each time has a connection of its own.
+        guard: who publishes, and tells.
+        queue: the consumer's queue.
+        source: the queue beside it.
+        caller: on whose behalf, where that is one.
+        publisher: who signs, where somebody does.
+    """
+
+    url: str | URL
+    guard: Guard
+    queue: str
+    source: str
+    caller: Caller | None = None
+    publisher: str | None = None
+
+    async def run(self, renew: Renewal) -> Released:
+        """Send back what is renewed, one by one, each confirmed before it is taken away.
+
+        Raises:
+            Deferred: keys are out of reach, or somebody else takes from the queue beside.
+            PublishError: the broker did not confirm one; it and all after it stay.
+            aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        """
+        connection = await aio_pika.connect(self.url)
+        async with connection:
+            waiting = await self._alone(connection)
+            sent, refused, others = list[str](), dict[str, str](), 0
+            async for message in waiting:
+                message_id = evidence(message.message_id) or ""
+                try:
+                    was_sent = await self._sent(connection, message, renew)
+                except Refused as refusal:
+                    refused[message_id] = refusal.code
+                    self._tell(EventKind.REFUSED, message_id, refusal)
+                    continue
+                if was_sent:
+                    sent.append(message_id)
+                    self._tell(EventKind.RELEASED, message_id)
+                else:
+                    others += 1
+            return Released(tuple(sent), refused, others)
+
+    async def _sent(
+        self, connection: AbstractConnection, message: AbstractIncomingMessage, renew: Renewal
+    ) -> bool:
+        if connection.transport is None:
+            raise PublishError("the connection was closed: try again")
+        outlet = connection.transport.connection
+        outgoing = await renew(message, frame_max(outlet))
+        if outgoing is None:
+            return False
+        await self.guard.send(outlet, outgoing, "", self.queue)
+        await message.ack()
+        return True
+
+    async def _alone(
+        self, connection: AbstractConnection
+    ) -> AsyncIterator[AbstractIncomingMessage]:
+        """Take alone: two that share a queue would each see a part of it."""
+        for _ in range(_TURNS):
+            try:
+                return await taken(await connection.channel(), self.source, exclusive=True)
+            except ChannelAccessRefused:
+                await asyncio.sleep(_BETWEEN)
+        raise Deferred(f"{self.source} is in somebody else's hands: try again later")
+
+    def _tell(self, kind: EventKind, message_id: str, refused: Refused | None = None) -> None:
+        self.guard.tell(
+            Event(
+                kind=kind,
+                queue=self.source,
+                at=self.guard.clock.now(),
+                message_id=message_id,
+                issuer=self.caller.issuer if self.caller else None,
+                subject=evidence(self.caller.subject) if self.caller else None,
+                code=refused.code if refused else None,
+                detail=refused.detail if refused else f"-> {self.queue}",
+                publisher=self.publisher,
+            )
+        )

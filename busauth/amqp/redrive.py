@@ -1,0 +1,90 @@
+"""Dead letters go back to their queue with the tokens that they kept.
+
+The token is the one that the message came with, and so is its proof: nothing is signed anew, and
+the consumer decides again, by the policies of that day.
+"""
+
+from collections.abc import Callable
+
+from aio_pika.abc import AbstractIncomingMessage
+from yarl import URL
+
+from busauth.amqp import copies, headers
+from busauth.amqp.again import Released, Sending
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.guard import Guard
+from busauth.amqp.letters import Letter
+from busauth.amqp.release import sent_again
+from busauth.amqp.topology import dead_queue
+from busauth.errors import NotGenuine
+from busauth.tokens.encryption import Decryption, KeptFor
+from busauth.tokens.verifier import fingerprint
+
+
+class Redrive:
+    """Sends dead letters of one queue again.
+
+    Args:
+        url: the broker; each redrive has a connection of its own.
+        guard: who seals and publishes; a guard with the consumers' `messages`.
+        queue: the consumer's queue; the letters are in ``<queue>.dead``.
+        keys: open the tokens that letters kept, see `DeadLetter`.
+        recipient: for whom tokens are encrypted, where there are several.
+    """
+
+    def __init__(
+        self,
+        url: str | URL,
+        *,
+        guard: Guard,
+        queue: str,
+        keys: Decryption,
+        recipient: str | None = None,
+    ) -> None:
+        self._recipient = recipient
+        self._guard = guard
+        self._queue = queue
+        self._keys = keys
+        self._provenance = guard.messages.provenance(
+            queue, guard.messages.proofs, (), stamped=guard.options.broker_stamps
+        )
+        self._sending = Sending(url=url, guard=guard, queue=queue, source=dead_queue(queue))
+
+    async def letters(self, wanted: Callable[[Letter], bool] = lambda _letter: True) -> Released:
+        """Send letters again that kept their tokens; all others stay.
+
+        Args:
+            wanted: which of them; default: all.
+
+        Raises:
+            Deferred: somebody else takes from the dead letters.
+            PublishError: the broker did not confirm one; it and all after it stay.
+            aio_pika.exceptions.ChannelNotFoundEntity: there are no such dead letters.
+        """
+
+        async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:
+            kept = message.headers.get(headers.TOKEN)
+            if kept is None or not wanted(Letter.of(message)):
+                return None
+            return self._renewed(message, kept, limit)
+
+        return await self._sending.run(renew)
+
+    def _renewed(self, message: AbstractIncomingMessage, kept: object, limit: int) -> Outgoing:
+        """Return the copy that goes back.
+
+        Raises:
+            NotGenuine: what was kept is no token of this letter's.
+        """
+        if not isinstance(kept, str):
+            found = f"{headers.TOKEN} of type {type(kept).__name__}"
+            raise NotGenuine("header.not_text", found=found, expected="a kept token")
+        letter = KeptFor(queue=self._queue, message_id=message.message_id, body=message.body)
+        token = self._keys.open_for_redrive(kept, letter)
+        identity = self._guard.outbox.bearer(token, self._recipient)
+        proof = message.headers.get(headers.PROOF)
+        if isinstance(proof, str):
+            identity[headers.PROOF] = proof
+        sha = fingerprint(token)
+        carried = sent_again(self._provenance, message, sha, sha)
+        return copies.again(message, carried, identity, frame_max=limit)

@@ -1,0 +1,366 @@
+"""Late messages that wait for their callers, and dead letters that are sent again."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from busauth import (
+    Bus,
+    Caller,
+    ConfigurationError,
+    DeadLetter,
+    Decryption,
+    Grace,
+    Park,
+    ProofDemand,
+    Proven,
+    Redrive,
+    Refused,
+    Release,
+    TokenEncryption,
+    dead_letters,
+    shared_encryption_key,
+)
+from busauth.testing import Issuer, ManualClock
+from tests.parties import Party, Scene, security
+from tests.support import Broker, Trail, guard_for
+
+WEB, ORDERS = Party("web"), Party("orders")
+
+
+@pytest.fixture
+def issuer(clock: ManualClock) -> Issuer:
+    return Issuer(clock=clock)
+
+
+@pytest.fixture
+def scene(broker: Broker, issuer: Issuer, clock: ManualClock, trail: Trail) -> Scene:
+    return Scene(broker, issuer, clock, trail)
+
+
+def parking(scene: Scene, **settings: Any) -> Bus:
+    """Return a service that parks, and that may release what it parked."""
+    messages = security(
+        WEB.publisher(), ORDERS.publisher(relays=True), signer=ORDERS.signer, **settings
+    )
+    return scene.bus(messages, on_expired=Park())
+
+
+async def park(scene: Scene, bus: Bus, queue: str, *subjects: str) -> None:
+    """Have a message of each subject's parked."""
+    async with scene.publishing(WEB) as publishing:
+        for subject in subjects:
+            token = scene.issuer.token(subject)
+            await publishing.publish(queue, subject.encode(), token=token)
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("parked", count=len(subjects))
+
+
+async def test_a_parked_message_waits_for_its_caller(scene: Scene) -> None:
+    """It is handled for the caller who brings a fresh token, and for nobody else."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+    seen: list[tuple[str, Caller, Proven]] = []
+
+    @bus.consumer(queue)
+    async def place(
+        message: aio_pika.abc.AbstractIncomingMessage, caller: Caller, proven: Proven
+    ) -> None:
+        seen.append((message.body.decode(), caller, proven))
+
+    await bus.declare()
+    asked_at = scene.clock.now()
+    await park(scene, bus, queue, "ann", "bob", "ann")
+    assert not seen
+    released = await bus.release(queue, scene.issuer.token("ann"))
+    assert (len(released.sent), dict(released.refused), released.others) == (2, {}, 1)
+    async with bus:
+        await scene.trail.until("handled", count=2)
+    for body, caller, proven in seen:
+        assert (body, caller.subject, caller.late) == ("ann", "ann", None)
+        assert (proven.publisher, proven.root_publisher) == ("orders", "web")
+        assert (proven.released, proven.root_published_at) == (True, asked_at)
+    told = await scene.trail.until("released", count=2)
+    assert {(event.subject, event.publisher) for event in told} == {("ann", "orders")}
+    await scene.broker.settles_at(f"{queue}.parked", 1)
+
+
+async def test_nothing_of_a_token_is_in_a_parked_message(scene: Scene) -> None:
+    """What waits has its proof, and no token."""
+    queue, token = scene.broker.name("orders"), scene.issuer.token("ann")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"{}", token=token)
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("parked")
+    (letter,) = await dead_letters(scene.broker.url, f"{queue}.parked")
+    assert (letter.code, letter.subject) == ("token.expired", "ann")
+    assert token not in repr(dict(letter.headers))
+    assert "authorization" not in letter.headers
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"body": b"another"}, "proof.body"),
+        ({"message_id": "another"}, "proof.message_id"),
+        ({"reply_to": "mallory"}, "proof.property"),
+        ({"headers": {"busauth-subject": "bob"}}, "proof.caller"),
+        ({"headers": {"busauth-token-sha256": "0" * 64}}, "proof.token"),
+        ({"headers": {"busauth-proof": "e30.e30.e30"}}, "proof.publisher"),
+        ({"headers": {"busauth-proof": None}}, "proof.missing"),
+    ],
+)
+async def test_a_parked_message_that_was_tampered_with_stays(
+    change: dict[str, Any], code: str, scene: Scene
+) -> None:
+    """Who can write into the parking queue gets nothing released that a proof does not say."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    await park(scene, bus, queue, "ann")
+    parked = await scene.broker.one(f"{queue}.parked")
+    headers = {**parked.headers, **change.get("headers", {})}
+    tampered = aio_pika.Message(
+        change.get("body", parked.body),
+        headers={name: value for name, value in headers.items() if name != "x-delivery-count"},
+        message_id=change.get("message_id", parked.message_id),
+        reply_to=change.get("reply_to"),
+        content_type=parked.content_type,
+    )
+    await scene.broker.channel.default_exchange.publish(tampered, f"{queue}.parked")
+    await scene.broker.settles_at(f"{queue}.parked", 1)
+    released = await bus.release(queue, scene.issuer.token(str(headers["busauth-subject"])))
+    assert released.sent == ()
+    assert list(released.refused.values()) == [code]
+    await scene.broker.settles_at(f"{queue}.parked", 1)
+    await scene.broker.settles_at(queue, 0)
+
+
+async def test_two_callers_who_come_at_once_both_get_theirs(scene: Scene) -> None:
+    """Releases of one queue take turns: neither sees only a part of what waits."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    subjects = ["ann", "bob"] * 5
+    await park(scene, bus, queue, *subjects)
+    releases = await asyncio.gather(
+        bus.release(queue, scene.issuer.token("ann")), bus.release(queue, scene.issuer.token("bob"))
+    )
+    assert [len(released.sent) for released in releases] == [5, 5]
+    async with bus:
+        await scene.trail.until("handled", count=10)
+    await scene.broker.settles_at(f"{queue}.parked", 0)
+
+
+async def test_a_token_that_is_not_fresh_releases_nothing(scene: Scene) -> None:
+    """A late, a forged and another issuer's token are refused before anything is looked at."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    await park(scene, bus, queue, "ann")
+    other = Issuer("https://other.example", clock=scene.clock)
+    late = scene.issuer.token("ann", exp=scene.clock.now() - 1)
+    for token, code in (
+        (late, "token.expired"),
+        (other.token("ann"), "token.issuer"),
+        (other.token("ann", iss=scene.issuer.url), "token.key_unknown"),
+    ):
+        with pytest.raises(Refused) as caught:
+            await bus.release(queue, token)
+        assert caught.value.code == code
+    await scene.broker.settles_at(f"{queue}.parked", 1)
+
+
+async def test_a_message_that_names_no_caller_is_not_parked(scene: Scene) -> None:
+    """Without a proof that names whose it is, a late message goes to the dead letters."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene, demand=ProofDemand.IF_PRESENT)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    await scene.broker.publish(queue, token=scene.issuer.token("ann"))
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("refused")
+    assert scene.codes() == ["token.expired"]
+    await scene.broker.settles_at(f"{queue}.dead", 1)
+
+
+async def test_a_released_message_can_be_parked_again(scene: Scene) -> None:
+    """A caller who was too slow once more brings another token; the first proof still counts."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+    seen: list[Proven] = []
+
+    @bus.consumer(queue)
+    async def place(proven: Proven) -> None:
+        seen.append(proven)
+
+    await bus.declare()
+    await park(scene, bus, queue, "ann")
+    await bus.release(queue, scene.issuer.token("ann"))
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("parked", count=2)
+    released = await bus.release(queue, scene.issuer.token("ann"))
+    assert len(released.sent) == 1
+    async with bus:
+        await scene.trail.until("handled")
+    assert (seen[0].root_publisher, seen[0].released) == ("web", True)
+
+
+async def test_a_release_needs_who_signs_and_who_parks(scene: Scene) -> None:
+    """Without a signer, one that is trusted to relay, or a queue that parks, it is an error."""
+    trusting = security(WEB.publisher(), ORDERS.publisher())
+    for messages, found in (
+        (trusting, "expected Guard"),
+        (security(WEB.publisher(), signer=ORDERS.signer), "not trusted to relay"),
+    ):
+        guard = guard_for(scene.issuer, scene.trail, clock=scene.clock, messages=messages)
+        with pytest.raises(ConfigurationError, match=found):
+            Release(scene.broker.url, guard=guard, queue="orders")
+    bus = parking(scene)
+    with pytest.raises(ConfigurationError, match="has no consumer here"):
+        await bus.release("orders", "token")
+    release = Release(scene.broker.url, guard=bus.guard, queue=scene.broker.name("none"))
+    with pytest.raises(ChannelNotFoundEntity):
+        await release.for_caller(scene.issuer.token("ann"))
+
+
+async def test_a_dead_letter_keeps_its_token_for_a_redrive(scene: Scene) -> None:
+    """Encrypted, of use in that letter only, and judged again when it was sent again."""
+    queue, token = scene.broker.name("orders"), scene.issuer.token("ann")
+    key = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
+    messages = security(WEB.publisher())
+    policy = DeadLetter(keep_token=TokenEncryption({"redrive": key}))
+    bus = scene.bus(messages, on_expired=policy)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"{}", token=token)
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("refused")
+    (letter,) = await dead_letters(scene.broker.url, f"{queue}.dead")
+    assert token not in repr(dict(letter.headers))
+    assert "busauth-token" in letter.headers
+
+    patient = scene.bus(messages, on_expired=Grace(hours=1))
+
+    @patient.consumer(queue)
+    async def place_late(caller: Caller, proven: Proven) -> None:
+        assert caller.late is not None
+
+    redrive = Redrive(scene.broker.url, guard=patient.guard, queue=queue, keys=Decryption([key]))
+    assert (await redrive.letters(lambda letter: letter.subject == "bob")).others == 1
+    assert len((await redrive.letters()).sent) == 1
+    async with patient:
+        await scene.trail.until("handled")
+    await scene.broker.settles_at(f"{queue}.dead", 0)
+
+
+async def test_a_kept_token_is_of_no_use_in_another_letter(scene: Scene) -> None:
+    """Moved under another body, it stays where it is, and is told."""
+    queue = scene.broker.name("orders")
+    key = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
+    policy = DeadLetter(keep_token=TokenEncryption({"redrive": key}))
+    bus = scene.bus(security(), on_expired=policy)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    await scene.broker.publish(queue, token=scene.issuer.token("ann"))
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("refused")
+    letter = await scene.broker.one(f"{queue}.dead")
+    moved = aio_pika.Message(
+        b"pay mallory",
+        headers={"busauth-token": letter.headers["busauth-token"]},
+        message_id=letter.message_id,
+    )
+    await scene.broker.channel.default_exchange.publish(moved, f"{queue}.dead")
+    await scene.broker.settles_at(f"{queue}.dead", 1)
+    redrive = Redrive(scene.broker.url, guard=bus.guard, queue=queue, keys=Decryption([key]))
+    released = await redrive.letters()
+    assert list(released.refused.values()) == ["token.encryption_moved"]
+    await scene.broker.settles_at(f"{queue}.dead", 1)
+
+
+async def test_a_token_travels_encrypted(scene: Scene) -> None:
+    """Broker and tap see an envelope; the consumer and its own publications know the token."""
+    first, second = scene.broker.name("first"), scene.broker.name("second")
+    key = shared_encryption_key(secrets.token_bytes(32), key_id="shop")
+    messages = security(
+        WEB.publisher(),
+        signer=WEB.signer,
+        encryption=TokenEncryption({"shop": key}),
+        decryption=Decryption([key]),
+    )
+    bus = scene.bus(messages)
+    seen: list[str] = []
+
+    @bus.consumer(first)
+    async def place(message: aio_pika.abc.AbstractIncomingMessage, caller: Caller) -> None:
+        seen.append(str(message.headers["authorization"]))
+        await bus.publish(second, b"onward")
+
+    @bus.consumer(second)
+    async def reserve(caller: Caller) -> None:
+        seen.append(caller.subject)
+
+    token = scene.issuer.token("ann")
+    async with bus:
+        await bus.publish(first, b"{}", token=token)
+        await scene.trail.until("handled", count=2)
+        await scene.broker.publish(first, token=token)
+        await scene.trail.until("refused")
+    assert seen[0].count(".") == 4
+    assert token not in seen[0]
+    assert seen[1] == "ann"
+    assert scene.codes() == ["token.not_encrypted"]
+
+
+async def test_who_has_no_key_refuses_an_envelope(scene: Scene) -> None:
+    """A consumer without keys says what it was given."""
+    queue = scene.broker.name("orders")
+    key = shared_encryption_key(secrets.token_bytes(32), key_id="shop")
+    bus = scene.bus(security(WEB.publisher()))
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    async with bus, scene.publishing(WEB, encryption=TokenEncryption({"shop": key})) as publishing:
+        await publishing.publish(queue, b"{}", token=scene.issuer.token("ann"))
+        await scene.trail.until("refused")
+    assert scene.codes() == ["token.encrypted"]
