@@ -88,6 +88,8 @@ def _stages(results: Results) -> Table:
         table.add_row(f"all: {name}", shown(spread))
     for name, spread in results.stages.stages.items():
         table.add_row(name, shown(spread))
+    for name, spread in results.stages.proofs.items():
+        table.add_row(f"message proof: {name}", shown(spread))
     return table
 
 

@@ -13,18 +13,21 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
 from aiormq.abc import DeliveredMessage
 
+from bench import proof, proven
 from bench.delivered import deliveries
 from bench.figures import Spread
 from bench.messages import HEADER, Order
 from bench.patterns import Pattern, callers
 from bench.scale import Scale
 from bench.tokens import AUDIENCE, Pool
+from bench.turns import spreads
 from busauth import (
     Caller,
     EventKind,
@@ -46,6 +49,9 @@ from busauth.decision import Demand, Rules, decide_in_time
 from busauth.late.expiry import DeadLetter, PolicyChain
 
 Step = Callable[[DeliveredMessage], Awaitable[object]]
+Brought = Callable[[], list[DeliveredMessage]]
+"""Makes the messages of one round, each to be handled once."""
+
 _QUEUE = "orders"
 _TURN = 3
 """Messages that a turn of the loop brings, as aiormq reads ten frames at a time."""
@@ -59,16 +65,19 @@ class Stages:
     Attributes:
         added: what a guard adds, by pattern of tokens and kind of handler.
         stages: what each stage takes, warm.
+        proofs: what a proof takes to sign and to check, and a seal, by algorithm.
     """
 
     added: dict[str, Spread]
     stages: dict[str, Spread]
+    proofs: dict[str, Spread]
 
     def to_json(self) -> dict[str, Any]:
-        """Return both."""
+        """Return all of them."""
+        parts = {"added": self.added, "stages": self.stages, "proofs": self.proofs}
         return {
-            "added": {name: spread.to_json() for name, spread in self.added.items()},
-            "stages": {name: spread.to_json() for name, spread in self.stages.items()},
+            part: {name: spread.to_json() for name, spread in found.items()}
+            for part, found in parts.items()
         }
 
 
@@ -141,13 +150,13 @@ async def timed(step: Step, messages: list[DeliveredMessage]) -> float:
 
 
 async def _rounds(
-    steps: dict[str, tuple[Step, list[str]]], rounds: int, plain: str
+    steps: dict[str, tuple[Step, Brought]], rounds: int, plain: str
 ) -> dict[str, Spread]:
     """Let steps take turns; return what each takes more than the plain one of its round."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        for name, (step, tokens) in steps.items():
-            found[name].append(await timed(step, deliveries(tokens)))
+        for name, (step, brought) in steps.items():
+            found[name].append(await timed(step, brought()))
     base = found.pop(plain)
     return {
         name: Spread.of(value - floor for value, floor in zip(values, base, strict=True))
@@ -159,16 +168,28 @@ async def _added(pool: Pool, scale: Scale) -> dict[str, Spread]:
     """Compare whole consumers with the plain way; the cold guard remembers nothing."""
     remembering = Guard(verifier_of(pool))
     forgetting = _forgetful(pool)
-    few = [pool.tokens[caller] for caller in callers(Pattern.WARM, scale.loop)]
-    new = pool.tokens[: scale.loop]
-    steps: dict[str, tuple[Step, list[str]]] = {
+    tokens = [pool.tokens[caller] for caller in callers(Pattern.WARM, scale.loop)]
+    few, new = partial(deliveries, tokens), partial(deliveries, pool.tokens[: scale.loop])
+    steps: dict[str, tuple[Step, Brought]] = {
         "unguarded": (unguarded(), few),
         "warm": (direct(guarded(remembering)), few),
         "warm, body": (direct(guarded_body(remembering)), few),
         "cold": (direct(guarded(forgetting)), new),
         "aio-pika's own way, no check": (plain, few),
+        **_proven(pool, tokens),
     }
     return await _rounds(steps, scale.loop_rounds, "unguarded")
+
+
+def _proven(pool: Pool, tokens: list[str]) -> dict[str, tuple[Step, Brought]]:
+    """Return warm guards that ask for a proof of each message."""
+    steps: dict[str, tuple[Step, Brought]] = {}
+    for remembers, more in ((False, ""), (True, ", seal and replay memory")):
+        for algorithm, proving in proven.proving(remembers=remembers).items():
+            guard = Guard(verifier_of(pool), messages=proving.security)
+            brought = partial(proving.deliveries, tokens, time.time())
+            steps[f"warm, proof {algorithm}{more}"] = (direct(guarded(guard)), brought)
+    return steps
 
 
 def direct(consumer: GuardedConsumer) -> Step:
@@ -183,7 +204,10 @@ def _forgetful(pool: Pool) -> Guard:
 
 async def _by_stage(pool: Pool, scale: Scale) -> dict[str, Spread]:
     tokens = [pool.tokens[caller] for caller in callers(Pattern.WARM, scale.loop)]
-    steps = {name: (step, tokens) for name, step in _stages(pool).items()}
+    brought = partial(deliveries, tokens)
+    steps: dict[str, tuple[Step, Brought]] = {
+        name: (step, brought) for name, step in _stages(pool).items()
+    }
     return await _rounds(steps, scale.loop_rounds, "an empty step")
 
 
@@ -256,6 +280,7 @@ def measure(pool: Pool, scale: Scale) -> Stages:
     """Measure whole guards, then their stages."""
 
     async def both() -> Stages:
-        return Stages(await _added(pool, scale), await _by_stage(pool, scale))
+        proofs = spreads(proof.steps(), scale.loop_rounds, scale.loop // 20)
+        return Stages(await _added(pool, scale), await _by_stage(pool, scale), proofs)
 
     return asyncio.run(both())
