@@ -103,7 +103,7 @@ class Admission:
         verified, now = genuine.verified, case.now
         if self._provenance.asks:
             case.origin, case.marks = self._provenance.origin(
-                case.delivery, case.token or "", verified.caller, genuine.signed, now
+                case.delivery, verified.caller, genuine.signed, now
             )
         if verified.lateness(now) is None:
             return decide_in_time(verified, self._rules, now, case.origin)

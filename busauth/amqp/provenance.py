@@ -117,14 +117,13 @@ class Provenance:
         return opened.sealed or Sealed(), code
 
     def origin(
-        self, delivery: Delivery, token: str, caller: Caller, signed: Signed | None, now: float
+        self, delivery: Delivery, caller: Caller, signed: Signed | None, now: float
     ) -> tuple[Origin, Marks | None]:
         """Compare a proof with its message, and return what that and the broker say of it.
 
         Args:
             delivery: as received.
-            token: its token, proven genuine.
-            caller: whose token it is.
+            caller: whose it is, by a token that was proven genuine.
             signed: its proof, proven to be its publisher's.
             now: the one instant of this decision.
 
@@ -138,7 +137,7 @@ class Provenance:
         stamp = marks.stamp if marks is not None else None
         if signed is None or self.proofs is None:
             return origin_of(None, stamp, skew=0.0), marks
-        seen = _seen(delivery, token, caller)
+        seen = _seen(delivery, caller)
         proven = self.proofs.judge(signed, seen, self.routes, now)
         return origin_of(proven, stamp, skew=self.proofs.skew), marks
 
@@ -186,13 +185,13 @@ class Provenance:
             LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, deferred)
 
 
-def _seen(delivery: Delivery, token: str, caller: Caller) -> SeenMessage:
+def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
     transaction_token = delivery.headers.get(TXN_TOKEN)
     if transaction_token is not None and not isinstance(transaction_token, str):
         found = f"{TXN_TOKEN} of type {type(transaction_token).__name__}"
         raise BadMessage("proof.token", found=found, expected="text")
     return SeenMessage(
-        token=token,
+        token_sha256=caller.token_sha256,
         transaction_token=transaction_token,
         body=delivery.body,
         message_id=delivery.message_id,
