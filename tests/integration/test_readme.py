@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from busauth import Bus
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, IssuerServer, Kit, ManualClock
-from tests.support import Broker
+from busauth.testing.issuer.documents import JWKS_PATH
+from tests.support import Broker, Trail, guard_for
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -33,9 +35,10 @@ async def test_the_code_in_the_readme_runs(
     Path("busauth.toml").write_text(blocks("toml")[0], "utf-8")  # noqa: ASYNC240 -- a small file
     queue, reserve = broker.name("orders.placed"), broker.name("stock.reserve")
     await broker.channel.declare_queue(reserve, durable=True)
-    own = Issuer(algorithm="ES256")
-    with IssuerServer(own):
+    own, web = Issuer(algorithm="ES256"), Issuer(algorithm="ES256")
+    with IssuerServer(own), IssuerServer(web):
         names = {
+            "https://web.example/jwks": f"{web.url}{JWKS_PATH}",
             "https://idp.example": own.url,
             "amqp://localhost/": url,
             "orders.placed": queue,
@@ -50,12 +53,19 @@ async def test_the_code_in_the_readme_runs(
                 async with scope["bus"] as bus:
                     await scope["post_order"](scope["guard"], bus, bearer, scope["Order"](id=7))
                     await broker.settles_at(reserve, 1)
+            if "ProofSigner" in code:
+                messages = scope["signing"](web.signing.private)
+                signing = Bus(url, guard=guard_for(own, Trail(), messages=messages), service="web")
+                async with scope["orders"], signing:
+                    await signing.publish(queue, scope["Order"](id=8), token=own.token("bob"))
+                    await broker.settles_at(queue, 0)
             if "place_order" in code:
-                await scope["consume"](broker.channel)
-                await broker.publish(queue, token=own.token(scope="orders:write"))
-                await broker.settles_at(reserve, 2)
-                await broker.channel.close()
-                await broker.channel.reopen()
+                async with await broker.connection.channel() as channel:
+                    await scope["consume"](channel)
+                    await broker.publish(queue, token=own.token(scope="orders:write"))
+                    await broker.settles_at(reserve, 2)
         await scope["test_an_order_that_expires_in_the_queue"](kit)
     assert [event.code for event in kit.events if event.code] == ["token.expired"]
-    assert "ann ordered 7" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ann ordered 7" in printed
+    assert "bob ordered 8, says web" in printed
