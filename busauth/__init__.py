@@ -78,6 +78,7 @@ from busauth.tokens.providers import (
     Profile,
     keycloak,
 )
+from busauth.tokens.retired import RetiredKeys
 from busauth.tokens.sessions import Session, Sessions, SessionStore
 from busauth.tokens.verifier import Verifier, Verifiers
 
@@ -154,6 +155,7 @@ __all__ = [
     "Released",
     "ReplayMemory",
     "Restrict",
+    "RetiredKeys",
     "RetryOptions",
     "RevocationFeed",
     "Revocations",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from busauth.caller import Caller, Late
-from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Untimely
+from busauth.errors import ConfigurationError, Deferred, Forbidden, NotGenuine, Refused, Untimely
 from busauth.late.expiry import (
     Accept,
     Drop,
@@ -133,6 +133,7 @@ async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = 
     """
     if verified.lateness(now) is None:
         return decide_in_time(verified, rules, now, origin)
+    check_retired(verified, origin)
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, origin, verified.not_before)
     return _judged(await _late(late, rules), rules, now)
@@ -147,8 +148,26 @@ def decide_in_time(
         Refused: with its code: `Untimely` or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
+    if verified.retired is not None:
+        check_retired(verified, origin)
     verified.check_started(now)
     return _judged(verified.caller, rules, now)
+
+
+def check_retired(verified: Verified, origin: Origin) -> None:
+    """Refuse a token of a key that was removed, unless it was published while the key was there.
+
+    Raises:
+        NotGenuine: ``token.key_retired``: nobody who may say so vouches for that.
+    """
+    if verified.retired is None:
+        return
+    last_seen, sources = verified.retired
+    known = [at for source, at in origin.published.items() if source in sources]
+    if not any(at <= last_seen for at in known):
+        found = f"published {min(known) - last_seen:.0f} s after" if known else "nobody's word"
+        expected = f"published before the key was last seen, by the word of {sorted(sources)}"
+        raise NotGenuine("token.key_retired", found=found, expected=expected)
 
 
 def _judged(caller: Caller, rules: Rules, now: float) -> Caller:

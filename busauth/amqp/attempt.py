@@ -22,6 +22,7 @@ from busauth.caller import Caller, acting, holding, lease_for
 from busauth.clock import Clock
 from busauth.decision import Rules
 from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
+from busauth.late.replay import Duplicate
 from busauth.redaction import redacted_traceback
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
@@ -60,10 +61,6 @@ class Tools:
     auditor: Telling
     replies: Replies
     acks: Acks
-
-
-class Duplicate(Refused):
-    """It was handled before, and its acknowledgement got lost."""
 
 
 class Attempts:
@@ -157,7 +154,7 @@ class Attempts:
             case.replay_key = None  # the other one's
             raise
         if not is_new:
-            raise Duplicate("replay.duplicate", found=f"message id {key.message_id!r} once more")
+            raise Duplicate.of(key)
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
         if failed.__cause__ is not None:

@@ -26,7 +26,7 @@ from aiormq.channel import Channel
 
 from busauth.amqp import settlement
 from busauth.amqp.acks import Told
-from busauth.amqp.attempt import Attempts, Duplicate, Terms, Tools
+from busauth.amqp.attempt import Attempts, Terms, Tools
 from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried, Keep, Refusal
 from busauth.amqp.delivery import Delivery, channel_of, handed_directly
@@ -43,6 +43,7 @@ from busauth.errors import (
     HandlerFailed,
     Refused,
 )
+from busauth.late.replay import Duplicate
 from busauth.tokens.compact import is_signed
 from busauth.tokens.encryption import KeptFor
 

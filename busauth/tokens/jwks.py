@@ -5,22 +5,26 @@
 - An unknown `kid` asks for a fetch, and no two fetches begin within `min_interval`.
 - A failed fetch changes nothing, until the last good one is `keep_for` old: then there are no keys,
   which is a transient fault and not a refusal.
+- A key that was removed may be remembered (`RetiredKeys`); one that was compromised never counts.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError, Deferred
+from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, fitting, load_key
+from busauth.tokens.retired import FormerKey, RetiredKeys
 
 LOGGER = logging.getLogger("busauth")
+
+_Fetched = tuple[Mapping[str, Any], Key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class JWKS:
         options: how often to fetch, and how long to keep.
         fetcher: time and size limits, hosts that may be asked over plain http.
         clock: where ages come from.
+        retired: remembers keys that were removed; default: they count no more.
+        distrusted: keys that never count, by `kid` or by hex thumbprint (RFC 7638, SHA-256).
 
     Raises:
         ConfigurationError: the URL may not be asked, or an algorithm is not a public-key one.
@@ -62,6 +68,8 @@ class JWKS:
         options: JWKSOptions | None = None,
         fetcher: Fetcher | None = None,
         clock: Clock | None = None,
+        retired: RetiredKeys | None = None,
+        distrusted: Iterable[str] = (),
     ) -> None:
         self._fetcher = fetcher or Fetcher()
         self._url: str | None = self._fetcher.check_url(url)
@@ -70,11 +78,24 @@ class JWKS:
         self._options = options or JWKSOptions()
         self._clock = clock or SystemClock()
         self._keys: tuple[Key, ...] = ()
+        self._fetched_keys: tuple[_Fetched, ...] = ()
+        self._forgotten: frozenset[str] = frozenset()
+        self._retired = retired
+        self._distrusted = frozenset((distrusted,) if isinstance(distrusted, str) else distrusted)
         self._epoch = 0
         self._fetched: float | None = None
         self._began: float | None = None
         self._fetches = 0
         self._flight: asyncio.Task[None] | None = None
+        self._remember(url)
+        self._refused = self._distrusted
+
+    def _remember(self, issuer: str) -> None:
+        """Say whose keys are to be remembered, and learn which of them never count."""
+        if self._retired is not None:
+            self._retired.open(issuer, self._algorithms)
+            self._retired.forget(self._distrusted)
+            self._distrusted = self._retired.distrusted
 
     @classmethod
     def discover(
@@ -85,10 +106,19 @@ class JWKS:
         options: JWKSOptions | None = None,
         fetcher: Fetcher | None = None,
         clock: Clock | None = None,
+        retired: RetiredKeys | None = None,
+        distrusted: Iterable[str] = (),
     ) -> "JWKS":
         """Return the keys of an issuer whose metadata says where they are (RFC 8414, OIDC)."""
-        first = metadata_urls(issuer)[0]
-        keys = cls(first, algorithms=algorithms, options=options, fetcher=fetcher, clock=clock)
+        keys = cls(
+            metadata_urls(issuer)[0],
+            algorithms=algorithms,
+            options=options,
+            fetcher=fetcher,
+            clock=clock,
+            retired=retired,
+            distrusted=distrusted,
+        )
         keys._issuer, keys._url = issuer, None
         return keys
 
@@ -102,6 +132,7 @@ class JWKS:
 
         Raises:
             KeyMissing: none is known, or the copy is older than `keep_for`.
+            NotGenuine: ``token.key_compromised``: this key never counts.
         """
         age = self._age()
         if age is None or age >= self._options.keep_for:
@@ -110,8 +141,43 @@ class JWKS:
             self._renew()
         found = fitting(self._keys, key_id, algorithm)
         if not found:
+            if key_id is not None and key_id in self._refused:
+                raise NotGenuine(
+                    "token.key_compromised",
+                    found=f"kid={key_id!r}",
+                    expected="a key that was not reported compromised",
+                )
             raise KeyMissing
         return found
+
+    def former(self, key_id: str | None, algorithm: str) -> Sequence[FormerKey]:
+        """Return keys that were removed and may have signed, if any are remembered."""
+        age = self._age()
+        if self._retired is None or age is None or age >= self._options.keep_for:
+            return ()
+        return self._retired.candidates(key_id, algorithm, self._clock.now())
+
+    @property
+    def retired_sources(self) -> frozenset[str]:
+        """Return whose word lets a removed key count, nobody's where none is remembered."""
+        return frozenset() if self._retired is None else self._retired.sources
+
+    def distrust(self, name: str) -> None:
+        """Let a key count no more, from now on and whatever its issuer says of it.
+
+        What was verified with it counts no more either. Kept in the file of `RetiredKeys`, if there
+        is one; else say it in the configuration, too, so that it outlasts this process.
+
+        Args:
+            name: its thumbprint (RFC 7638, SHA-256, in hex: `Key.thumbprint`), or its `kid`, which
+                another key may have as well.
+        """
+        self._distrusted |= {name}
+        if self._retired is not None:
+            self._forgotten |= self._retired.forget(self._distrusted)
+            self._retired.save()
+        self._adopt(self._fetched_keys)
+        self._epoch += 1
 
     async def refresh(self) -> bool:
         """Wait for a new copy of the set; never more than one fetch per `min_interval`.
@@ -149,10 +215,31 @@ class JWKS:
             self._url = None if self._issuer else self._url  # it may have moved: discover anew
             raise Deferred(str(error), probe=self.refresh) from error
         self._fetched = self._clock.monotonic()
-        if keys != self._keys:
-            self._keys, self._epoch = keys, self._epoch + 1
+        self._adopt(keys)
+        if self._retired is not None:
+            self._retired.noticed(self._usable(), self._clock.now())
+            await asyncio.to_thread(self._retired.save)
 
-    async def _fetch(self) -> tuple[Key, ...]:
+    def _adopt(self, keys: tuple[_Fetched, ...]) -> None:
+        """Take a set for the current one, but for what is not to be trusted."""
+        self._fetched_keys = keys
+        trusted = tuple(key for _, key in keys if not self._is_distrusted(key))
+        refused = {key.key_id for _, key in keys if key.key_id and self._is_distrusted(key)}
+        self._refused = self._distrusted | self._forgotten | refused
+        if trusted != self._keys:
+            self._keys, self._epoch = trusted, self._epoch + 1
+
+    def _usable(self) -> dict[str, _Fetched]:
+        return {
+            key.thumbprint: (jwk, key)
+            for jwk, key in self._fetched_keys
+            if not self._is_distrusted(key)
+        }
+
+    def _is_distrusted(self, key: Key) -> bool:
+        return key.thumbprint in self._distrusted or key.key_id in self._distrusted
+
+    async def _fetch(self) -> tuple[_Fetched, ...]:
         if self._url is None:
             self._url = await discover_jwks_uri(self._issuer or "", self._fetcher)
         document = await self._fetcher.get_object(self._url)
@@ -161,7 +248,8 @@ class JWKS:
             raise Deferred(
                 f"{self._url}: expected `keys`, a list of at most {self._options.max_keys}"
             )
-        keys = tuple(key for entry in entries if (key := self._load(entry)) is not None)
+        loaded = ((entry, self._load(entry)) for entry in entries)
+        keys = tuple((entry, key) for entry, key in loaded if key is not None)
         if not keys:
             raise Deferred(f"{self._url} holds no key that fits {list(self._algorithms)}")
         return keys

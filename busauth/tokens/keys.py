@@ -240,14 +240,15 @@ def _check_use(jwk: Mapping[str, Any], name: str) -> None:
         raise ConfigurationError(f"{name} is not for signatures")
 
 
-def _public_part(jwk: Mapping[str, Any]) -> dict[str, Any]:
+def public_part(jwk: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that make a key, and nothing private (RFC 7638, section 3.2)."""
     return {member: jwk.get(member) for member in ("kty", *_PUBLIC_MEMBERS[jwk["kty"]])}
 
 
 def _prepare(jwk: Mapping[str, Any], algorithm: str, name: str) -> Any:
     implementation = _IMPLEMENTATIONS[algorithm]
     try:
-        return implementation.prepare_key(implementation.from_jwk(_public_part(jwk)))
+        return implementation.prepare_key(implementation.from_jwk(public_part(jwk)))
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
         raise ConfigurationError(f"{name} is damaged: it cannot be loaded") from None
 
@@ -264,5 +265,5 @@ def _check_strength(prepared: Any, algorithm: str, name: str) -> None:
 
 def _thumbprint(jwk: Mapping[str, Any]) -> str:
     """Hash the required members in order (RFC 7638, section 3)."""
-    canonical = json.dumps(_public_part(jwk), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(public_part(jwk), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

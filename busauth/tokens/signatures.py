@@ -2,10 +2,10 @@
 
 from busauth.tokens.compact import CompactToken
 from busauth.tokens.keys import KeySource
-from busauth.tokens.verified import Proof
+from busauth.tokens.verified import SignedBy, former_keys
 
 
-def signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> Proof | None:
+def signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> SignedBy | None:
     """Return the key that signed a JWS, among those at hand; None where none of them did.
 
     Args:
@@ -19,5 +19,14 @@ def signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> Proof |
     epoch = keys.epoch  # read first: what it counts can only be older than the key
     for key in keys.candidates(compact.header.get("kid"), algorithm):
         if key.verifies(compact.signing_input, compact.signature):
-            return Proof(keys, key, epoch)
+            return SignedBy(keys, key, epoch)
+    return None
+
+
+def former_signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> SignedBy | None:
+    """Return the removed key that signed a JWS, where a source remembers any; see `signer_of`."""
+    epoch = keys.epoch
+    for key, retired in former_keys(keys, compact.header.get("kid"), algorithm):
+        if key.verifies(compact.signing_input, compact.signature):
+            return SignedBy(keys, key, epoch, retired)
     return None

@@ -1,11 +1,13 @@
 """What was proven of a token, and by what: a key, or somebody's word."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from busauth.caller import Caller
-from busauth.errors import Untimely
+from busauth.errors import NotGenuine, Untimely
 from busauth.tokens.keys import Key, KeyMissing, KeySource
+from busauth.tokens.retired import FormerKey, Retired
 
 
 class Evidence(Protocol):
@@ -16,20 +18,39 @@ class Evidence(Protocol):
         ...
 
 
-class Proof(NamedTuple):
-    """The key that signed a token, in one state of its issuer's key set."""
+class SignedBy(NamedTuple):
+    """The key that signed, in one state of its owner's key set.
+
+    Attributes:
+        keys: whose key it is.
+        key: the key.
+        epoch: that state.
+        retired: where the key was removed, what is known of it.
+    """
 
     keys: KeySource
     key: Key
     epoch: int
+    retired: Retired | None = None
 
     def holds(self) -> bool:
         """Return whether the key still counts. Asking renews an ageing key set."""
+        key = self.key
         try:
-            current = self.keys.candidates(self.key.key_id, self.key.algorithm)
-        except KeyMissing:
+            if self.retired is None:
+                known = self.keys.candidates(key.key_id, key.algorithm)
+            else:
+                former = former_keys(self.keys, key.key_id, key.algorithm)
+                known = [each.key for each in former]
+        except (KeyMissing, NotGenuine):
             return False
-        return self.epoch == self.keys.epoch and self.key in current
+        return self.epoch == self.keys.epoch and key in known
+
+
+def former_keys(keys: KeySource, key_id: str | None, algorithm: str) -> Sequence[FormerKey]:
+    """Return the removed keys of a source that may have signed; most sources remember none."""
+    remembered = getattr(keys, "former", None)
+    return () if remembered is None else remembered(key_id, algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +61,15 @@ class Verified:
         caller: the identity; not late, without a lease.
         not_before: `nbf` in seconds since the epoch, if any.
         leeway: seconds of clock skew that its issuer's verifier tolerates.
+        retired: set where its key was removed since. Then it counts for messages only that were
+            published before; the decision asks for that.
     """
 
     caller: Caller
     not_before: float | None
     leeway: float
     _proof: Evidence | None = field(default=None, repr=False, compare=False)
+    retired: Retired | None = None
 
     def holds(self) -> bool:
         """Return whether what proved it still counts, without a look at the token.

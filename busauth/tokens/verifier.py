@@ -16,9 +16,9 @@ from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens import claims as registered
 from busauth.tokens.compact import CompactToken, named_issuer, split
+from busauth.tokens.envelope import refuse_encrypted
 from busauth.tokens.keys import (
     ASYMMETRIC,
-    Key,
     KeyMissing,
     KeySource,
     allow_list,
@@ -26,7 +26,8 @@ from busauth.tokens.keys import (
 )
 from busauth.tokens.providers import LENIENT, Profile, media_type
 from busauth.tokens.reading import Known, caller_of, itself
-from busauth.tokens.verified import Proof, Verified
+from busauth.tokens.signatures import former_signer_of, signer_of
+from busauth.tokens.verified import SignedBy, Verified
 
 __all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
 
@@ -106,11 +107,10 @@ class Verifier:
             NotGenuine: with the first rule that it breaks.
             KeyMissing: no known key fits.
         """
-        epoch = self.keys.epoch  # read first: what it counts can only be older than the key
-        key = self._signer(token, self._check_header(token))
+        signer = self._signer(token, self._check_header(token))
         caller = self._caller(token.payload, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
-        return Verified(caller, not_before, self.leeway, Proof(self.keys, key, epoch))
+        return Verified(caller, not_before, self.leeway, signer, signer.retired)
 
     def _check_header(self, token: CompactToken) -> str:
         """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
@@ -125,15 +125,23 @@ class Verifier:
             raise NotGenuine("token.algorithm", found=header.get("alg", "none"), expected=expected)
         return algorithm
 
-    def _signer(self, token: CompactToken, algorithm: str) -> Key:
+    def _signer(self, token: CompactToken, algorithm: str) -> SignedBy:
+        """Return the key that signed: one of the issuer's, else one that it has removed."""
         key_id = token.header.get("kid")
         if "kid" in token.header and not isinstance(key_id, str):
             raise NotGenuine(
                 "token.key_unknown", found="kid that is no string", expected="a string"
             )
-        for key in self.keys.candidates(key_id, algorithm):
-            if key.verifies(token.signing_input, token.signature):
-                return key
+        missing = None
+        try:
+            signer = signer_of(token, self.keys, algorithm)
+        except KeyMissing as error:
+            signer, missing = None, error
+        signer = signer or former_signer_of(token, self.keys, algorithm)
+        if signer is not None:
+            return signer
+        if missing is not None:
+            raise missing
         raise NotGenuine(
             "token.signature", found=f"no valid {algorithm} signature", expected="the issuer's"
         )
@@ -256,6 +264,7 @@ class Verifiers:
             split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
+        refuse_encrypted(token)
         compact = split(token, max_bytes=self.max_token_bytes)
         issuer = compact.payload.get("iss")
         verifier = self._by_issuer.get(issuer) if isinstance(issuer, str) else None

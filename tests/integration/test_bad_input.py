@@ -102,7 +102,7 @@ HEADERS = [
     Case("empty", "header.scheme", header=""),
     Case("huge", "token.too_large", header="Bearer " + "a" * 60_000),
     Case("non-ASCII", "token.characters", header="Bearer eyJé.eyJé.é"),
-    Case("five parts", "token.segments", header="Bearer a.b.c.d.e"),
+    Case("five parts", "token.encrypted", header="Bearer a.b.c.d.e"),
     Case("two parts", "token.segments", header="Bearer a.b"),
     Case("bad base64", "token.encoding", header="Bearer eyJhbGciOiJSUzI1NiJ9.eyJ.a"),
 ]

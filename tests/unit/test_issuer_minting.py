@@ -175,7 +175,7 @@ HOSTILE = {
     "one part": "token.segments",
     "two parts": "token.segments",
     "four parts": "token.segments",
-    "five parts": "token.segments",
+    "five parts": "token.encrypted",
     "no header": "token.segments",
     "no payload": "token.segments",
     "no signature": "token.segments",

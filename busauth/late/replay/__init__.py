@@ -1,6 +1,7 @@
 """Messages that were here before; the module `redis` has a memory that workers share."""
 
 from busauth.late.replay.memory import (
+    Duplicate,
     InProcessReplay,
     ReplayKey,
     ReplayMemory,
@@ -8,4 +9,4 @@ from busauth.late.replay.memory import (
     admitted,
 )
 
-__all__ = ["InProcessReplay", "ReplayKey", "ReplayMemory", "Standing", "admitted"]
+__all__ = ["Duplicate", "InProcessReplay", "ReplayKey", "ReplayMemory", "Standing", "admitted"]

@@ -20,9 +20,9 @@ never forgotten for room; where nothing else is left, the message waits.
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, Self
 
-from busauth.errors import ConfigurationError, Deferred, Forbidden
+from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,15 @@ class ReplayKey:
     message_id: str
     attempt: int = 0
     redrive: int = 0
+
+
+class Duplicate(Refused):
+    """It was handled before, and its acknowledgement got lost: it is acknowledged, not handled."""
+
+    @classmethod
+    def of(cls, key: ReplayKey) -> Self:
+        """Return what becomes of a duplicate."""
+        return cls("replay.duplicate", found=f"message id {key.message_id!r} once more")
 
 
 class Standing(Enum):

@@ -14,23 +14,19 @@ not hold is read from the stream, whose message at that position must still be t
 
 import hmac
 import json
-import os
 import struct
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from busauth.errors import BusauthError, ConfigurationError
+from busauth.errors import BusauthError
 from busauth.late.events import SKEW
 from busauth.late.revoked.store import KINDS, Record
+from busauth.sealed_file import SealedFile, UnusableFile
 
 _MAGIC = b"busauth-revoked-1\n"
 _RECORD = struct.Struct(">B16sq")
-_MAC = 32
-_MIN_KEY_BYTES = 32
 _HEADER_LIMIT = 1024 * 1024
 _SHA256_DIGITS = 64
 
@@ -80,11 +76,8 @@ class CheckpointFile:
     """
 
     def __init__(self, path: str | Path, key: bytes) -> None:
-        if not isinstance(key, bytes) or len(key) < _MIN_KEY_BYTES:
-            raise ConfigurationError(f"{path}: expected a key of {_MIN_KEY_BYTES} bytes or more")
-        self.path = Path(path)
-        self._mac_key = hmac.digest(key, b"busauth-revoked mac", "sha256")
-        self._writing = threading.Lock()  # a save that was given up may still be under way
+        self._file = SealedFile(path, key, kind=_MAGIC, purpose=b"busauth-revoked mac")
+        self.path = self._file.path
         self.digest_key = hmac.digest(key, b"busauth-revoked digests", "sha256")
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -93,20 +86,7 @@ class CheckpointFile:
         Raises:
             OSError: it cannot be written.
         """
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with self._writing:
-            self._replace(beside, checkpoint)
-
-    def _replace(self, beside: Path, checkpoint: Checkpoint) -> None:
-        try:
-            with open(beside, "wb", opener=_private) as file:
-                self._write(file, checkpoint)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        finally:
-            with suppress(FileNotFoundError):
-                beside.unlink()
+        self._file.save(_parts(checkpoint))
 
     def load(self, feed: str, *, retention: float, now: float) -> Checkpoint | None:
         """Return what was kept, None where nothing was.
@@ -120,39 +100,18 @@ class CheckpointFile:
             UnusableCheckpoint: says why.
         """
         try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
+            kept = self._file.load()
+        except UnusableFile as error:
+            raise UnusableCheckpoint(str(error)) from None
+        if kept is None:
             return None
-        except OSError as error:
-            raise UnusableCheckpoint(f"it cannot be read: {error.strerror}") from None
-        checkpoint = self._opened(memoryview(raw))
+        header, newline, _ = bytes(kept[:_HEADER_LIMIT]).partition(b"\n")
+        checkpoint = _read(header, kept[len(header) + len(newline) :])
         _check(checkpoint, feed, retention, now)
         return checkpoint
 
-    def _write(self, file: IO[bytes], checkpoint: Checkpoint) -> None:
-        mac = hmac.new(self._mac_key, digestmod="sha256")
-        for part in _parts(checkpoint):
-            mac.update(part)
-            file.write(part)
-        file.write(mac.digest())
-
-    def _opened(self, raw: memoryview) -> Checkpoint:
-        body, given = raw[:-_MAC], raw[-_MAC:]
-        if bytes(raw[: len(_MAGIC)]) != _MAGIC:
-            raise UnusableCheckpoint("it is no checkpoint of this version")
-        if not hmac.compare_digest(hmac.digest(self._mac_key, body, "sha256"), given):
-            raise UnusableCheckpoint("its MAC does not hold: it is damaged, or another key's")
-        header, newline, _ = bytes(body[len(_MAGIC) :][:_HEADER_LIMIT]).partition(b"\n")
-        start = len(_MAGIC) + len(header) + len(newline)
-        return _read(header, body[start:])
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
 
 def _parts(checkpoint: Checkpoint) -> Iterator[bytes]:
-    yield _MAGIC
     header = {
         "feed": checkpoint.feed,
         "retention": checkpoint.retention,

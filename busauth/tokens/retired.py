@@ -1,0 +1,184 @@
+"""Keys that an issuer has removed, for tokens that were published before.
+
+A message may wait in its queue while the key that signed its token is rotated out. Such a key
+still proves who issued the token. Whether the token may count is another question, which the
+decision asks: was the message published before the key was last seen, by the word of somebody who
+may say so?
+
+*Last seen* is the instant of the last fetch that brought the key. It is never later than the
+removal, so that a service which looked rarely believes less, not more.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from busauth.errors import ConfigurationError
+from busauth.sealed_file import SealedFile, UnusableFile
+from busauth.tokens.keys import Key, fitting, load_key, public_part
+
+LOGGER = logging.getLogger("busauth")
+
+_KIND = b"busauth-keys-1\n"
+_PURPOSE = b"busauth-keys mac"
+_LIMIT = 1024 * 1024
+_MOST = 64
+"""Keys that are remembered; those that were seen last stay."""
+
+
+class Retired(NamedTuple):
+    """What is known of the key that proved a token, once its issuer has removed it.
+
+    Attributes:
+        last_seen: when it was still among its issuer's keys, seconds since the epoch.
+        sources: whose word for a published instant counts.
+    """
+
+    last_seen: float
+    sources: frozenset[str]
+
+
+class FormerKey(NamedTuple):
+    """A key that was removed."""
+
+    key: Key
+    retired: Retired
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    jwk: Mapping[str, Any]
+    key: Key
+    at: float
+
+
+class RetiredKeys:
+    """A memory of one issuer's keys; give it to its `JWKS`.
+
+    Args:
+        keep_for: seconds for which a removed key is remembered: as long as a message may wait.
+        sources: whose word for a published instant counts: names of publishers whose proofs the
+            guard checks, or ``"timestamp_in_ms"`` for a broker that stamps.
+        file: where the memory survives a restart; one for each process.
+        file_key: authenticates that file: 32 random bytes or more.
+
+    Raises:
+        ConfigurationError: no span, nobody's word, or a file without a key.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep_for: float,
+        sources: Iterable[str],
+        file: str | Path | None = None,
+        file_key: bytes | None = None,
+    ) -> None:
+        self.sources = frozenset((sources,) if isinstance(sources, str) else sources)
+        if not 0 < keep_for < float("inf") or not self.sources or "" in self.sources:
+            found = f"keep_for={keep_for!r}, sources={sorted(self.sources)}"
+            raise ConfigurationError(f"{found}: expected seconds above 0, and whose word counts")
+        if (file is None) != (file_key is None):
+            raise ConfigurationError("file, file_key: expected both, or neither")
+        self._keep_for = keep_for
+        self._file = None
+        if file is not None and file_key is not None:
+            self._file = SealedFile(file, file_key, kind=_KIND, purpose=_PURPOSE)
+        self._issuer: str | None = None
+        self._seen: dict[str, _Seen] = {}
+        self._current: frozenset[str] = frozenset()
+        self.distrusted: frozenset[str] = frozenset()
+
+    def open(self, issuer: str, algorithms: Sequence[str]) -> None:
+        """Read the file for one issuer, if there is one; what cannot be used is told and forgotten.
+
+        Raises:
+            ConfigurationError: it remembers another issuer's keys already.
+        """
+        if self._issuer is not None:
+            raise ConfigurationError(f"RetiredKeys of {self._issuer}: expected one for each JWKS")
+        self._issuer = issuer
+        try:
+            kept = None if self._file is None else self._file.load(limit=_LIMIT)
+            if kept is not None:
+                self._read(json.loads(bytes(kept)), algorithms)
+        except (UnusableFile, ConfigurationError, ValueError, TypeError, KeyError) as error:
+            self._seen = {}
+            LOGGER.warning("retired keys of %s are not known: %s: %s", issuer, self._path, error)
+
+    @property
+    def _path(self) -> Path | None:
+        return None if self._file is None else self._file.path
+
+    def noticed(self, keys: Mapping[str, tuple[Mapping[str, Any], Key]], now: float) -> None:
+        """Take note of a fetched set.
+
+        Args:
+            keys: its keys by thumbprint, each with its JWK.
+            now: when it was fetched, seconds since the epoch.
+        """
+        self._current = frozenset(keys)
+        before = {
+            thumbprint: _Seen(seen.jwk, seen.key, min(seen.at, now))  # a clock may have been ahead
+            for thumbprint, seen in self._seen.items()
+            if seen.at + self._keep_for > now
+        }
+        here = {name: _Seen(public_part(jwk), key, now) for name, (jwk, key) in keys.items()}
+        latest = sorted((before | here).items(), key=lambda each: each[1].at)
+        self._seen = dict(latest[-_MOST:])
+
+    def candidates(self, key_id: str | None, algorithm: str, now: float) -> list[FormerKey]:
+        """Return the removed keys that may have signed."""
+        return [
+            FormerKey(seen.key, Retired(seen.at, self.sources))
+            for thumbprint, seen in self._seen.items()
+            if thumbprint not in self._current
+            and now < seen.at + self._keep_for
+            and fitting((seen.key,), key_id, algorithm)
+        ]
+
+    def forget(self, names: Iterable[str]) -> frozenset[str]:
+        """Forget keys for good that are not to be trusted, and return their `kid`s.
+
+        Args:
+            names: their thumbprints, or `kid`s.
+        """
+        self.distrusted |= frozenset(names)
+        gone = {
+            thumbprint: seen
+            for thumbprint, seen in self._seen.items()
+            if {thumbprint, seen.key.key_id} & self.distrusted
+        }
+        self._seen = {name: seen for name, seen in self._seen.items() if name not in gone}
+        return frozenset(seen.key.key_id for seen in gone.values() if seen.key.key_id is not None)
+
+    def save(self) -> None:
+        """Write the file, if there is one; a failure is told and changes nothing."""
+        if self._file is None:
+            return
+        document = {
+            "issuer": self._issuer,
+            "distrusted": sorted(self.distrusted),
+            "keys": [
+                {"jwk": seen.jwk, "kid": seen.key.key_id, "alg": seen.key.algorithm, "at": seen.at}
+                for seen in self._seen.values()
+            ],
+        }
+        try:
+            self._file.save([json.dumps(document).encode("utf-8")])
+        except OSError as error:
+            LOGGER.warning("retired keys are not kept: %s: %s", self._path, error.strerror)
+
+    def _read(self, document: Mapping[str, Any], algorithms: Sequence[str]) -> None:
+        if document["issuer"] != self._issuer:
+            raise UnusableFile("it is of another issuer")
+        self.distrusted |= frozenset(map(str, document["distrusted"]))
+        for kept in document["keys"]:
+            named = {} if kept["kid"] is None else {"kid": str(kept["kid"])}
+            jwk = {**kept["jwk"], **named, "alg": kept["alg"]}
+            key = load_key(jwk, algorithms)
+            self._seen[key.thumbprint] = _Seen(kept["jwk"], key, float(kept["at"]))
+        self.forget(())
