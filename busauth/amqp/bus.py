@@ -13,9 +13,10 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.again import Released
+from busauth.amqp.asked import Asked
 from busauth.amqp.batch import Publication, each_in_order
 from busauth.amqp.consumer import GuardedConsumer
-from busauth.amqp.guard import Asked, Guard
+from busauth.amqp.guard import Guard
 from busauth.amqp.intake import Binding, Intake
 from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
@@ -11,6 +11,7 @@ from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.acks import Acks
+from busauth.amqp.asked import Asked
 from busauth.amqp.attempt import Terms, Tools
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.copies import Outgoing
@@ -23,7 +24,7 @@ from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder
-from busauth.amqp.trust import check_verifiers, discovered, trust
+from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
@@ -36,19 +37,6 @@ from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a decorator asks of one queue's messages; see `Guard` for each."""
-
-    queue: str
-    demand: Demand = field(default_factory=Demand)
-    on_expired: Policies | None = None
-    introspect: bool = False
-    proofs: Proofs | None = None
-    routes: tuple[Route, ...] = ()
-    on_error: OnError = OnError.DEAD_LETTER
 
 
 class Guard:
@@ -116,6 +104,9 @@ class Guard:
             acks=Acks(),
         )
         self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
+        proofs = self.messages.proofs_for(None, ConsumerOptions())
+        sources = self.messages.sources(proofs, stamped=self.options.broker_stamps)
+        check_retired_sources(self.verifiers, sources)
 
     def __call__(
         self,

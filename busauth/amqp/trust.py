@@ -44,6 +44,27 @@ def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
         raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
 
 
+def check_retired_sources(verifiers: tuple[object, ...], sources: frozenset[str]) -> None:
+    """Refuse a memory of removed keys that could never let one count.
+
+    Args:
+        verifiers: the guard's.
+        sources: whose word for a published instant can be had.
+
+    Raises:
+        ConfigurationError: says whose word is missing.
+    """
+    for verifier in verifiers:
+        keys = getattr(verifier, "keys", None)
+        wanted: frozenset[str] = getattr(keys, "retired_sources", frozenset())
+        if wanted and not wanted & sources:
+            raise ConfigurationError(
+                f"RetiredKeys(sources={sorted(wanted)}): expected whose word for a published "
+                f"instant the guard can have: {' or '.join(sorted(sources)) or 'nobody'}; see "
+                "MessageSecurity(proofs=...) and GuardOptions(broker_stamps=True)"
+            )
+
+
 def discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:
     """Return the verifier of an issuer whose keys are found by discovery.
 

@@ -1,0 +1,21 @@
+"""What a decorator asks of one queue's messages, so that it can be said to another guard as well."""
+
+from dataclasses import dataclass, field
+
+from busauth.amqp.options import OnError
+from busauth.decision import Demand
+from busauth.late.expiry import Policies
+from busauth.late.proof import Proofs, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a decorator asks of one queue's messages; see `Guard` for each."""
+
+    queue: str
+    demand: Demand = field(default_factory=Demand)
+    on_expired: Policies | None = None
+    introspect: bool = False
+    proofs: Proofs | None = None
+    routes: tuple[Route, ...] = ()
+    on_error: OnError = OnError.DEAD_LETTER
