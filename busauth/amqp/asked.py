@@ -1,4 +1,4 @@
-"""What a decorator asks of one queue's messages, so that it can be said to another guard as well."""
+"""What a decorator asks of one queue's messages; it can be said to another guard as well."""
 
 from dataclasses import dataclass, field
 
