@@ -1,5 +1,7 @@
 """Fixtures for every test. Those that name a broker run on the embedded one and on RabbitMQ."""
 
+import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -40,6 +42,32 @@ async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
         return
     async with EmbeddedBroker() as broker:
         yield broker.url
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+async def stamping_url(request: pytest.FixtureRequest, now: ManualClock) -> AsyncIterator[str]:
+    """A broker that writes on each message when it came.
+
+    A RabbitMQ does so from 3.12 on, where its operator says so; no other is one, and then the test
+    is not run there. Its time cannot be moved: a test moves its own.
+    """
+    if request.param == "rabbitmq":
+        url = os.environ.get("BUSAUTH_STAMPING_AMQP_URL")
+        if not url:
+            pytest.skip(
+                "not run: set BUSAUTH_STAMPING_AMQP_URL to a RabbitMQ 3.12 or later with "
+                "message_interceptors.incoming.set_header_timestamp.overwrite = true"
+            )
+        yield url
+        return
+    async with EmbeddedBroker(clock=now, stamps=True) as broker:
+        yield broker.url
+
+
+@pytest.fixture
+def now() -> ManualClock:
+    """A clock that shows the machine's time until it is moved."""
+    return ManualClock(time.time())
 
 
 @pytest.fixture

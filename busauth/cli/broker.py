@@ -24,14 +24,19 @@ VHost = Annotated[
 Memory = Annotated[
     int, typer.Option(min=1, metavar="MIB", help="Messages it holds before publishers must wait.")
 ]
+Stamps = Annotated[
+    bool, typer.Option("--stamps", help="Write when each message came, over what its sender wrote.")
+]
 
 
 def broker(
+    *,
     host: Host = "127.0.0.1",
     port: Port = 5672,
     user: User = None,
     vhost: VHost = None,
     memory: Memory = 256,
+    stamps: Stamps = False,
 ) -> None:
     """Run an AMQP 0-9-1 broker in memory, for tests and demos.
 
@@ -45,6 +50,7 @@ def broker(
         users=_users(user or ["guest:guest"]),
         vhosts=("/", *(vhost or ())),
         limits=Limits(memory=memory * _MIB),
+        stamps=stamps,
     )
     asyncio.run(_serve(server))
 

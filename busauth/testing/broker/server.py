@@ -34,6 +34,9 @@ class Broker:
         users: passwords by user; `url` names the first.
         vhosts: names of virtual hosts; `url` names the first.
         limits: how much is taken in.
+        stamps: whether each publication gets the header `timestamp_in_ms`, and its timestamp, from
+            this broker's clock, whatever its sender wrote: RabbitMQ 3.12 and later does so with
+            ``message_interceptors.incoming.set_header_timestamp.overwrite = true``.
 
     Attributes:
         node: the broker without its sockets.
@@ -50,12 +53,17 @@ class Broker:
         users: Mapping[str, str] = GUEST,
         vhosts: Iterable[str] = ("/",),
         limits: Limits | None = None,
+        stamps: bool = False,
     ) -> None:
         self.host, self.port = host, port
         self._users = dict(users)
         self._vhosts = tuple(vhosts)
         self.node = Node(
-            clock or LoopTimers(), users=self._users, vhosts=self._vhosts, limits=limits
+            clock or LoopTimers(),
+            users=self._users,
+            vhosts=self._vhosts,
+            limits=limits,
+            stamps=stamps,
         )
         self._batch = Batch()
         self._server: asyncio.Server | None = None

@@ -5,6 +5,9 @@ from typing import Any
 
 from busauth.testing.broker.model import properties
 
+STAMP = "timestamp_in_ms"
+"""The header that a stamping broker overwrites."""
+
 
 class Message:
     """One publication, shared by every queue that holds it.
@@ -38,6 +41,13 @@ class Message:
     def properties(self) -> properties.Raw:
         """Take its properties apart."""
         return properties.split(self.header)
+
+    def stamp(self, now: float) -> None:
+        """Overwrite when it came in: the header in milliseconds, the property in seconds."""
+        fields = {STAMP: properties.long(int(now * 1000))}
+        raw = properties.with_headers(self.properties(), fields)
+        raw["timestamp"] = properties.timestamp(now)[1:]
+        self.header = properties.join(raw, len(self.body))
 
     def headers(self) -> dict[str, Any]:
         """Decode its headers; empty without."""

@@ -31,6 +31,7 @@ class Node:
         users: passwords by user.
         vhosts: names of virtual hosts.
         limits: how much is taken in.
+        stamps: whether the instant of each publication is written on it.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Node:
         users: Mapping[str, str] = GUEST,
         vhosts: Iterable[str] = ("/",),
         limits: Limits | None = None,
+        stamps: bool = False,
     ) -> None:
+        self.stamps = stamps
         self.limits = limits or Limits()
         self.now, self.monotonic, self._call_at = clock.now, clock.monotonic, clock.call_at
         self.journal = Journal(clock.now, self.limits.journal)

@@ -75,6 +75,9 @@ class Publisher:
             resource = self._vhost.shown("exchange", exchange.name)
             raise AMQPError(ACCESS_REFUSED, f"cannot publish to internal {resource}")
         inspect(message, self._connection.user, self._reply_name)
+        engine = self._connection.engine
+        if engine.stamps:
+            message.stamp(engine.now())
         queues = self._vhost.route(message)
         if self.transaction is not None:
             self.transaction.add(message.size, partial(self._late, message, queues, mandatory))
