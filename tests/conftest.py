@@ -14,6 +14,7 @@ from tests.support import Broker, Trail, amqp_url, connected
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
     config.addinivalue_line("markers", "processes: starts programs, and waits for them")
+    config.addinivalue_line("markers", "attack(name): carries out an attack of the security model")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 

@@ -23,6 +23,7 @@ from busauth.late.proof import Binding
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.parties import SEAL, Party, Scene, security
+from tests.security.stage import attack
 from tests.support import Trail, connected, guard_for
 
 STAMPED = GuardOptions(broker_stamps=True)
@@ -150,6 +151,7 @@ async def test_a_sealed_copy_lends_its_stamp_to_no_other_token(
         assert broken.detail == "seal.mac"
 
 
+@attack("liar-backdated")
 @pytest.mark.parametrize("backdated", [0.0, 600.0])
 async def test_a_publisher_cannot_backdate_what_is_stamped(backdated: float, scene: Scene) -> None:
     """Proof and stamp must agree: a lying publisher is refused, an honest one is handled."""
