@@ -10,8 +10,12 @@ IS_QUICK = not rabbitmq and not processes and not long
 # A worker more than there are processors, as some tests wait.
 WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
+OTHERS = -m "not ($(IS_QUICK))"
 
-.PHONY: help install check test quick cover demo bench clean
+# Each worker, and each process that a test starts, would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install check test quick others cover demo bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -27,12 +31,11 @@ check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/lint-imports
 
 test: install ## Run all tests: the quick ones, then the others against a RabbitMQ (ARGS=... goes to pytest)
-	@$(BIN)/python -m scripts.programs
 ifdef ARGS
+	@$(BIN)/python -m scripts.programs
 	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
 else
-	@$(BIN)/python -m pytest $(QUICK)
-	@$(RABBITMQ) $(BIN)/python -m pytest -m "not ($(IS_QUICK))"
+	@$(MAKE) --no-print-directory quick others
 endif
 
 cover: install ## Measure what the quick tests cover; less than 95 % fails
@@ -43,6 +46,10 @@ cover: install ## Measure what the quick tests cover; less than 95 % fails
 
 quick: install ## Run the tests that need no RabbitMQ and no other process
 	@$(BIN)/python -m pytest $(QUICK) $(ARGS)
+
+others: install ## Run the tests that the quick ones leave out
+	@$(BIN)/python -m scripts.programs
+	@$(RABBITMQ) $(BIN)/python -m pytest $(OTHERS) $(ARGS)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
-from aiormq.exceptions import ChannelAccessRefused
+from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
 from busauth.amqp.copies import Outgoing
@@ -21,7 +21,7 @@ from busauth.audit import Event, EventKind
 from busauth.caller import Caller
 from busauth.errors import Deferred, PublishError, Refused, evidence
 
-_TURNS, _BETWEEN = 100, 0.2
+_TURNS, _BETWEEN = 200, 0.1
 """How often, and how many seconds apart, it is tried to have the queue alone."""
 
 
@@ -108,12 +108,22 @@ class Sending:
     async def _alone(
         self, connection: AbstractConnection
     ) -> AsyncIterator[AbstractIncomingMessage]:
-        """Take alone: two that share a queue would each see a part of it."""
+        """Take alone: two that share a queue would each see a part of it.
+
+        A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
+        Who has ended a turn may not have given everything back while a consumer of theirs is there.
+        """
         for _ in range(_TURNS):
+            channel = await connection.channel()
             try:
-                return await taken(await connection.channel(), self.source, exclusive=True)
-            except ChannelAccessRefused:
-                await asyncio.sleep(_BETWEEN)
+                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
+                declared = await channel.declare_queue(self.source, passive=True)
+                if not declared.declaration_result.consumer_count:
+                    return await taken(channel, self.source)
+            except ChannelLockedResource:
+                pass
+            await channel.close()
+            await asyncio.sleep(_BETWEEN)
         raise Deferred(f"{self.source} is in somebody else's hands: try again later")
 
     def _tell(self, kind: EventKind, message_id: str, refused: Refused | None = None) -> None:

@@ -92,9 +92,7 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 
-async def taken(
-    channel: AbstractChannel, queue: str, *, exclusive: bool = False
-) -> AsyncIterator[AbstractIncomingMessage]:
+async def taken(channel: AbstractChannel, queue: str) -> AsyncIterator[AbstractIncomingMessage]:
     """Begin to take what is in a queue now, and return it one by one; nothing is settled.
 
     It ends with the number that was there at first, or when somebody else has taken the rest.
@@ -102,16 +100,14 @@ async def taken(
     Args:
         channel: of no other use; whoever closes it gives everything back.
         queue: which queue.
-        exclusive: whether nobody else may take from it meanwhile.
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-        aiormq.exceptions.ChannelAccessRefused: somebody else takes from it.
         ConnectionError: raised in between: a message cannot be read, and broke the connection.
     """
     declared = await channel.declare_queue(queue, passive=True)
     arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-    await declared.consume(arrived.put, exclusive=exclusive)
+    await declared.consume(arrived.put)
     return _arriving(channel, arrived, declared.declaration_result.message_count or 0)
 
 

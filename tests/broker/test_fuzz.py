@@ -75,10 +75,8 @@ class Attack:
                 await asyncio.sleep(0)  # lets the loop forget the timers that were cancelled
 
 
-@pytest.mark.parametrize(
-    "first",
-    [pytest.param(n, marks=pytest.mark.long if n else []) for n in range(0, INPUTS, _BATCH)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(0, INPUTS, _BATCH))
 async def test_inputs(first: int) -> None:
     """Whatever comes, its connection ends with the right code, and every other is served."""
     attack = Attack()

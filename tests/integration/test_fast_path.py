@@ -162,6 +162,7 @@ async def test_a_bus_that_stops_has_told_the_broker(
     assert trail.kinds(name).count("accepted") == 5 * MANY
 
 
+@pytest.mark.long
 async def test_a_batch_is_published_in_order(broker: Broker, issuer: Issuer, trail: Trail) -> None:
     """Each message arrives once, in the order given, with its identity."""
     name = await broker.declare("orders")

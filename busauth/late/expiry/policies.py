@@ -5,11 +5,13 @@ They are frozen pydantic models: what stands in a settings file is the object in
 
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, TypeAdapter
 
 from busauth.errors import ConfigurationError
+from busauth.key_files import read_jwk
 from busauth.late.expiry.verdicts import Accept, Drop, Hold, LateToken, Refuse, Verdict
 from busauth.tokens.encryption import TokenEncryption
 
@@ -151,16 +153,24 @@ class Park(OwnPolicy):
         return Hold() if late.origin.names_caller else None
 
 
+def _keeping(given: object) -> object:
+    """A settings file names the file of the key."""
+    return TokenEncryption({"redrive": read_jwk(given)}) if isinstance(given, str | Path) else given
+
+
 class DeadLetter(OwnPolicy):
     """Refuse: the message goes to ``<queue>.dead`` with its reason.
 
     Args:
         keep_token: for whom the letter keeps its token, encrypted, so that it can be sent again:
-            a `TokenEncryption` with one recipient. Without it the letter has no token.
+            a `TokenEncryption` with one recipient, or the path of a file with its public JWK.
+            Without it the letter has no token.
     """
 
     policy: Literal["dead-letter"] = "dead-letter"
-    keep_token: InstanceOf[TokenEncryption] | None = Field(default=None, repr=False)
+    keep_token: Annotated[
+        InstanceOf[TokenEncryption] | None, BeforeValidator(_keeping), Field(repr=False)
+    ] = None
 
     def covers(self, later: object) -> bool:
         """Return True: it decides always."""

@@ -1,0 +1,76 @@
+"""Keys in files, as operators have them: a JWK or a JWK set, a PEM, or a bare secret."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from busauth.errors import ConfigurationError
+
+
+def read_key(path: str | Path) -> Mapping[str, Any] | str | bytes:
+    """Return what a file holds: a JWK or a set as a mapping, a PEM as text, a secret as bytes.
+
+    A secret is the file's content without the white space around it.
+
+    Raises:
+        ConfigurationError: it cannot be read, is empty, or begins as JSON and is none.
+    """
+    try:
+        content = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    if not content:
+        raise ConfigurationError(f"{path} is empty: expected a JWK, a PEM or a secret")
+    if content.startswith(b"-----BEGIN"):
+        return content.decode("utf-8", "replace")
+    return _jwk(content, path) if content.startswith(b"{") else content
+
+
+def read_jwk(path: str | Path) -> Mapping[str, Any]:
+    """Return the JWK, or the JWK set, of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds something else.
+    """
+    key = read_key(path)
+    if not isinstance(key, Mapping):
+        found = "a PEM" if isinstance(key, str) else "no JSON"
+        raise ConfigurationError(f"{path} holds {found}: expected a JWK or a JWK set")
+    return key
+
+
+def read_secret(path: str | Path) -> bytes:
+    """Return the bare secret of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds a JWK or a PEM.
+    """
+    key = read_key(path)
+    if not isinstance(key, bytes):
+        found = "a PEM" if isinstance(key, str) else "a JWK"
+        raise ConfigurationError(f"{path} holds {found}: expected a secret's bytes alone")
+    return key
+
+
+@contextmanager
+def naming(path: str | Path | None) -> Iterator[None]:
+    """Let an error about a key name the file that the key came from.
+
+    Raises:
+        ConfigurationError: what was raised inside, with the file.
+    """
+    try:
+        yield
+    except ConfigurationError as error:
+        told = str(error)
+        raise ConfigurationError(told if str(path) in told else f"{path}: {told}") from None
+
+
+def _jwk(content: bytes, path: str | Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        raise ConfigurationError(f"{path} is no JSON: expected a JWK or a JWK set") from None
+    return dict(found)

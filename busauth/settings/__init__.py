@@ -1,0 +1,28 @@
+"""Settings from a TOML file and from environment variables, as the objects that code would make."""
+
+from busauth.settings.issuers import IssuerSettings, RetiredSettings
+from busauth.settings.loading import load_settings
+from busauth.settings.messages import (
+    DecryptionSettings,
+    MessageSettings,
+    ProofSettings,
+    PublisherSettings,
+    ReplaySettings,
+    RouteSettings,
+    SignerSettings,
+)
+from busauth.settings.model import Settings
+
+__all__ = [
+    "DecryptionSettings",
+    "IssuerSettings",
+    "MessageSettings",
+    "ProofSettings",
+    "PublisherSettings",
+    "ReplaySettings",
+    "RetiredSettings",
+    "RouteSettings",
+    "Settings",
+    "SignerSettings",
+    "load_settings",
+]

@@ -1,0 +1,117 @@
+"""What an operator says about an issuer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from busauth.clock import Clock
+from busauth.key_files import read_secret
+from busauth.tokens.fetch import Fetcher
+from busauth.tokens.jwks import JWKS
+from busauth.tokens.keys import ASYMMETRIC, allow_list
+from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth.tokens.retired import RetiredKeys
+from busauth.tokens.verifier import Verifier
+
+_PROFILES: Mapping[str, Profile] = {
+    "lenient": LENIENT,
+    "at+jwt": RFC9068,
+    "auth0": AUTH0,
+    "cognito": COGNITO,
+    "entra": ENTRA,
+}
+
+
+def _as_text(audience: object) -> object:
+    """Some providers' audiences are made of digits, which JSON in a variable reads as a number."""
+    return str(audience) if type(audience) is int else audience
+
+
+Algorithms = Annotated[tuple[str, ...], AfterValidator(allow_list)]
+Audience = Annotated[str | tuple[str, ...], BeforeValidator(_as_text)]
+
+
+class Table(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RetiredSettings(Table):
+    """Keys that an issuer removed; see `RetiredKeys`.
+
+    Attributes:
+        keep_for: seconds.
+        sources: whose word for a published instant counts.
+        file: where the memory survives a restart; one for each process.
+        file_key_file: the secret that authenticates that file.
+    """
+
+    keep_for: float
+    sources: tuple[str, ...]
+    file: Path | None = None
+    file_key_file: Path | None = None
+
+    def keys(self) -> RetiredKeys:
+        """Return the memory.
+
+        Raises:
+            ConfigurationError: no span, nobody's word, or a file without a key.
+        """
+        return RetiredKeys(
+            keep_for=self.keep_for,
+            sources=self.sources,
+            file=self.file,
+            file_key=None if self.file_key_file is None else read_secret(self.file_key_file),
+        )
+
+
+class IssuerTable(BaseModel):
+    """What may be said about an issuer next to its name.
+
+    Attributes:
+        jwks_url: where its keys are; default: found by discovery.
+        keycloak_client: with the profile "keycloak", whose client roles count.
+        retired: keys that it removed count for what was published before.
+        distrusted: `kid` or RFC 7638 thumbprint of keys that count no more, whoever lists them.
+    """
+
+    algorithms: Algorithms = ASYMMETRIC
+    profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
+    leeway: float = Field(default=30.0, ge=0, le=300)
+    jwks_url: str | None = None
+    keycloak_client: str | None = None
+    retired: RetiredSettings | None = None
+    distrusted: tuple[str, ...] = ()
+
+
+class IssuerSettings(IssuerTable, Table):
+    """One issuer whose tokens are accepted; see `Verifier`."""
+
+    issuer: str = Field(min_length=1)
+    audience: str | tuple[str, ...] = Field(min_length=1)
+
+    def verifier(self, fetcher: Fetcher, clock: Clock) -> Verifier:
+        """Return the verifier of this issuer.
+
+        Raises:
+            ConfigurationError: an algorithm is unknown, or a URL may not be asked.
+        """
+        common: dict[str, Any] = {
+            "algorithms": self.algorithms,
+            "fetcher": fetcher,
+            "clock": clock,
+            "retired": None if self.retired is None else self.retired.keys(),
+            "distrusted": self.distrusted,
+        }
+        url = self.jwks_url
+        return Verifier(
+            JWKS(url, **common) if url else JWKS.discover(self.issuer, **common),
+            issuer=self.issuer,
+            audience=self.audience,
+            algorithms=self.algorithms,
+            profile=_PROFILES.get(self.profile) or keycloak(self.keycloak_client),
+            leeway=self.leeway,
+        )

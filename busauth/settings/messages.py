@@ -1,0 +1,220 @@
+"""What an operator says about proofs, seals, replay and encryption: the table `messages`.
+
+Keys stand in files, never in the settings.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from busauth.amqp.security import MessageSecurity
+from busauth.clock import Clock
+from busauth.errors import ConfigurationError
+from busauth.key_files import naming, read_jwk, read_key, read_secret
+from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Publisher, Route
+from busauth.late.replay import InProcessReplay, ReplayMemory
+from busauth.settings.issuers import Algorithms, Table
+from busauth.tokens.encryption import Decryption, TokenEncryption
+from busauth.tokens.fetch import Fetcher
+from busauth.tokens.jwks import JWKS
+from busauth.tokens.keys import KeySource, StaticKeys, shared_secret
+
+
+class RouteSettings(Table):
+    """A way to a queue; see `Route`."""
+
+    exchange: str
+    key: str
+    exact: bool = False
+
+    def route(self) -> Route:
+        """Return the route."""
+        return Route(self.exchange, self.key, exact=self.exact)
+
+
+class PublisherSettings(Table):
+    """Whose proofs count; see `Publisher`.
+
+    Attributes:
+        jwks_url: where its public keys are; or
+        key_file: a JWK or a JWK set, or the secret that the trust domain shares.
+        distrusted: of the keys at `jwks_url`, those that count no more: `kid` or thumbprint.
+    """
+
+    name: str = Field(min_length=1)
+    jwks_url: str | None = None
+    key_file: Path | None = None
+    distrusted: tuple[str, ...] = ()
+    algorithms: Algorithms = ("ES256", "EdDSA")
+    routes: tuple[RouteSettings, ...] | None = None
+    relays: bool = False
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "PublisherSettings":
+        if (self.jwks_url is None) == (self.key_file is None):
+            raise ConfigurationError("expected its keys in one place: jwks_url or key_file")
+        if self.distrusted and self.jwks_url is None:
+            raise ConfigurationError("distrusted: expected a jwks_url; of a file, take the key out")
+        return self
+
+    def publisher(self, fetcher: Fetcher, clock: Clock) -> Publisher:
+        """Return the publisher.
+
+        Raises:
+            ConfigurationError: a key or an algorithm cannot be used, or a URL may not be asked.
+        """
+        routes = None if self.routes is None else [each.route() for each in self.routes]
+        return Publisher(
+            self.name,
+            self._keys(fetcher, clock),
+            algorithms=self.algorithms,
+            routes=routes,
+            relays=self.relays,
+        )
+
+    def _keys(self, fetcher: Fetcher, clock: Clock) -> KeySource:
+        if self.jwks_url is None:
+            with naming(self.key_file):
+                return StaticKeys(_public(self.key_file), algorithms=self.algorithms)
+        return JWKS(
+            self.jwks_url,
+            algorithms=self.algorithms,
+            fetcher=fetcher,
+            clock=clock,
+            distrusted=self.distrusted,
+        )
+
+
+def _public(path: Path | None) -> Mapping[str, Any]:
+    key = read_key(path or "")
+    if isinstance(key, str):
+        raise ConfigurationError(f"{path} holds a PEM: expected a JWK, a JWK set, or a secret")
+    return shared_secret(key) if isinstance(key, bytes) else key
+
+
+class ProofSettings(Table):
+    """What is asked of proofs; see `Proofs`."""
+
+    publishers: tuple[PublisherSettings, ...]
+    demand: Literal["required", "if-present", "ignored"] = "required"
+    max_age: float
+    skew: float = 30.0
+
+    def proofs(self, fetcher: Fetcher, clock: Clock) -> Proofs:
+        """Return what is asked.
+
+        Raises:
+            ConfigurationError: nobody is trusted, or the spans are none.
+        """
+        return Proofs(
+            [each.publisher(fetcher, clock) for each in self.publishers],
+            demand=ProofDemand(self.demand),
+            max_age=self.max_age,
+            skew=self.skew,
+        )
+
+
+class SignerSettings(Table):
+    """In whose name proofs are signed; see `ProofSigner`.
+
+    Attributes:
+        key_file: its private key as a JWK or a PEM, or the secret that the trust domain shares.
+    """
+
+    name: str = Field(min_length=1)
+    key_file: Path
+    algorithm: str
+    key_id: str | None = None
+    headers: tuple[str, ...] = ()
+
+    def signer(self) -> ProofSigner:
+        """Return the signer.
+
+        Raises:
+            ConfigurationError: the key cannot be read, or does not fit.
+        """
+        with naming(self.key_file):
+            return ProofSigner(
+                self.name,
+                read_key(self.key_file),
+                algorithm=self.algorithm,
+                key_id=self.key_id,
+                headers=self.headers,
+            )
+
+
+class ReplaySettings(Table):
+    """A replay memory of this process; one in Redis is made in code."""
+
+    keep_for: float
+    capacity: int = Field(default=100_000, ge=1)
+
+
+class DecryptionSettings(Table):
+    """Which keys open tokens; see `Decryption`.
+
+    Attributes:
+        key_files: private JWKs, or secrets as JWKs, one or a set in each.
+    """
+
+    key_files: tuple[Path, ...] = Field(min_length=1)
+    required: bool = True
+
+    def decryption(self) -> Decryption:
+        """Return what opens tokens.
+
+        Raises:
+            ConfigurationError: a key cannot be read or used.
+        """
+        sets = [read_jwk(path) for path in self.key_files]
+        keys = [jwk for each in sets for jwk in each.get("keys", [each])]
+        return Decryption(keys, required=self.required)
+
+
+class MessageSettings(Table):
+    """What protects messages; see `MessageSecurity`.
+
+    Attributes:
+        seal: files with the consumer group's secrets, by ids; the first one seals.
+        encryption: files with consumers' public JWKs, by recipients.
+    """
+
+    proofs: ProofSettings | None = None
+    signer: SignerSettings | None = None
+    seal: Mapping[str, Path] | None = None
+    replay: ReplaySettings | None = None
+    encryption: Mapping[str, Path] | None = None
+    decryption: DecryptionSettings | None = None
+
+    def security(
+        self, fetcher: Fetcher, clock: Clock, replay: ReplayMemory | None = None
+    ) -> MessageSecurity:
+        """Return what a guard does for messages.
+
+        Args:
+            fetcher: asks for publishers' keys.
+            clock: says how old keys are.
+            replay: counts above what is said here.
+
+        Raises:
+            ConfigurationError: a key cannot be read or used, or the parts do not go together.
+        """
+        if replay is None and self.replay is not None:
+            replay = InProcessReplay(keep_for=self.replay.keep_for, capacity=self.replay.capacity)
+        return MessageSecurity(
+            proofs=self.proofs.proofs(fetcher, clock) if self.proofs else None,
+            signer=self.signer.signer() if self.signer else None,
+            seal={name: read_secret(path) for name, path in self.seal.items()}
+            if self.seal is not None
+            else None,
+            replay=replay,
+            encryption=self._encryption(),
+            decryption=self.decryption.decryption() if self.decryption else None,
+        )
+
+    def _encryption(self) -> TokenEncryption | None:
+        if self.encryption is None:
+            return None
+        return TokenEncryption({name: read_jwk(path) for name, path in self.encryption.items()})

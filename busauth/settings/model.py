@@ -1,0 +1,147 @@
+"""Everything that an operator can say, from a file and from the environment.
+
+What the environment says counts above what the file says. The names are those of the arguments that
+they become::
+
+    issuer = "https://idp.example"
+    audience = "shop"
+    on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
+
+    [guard]
+    concurrency = 20
+
+    [consumers."orders.placed"]
+    on_expired = { policy = "dead-letter" }
+
+In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY``,
+``BUSAUTH_ON_EXPIRED='{"policy": "grace", "minutes": 10}'`` and
+``BUSAUTH_CONSUMERS='{"orders.placed": {"concurrency": 5}}'``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from busauth.amqp.guard import Guard
+from busauth.amqp.options import ConsumerOptions, GuardOptions
+from busauth.audit import Auditor, log_event
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError
+from busauth.late.expiry import DeadLetter, DeclaredPolicies
+from busauth.late.replay import ReplayMemory
+from busauth.late.revocation import Revocations
+from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable
+from busauth.settings.messages import MessageSettings
+from busauth.tokens.fetch import Fetcher, UnsafeHttp
+
+PREFIX = "BUSAUTH_"
+_POLICY = "on_expired"
+
+
+class Settings(IssuerTable, BaseSettings):
+    """Everything that an operator can say about a guard.
+
+    Attributes:
+        issuer, audience, and what `IssuerSettings` has: the issuer.
+        issuers: further issuers, each a table of the same.
+        on_expired: one expiry policy, or several in order.
+        messages: proofs, seals, replay and encryption; see `MessageSettings`.
+        guard: see `GuardOptions`.
+        consumers: what is said about single consumers, by queue; counts above their decorators.
+        unsafe_http: hosts that may be asked for keys over plain http.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    issuer: str | None = None
+    audience: Audience | None = None
+    issuers: tuple[IssuerSettings, ...] = ()
+    on_expired: DeclaredPolicies = DeadLetter()
+    messages: MessageSettings = MessageSettings()
+    guard: GuardOptions = GuardOptions()
+    consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+    unsafe_http: tuple[str, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment count above the file, which comes in as arguments."""
+        file = _without_overruled(init_settings(), env_settings())
+        return env_settings, InitSettingsSource(settings_cls, file)
+
+    def make_guard(
+        self,
+        *,
+        clock: Clock | None = None,
+        auditor: Auditor = log_event,
+        revocations: Revocations | None = None,
+        replay: ReplayMemory | None = None,
+    ) -> Guard:
+        """Return the guard that these settings describe.
+
+        Args:
+            clock: the machine's by default.
+            auditor: hears of every decision.
+            revocations: a feed, which has a connection of its own and so is made in code.
+            replay: a memory that workers share, likewise; counts above the settings.
+
+        Raises:
+            ConfigurationError: there is no issuer, a key's file cannot be used, or the parts do not
+                go together.
+        """
+        clock = clock or SystemClock()
+        fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
+        verifiers = [issuer.verifier(fetcher, clock) for issuer in self._all_issuers()]
+        merged = {**self.guard.consumers, **self.consumers}
+        return Guard(
+            *verifiers,
+            on_expired=self.on_expired,
+            revocations=revocations,
+            messages=self.messages.security(fetcher, clock, replay),
+            options=self.guard.model_copy(update={"consumers": merged}),
+            clock=clock,
+            auditor=auditor,
+        )
+
+    def _all_issuers(self) -> list[IssuerSettings]:
+        if not self.issuer and not self.issuers:
+            raise ConfigurationError(
+                f"issuer = {self.issuer!r}: expected the exact `iss` of your identity provider "
+                "(issuer in the settings file, or BUSAUTH_ISSUER)"
+            )
+        if not self.issuer:
+            return list(self.issuers)
+        if not self.audience:
+            raise ConfigurationError(
+                f"audience = {self.audience!r}: expected whom tokens must be for, such as 'shop' "
+                "(audience in the settings file, or BUSAUTH_AUDIENCE)"
+            )
+        names = IssuerSettings.model_fields.keys()
+        first = IssuerSettings(**{name: getattr(self, name) for name in names})
+        return [first, *self.issuers]
+
+
+def _without_overruled(file: dict[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the file's policies where the environment has its own: two halves make no whole."""
+    return {
+        name: _without_overruled(value, above)
+        if isinstance(value, dict) and isinstance(above := environment.get(name), dict)
+        else value
+        for name, value in file.items()
+        if not (name == _POLICY and name in environment)
+    }

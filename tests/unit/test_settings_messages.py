@@ -1,0 +1,310 @@
+"""What an operator says about proofs, seals, replay, encryption and removed keys."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey
+from pydantic import BaseModel
+
+from busauth.amqp.options import ConsumerOptions
+from busauth.errors import ConfigurationError
+from busauth.late.expiry import DeadLetter, Park, ValidWhenPublished
+from busauth.late.proof import ProofDemand
+from busauth.late.replay import InProcessReplay
+from busauth.settings import (
+    DecryptionSettings,
+    IssuerSettings,
+    ProofSettings,
+    PublisherSettings,
+    ReplaySettings,
+    RetiredSettings,
+    RouteSettings,
+    SignerSettings,
+    load_settings,
+)
+from busauth.tokens.signing import SigningKey
+from tests.unit.support import private_key
+
+BASE = """
+issuer = "https://idp.example"
+audience = "shop"
+"""
+SECRET = b"a secret of thirty-two bytes or more"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with keys in it, and nothing said in the environment."""
+    for name in list(os.environ):
+        if name.upper().startswith("BUSAUTH_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shared.key").write_bytes(SECRET + b"\n")
+    key = private_key("ES256")
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "edge.pem").write_bytes(pem)
+    public = SigningKey(key, algorithm="ES256", key_id="edge-1").verification_jwk()
+    (tmp_path / "edge.jwks").write_text(json.dumps({"keys": [public]}))
+    sealed = ECKey.generate_key("P-256", {"alg": "ECDH-ES", "use": "enc", "kid": "enc-1"})
+    (tmp_path / "private.jwk").write_text(json.dumps(sealed.as_dict(private=True)))
+    (tmp_path / "public.jwk").write_text(json.dumps(sealed.as_dict(private=False)))
+    return tmp_path
+
+
+def loaded(text: str) -> Any:
+    Path("busauth.toml").write_text(BASE + text)
+    return load_settings("busauth.toml")
+
+
+def wrong(text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(text).make_guard()
+    return str(caught.value)
+
+
+PROOFS = """
+[messages.proofs]
+max_age = 3600
+[[messages.proofs.publishers]]
+name = "edge"
+key_file = "edge.jwks"
+"""
+
+EVERYTHING = """
+on_expired = [
+    { policy = "valid-when-published", hours = 2, sources = ["edge", "timestamp_in_ms"] },
+    { policy = "park" },
+    { policy = "dead-letter", keep_token = "public.jwk" },
+]
+distrusted = ["stolen"]
+
+[retired]
+keep_for = 86400
+sources = ["edge"]
+file = "idp.keys"
+file_key_file = "shared.key"
+
+[guard]
+broker_stamps = true
+
+[messages.proofs]
+demand = "if-present"
+max_age = 3600
+skew = 10
+
+[[messages.proofs.publishers]]
+name = "edge"
+key_file = "edge.jwks"
+routes = [{ exchange = "shop", key = "orders.*" }, { exchange = "", key = "orders", exact = true }]
+relays = true
+
+[[messages.proofs.publishers]]
+name = "partner"
+jwks_url = "https://partner.example/jwks.json"
+distrusted = ["partner-1"]
+
+[[messages.proofs.publishers]]
+name = "orders"
+key_file = "shared.key"
+algorithms = ["HS256"]
+
+[messages.signer]
+name = "orders"
+key_file = "shared.key"
+algorithm = "HS256"
+headers = ["tenant"]
+
+[messages.seal]
+k2 = "shared.key"
+k1 = "shared.key"
+
+[messages.replay]
+keep_for = 4000
+capacity = 10
+
+[messages.encryption]
+billing = "public.jwk"
+
+[messages.decryption]
+key_files = ["private.jwk"]
+required = false
+"""
+
+
+def test_a_file_says_everything() -> None:
+    """Every part of the message's security has its place in the file."""
+    guard = loaded(EVERYTHING).make_guard()
+    messages = guard.messages
+    assert messages.proofs.demand is ProofDemand.IF_PRESENT
+    assert (messages.proofs.max_age, messages.proofs.skew) == (3600, 10)
+    assert messages.proofs.names == {"edge", "partner", "orders"}
+    assert messages.proofs.relays("edge")
+    assert not messages.proofs.relays("orders")
+    assert messages.signer.name == "orders"
+    assert messages.signer.headers == ("tenant",)
+    assert list(messages.seal) == ["k2", "k1"]
+    assert messages.seal["k1"] == SECRET
+    assert isinstance(messages.replay, InProcessReplay)
+    assert messages.replay.keep_for == 4000
+    assert not messages.decryption.required
+    token = messages.encryption.encrypt("e30.e30.e30")
+    assert messages.decryption.decrypt(token) == "e30.e30.e30"
+    published, park, letter = loaded(EVERYTHING).on_expired
+    sources = frozenset({"edge", "timestamp_in_ms"})
+    assert published == ValidWhenPublished(hours=2, sources=sources)
+    assert park == Park()
+    assert isinstance(letter, DeadLetter)
+    assert letter.keep_token is not None
+    (verifier,) = guard.verifiers
+    assert verifier.keys.retired_sources == {"edge"}
+
+
+def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nested tables are named with two underscores, and count above the file."""
+    monkeypatch.setenv("BUSAUTH_MESSAGES__SIGNER__NAME", "billing")
+    monkeypatch.setenv("BUSAUTH_MESSAGES__SEAL", '{"k9": "shared.key"}')
+    monkeypatch.setenv("BUSAUTH_MESSAGES__PROOFS__MAX_AGE", "60")
+    signer = "[messages.signer]\nname = 'orders'\nkey_file = 'edge.pem'\nalgorithm = 'ES256'"
+    messages = loaded(PROOFS + signer).make_guard().messages
+    assert messages.signer.name == "billing"
+    assert messages.proofs.max_age == 60
+    assert "k9" in messages.seal
+
+
+def test_parts_with_connections_are_made_in_code() -> None:
+    """A memory that workers share counts above the one in the file."""
+    memory = InProcessReplay(keep_for=9000)
+    settings = loaded(PROOFS + "[messages.seal]\nk1 = 'shared.key'\n[messages.replay]\nkeep_for=1")
+    assert settings.make_guard(replay=memory).messages.replay is memory
+
+
+def test_one_consumer_may_ask_for_less() -> None:
+    """What the operator says of one consumer is about its proofs, too."""
+    settings = loaded(PROOFS + "[consumers.'orders']\nproof = 'ignored'")
+    assert settings.consumers["orders"].proof is ProofDemand.IGNORED
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(
+            "[messages.proofs]\nmax_age = 1\npublishers = [{ name = 'edge' }]",
+            "messages.proofs.publishers.0 = .*one place",
+            id="no-keys",
+        ),
+        pytest.param(
+            PROOFS + "distrusted = ['k']", "distrusted: expected a jwks_url", id="distrusted"
+        ),
+        pytest.param(
+            PROOFS.replace("edge.jwks", "edge.pem"), "edge.pem holds a PEM", id="publisher-pem"
+        ),
+        pytest.param(
+            PROOFS.replace("edge.jwks", "absent"), "absent: cannot be read: No such", id="absent"
+        ),
+        pytest.param(
+            PROOFS.replace("edge.jwks", "shared.key"), "shared.key: .* fits none", id="secret"
+        ),
+        pytest.param(PROOFS.replace("3600", "0"), "max_age=0", id="max-age"),
+        pytest.param(
+            "[messages.proofs]\nmax_age = 1\npublishers = []", "publishers is empty", id="nobody"
+        ),
+        pytest.param(
+            "[messages.proofs]\nmax_age = 1\npublishers = []\ndemand = 'perhaps'",
+            "demand = \"perhaps\": .*'if-present'",
+            id="demand",
+        ),
+        pytest.param(
+            "[messages.signer]\nname = 'a'\nalgorithm = 'ES256'\nkey_file = 'edge.jwks'",
+            "edge.jwks: .* cannot be loaded",
+            id="signer-public",
+        ),
+        pytest.param("[messages.seal]\nk1 = 'edge.pem'", "edge.pem holds a PEM", id="seal-pem"),
+        pytest.param("[messages.seal]\nk1 = 'public.jwk'", "holds a JWK", id="seal-jwk"),
+        pytest.param("[messages.replay]\nkeep_for = 60", "replay: nothing tells", id="replay"),
+        pytest.param(
+            "[messages.encryption]\nbilling = 'edge.pem'", "edge.pem holds a PEM", id="encryption"
+        ),
+        pytest.param(
+            "[messages.decryption]\nkey_files = []", "messages.decryption.key_files", id="no-files"
+        ),
+        pytest.param(
+            "[messages.decryption]\nkey_files = ['shared.key']", "holds no JSON", id="decryption"
+        ),
+        pytest.param(
+            "on_expired = { policy = 'park' }", "Park needs to know who published", id="park"
+        ),
+        pytest.param(
+            "on_expired = { policy = 'valid-when-published', hours = 1, sources = ['edge'] }",
+            "expected whose word can be had",
+            id="published",
+        ),
+        pytest.param(
+            "on_expired = { policy = 'dead-letter', keep_token = 'absent.jwk' }",
+            "on_expired.keep_token = .*absent.jwk: cannot be read",
+            id="keep-token",
+        ),
+        pytest.param(
+            "[retired]\nkeep_for = 10\nsources = ['edge']", "whose word for a published", id="word"
+        ),
+        pytest.param(
+            PROOFS + "[retired]\nkeep_for = 10\nsources = ['edge']\nfile = 'x'",
+            "file, file_key: expected both",
+            id="retired-file",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(text: str, told: str) -> None:
+    """Each mistake names its key or its file, and what was expected."""
+    with pytest.raises(ConfigurationError, match=told):
+        loaded(text).make_guard()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "is empty"), (b" \n", "is empty"), (b"{", "is no JSON"), (b"{" * 100_000, "is no JSON")],
+)
+def test_a_file_that_holds_no_key_is_told(content: bytes, told: str) -> None:
+    """Nothing of a file's content is in what is told."""
+    Path("edge.jwks").write_bytes(content)
+    assert told in wrong(PROOFS)
+    assert "{{" not in wrong(PROOFS)
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_the_file_in_the_document_can_be_loaded(folder: Path) -> None:
+    """Every line of the documentation's file is taken as it stands."""
+    text = "\n".join(re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
+    file = folder / "documented.toml"
+    file.write_text(text.replace("/etc/busauth/redrive.public.jwk", "public.jwk"))
+    settings = load_settings(file)
+    assert settings.messages.model_fields_set == type(settings.messages).model_fields.keys()
+    said = settings.model_fields_set | {"issuer"}
+    assert said == type(settings).model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        IssuerSettings,
+        RetiredSettings,
+        ProofSettings,
+        PublisherSettings,
+        RouteSettings,
+        SignerSettings,
+        ReplaySettings,
+        DecryptionSettings,
+        ConsumerOptions,
+    ],
+)
+def test_the_document_has_every_key(table: type[BaseModel]) -> None:
+    """No key is left for a reader to find in the code."""
+    text = DOCUMENT.read_text("utf-8")
+    for name in table.model_fields.keys() - {"exact"}:
+        assert re.search(rf"\b{name} =|[.\[]{name}\]", text), name
