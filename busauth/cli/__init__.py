@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
 from busauth.cli.options import version
 from busauth.cli.revoke import heartbeats, revoke
@@ -18,6 +19,8 @@ app = typer.Typer(
 app.command()(broker)
 app.command()(revoke)
 app.command()(heartbeats)
+app.command()(release)
+app.command()(redrive)
 
 
 @app.callback()

@@ -1,18 +1,19 @@
 """`busauth revoke`: end tokens before they expire; `busauth heartbeats`: keep the feed's time."""
 
 import asyncio
-import json
 import signal
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from busauth.amqp.feed import STREAM, FeedPublisher, StreamOptions, keep_beating
 from busauth.cli.options import fail
 from busauth.errors import ConfigurationError, PublishError
+from busauth.key_files import naming, read_key
 from busauth.late.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
@@ -154,18 +155,14 @@ def _signer(
     path: Path, transmitter: str, audience: str, algorithm: str | None, key_id: str | None
 ) -> EventSigner:
     try:
-        text = path.read_text("utf-8")
-        key: Any = json.loads(text) if text.lstrip().startswith("{") else text
-        chosen = algorithm or (key.get("alg") if isinstance(key, dict) else None)
+        key = read_key(path)
+        chosen = algorithm or (key.get("alg") if isinstance(key, Mapping) else None)
         if not isinstance(chosen, str):
             fail(f"{path} does not say what it signs with: name --algorithm")
-        return EventSigner(transmitter, key, algorithm=chosen, audience=audience, key_id=key_id)
-    except OSError as error:
-        fail(f"{path} cannot be read: {error.strerror}")
+        with naming(path):
+            return EventSigner(transmitter, key, algorithm=chosen, audience=audience, key_id=key_id)
     except ConfigurationError as error:
-        fail(f"{path}: {error}")
-    except ValueError:
-        fail(f"{path} is neither a JWK nor a PEM")
+        fail(str(error))
 
 
 def _publisher(url: str, stream: str, max_age: float) -> FeedPublisher:

@@ -17,7 +17,7 @@ from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.model import PREFIX, Settings
 
-_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience"})
+_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
 """What commands and tests read from the environment, and no guard does."""
 
 _TAGS = frozenset(

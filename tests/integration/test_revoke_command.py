@@ -109,7 +109,7 @@ def test_what_cannot_be_revoked(key: Path, given: list[str], why: str) -> None:
         ("not a key", "does not say what it signs with"),
         ('{"kty": "EC"}', "does not say what it signs with"),
         ('{"kty": "EC", "alg": "ES256"}', "cannot be loaded"),
-        ("{broken", "neither a JWK nor a PEM"),
+        ("{broken", "is no JSON: expected a JWK"),
     ],
 )
 def test_keys_that_are_none(key: Path, text: str, why: str) -> None:

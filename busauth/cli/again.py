@@ -1,0 +1,173 @@
+"""`busauth release`: parked messages for their caller; `busauth redrive`: dead letters again."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from aio_pika.exceptions import AMQPConnectionError, ChannelNotFoundEntity
+
+from busauth.amqp.again import Released
+from busauth.amqp.guard import Guard
+from busauth.amqp.letters import Letter
+from busauth.amqp.redrive import Redrive
+from busauth.amqp.release import Release
+from busauth.cli.options import fail
+from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
+from busauth.key_files import naming, read_jwk
+from busauth.late.proof import Route
+from busauth.settings import load_settings
+from busauth.tokens.encryption import Decryption
+
+_SOME_STAY = 2
+
+Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
+Url = Annotated[str, typer.Option(envvar="BUSAUTH_AMQP_URL", help="The broker.")]
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        envvar="BUSAUTH_SETTINGS",
+        help="The consumer's settings file; variables count above it.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="A file with the caller's fresh token; default: standard input.")
+]
+RouteTo = Annotated[
+    list[str] | None,
+    typer.Option(metavar="EXCHANGE:KEY", help="How else messages get to the queue; repeatable."),
+]
+KeyFile = Annotated[
+    list[Path],
+    typer.Option(
+        "--key", metavar="FILE", help="A private JWK or a set that opens kept tokens; repeatable."
+    ),
+]
+Recipient = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Whom tokens are encrypted for, where there are several."),
+]
+Ids = Annotated[
+    list[str] | None,
+    typer.Option("--message-id", metavar="ID", help="These letters only; repeatable."),
+]
+Codes = Annotated[
+    list[str] | None,
+    typer.Option("--code", metavar="CODE", help="Letters refused with these codes; repeatable."),
+]
+Subject = Annotated[str | None, typer.Option(metavar="SUB", help="Letters of this subject only.")]
+
+
+def release(
+    queue: Queue,
+    *,
+    settings: File = None,
+    token_file: TokenFile = None,
+    route: RouteTo = None,
+    recipient: Recipient = None,
+    url: Url = "amqp://localhost/",
+) -> None:
+    """Send parked messages to their consumer again, for the caller whose fresh token this is.
+
+    Messages whose first proof names that caller go; all others stay. It ends with 2 where one that
+    names the caller was refused.
+    """
+    guard = _guard(settings)
+    routes = [_route(each) for each in route or ()]
+    token = _token(token_file)
+    with _telling():
+        parked = Release(url, guard=guard, queue=queue, routes=routes, recipient=recipient)
+        released = asyncio.run(parked.for_caller(token))
+    _report(released, f"Released to {queue}")
+
+
+def redrive(
+    queue: Queue,
+    *,
+    key: KeyFile,
+    settings: File = None,
+    message_id: Ids = None,
+    code: Codes = None,
+    subject: Subject = None,
+    recipient: Recipient = None,
+    url: Url = "amqp://localhost/",
+) -> None:
+    """Send dead letters to their consumer again, with the tokens that they kept.
+
+    The consumer decides anew. Letters that kept no token stay, and so do those that were not asked
+    for. It ends with 2 where one that was asked for was refused.
+    """
+    guard = _guard(settings)
+
+    def wanted(letter: Letter) -> bool:
+        return (
+            (not message_id or letter.message_id in message_id)
+            and (not code or letter.code in code)
+            and (subject is None or letter.subject == subject)
+        )
+
+    with _telling():
+        letters = Redrive(url, guard=guard, queue=queue, keys=_keys(key), recipient=recipient)
+        redriven = asyncio.run(letters.letters(wanted))
+    _report(redriven, f"Redriven to {queue}")
+
+
+def _guard(path: Path | None) -> Guard:
+    with _telling():
+        return load_settings(path).make_guard()
+
+
+def _keys(paths: list[Path]) -> Decryption:
+    sets = [read_jwk(path) for path in paths]
+    with naming(", ".join(map(str, paths))):
+        return Decryption([jwk for each in sets for jwk in each.get("keys", [each])])
+
+
+def _token(path: Path | None) -> str:
+    """Read a token where other users of the machine do not see it: arguments are public."""
+    if path is None and sys.stdin.isatty():
+        typer.echo("The caller's fresh token, then Ctrl-D:", err=True)
+    try:
+        text = sys.stdin.read() if path is None else path.read_text("utf-8")
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}")
+    except ValueError:
+        fail(f"{path or 'standard input'} holds no token: expected text")
+    return text.strip() or fail("no token: expected the caller's fresh one, with nothing around it")
+
+
+def _route(given: str) -> Route:
+    exchange, colon, key = given.partition(":")
+    return Route(exchange, key) if colon else fail(f"--route {given}: expected EXCHANGE:KEY")
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """End with a sentence for what can go wrong."""
+    try:
+        yield
+    except Refused as refused:
+        fail(refused.detail)
+    except Deferred as deferred:
+        fail(f"not now: {deferred}")
+    except PublishError as error:
+        fail(f"not confirmed; what was not sent stays where it was: {error}")
+    except ConfigurationError as error:
+        fail(str(error))
+    except ChannelNotFoundEntity:
+        fail("there is no such queue; was the name given without .parked or .dead?")
+    except (AMQPConnectionError, ConnectionError, OSError) as error:
+        fail(f"the broker cannot be reached: {error}")
+
+
+def _report(released: Released, done: str) -> None:
+    """Say what became of the messages; those that were refused are an error."""
+    typer.echo(f"{done}: {len(released.sent)}. Others stay: {released.others}.")
+    for message_id, code in released.refused.items():
+        typer.echo(f"Refused, and stays: {message_id} ({code})")
+    if released.refused:
+        raise typer.Exit(_SOME_STAY)

@@ -1,0 +1,227 @@
+"""`busauth release` and `busauth redrive`."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aio_pika
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import CliRunner, Result
+
+from busauth import (
+    Bus,
+    Caller,
+    DeadLetter,
+    Grace,
+    Park,
+    TokenEncryption,
+    dead_letters,
+    shared_encryption_key,
+)
+from busauth.cli import app
+from busauth.late.expiry import Policies
+from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.tokens.signing import SigningKey
+from tests.parties import SEAL, Party, Scene, security
+from tests.support import Broker, Trail
+
+WEB, ORDERS = Party("web"), Party("orders")
+KEY = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
+LATE = 1000.0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that shows what the machine shows once `LATE` seconds have passed."""
+    return ManualClock(time.time() - LATE)
+
+
+@pytest.fixture
+def issuer(clock: ManualClock) -> Iterator[Issuer]:
+    """An issuer whose keys the command fetches."""
+    with IssuerServer(Issuer(clock=clock)) as server:
+        yield server.issuer
+
+
+@dataclass
+class Desk:
+    """An operator's desk: a queue, and files beside it."""
+
+    scene: Scene
+    folder: Path
+    queue: str
+
+    @property
+    def settings(self) -> str:
+        return str(self.folder / "busauth.toml")
+
+    def write(self) -> None:
+        """Write settings and keys of the service that consumes."""
+        for party in (WEB, ORDERS):
+            jwk = SigningKey(party.key, algorithm="ES256").verification_jwk()
+            (self.folder / f"{party.name}.jwk").write_text(json.dumps(jwk))
+        pem = ORDERS.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (self.folder / "orders.pem").write_bytes(pem)
+        ((seal_id, seal),) = SEAL.items()
+        (self.folder / "seal").write_bytes(seal.hex().encode())
+        (self.folder / "bytes").write_bytes(bytes(range(256)))
+        (self.folder / "redrive.jwk").write_text(json.dumps(KEY))
+        Path(self.settings).write_text(f"""
+            issuer = "{self.scene.issuer.url}"
+            audience = "{self.scene.issuer.audience}"
+            unsafe_http = ["127.0.0.1"]
+            [messages.proofs]
+            max_age = 86400
+            publishers = [
+                {{ name = "web", key_file = "{self.folder}/web.jwk" }},
+                {{ name = "orders", key_file = "{self.folder}/orders.jwk", relays = true }},
+            ]
+            [messages.signer]
+            name = "orders"
+            key_file = "{self.folder}/orders.pem"
+            algorithm = "ES256"
+            [messages.seal]
+            {seal_id} = "{self.folder}/seal"
+        """)
+
+    async def run(self, command: str, *given: str, stdin: str = "") -> Result:
+        """Run a command beside the broker of this process."""
+        place = ("--url", self.scene.broker.url, "--settings", self.settings)
+        return await asyncio.to_thread(
+            CliRunner().invoke, app, [command, self.queue, *place, *given], input=stdin
+        )
+
+    def service(self, policy: Policies) -> tuple[Bus, list[str]]:
+        """Return the service that the settings are of, and whose messages it handles."""
+        seal = {name: key.hex().encode() for name, key in SEAL.items()}
+        messages = security(WEB.publisher(), ORDERS.publisher(relays=True), seal=seal)
+        bus = self.scene.bus(messages, on_expired=policy)
+        handled: list[str] = []
+
+        @bus.consumer(self.queue)
+        async def place(caller: Caller) -> None:
+            handled.append(caller.subject)
+
+        return bus, handled
+
+    async def late(self, policy: Policies, *subjects: str) -> None:
+        """Have messages of subjects judged once their tokens are late."""
+        bus, _ = self.service(policy)
+        await bus.declare()
+        async with self.scene.publishing(WEB) as publishing:
+            for subject in subjects:
+                token = self.scene.issuer.token(subject)
+                await publishing.publish(self.queue, b"{}", token=token)
+        await self.scene.clock.advance(LATE)
+        async with bus:
+            kind = "parked" if isinstance(policy, Park) else "refused"
+            await self.scene.trail.until(kind, count=len(subjects))
+
+    async def handles(self, policy: Policies, count: int) -> list[str]:
+        """Return the subjects whose messages are handled then."""
+        bus, handled = self.service(policy)
+        async with bus:
+            await self.scene.trail.until("handled", count=count)
+        return handled
+
+
+@pytest.fixture
+def desk(broker: Broker, issuer: Issuer, clock: ManualClock, trail: Trail, tmp_path: Path) -> Desk:
+    desk = Desk(Scene(broker, issuer, clock, trail), tmp_path, broker.name("orders"))
+    desk.write()
+    return desk
+
+
+async def test_a_caller_releases_what_waits_for_them(desk: Desk) -> None:
+    """The token comes from standard input; only its caller's messages go, and it is said."""
+    await desk.late(Park(), "ann", "bob", "ann")
+    token = desk.scene.issuer.token("ann")
+    result = await desk.run("release", stdin=f"{token}\n")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"Released to {desk.queue}: 2. Others stay: 1.\n"
+    assert token not in result.output
+    assert await desk.handles(Park(), 2) == ["ann", "ann"]
+    await desk.scene.broker.settles_at(f"{desk.queue}.parked", 1)
+
+
+async def test_a_token_may_come_from_a_file(desk: Desk) -> None:
+    """A release is done once: the second one finds nothing."""
+    await desk.late(Park(), "ann")
+    file = desk.folder / "token"
+    file.write_text(desk.scene.issuer.token("ann"))
+    for sent in (1, 0):
+        result = await desk.run("release", "--token-file", str(file), "--route", "shop:orders.#")
+        assert result.stdout == f"Released to {desk.queue}: {sent}. Others stay: 0.\n"
+
+
+async def test_a_message_that_was_tampered_with_is_told(desk: Desk) -> None:
+    """It stays, and the command ends with another code."""
+    await desk.late(Park(), "ann")
+    parked = await desk.scene.broker.one(f"{desk.queue}.parked")
+    forged = aio_pika.Message(
+        b"pay mallory", headers=dict(parked.headers), message_id=parked.message_id
+    )
+    await desk.scene.broker.channel.default_exchange.publish(forged, f"{desk.queue}.parked")
+    await desk.scene.broker.settles_at(f"{desk.queue}.parked", 1)
+    result = await desk.run("release", stdin=desk.scene.issuer.token("ann"))
+    assert result.exit_code == 2
+    assert f"Refused, and stays: {parked.message_id} (proof.body)" in result.stdout
+
+
+async def test_dead_letters_go_again(desk: Desk) -> None:
+    """Those that were asked for, with the tokens that they kept."""
+    keeping = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
+    await desk.late(keeping, "ann", "bob", "cid")
+    key = ("--key", str(desk.folder / "redrive.jwk"))
+    letters = await dead_letters(desk.scene.broker.url, f"{desk.queue}.dead")
+    (bobs,) = [str(letter.message_id) for letter in letters if letter.subject == "bob"]
+    for chosen in (("--subject", "ann"), ("--message-id", bobs, "--code", "token.expired")):
+        result = await desk.run("redrive", *key, *chosen)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith(f"Redriven to {desk.queue}: 1. Others stay: ")
+    result = await desk.run("redrive", *key, "--code", "handler.failed")
+    assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 1.\n"
+    assert await desk.handles(Grace(hours=1), 2) == ["ann", "bob"]
+    await desk.scene.broker.settles_at(f"{desk.queue}.dead", 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "stdin", "why"),
+    [
+        ("release", [], "", "no token: expected the caller's fresh one"),
+        ("release", [], "no.to.ken", "token.encoding"),
+        ("release", [], "é", "token.characters"),
+        ("release", ["--token-file", "bytes"], "", "bytes holds no token: expected text"),
+        ("release", ["--token-file", "absent"], "", "absent cannot be read: No such file"),
+        ("release", ["--route", "orders"], "x", "--route orders: expected EXCHANGE:KEY"),
+        ("release", ["--settings", "absent.toml"], "x", "absent.toml: cannot be read"),
+        ("release", ["--url", "amqp://127.0.0.1:1/"], "TOKEN", "the broker cannot be reached"),
+        ("release", [], "TOKEN", "there is no such queue"),
+        ("redrive", ["--key", "absent.jwk"], "", "absent.jwk: cannot be read"),
+        ("redrive", ["--key", "web.jwk"], "", "web.jwk"),
+        ("redrive", ["--key", "redrive.jwk"], "", "there is no such queue"),
+    ],
+)
+async def test_what_is_wrong_is_told(
+    command: str,
+    given: list[str],
+    stdin: str,
+    why: str,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sentence each, and no traceback."""
+    monkeypatch.chdir(desk.folder)
+    await desk.scene.clock.advance(LATE)
+    if stdin == "TOKEN":
+        stdin = desk.scene.issuer.token("ann")
+    result = await desk.run(command, *given, stdin=stdin)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("busauth: ")
+    assert why in result.stderr
+    assert stdin not in result.output or len(stdin) < 20
