@@ -10,7 +10,9 @@ IS_QUICK = not rabbitmq and not processes and not long
 # A worker more than there are processors, as some tests wait.
 WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
-OTHERS = -m "not ($(IS_QUICK))"
+IS_SHARING = rabbitmq and not alone and not processes and not long
+SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
+ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING))"
 
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,7 +51,12 @@ quick: install ## Run the tests that need no RabbitMQ and no other process
 
 others: install ## Run the tests that the quick ones leave out
 	@$(BIN)/python -m scripts.programs
-	@$(RABBITMQ) $(BIN)/python -m pytest $(OTHERS) $(ARGS)
+	@$(RABBITMQ) $(MAKE) --no-print-directory others-on-it
+
+.PHONY: others-on-it
+others-on-it:
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest $(ONE_BY_ONE)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \

@@ -5,6 +5,8 @@ grows. What is told are ratios to the first step of the same round.
 """
 
 import asyncio
+import secrets
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ from bench.patterns import WARM_CALLERS
 from bench.scale import Scale
 from bench.stages import Step, direct, guarded, timed, verifier_of
 from bench.tokens import Pool
-from busauth import Caller, Guard
+from busauth import Guard
+from busauth.late.revoked import RevokedTokens
+from busauth.late.revoked.store import SUBJECT, TOKEN
 
 _ALGORITHM = "ES256"
 """A hundred RSA keys take a while to make, and a warm message does not meet its key."""
@@ -104,17 +108,17 @@ def _handlers(count: int) -> Prepared:
     return step, pool.tokens
 
 
-# REVOCATIONS: the one place for busauth's own list of revocations, once there is one. Until then a
-# set of token ids stands in behind the protocol.
-class _RevokedIds:
-    def __init__(self, count: int) -> None:
-        self._ids = frozenset(f"revoked-{number:012x}" for number in range(count))
-
-    def revoked(self, caller: Caller, now: float) -> bool:
-        return caller.token_id in self._ids
-
-
 def _revocations(count: int) -> Prepared:
     pool = _few()
-    guard = Guard(verifier_of(pool), revocations=_RevokedIds(count))
+    guard = Guard(verifier_of(pool), revocations=_revoked(count))
     return direct(guarded(guard)), pool.tokens
+
+
+def _revoked(count: int) -> RevokedTokens:
+    """Return revocations of other callers of the same issuer: tokens and subjects in turns."""
+    revoked = RevokedTokens(retention=86_400, token_life=86_400)
+    until = int(time.time())
+    kinds = (TOKEN, SUBJECT)
+    records = ((kinds[number % 2], secrets.token_bytes(16), until) for number in range(count))
+    revoked.restore({kind: [_url(0)] for kind in kinds if count}, records)
+    return revoked

@@ -13,6 +13,7 @@ from tests.support import Broker, Trail, amqp_url, connected
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
+    config.addinivalue_line("markers", "alone: shares no RabbitMQ with other tests at that time")
     config.addinivalue_line("markers", "processes: starts programs, and waits for them")
     config.addinivalue_line("markers", "attack(name): carries out an attack of the security model")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
@@ -26,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chosen = callspec.params.values() if callspec is not None else ()
         if "rabbitmq_url" in fixtures or any(each == "rabbitmq" for each in chosen):
             item.add_marker("rabbitmq")
+        if "busauth_kit" in fixtures:  # its queues have a user's names
+            item.add_marker("alone")
         if "redis" in fixtures or any(each == "redis" for each in chosen):
             item.add_marker("processes")
 

@@ -10,7 +10,6 @@ its revocation took effect is revoked. So is one that does not say when it was i
 About 150 bytes an entry, bounded by `capacity`.
 """
 
-import hashlib
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -35,8 +34,14 @@ Named = Callable[[Caller], str | None]
 Record = tuple[int, bytes, int]
 """A kind, a digest, and the second until which tokens are meant."""
 
-_Lookup = tuple[int, Named, Callable[[], "hashlib.blake2b"], Callable[[bytes], int | None]]
-"""A kind, how a caller is named in it, and where that is looked up."""
+_Lookup = tuple[
+    int,
+    Named,
+    Callable[[str], bytes | None],
+    Callable[[str], bytes],
+    Callable[[bytes], int | None],
+]
+"""A kind, how a caller is named in it, a digest at hand, one that is made, and what is known."""
 
 
 class RevokedTokens:
@@ -92,12 +97,10 @@ class RevokedTokens:
             issued_at = oldest
         elif issued_at < oldest:
             return True
-        for kind, named, begin, find in self._lookups.get(caller.issuer, ()):
+        for kind, named, at_hand, make, find in self._lookups.get(caller.issuer, ()):
             name = named(caller)  # in line, because it is asked for each message
             if name:
-                state = begin()
-                state.update(name.encode())
-                until = find(state.digest())
+                until = find(at_hand(name) or make(name))
                 if until is not None and until >= int(oldest if kind == TOKEN else issued_at):
                     return True
         return False
@@ -155,8 +158,8 @@ class RevokedTokens:
         table = self._table(kind)
         if issuer not in table.begun:
             table.know(issuer)
-            named, begun = _naming(kind, self._session_claim), table.begun[issuer]
-            lookup = (kind, named, begun.copy, table.entries.get)
+            named, digests = _naming(kind, self._session_claim), table.begun[issuer]
+            lookup = (kind, named, digests.at_hand.get, digests.remembered, table.entries.get)
             self._lookups[issuer] = (*self._lookups.get(issuer, ()), lookup)
         return table
 

@@ -10,12 +10,47 @@ from dataclasses import dataclass, field
 
 DIGEST = 16
 _CHUNK = 4096
+_REMEMBERED, _LONGEST = 10_000, 128
+"""How many names' digests are at hand for each issuer, and how long such a name is at most."""
 
 
 def joined(values: tuple[str, ...]) -> str:
     """Return one text for several, such that no two lists have the same."""
     head = "".join(f"{len(value)}:{value}" for value in values[:-1])
     return head + values[-1]
+
+
+class Digests:
+    """Digests of the names that one issuer gives to one kind of things.
+
+    Args:
+        head: all but the name.
+        key: the digests' key.
+
+    Attributes:
+        at_hand: those of names that were asked for lately. Callers come again and again.
+    """
+
+    __slots__ = ("_begun", "at_hand")
+
+    def __init__(self, head: str, key: bytes) -> None:
+        self._begun = hashlib.blake2b(head.encode(), digest_size=DIGEST, key=key)
+        self.at_hand: dict[str, bytes] = {}
+
+    def digest(self, name: str) -> bytes:
+        """Return what stands for a name."""
+        state = self._begun.copy()
+        state.update(name.encode())
+        return state.digest()
+
+    def remembered(self, name: str) -> bytes:
+        """Return what stands for a name that will be asked for again, perhaps."""
+        digest = self.digest(name)
+        if len(name) <= _LONGEST:
+            if len(self.at_hand) >= _REMEMBERED:
+                self.at_hand.clear()
+            self.at_hand[name] = digest
+        return digest
 
 
 @dataclass(slots=True)
@@ -27,14 +62,14 @@ class Table:
         key: the digests' key.
         width: seconds that are forgotten together.
         entries: by digest, the second until which tokens are meant.
-        begun: by issuer, the digest of everything but the name.
+        begun: by issuer, what makes digests of names.
     """
 
     kind: int
     key: bytes = field(repr=False)
     width: int
     entries: dict[bytes, int] = field(default_factory=dict, repr=False)
-    begun: dict[str, "hashlib.blake2b"] = field(default_factory=dict, repr=False)
+    begun: dict[str, "Digests"] = field(default_factory=dict, repr=False)
     _due: dict[int, list[bytes]] = field(default_factory=dict, repr=False)
 
     @property
@@ -45,14 +80,11 @@ class Table:
     def know(self, issuer: str) -> None:
         """Prepare for the tokens of an issuer."""
         if issuer not in self.begun:
-            head = f"{self.kind}:{joined((issuer, ''))}".encode()
-            self.begun[issuer] = hashlib.blake2b(head, digest_size=DIGEST, key=self.key)
+            self.begun[issuer] = Digests(f"{self.kind}:{joined((issuer, ''))}", self.key)
 
     def digest(self, issuer: str, name: str) -> bytes:
         """Return what stands for a name at an issuer that is known here."""
-        state = self.begun[issuer].copy()
-        state.update(name.encode())
-        return state.digest()
+        return self.begun[issuer].digest(name)
 
     def put(self, digest: bytes, until: int) -> None:
         """Remember the latest second for a digest."""
