@@ -117,8 +117,11 @@ def redrive(
 
 
 def _guard(path: Path | None) -> Guard:
+    """Make the consumer's guard; removed keys are no matter here, and their file is another's."""
     with _telling():
-        return load_settings(path).make_guard()
+        settings = load_settings(path)
+        issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
+        return settings.model_copy(update={"retired": None, "issuers": issuers}).make_guard()
 
 
 def _keys(paths: list[Path]) -> Decryption:

@@ -75,6 +75,11 @@ class Desk:
             issuer = "{self.scene.issuer.url}"
             audience = "{self.scene.issuer.audience}"
             unsafe_http = ["127.0.0.1"]
+            [retired]
+            keep_for = 86400
+            sources = ["web"]
+            file = "{self.folder}/idp.keys"
+            file_key_file = "{self.folder}/seal"
             [messages.proofs]
             max_age = 86400
             publishers = [
@@ -145,6 +150,7 @@ async def test_a_caller_releases_what_waits_for_them(desk: Desk) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout == f"Released to {desk.queue}: 2. Others stay: 1.\n"
     assert token not in result.output
+    assert not (desk.folder / "idp.keys").exists()  # the service's own
     assert await desk.handles(Park(), 2) == ["ann", "ann"]
     await desk.scene.broker.settles_at(f"{desk.queue}.parked", 1)
 
