@@ -10,7 +10,7 @@ IS_QUICK = not rabbitmq and not processes and not long
 # A worker more than there are processors, as some tests wait.
 WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
-IS_SHARING = rabbitmq and not alone and not processes and not long
+IS_SHARING = (rabbitmq or long) and not (rabbitmq and long) and not alone and not processes
 SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
 ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING))"
 
