@@ -119,7 +119,10 @@ class Attempts:
         case.now = self._tools.clock.now()
         case.caller = genuine.verified.caller
         hop = self._checked_hop(delivery)
-        caller = case.caller = await self._admission.decided(case, genuine)
+        caller = self._admission.decided_in_time(case, genuine)
+        if caller is None:
+            caller = await self._admission.decided_late(case, genuine)
+        case.caller = caller
         lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
         self._check_body(delivery)
         arguments = plan.arguments(

@@ -7,7 +7,8 @@ instant counts for both. A sender's bare `timestamp`, and the token's `iat`, say
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from busauth.errors import Untimely
 from busauth.late.proof import Proven
@@ -20,8 +21,7 @@ _LATEST = 10**14
 """Milliseconds; beyond it is no instant of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What is known of a message besides its token, all of it from who may say so.
 
     Attributes:
@@ -31,7 +31,7 @@ class Origin:
     """
 
     proven: Proven | None = None
-    published: Mapping[str, float] = field(default_factory=dict)
+    published: Mapping[str, float] = MappingProxyType({})
 
     @property
     def published_at(self) -> float | None:
