@@ -7,7 +7,7 @@ import pytest
 from busauth.caller import Caller, read_only
 from busauth.errors import ConfigurationError, Deferred
 from busauth.late.events import SecurityEvent, Target
-from busauth.late.revoked import Freshness, OnStale
+from busauth.late.revoked import Freshness, OnStale, table
 from tests.unit.revoking import LIFE, RETENTION, caller, event, store
 from tests.unit.support import NOW
 
@@ -51,6 +51,30 @@ def test_names_do_not_run_into_each_other() -> None:
     assert known.revoked(caller("ab", session="c"), NOW)
     assert not known.revoked(caller("a", session="bc"), NOW)
     assert not known.revoked(caller("1:a", session="b"), NOW)
+
+
+@pytest.mark.parametrize("subject", ["alice", "a" * 128, "a" * 129, "ä" * 5000])
+def test_a_name_that_was_asked_for_before(subject: str) -> None:
+    """Asking again finds what is known by then, and nothing of what another issuer revoked."""
+    known = store()
+    known.add(event(subject="bob"))
+    assert not known.revoked(caller(subject), NOW)
+    known.add(event(subject=subject, issuer="https://other.test"))
+    assert not known.revoked(caller(subject), NOW)
+    known.add(event(subject=subject))
+    assert known.revoked(caller(subject), NOW)
+    assert known.revoked(caller(subject), NOW)
+    assert known.revoked(caller("bob"), NOW)
+
+
+def test_names_at_hand_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither many names nor long ones stay; what is found is the same."""
+    monkeypatch.setattr(table, "_REMEMBERED", 3)
+    digests = table.Digests("2:issuer", bytes(32))
+    for name in ("a", "b", "c", "d", "a", "x" * 129):
+        assert digests.remembered(name) == digests.digest(name)
+        assert len(digests.at_hand) <= 3
+    assert digests.at_hand.keys() == {"d", "a"}
 
 
 @pytest.mark.parametrize(
