@@ -42,7 +42,8 @@ from busauth.settings.messages import MessageSettings
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 
 PREFIX = "BUSAUTH_"
-_POLICY = "on_expired"
+_WHOLE = frozenset({"on_expired", "seal", "encryption"})
+"""What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
 
 
 class Settings(IssuerTable, BaseSettings):
@@ -136,12 +137,18 @@ class Settings(IssuerTable, BaseSettings):
         return [first, *self.issuers]
 
 
-def _without_overruled(file: dict[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the file's policies where the environment has its own: two halves make no whole."""
-    return {
-        name: _without_overruled(value, above)
-        if isinstance(value, dict) and isinstance(above := environment.get(name), dict)
-        else value
-        for name, value in file.items()
-        if not (name == _POLICY and name in environment)
-    }
+def _without_overruled(
+    file: dict[str, Any], environment: Mapping[str, Any], *, are_queues: bool = False
+) -> dict[str, Any]:
+    """Leave out of the file what the environment says as a whole; queues may have any name."""
+    found = {}
+    for name, value in file.items():
+        above = environment.get(name)
+        if name in _WHOLE and name in environment and not are_queues:
+            continue
+        if isinstance(value, dict) and isinstance(above, dict):
+            nested = name == "consumers" and not are_queues
+            found[name] = _without_overruled(value, above, are_queues=nested)
+        else:
+            found[name] = value
+    return found

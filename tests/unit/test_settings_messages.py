@@ -170,10 +170,19 @@ def test_the_environment_says_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUSAUTH_MESSAGES__SEAL", '{"k9": "shared.key"}')
     monkeypatch.setenv("BUSAUTH_MESSAGES__PROOFS__MAX_AGE", "60")
     signer = "[messages.signer]\nname = 'orders'\nkey_file = 'edge.pem'\nalgorithm = 'ES256'"
-    messages = loaded(PROOFS + signer).make_guard().messages
+    seal = "\n[messages.seal]\nk1 = 'shared.key'"
+    messages = loaded(PROOFS + signer + seal).make_guard().messages
     assert messages.signer.name == "billing"
     assert messages.proofs.max_age == 60
-    assert "k9" in messages.seal
+    assert list(messages.seal) == ["k9"]  # as a whole: the first one seals
+
+
+def test_a_queue_may_be_named_like_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said about one queue in both places counts in both, whatever its name."""
+    monkeypatch.setenv("BUSAUTH_CONSUMERS", '{"seal": {"concurrency": 5}}')
+    settings = loaded("[consumers.seal]\nproof = 'ignored'")
+    assert settings.consumers["seal"].concurrency == 5
+    assert settings.consumers["seal"].proof is ProofDemand.IGNORED
 
 
 def test_parts_with_connections_are_made_in_code() -> None:
