@@ -14,6 +14,7 @@ from busauth import (
     ConfigurationError,
     DeadLetter,
     Decryption,
+    Deferred,
     Grace,
     Park,
     ProofDemand,
@@ -25,6 +26,7 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
+from busauth.amqp import again
 from busauth.testing import Issuer, ManualClock
 from tests.parties import Party, Scene, security
 from tests.support import Broker, Trail, guard_for
@@ -170,6 +172,34 @@ async def test_two_callers_who_come_at_once_both_get_theirs(scene: Scene) -> Non
     async with bus:
         await scene.trail.until("handled", count=10)
     await scene.broker.settles_at(f"{queue}.parked", 0)
+
+
+@pytest.mark.parametrize("holds", ["the turn", "the messages"])
+async def test_a_release_waits_for_whoever_is_at_it(
+    holds: str, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not take a part of what waits: it says so after a while, and can be tried again."""
+    monkeypatch.setattr(again, "_TURNS", 2)
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    await park(scene, bus, queue, "ann")
+    async with await aio_pika.connect(scene.broker.url) as other:
+        channel = await other.channel()
+        if holds == "the turn":
+            await channel.declare_queue(f"{queue}.parked.turn", exclusive=True)
+        else:
+            waiting = await channel.get_queue(f"{queue}.parked")
+            held = asyncio.Queue[aio_pika.abc.AbstractIncomingMessage]()
+            await waiting.consume(held.put)
+        with pytest.raises(Deferred, match="in somebody else's hands"):
+            await bus.release(queue, scene.issuer.token("ann"))
+    released = await bus.release(queue, scene.issuer.token("ann"))
+    assert len(released.sent) == 1
 
 
 async def test_a_token_that_is_not_fresh_releases_nothing(scene: Scene) -> None:
