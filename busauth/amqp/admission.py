@@ -93,14 +93,12 @@ class Admission:
         verified = await self._trusted.authenticate(case.token or "")
         return Genuine(verified, await self._provenance.authenticate(case.delivery))
 
-    def decided_in_time(self, case: Case, genuine: Genuine) -> Caller | None:
-        """Note where a message comes from, and return the caller for whom its handler may run.
-
-        None where the token is late: `decided_late`, at the same instant.
+    async def decided(self, case: Case, genuine: Genuine) -> Caller:
+        """Return the caller for whom the handler may run, at the case's instant.
 
         Raises:
             Refused: with its code.
-            Deferred: what knows of revocations cannot tell now.
+            Deferred: a policy, or what knows of revocations, cannot tell now.
         """
         verified, now = genuine.verified, case.now
         if self._provenance.asks:
@@ -109,16 +107,6 @@ class Admission:
             )
         if verified.lateness(now) is None:
             return decide_in_time(verified, self._rules, now, case.origin)
-        return None
-
-    async def decided_late(self, case: Case, genuine: Genuine) -> Caller:
-        """Ask the policies about a late token.
-
-        Raises:
-            Refused: with its code.
-            Deferred: a policy, or what knows of revocations, cannot tell now.
-        """
-        verified, now = genuine.verified, case.now
         try:
             async with asyncio.timeout(_POLICY_SECONDS):
                 return await decide(verified, self._rules, now, case.origin)

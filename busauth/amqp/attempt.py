@@ -119,10 +119,7 @@ class Attempts:
         case.now = self._tools.clock.now()
         case.caller = genuine.verified.caller
         hop = self._checked_hop(delivery)
-        caller = self._admission.decided_in_time(case, genuine)
-        if caller is None:
-            caller = await self._admission.decided_late(case, genuine)
-        case.caller = caller
+        caller = case.caller = await self._admission.decided(case, genuine)
         lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
         self._check_body(delivery)
         arguments = plan.arguments(

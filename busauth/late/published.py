@@ -7,8 +7,7 @@ instant counts for both. A sender's bare `timestamp`, and the token's `iat`, say
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from busauth.errors import Untimely
 from busauth.late.proof import Proven
@@ -21,7 +20,8 @@ _LATEST = 10**14
 """Milliseconds; beyond it is no instant of ours."""
 
 
-class Origin(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Origin:
     """What is known of a message besides its token, all of it from who may say so.
 
     Attributes:
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
     """
 
     proven: Proven | None = None
-    published: Mapping[str, float] = MappingProxyType({})
+    published: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def published_at(self) -> float | None:

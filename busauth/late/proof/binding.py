@@ -110,25 +110,12 @@ def bound_properties(properties: Properties) -> dict[str, str]:
 
     RabbitMQ replaces the pseudo-queue of direct reply-to by one of its own for each client.
     """
-    bound: dict[str, str] = {}
-    kind, content_type, encoding, reply_to, correlation_id = properties
-    if content_type:
-        bound["content_type"] = content_type
-    if kind:
-        bound["type"] = kind
-    if encoding:
-        bound["content_encoding"] = encoding
-    if reply_to:
-        bound["reply_to"] = _common(reply_to)
-    if correlation_id:
-        bound["correlation_id"] = correlation_id
+    named = zip(Properties._fields, properties, strict=True)
+    bound = {name: value for name, value in named if value}
+    reply_to = properties.reply_to
+    if isinstance(reply_to, str) and reply_to.startswith(_CLIENTS_DIRECT_REPLY):
+        bound["reply_to"] = _DIRECT_REPLY
     return bound
-
-
-def _common(reply_to: str) -> str:
-    """Return direct reply-to's name for whichever client's it is."""
-    is_direct = isinstance(reply_to, str) and reply_to.startswith(_CLIENTS_DIRECT_REPLY)
-    return _DIRECT_REPLY if is_direct else reply_to
 
 
 def bound_header(headers: Mapping[str, Any], name: str) -> str | None:

@@ -22,7 +22,6 @@ from busauth.tokens.verified import Evidence
 
 _TEXTS = ("body", "exchange", "routing_key", "message_id")
 _TABLES = ("properties", "headers")
-_NO_TABLE: dict[str, Any] = {}
 _CLAIMS = frozenset(
     {"iss", "iat", *_TEXTS, "ath", "tth", *_TABLES, *CALLER, ORIGINAL, TOKEN_SHA256, ROOT_IAT}
 )
@@ -227,19 +226,17 @@ def _signed(publisher: Publisher, claims: Mapping[str, Any], by: Evidence) -> Si
     if not claims.keys() <= _CLAIMS:
         found = f"a proof with {', '.join(sorted(claims.keys() - _CLAIMS))}"
         raise _malformed(found, "the claims of a proof only")
-    get = claims.get
     for name in _TEXTS:
-        if type(get(name)) is not str:  # as JSON has it: there are no kinds of texts
-            raise _malformed(f"{name} of type {type(get(name)).__name__}", "text")
+        if not isinstance(claims.get(name), str):
+            raise _malformed(f"{name} of type {type(claims.get(name)).__name__}", "text")
     for name in _TABLES:
-        if type(get(name, _NO_TABLE)) is not dict:
+        if name in claims and not isinstance(claims[name], dict):
             raise _malformed(f"{name} of type {type(claims[name]).__name__}", "an object")
     try:
-        published_at = instant(claims, "iat")
-        root = instant(claims, ROOT_IAT) if ROOT_IAT in claims else None
+        published_at, root = instant(claims, "iat"), instant(claims, ROOT_IAT)
     except NotGenuine as refused:
         raise _malformed(refused.found, refused.expected) from None
-    bound = get("ath") or get("tth")
+    bound = claims.get("ath") or claims.get("tth")
     if published_at is None or not claims["message_id"] or not bound:
         raise _malformed("a proof without iat, message_id, or ath or tth", "all of them")
     return Signed(publisher, claims, published_at, root if publisher.relays else None, by)
