@@ -55,22 +55,21 @@ def read_secret(path: str | Path) -> bytes:
 
 
 @contextmanager
-def naming(path: str | Path | None) -> Iterator[None]:
-    """Let an error about a key name the file that the key came from.
+def naming(*paths: str | Path) -> Iterator[None]:
+    """Let an error about keys that were read name the files that they came from.
 
     Raises:
-        ConfigurationError: what was raised inside, with the file.
+        ConfigurationError: what was raised inside, with the files.
     """
     try:
         yield
     except ConfigurationError as error:
-        told = str(error)
-        raise ConfigurationError(told if str(path) in told else f"{path}: {told}") from None
+        raise ConfigurationError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def _jwk(content: bytes, path: str | Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(content)
+        found: dict[str, Any] = json.loads(content)
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{path} is no JSON: expected a JWK or a JWK set") from None
-    return dict(found)
+    return found

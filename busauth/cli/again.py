@@ -17,10 +17,8 @@ from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.cli.options import fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.key_files import naming, read_jwk
 from busauth.late.proof import Route
-from busauth.settings import load_settings
-from busauth.tokens.encryption import Decryption
+from busauth.settings import DecryptionSettings, load_settings
 
 _SOME_STAY = 2
 
@@ -111,7 +109,8 @@ def redrive(
         )
 
     with _telling():
-        letters = Redrive(url, guard=guard, queue=queue, keys=_keys(key), recipient=recipient)
+        keys = DecryptionSettings(key_files=tuple(key)).decryption()
+        letters = Redrive(url, guard=guard, queue=queue, keys=keys, recipient=recipient)
         redriven = asyncio.run(letters.letters(wanted))
     _report(redriven, f"Redriven to {queue}")
 
@@ -122,12 +121,6 @@ def _guard(path: Path | None) -> Guard:
         settings = load_settings(path)
         issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
         return settings.model_copy(update={"retired": None, "issuers": issuers}).make_guard()
-
-
-def _keys(paths: list[Path]) -> Decryption:
-    sets = [read_jwk(path) for path in paths]
-    with naming(", ".join(map(str, paths))):
-        return Decryption([jwk for each in sets for jwk in each.get("keys", [each])])
 
 
 def _token(path: Path | None) -> str:

@@ -5,7 +5,6 @@ Keys stand in files, never in the settings.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -75,11 +74,10 @@ class PublisherSettings(Table):
         )
 
     def _keys(self, fetcher: Fetcher, clock: Clock) -> KeySource:
-        if self.jwks_url is None:
-            with naming(self.key_file):
-                return StaticKeys(_public(self.key_file), algorithms=self.algorithms)
+        if self.key_file is not None:
+            return _static(self.key_file, self.algorithms)
         return JWKS(
-            self.jwks_url,
+            self.jwks_url or "",
             algorithms=self.algorithms,
             fetcher=fetcher,
             clock=clock,
@@ -87,18 +85,20 @@ class PublisherSettings(Table):
         )
 
 
-def _public(path: Path | None) -> Mapping[str, Any]:
-    key = read_key(path or "")
+def _static(path: Path, algorithms: tuple[str, ...]) -> StaticKeys:
+    key = read_key(path)
     if isinstance(key, str):
         raise ConfigurationError(f"{path} holds a PEM: expected a JWK, a JWK set, or a secret")
-    return shared_secret(key) if isinstance(key, bytes) else key
+    with naming(path):
+        jwk = shared_secret(key) if isinstance(key, bytes) else key
+        return StaticKeys(jwk, algorithms=algorithms)
 
 
 class ProofSettings(Table):
     """What is asked of proofs; see `Proofs`."""
 
     publishers: tuple[PublisherSettings, ...]
-    demand: Literal["required", "if-present", "ignored"] = "required"
+    demand: ProofDemand = ProofDemand.REQUIRED
     max_age: float
     skew: float = 30.0
 
@@ -110,7 +110,7 @@ class ProofSettings(Table):
         """
         return Proofs(
             [each.publisher(fetcher, clock) for each in self.publishers],
-            demand=ProofDemand(self.demand),
+            demand=self.demand,
             max_age=self.max_age,
             skew=self.skew,
         )
@@ -135,10 +135,11 @@ class SignerSettings(Table):
         Raises:
             ConfigurationError: the key cannot be read, or does not fit.
         """
+        key = read_key(self.key_file)
         with naming(self.key_file):
             return ProofSigner(
                 self.name,
-                read_key(self.key_file),
+                key,
                 algorithm=self.algorithm,
                 key_id=self.key_id,
                 headers=self.headers,
@@ -170,7 +171,8 @@ class DecryptionSettings(Table):
         """
         sets = [read_jwk(path) for path in self.key_files]
         keys = [jwk for each in sets for jwk in each.get("keys", [each])]
-        return Decryption(keys, required=self.required)
+        with naming(*self.key_files):
+            return Decryption(keys, required=self.required)
 
 
 class MessageSettings(Table):
@@ -217,4 +219,6 @@ class MessageSettings(Table):
     def _encryption(self) -> TokenEncryption | None:
         if self.encryption is None:
             return None
-        return TokenEncryption({name: read_jwk(path) for name, path in self.encryption.items()})
+        keys = {name: read_jwk(path) for name, path in self.encryption.items()}
+        with naming(*self.encryption.values()):
+            return TokenEncryption(keys)

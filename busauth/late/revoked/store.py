@@ -156,9 +156,9 @@ class RevokedTokens:
     def _knowing(self, kind: int, issuer: str) -> Table:
         """Return the table of a kind, which the issuer's tokens are looked up in from now on."""
         table = self._table(kind)
-        if issuer not in table.begun:
+        if issuer not in table.digests:
             table.know(issuer)
-            named, digests = _naming(kind, self._session_claim), table.begun[issuer]
+            named, digests = _naming(kind, self._session_claim), table.digests[issuer]
             lookup = (kind, named, digests.at_hand.get, digests.remembered, table.entries.get)
             self._lookups[issuer] = (*self._lookups.get(issuer, ()), lookup)
         return table

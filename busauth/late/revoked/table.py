@@ -62,29 +62,29 @@ class Table:
         key: the digests' key.
         width: seconds that are forgotten together.
         entries: by digest, the second until which tokens are meant.
-        begun: by issuer, what makes digests of names.
+        digests: by issuer, what makes digests of its names.
     """
 
     kind: int
     key: bytes = field(repr=False)
     width: int
     entries: dict[bytes, int] = field(default_factory=dict, repr=False)
-    begun: dict[str, "Digests"] = field(default_factory=dict, repr=False)
+    digests: dict[str, Digests] = field(default_factory=dict, repr=False)
     _due: dict[int, list[bytes]] = field(default_factory=dict, repr=False)
 
     @property
     def issuers(self) -> list[str]:
         """Return the issuers that it knows anything of."""
-        return list(self.begun)
+        return list(self.digests)
 
     def know(self, issuer: str) -> None:
         """Prepare for the tokens of an issuer."""
-        if issuer not in self.begun:
-            self.begun[issuer] = Digests(f"{self.kind}:{joined((issuer, ''))}", self.key)
+        if issuer not in self.digests:
+            self.digests[issuer] = Digests(f"{self.kind}:{joined((issuer, ''))}", self.key)
 
     def digest(self, issuer: str, name: str) -> bytes:
         """Return what stands for a name at an issuer that is known here."""
-        return self.begun[issuer].digest(name)
+        return self.digests[issuer].digest(name)
 
     def put(self, digest: bytes, until: int) -> None:
         """Remember the latest second for a digest."""
