@@ -8,6 +8,7 @@ import pytest
 
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
+from tests.parties import Scene
 from tests.support import Broker, Trail, amqp_url, connected
 
 
@@ -99,3 +100,14 @@ def issuer(session_issuer: Issuer) -> Issuer:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def issuer_in_time(clock: ManualClock) -> Issuer:
+    """An issuer that goes by the test's clock."""
+    return Issuer(clock=clock)
+
+
+@pytest.fixture
+def scene(broker: Broker, issuer_in_time: Issuer, clock: ManualClock, trail: Trail) -> Scene:
+    return Scene(broker, issuer_in_time, clock, trail)

@@ -48,10 +48,14 @@ class Party:
     def signer(self) -> ProofSigner:
         return ProofSigner(self.name, self.key, algorithm="ES256", headers=self.headers)
 
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """Return its public key."""
+        return SigningKey(self.key, algorithm="ES256").verification_jwk()
+
     def publisher(self, *, relays: bool = False, **said: Any) -> Publisher:
         """Return what others need to believe it."""
-        jwk = SigningKey(self.key, algorithm="ES256").verification_jwk()
-        return Publisher(self.name, StaticKeys(jwk), relays=relays, **said)
+        return Publisher(self.name, StaticKeys(self.jwk), relays=relays, **said)
 
 
 def security(

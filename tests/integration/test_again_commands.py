@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner, Result
 
 from busauth import (
@@ -26,9 +25,8 @@ from busauth import (
 from busauth.cli import app
 from busauth.late.expiry import Policies
 from busauth.testing import Issuer, IssuerServer, ManualClock
-from busauth.tokens.signing import SigningKey
 from tests.parties import SEAL, Party, Scene, security
-from tests.support import Broker, Trail
+from tests.unit.support import pem_of
 
 WEB, ORDERS = Party("web"), Party("orders")
 KEY = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
@@ -42,7 +40,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def issuer(clock: ManualClock) -> Iterator[Issuer]:
+def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
     """An issuer whose keys the command fetches."""
     with IssuerServer(Issuer(clock=clock)) as server:
         yield server.issuer
@@ -63,10 +61,8 @@ class Desk:
     def write(self) -> None:
         """Write settings and keys of the service that consumes."""
         for party in (WEB, ORDERS):
-            jwk = SigningKey(party.key, algorithm="ES256").verification_jwk()
-            (self.folder / f"{party.name}.jwk").write_text(json.dumps(jwk))
-        pem = ORDERS.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (self.folder / "orders.pem").write_bytes(pem)
+            (self.folder / f"{party.name}.jwk").write_text(json.dumps(party.jwk))
+        (self.folder / "orders.pem").write_bytes(pem_of(ORDERS.key))
         ((seal_id, seal),) = SEAL.items()
         (self.folder / "seal").write_bytes(seal.hex().encode())
         (self.folder / "bytes").write_bytes(bytes(range(256)))
@@ -136,8 +132,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(broker: Broker, issuer: Issuer, clock: ManualClock, trail: Trail, tmp_path: Path) -> Desk:
-    desk = Desk(Scene(broker, issuer, clock, trail), tmp_path, broker.name("orders"))
+def desk(scene: Scene, tmp_path: Path) -> Desk:
+    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
     desk.write()
     return desk
 

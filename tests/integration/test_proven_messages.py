@@ -20,19 +20,9 @@ from busauth import (
 )
 from busauth.late.proof import HEADER
 from busauth.late.replay import ReplayKey
-from busauth.testing import Issuer, ManualClock
+from busauth.testing import Issuer
 from tests.parties import DAY, SEAL, Party, Scene, security
-from tests.support import Broker, Trail, guard_for
-
-
-@pytest.fixture
-def issuer(clock: ManualClock) -> Issuer:
-    return Issuer(clock=clock)
-
-
-@pytest.fixture
-def scene(broker: Broker, issuer: Issuer, clock: ManualClock, trail: Trail) -> Scene:
-    return Scene(broker, issuer, clock, trail)
+from tests.support import Trail, guard_for
 
 
 async def test_a_handler_learns_who_published_and_when(scene: Scene) -> None:

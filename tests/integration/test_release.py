@@ -27,21 +27,11 @@ from busauth import (
     shared_encryption_key,
 )
 from busauth.amqp import again
-from busauth.testing import Issuer, ManualClock
+from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
-from tests.support import Broker, Trail, guard_for
+from tests.support import guard_for
 
 WEB, ORDERS = Party("web"), Party("orders")
-
-
-@pytest.fixture
-def issuer(clock: ManualClock) -> Issuer:
-    return Issuer(clock=clock)
-
-
-@pytest.fixture
-def scene(broker: Broker, issuer: Issuer, clock: ManualClock, trail: Trail) -> Scene:
-    return Scene(broker, issuer, clock, trail)
 
 
 def parking(scene: Scene, **settings: Any) -> Bus:
@@ -50,6 +40,18 @@ def parking(scene: Scene, **settings: Any) -> Bus:
         WEB.publisher(), ORDERS.publisher(relays=True), signer=ORDERS.signer, **settings
     )
     return scene.bus(messages, on_expired=Park())
+
+
+async def consuming(scene: Scene) -> tuple[str, Bus]:
+    """Return a queue and its consumer, which parks, and does nothing with what is in time."""
+    queue = scene.broker.name("orders")
+    bus = parking(scene)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    return queue, bus
 
 
 async def park(scene: Scene, bus: Bus, queue: str, *subjects: str) -> None:
@@ -128,13 +130,7 @@ async def test_a_parked_message_that_was_tampered_with_stays(
     change: dict[str, Any], code: str, scene: Scene
 ) -> None:
     """Who can write into the parking queue gets nothing released that a proof does not say."""
-    queue = scene.broker.name("orders")
-    bus = parking(scene)
-
-    @bus.consumer(queue)
-    async def place(caller: Caller) -> None: ...
-
-    await bus.declare()
+    queue, bus = await consuming(scene)
     await park(scene, bus, queue, "ann")
     parked = await scene.broker.one(f"{queue}.parked")
     headers = {**parked.headers, **change.get("headers", {})}
@@ -156,13 +152,7 @@ async def test_a_parked_message_that_was_tampered_with_stays(
 
 async def test_two_callers_who_come_at_once_both_get_theirs(scene: Scene) -> None:
     """Releases of one queue take turns: neither sees only a part of what waits."""
-    queue = scene.broker.name("orders")
-    bus = parking(scene)
-
-    @bus.consumer(queue)
-    async def place(caller: Caller) -> None: ...
-
-    await bus.declare()
+    queue, bus = await consuming(scene)
     subjects = ["ann", "bob"] * 5
     await park(scene, bus, queue, *subjects)
     releases = await asyncio.gather(
@@ -180,13 +170,7 @@ async def test_a_release_waits_for_whoever_is_at_it(
 ) -> None:
     """It does not take a part of what waits: it says so after a while, and can be tried again."""
     monkeypatch.setattr(again, "_TURNS", 2)
-    queue = scene.broker.name("orders")
-    bus = parking(scene)
-
-    @bus.consumer(queue)
-    async def place(caller: Caller) -> None: ...
-
-    await bus.declare()
+    queue, bus = await consuming(scene)
     await park(scene, bus, queue, "ann")
     async with await aio_pika.connect(scene.broker.url) as other:
         channel = await other.channel()
@@ -204,13 +188,7 @@ async def test_a_release_waits_for_whoever_is_at_it(
 
 async def test_a_token_that_is_not_fresh_releases_nothing(scene: Scene) -> None:
     """A late, a forged and another issuer's token are refused before anything is looked at."""
-    queue = scene.broker.name("orders")
-    bus = parking(scene)
-
-    @bus.consumer(queue)
-    async def place(caller: Caller) -> None: ...
-
-    await bus.declare()
+    queue, bus = await consuming(scene)
     await park(scene, bus, queue, "ann")
     other = Issuer("https://other.example", clock=scene.clock)
     late = scene.issuer.token("ann", exp=scene.clock.now() - 1)

@@ -12,14 +12,13 @@ from uuid import uuid4
 
 import aiormq
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import ECAlgorithm
 from typer.testing import CliRunner, Result
 
 from busauth.amqp.feed import FeedOptions, RevocationFeed
 from busauth.cli import app
 from tests.unit.revoking import FEED, OPS, caller, transmitters
-from tests.unit.support import ISSUER, private_key
+from tests.unit.support import ISSUER, pem_of, private_key
 
 PRIVATE = private_key("ES256", "ops")
 
@@ -122,8 +121,7 @@ def test_keys_that_are_none(key: Path, text: str, why: str) -> None:
 
 def test_a_pem(key: Path) -> None:
     """A PEM names no algorithm; with one, it signs."""
-    pem = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    key.write_bytes(pem)
+    key.write_bytes(pem_of(PRIVATE))
     assert "name --algorithm" in revoke(key, "--subject", "alice").stderr
     place = ("--algorithm", "ES256", "--url", "amqp://127.0.0.1:1/")
     assert "not confirmed" in revoke(key, "--subject", "alice", *place).stderr

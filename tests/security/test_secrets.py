@@ -51,6 +51,17 @@ async def enveloped(stage: Stage) -> tuple[Message, Message]:
     return taken[0], taken[1]
 
 
+async def keeping(scene: Scene) -> tuple[Stage, Message]:
+    """Return a consumer, and a dead letter of its that kept its token."""
+    policy = DeadLetter(keep_token=TokenEncryption({"shop": KEY}))
+    stage = encrypting(scene, on_expired=policy)
+    message, _ = await enveloped(stage)
+    await stage.put(message)
+    await scene.clock.advance(600)
+    await stage.consume(handled=0, refused=1)
+    return stage, await stage.take(f"{stage.queue}.dead")
+
+
 @pytest.fixture
 def plain_web(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bind no headers: what is published here carries none."""
@@ -123,7 +134,7 @@ async def test_an_envelope_to_who_has_no_key(scene: Scene) -> None:
 async def test_the_dead_letters_hold_no_token(scene: Scene) -> None:
     """Whatever a message was refused for, wherever it put its token: none is left in its letter."""
     stage = Stage.set(scene, on_expired=Park())
-    message, untampered = await stage.pair()
+    message, _ = await stage.pair()
     raw = message.token
     hidden = {"copy": raw, "Authorization": f"Bearer {raw}", "nested": {"deep": [raw]}}
     for attempt in (
@@ -137,7 +148,6 @@ async def test_the_dead_letters_hold_no_token(scene: Scene) -> None:
     await stage.publish(b"parked", token=stage.token("bob"))
     await scene.clock.advance(600)
     await stage.publish(b"fresh")
-    assert untampered
     async with stage.bus:
         await scene.trail.until("handled")
         await scene.trail.until("parked")
@@ -153,13 +163,7 @@ async def test_the_dead_letters_hold_no_token(scene: Scene) -> None:
 @attack("reader-kept")
 async def test_a_kept_token_moved_to_another_letter(scene: Scene) -> None:
     """What one letter keeps is of no use in another, nor on a message."""
-    policy = DeadLetter(keep_token=TokenEncryption({"shop": KEY}))
-    stage = encrypting(scene, on_expired=policy)
-    message, _ = await enveloped(stage)
-    await stage.put(message)
-    await scene.clock.advance(600)
-    await stage.consume(handled=0, refused=1)
-    letter = await stage.take(f"{stage.queue}.dead")
+    stage, letter = await keeping(scene)
     moved = Message(b"pay mallory", letter.headers, letter.properties)
     await stage.put(moved, f"{stage.queue}.dead")
     await stage.put(letter, f"{stage.queue}.dead")
@@ -175,13 +179,7 @@ async def test_a_kept_token_moved_to_another_letter(scene: Scene) -> None:
 @attack("reader-kept-travels")
 async def test_a_kept_token_on_a_message(scene: Scene) -> None:
     """It is another type of token than one that travels."""
-    policy = DeadLetter(keep_token=TokenEncryption({"shop": KEY}))
-    stage = encrypting(scene, on_expired=policy)
-    message, _ = await enveloped(stage)
-    await stage.put(message)
-    await scene.clock.advance(600)
-    await stage.consume(handled=0, refused=1)
-    letter = await stage.take(f"{stage.queue}.dead")
+    stage, letter = await keeping(scene)
     fresh, untampered = await enveloped(stage)
     forged = fresh.having(authorization=f"Bearer {letter.headers[TOKEN]}")
     await stage.put(forged)

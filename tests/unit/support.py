@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import get_default_algorithms
 
 from busauth.caller import Caller
@@ -51,6 +53,18 @@ def private_key(algorithm: str, name: str = "main") -> Any:
 @cache
 def _rsa_key(name: str) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def pem_of(key: Any) -> bytes:
+    """Return a private key as a PEM."""
+    return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away whatever the environment says to busauth."""
+    for name in list(os.environ):
+        if name.upper().startswith("BUSAUTH_"):
+            monkeypatch.delenv(name)
 
 
 @dataclass(frozen=True)

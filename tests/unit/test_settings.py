@@ -1,7 +1,6 @@
 """Settings from a file and from the environment, as the objects that code would make."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from busauth.late.expiry import (
 )
 from busauth.settings import IssuerSettings, Settings, load_settings
 from busauth.testing import Issuer, IssuerServer, ManualClock
-from tests.unit.support import NOW
+from tests.unit.support import NOW, forget_settings
 from tests.unit.support import caller as a_caller
 
 BASE = 'issuer = "https://idp.example"\naudience = "shop"\n'
@@ -29,9 +28,7 @@ BASE = 'issuer = "https://idp.example"\naudience = "shop"\n'
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.upper().startswith("BUSAUTH_"):
-            monkeypatch.delenv(name)
+    forget_settings(monkeypatch)
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """What an operator says about proofs, seals, replay, encryption and removed keys."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import ECKey
 from pydantic import BaseModel
 
@@ -28,7 +26,7 @@ from busauth.settings import (
     load_settings,
 )
 from busauth.tokens.signing import SigningKey
-from tests.unit.support import private_key
+from tests.unit.support import forget_settings, pem_of, private_key
 
 BASE = """
 issuer = "https://idp.example"
@@ -40,14 +38,11 @@ SECRET = b"a secret of thirty-two bytes or more"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with keys in it, and nothing said in the environment."""
-    for name in list(os.environ):
-        if name.upper().startswith("BUSAUTH_"):
-            monkeypatch.delenv(name)
+    forget_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shared.key").write_bytes(SECRET + b"\n")
     key = private_key("ES256")
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "edge.pem").write_bytes(pem)
+    (tmp_path / "edge.pem").write_bytes(pem_of(key))
     public = SigningKey(key, algorithm="ES256", key_id="edge-1").verification_jwk()
     (tmp_path / "edge.jwks").write_text(json.dumps({"keys": [public]}))
     sealed = ECKey.generate_key("P-256", {"alg": "ECDH-ES", "use": "enc", "kid": "enc-1"})

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import get_default_algorithms
 
 from busauth.errors import ConfigurationError
 from busauth.tokens.compact import split
 from busauth.tokens.keys import ALGORITHMS, load_key
 from busauth.tokens.signing import SigningKey, b64url
-from tests.unit.support import SECRET, Signer
+from tests.unit.support import SECRET, Signer, pem_of
 
 A1_KEY = {
     "kty": "oct",
@@ -113,14 +112,10 @@ def test_every_algorithm_signs_what_it_verifies(algorithm: str) -> None:
     assert public.verifies(compact.signing_input, compact.signature)
 
 
-def _pem(key: Any) -> bytes:
-    return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "RS256"])
 def test_a_pem_is_taken_as_text_or_bytes(algorithm: str) -> None:
     """What a secret store hands out signs."""
-    pem = _pem(Signer(algorithm).private)
+    pem = pem_of(Signer(algorithm).private)
     for key in (pem, pem.decode()):
         assert SigningKey(key, algorithm=algorithm).sign({}, typ="JWT")
 
@@ -139,7 +134,7 @@ def test_a_jwk_brings_its_kid_along() -> None:
         pytest.param(b"", "HS256", id="empty"),
         pytest.param(SECRET, "ES256", id="secret-as-key"),
         pytest.param(Signer("ES256").private, "HS256", id="key-as-secret"),
-        pytest.param(_pem(Signer("ES256").private), "HS256", id="pem-as-secret"),
+        pytest.param(pem_of(Signer("ES256").private), "HS256", id="pem-as-secret"),
         pytest.param(Signer("ES384").private, "ES256", id="other-curve"),
         pytest.param(ec.generate_private_key(ec.SECP256K1()), "ES256", id="foreign-curve"),
         pytest.param(ed448.Ed448PrivateKey.generate(), "EdDSA", id="ed448"),
