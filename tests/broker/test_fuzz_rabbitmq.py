@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+import pytest
 from pamqp.commands import Channel, Connection, Exchange, Queue
 
 from busauth.testing.broker import Broker
@@ -130,6 +131,7 @@ def _cases() -> list[tuple[str, int, Case]]:
     ]
 
 
+@pytest.mark.alone  # RabbitMQ writes a long report of each crash: with others beside, for too long
 async def test_same_end(rabbitmq_url: str) -> None:
     """RabbitMQ and the embedded broker end each connection with the same code."""
     cases, room = _cases(), asyncio.Semaphore(_AT_ONCE)
