@@ -33,6 +33,8 @@ class Late:
         expired_at: the token's `exp`, seconds since the epoch.
         seconds: how far past `exp` the decision was made.
         policy: the name of the policy that accepted.
+        until: seconds since the epoch: the acceptance holds before that instant, and no longer from
+            then on.
         restricted: whether scopes were taken away, so that the token cannot be sent on.
         published_at: the published instant at which the token still counted, seconds since the
             epoch, where that is why the policy accepted.
@@ -41,6 +43,7 @@ class Late:
     expired_at: float
     seconds: float
     policy: str
+    until: float
     restricted: bool = False
     published_at: float | None = None
 

@@ -213,6 +213,7 @@ def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:
         caller.expires_at,
         late.seconds,
         policy,
+        accept.until,
         restricted=scopes is not None,
         published_at=accept.published_at,
     )

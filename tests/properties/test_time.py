@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from busauth.decision import Rules, decide
 from busauth.errors import Untimely
-from busauth.late.expiry import Grace, PolicyChain
+from busauth.late.expiry import (
+    Accept,
+    Grace,
+    LateToken,
+    Policies,
+    PolicyChain,
+    Restrict,
+    ValidWhenPublished,
+    Verdict,
+)
+from busauth.late.published import Origin
 from busauth.tokens.verifier import Verified, Verifiers
 from tests.properties.strategies import run
 from tests.unit.support import Signer, caller, token, verifier
@@ -100,3 +110,62 @@ def test_exp_arrives_from_the_token_unchanged(exp: float, ahead: int) -> None:
     assert verified.lateness(math.nextafter(float(exp), -math.inf)) is None
     assert verified.lateness(float(exp)) == 0
     assert verified.lateness(float(exp) + ahead) == float(exp) + ahead - float(exp)
+
+
+spans = st.integers(1, 2**22 * BINARY).map(lambda ticks: ticks / BINARY)
+
+
+def chain_of(policy: str, window: float, ends: float, hard_max_age: float) -> PolicyChain:
+    """Return a chain of one policy, be it a function that accepts until an instant."""
+    span = timedelta(seconds=window)
+
+    async def own(late: LateToken) -> Verdict:
+        return Accept(until=ends)
+
+    made: dict[str, Policies] = {
+        "grace": Grace(window=min(span, timedelta(seconds=hard_max_age))),
+        "published": ValidWhenPublished(max_age=span, sources={"web"}),
+        "restrict": Restrict(),
+        "own": own,
+    }
+    return PolicyChain(made[policy], hard_max_age=hard_max_age, trusted=frozenset({"web"}))
+
+
+@given(
+    policy=st.sampled_from(["grace", "published", "restrict", "own"]),
+    exp=st.integers(2**20, 2**32),
+    leeway=leeways,
+    window=windows,
+    hard_max_age=spans,
+    before=st.integers(1, 2**12),
+    ahead=st.just(0.0) | spans,
+)
+def test_what_is_accepted_holds_exactly_until_it_says(
+    policy: str,
+    exp: int,
+    leeway: float,
+    window: float,
+    hard_max_age: float,
+    before: int,
+    ahead: float,
+) -> None:
+    """Asked again before `until`, it is accepted until then; from that instant on it is not."""
+    chain = chain_of(policy, window, exp + leeway + window, hard_max_age)
+    verified = Verified(caller(expires_at=float(exp), issued_at=None), None, leeway)
+    origin = Origin(None, {"web": float(exp - before)})
+
+    def until(now: float) -> float | None:
+        try:
+            decided = run(decide(verified, Rules(policies=chain), now, origin))
+        except Untimely:
+            return None
+        return decided.late.until if decided.late else None
+
+    now = exp + leeway + ahead
+    ends = until(now)
+    if ends is None:
+        return
+    assert now < ends <= exp + leeway + hard_max_age
+    assert until(math.nextafter(ends, -math.inf)) == ends
+    assert until(ends) is None
+    assert until(math.nextafter(ends, math.inf)) is None

@@ -62,6 +62,7 @@ async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
     found = (await decided(Grace(minutes=1), late=leeway, leeway=leeway)).late
     assert found is not None
     assert (found.expired_at, found.seconds, found.policy) == (NOW, leeway, "Grace")
+    assert found.until == NOW + leeway + 60
     assert not found.restricted
 
 
@@ -121,6 +122,16 @@ async def test_a_function_may_name_scopes_in_any_form(given: Any) -> None:
     assert found.scopes == {"orders:read"}
     assert found.late is not None
     assert found.late.restricted
+
+
+@pytest.mark.parametrize("until", [None, "soon", [], object()])
+async def test_an_instant_that_is_none_fails_closed(until: Any) -> None:
+    """A verdict that ends at something else than an instant is an error, and refuses."""
+
+    async def until_then(token: LateToken) -> Verdict | None:
+        return Accept(until=until)
+
+    assert await refused_code(decided(until_then)) == "token.expired"
 
 
 @pytest.mark.parametrize("given", [5, [["x"]], object()])

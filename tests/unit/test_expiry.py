@@ -67,13 +67,13 @@ class Patient:
 @pytest.mark.parametrize(
     ("policy", "verdict"),
     [
-        (Grace(minutes=10), Accept()),
-        (Restrict(["orders:read"]), Accept(scopes=frozenset({"orders:read"}))),
-        (Restrict("orders:read"), Accept(scopes=frozenset({"orders:read"}))),
-        (Restrict(), Accept(scopes=frozenset())),
+        (Grace(minutes=10), Accept(until=NOW + 600)),
+        (Restrict(["orders:read"]), Accept(scopes=frozenset({"orders:read"}), until=NOW + DAY)),
+        (Restrict("orders:read"), Accept(scopes=frozenset({"orders:read"}), until=NOW + DAY)),
+        (Restrict(), Accept(scopes=frozenset(), until=NOW + DAY)),
         (DeadLetter(), Refuse()),
         (Discard(), Drop()),
-        (Patient(100), Accept()),
+        (Patient(100), Accept(until=NOW + DAY)),
     ],
 )
 async def test_each_policy_has_its_verdict(policy: ExpiryPolicy, verdict: Verdict) -> None:
@@ -92,7 +92,9 @@ async def test_grace_ends_exactly(leeway: float, beyond: float, accepted: bool) 
         Grace(minutes=10), 600 + leeway + beyond, leeway=leeway, hard_max_age=math.inf
     )
     assert (verdict, name) == (
-        (Accept(), "Grace") if accepted else (Refuse("no policy accepts it"), "default")
+        (Accept(until=NOW + leeway + 600), "Grace")
+        if accepted
+        else (Refuse("no policy accepts it"), "default")
     )
 
 
@@ -118,6 +120,25 @@ async def test_beyond_the_maximum_age_other_verdicts_stand(seconds: float) -> No
     assert (await decided(Grace(hours=1), seconds, hard_max_age=3600))[1] == "default"
 
 
+@pytest.mark.parametrize("until", [NOW + 60, NOW, -math.inf, math.nan])
+async def test_what_a_function_accepts_until_now_it_accepts_no_longer(until: float) -> None:
+    """An acceptance that has ended when it is given, or ends at no instant, is none."""
+
+    async def ended(token: LateToken) -> Verdict | None:
+        return Accept(until=until)
+
+    assert await decided(ended, 60) == (Refuse("accepted no longer"), "ended")
+
+
+async def test_a_function_cannot_accept_beyond_the_maximum_age() -> None:
+    """Until when it accepts counts as far as the maximum age lets it."""
+
+    async def patient(token: LateToken) -> Verdict | None:
+        return Accept(until=token.now + 2 * DAY)
+
+    assert await decided(patient, 60, leeway=5) == (Accept(until=NOW + DAY + 5), "patient")
+
+
 async def test_a_maximum_age_of_nothing_accepts_nothing() -> None:
     """With 0 seconds no late token is accepted."""
     assert (await decided(accepts, 0, hard_max_age=0))[1] == "hard_max_age"
@@ -126,8 +147,8 @@ async def test_a_maximum_age_of_nothing_accepts_nothing() -> None:
 @pytest.mark.parametrize(
     ("seconds", "verdict", "name"),
     [
-        (60, Accept(), "Grace"),
-        (600, Accept(scopes=frozenset({"a"})), "Restrict"),
+        (60, Accept(until=NOW + 600), "Grace"),
+        (600, Accept(scopes=frozenset({"a"}), until=NOW + DAY), "Restrict"),
     ],
 )
 async def test_the_first_policy_that_decides_wins(
@@ -145,8 +166,9 @@ async def test_what_no_policy_decides_is_refused() -> None:
 
 async def test_functions_are_named_by_their_name() -> None:
     """The audit shows which function accepted."""
-    assert await decided([passes, accepts], 60) == (Accept(), "accepts")
-    assert await decided(partial(accepts), 60) == (Accept(), "_FunctionPolicy")
+    accepted = Accept(until=NOW + DAY)
+    assert await decided([passes, accepts], 60) == (accepted, "accepts")
+    assert await decided(partial(accepts), 60) == (accepted, "_FunctionPolicy")
 
 
 @pytest.mark.parametrize(

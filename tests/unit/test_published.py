@@ -105,7 +105,7 @@ async def test_a_token_counts_where_it_did_when_its_message_was_published(
     policy = ValidWhenPublished(hours=1, sources={"web"})
     verdict = await policy.decide(late({"web": at}, leeway=leeway))
     counted = NOW - 300 - leeway <= at < NOW + leeway
-    assert verdict == (Accept(published_at=at) if counted else None)
+    assert verdict == (Accept(published_at=at, until=at + 3600) if counted else None)
 
 
 @given(age=st.floats(min_value=0, max_value=1000))

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Annotated
 
@@ -68,12 +68,22 @@ class PolicyChain:
             _check_sources(policy, trusted)
 
     async def decide(self, late: LateToken) -> tuple[Verdict, str]:
-        """Return the verdict, and the name of the policy that gave it."""
+        """Return the verdict, and the name of the policy that gave it.
+
+        An `Accept` says until when it holds: no longer than the hard maximum age lets it.
+        """
         verdict, name = await self._first_verdict(late)
-        if isinstance(verdict, Accept) and not late.within(self._hard_max_age):
+        if not isinstance(verdict, Accept):
+            return verdict, name
+        if not late.within(self._hard_max_age):
             why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
             return Refuse(why), "hard_max_age"
-        return verdict, name
+        return self._ending(verdict, late), name
+
+    def _ending(self, accept: Accept, late: LateToken) -> Accept | Refuse:
+        """Say when it ends; what has ended already accepts nothing."""
+        until = min(accept.until, late.end_of(self._hard_max_age))
+        return replace(accept, until=until) if late.now < until else Refuse("accepted no longer")
 
     async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:

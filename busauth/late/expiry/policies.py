@@ -57,7 +57,8 @@ class Grace(OwnPolicy):
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept within the window; pass after it."""
-        return Accept() if late.within(self.window.total_seconds()) else None
+        until = late.end_of(self.window.total_seconds())
+        return Accept(until=until) if late.now < until else None
 
     def __str__(self) -> str:
         return f"Grace of {self.window.total_seconds():g} s"
@@ -106,7 +107,7 @@ class ValidWhenPublished(OwnPolicy):
         for source in sorted(self.sources & published.keys()):
             at = published[source]
             if late.was_valid(at) and late.now < at + max_age:
-                return Accept(published_at=at)
+                return Accept(published_at=at, until=at + max_age)
         return None
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """What a policy is asked, and what it can answer."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -31,9 +32,13 @@ class LateToken:
         """Return seconds past `exp`."""
         return self.now - self.caller.expires_at
 
+    def end_of(self, window: float) -> float:
+        """Return the instant `window` seconds (and the leeway) after `exp`."""
+        return self.caller.expires_at + self.leeway + window
+
     def within(self, window: float) -> bool:
         """Return whether less than `window` seconds (and the leeway) have passed since `exp`."""
-        return self.now < self.caller.expires_at + self.leeway + window
+        return self.now < self.end_of(window)
 
     def was_valid(self, at: float) -> bool:
         """Return whether the token counted at that instant (RFC 7519, sections 4.1.4 to 4.1.6)."""
@@ -48,10 +53,13 @@ class Accept:
     Attributes:
         scopes: what the caller keeps of theirs; None: all.
         published_at: the published instant that spoke for it, seconds since the epoch, if one did.
+        until: seconds since the epoch: it holds before that instant, and no longer from then on;
+            the hard maximum age ends it in any case.
     """
 
     scopes: frozenset[str] | None = None
     published_at: float | None = None
+    until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
