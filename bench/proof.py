@@ -24,7 +24,7 @@ from busauth.late.proof import (
     Route,
     SeenMessage,
 )
-from busauth.late.seal import HEADER, Seal, Sealed
+from busauth.late.seal import Copy, Seal, Sealed
 from busauth.testing import Issuer
 from busauth.tokens.compact import split
 from busauth.tokens.keys import keyed, mac_of
@@ -104,16 +104,13 @@ def checking(signer: ProofSigner, binding: Binding, key: SigningKey) -> Step:
 def sealing(binding: Binding) -> dict[str, Step]:
     """Return making and opening a seal."""
     seal = Seal("orders.placed", {"1": bytes(range(32))})
-    about: dict[str, Any] = {
-        "message_id": binding.message_id,
-        "token_sha256": binding.token_sha256,
-        "body": binding.body,
-    }
-    headers: dict[str, Any] = Sealed(attempt=2, published_at=NOW, origin="shop orders").headers()
-    sealed = headers | {HEADER: seal.seal(headers, **about)}
+    own = Sealed(attempt=2, published_at=NOW, origin="shop orders").headers()
+    copy = Copy(own, {"tenant": "shop-1"}, (binding.message_id,), binding.body)
+    sha = binding.token_sha256
+    sealed = seal.seal(copy, token_sha256=sha)
     return {
-        "seal": lambda: seal.seal(headers, **about),
-        "open a seal": lambda: seal.opened(sealed, **about),
+        "seal": lambda: seal.seal(copy, token_sha256=sha),
+        "open a seal": lambda: seal.opened(sealed, copy, token_sha256=sha),
     }
 
 

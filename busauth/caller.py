@@ -7,7 +7,7 @@ sees the lease, and sees that it has ended.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from busauth.errors import CallerError
@@ -23,6 +23,32 @@ class Actor:
     subject: str
     issuer: str | None = None
     client: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstToken:
+    """What is kept of the token that work was first asked for with, once that token is gone.
+
+    Attributes:
+        issuer, subject, client, scopes, roles, audience, actors: as `Caller` has them.
+        issued_at, expires_at: `iat`, if any, and `exp`, seconds since the epoch.
+        token_id: `jti`, if any.
+        session: the session that it belongs to, as revocations name it; None where it says none.
+        token_sha256: hex digest of the raw token.
+    """
+
+    issuer: str
+    subject: str
+    client: str | None
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    audience: tuple[str, ...]
+    actors: tuple[Actor, ...]
+    issued_at: float | None
+    expires_at: float
+    token_id: str | None
+    session: str | None
+    token_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +131,10 @@ class Caller:
         issued_at: `iat` in seconds since the epoch, if any.
         expires_at: `exp` in seconds since the epoch.
         late: set when the token had expired and a policy accepted it.
+        first: set when the message came back with another token than its first one: scopes and
+            roles are then what both of them allow, and all else is the other token's.
+        restricted: whether the token allows more than the caller was left with, so that it cannot
+            be sent on.
     """
 
     issuer: str
@@ -119,6 +149,8 @@ class Caller:
     token_sha256: str
     actors: tuple[Actor, ...] = ()
     late: Late | None = None
+    first: FirstToken | None = None
+    restricted: bool = False
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _lease: Lease | None = field(default=None, repr=False, compare=False)
 
@@ -126,8 +158,8 @@ class Caller:
         """Return the caller's raw token, to call another service on their behalf.
 
         Raises:
-            CallerError: the handler has ended, or the token was accepted with fewer scopes than it
-                carries, so that sending it on would give them back.
+            CallerError: the handler has ended, or the token allows more than its caller was left
+                with, so that sending it on would give that back.
         """
         if self._lease is None:
             raise CallerError("this caller carries no token")
@@ -144,11 +176,71 @@ def holding(caller: Caller, lease: Lease) -> Caller:
 def lease_for(
     caller: Caller, token: str, *, hop: int = 0, published_at: float | None = None
 ) -> Lease:
-    """Open a lease; on a token with more scopes than its caller was left with, an ended one."""
+    """Open a lease; on a token that allows more than its caller was left with, an ended one."""
     lease = Lease(token, hop=hop, published_at=published_at)
     if caller.late is not None and caller.late.restricted:
         lease.end("it was accepted late with fewer scopes than it carries")
+    if caller.restricted:
+        lease.end("it allows more than the token that the work was first asked for with")
     return lease
+
+
+def first_token(caller: Caller, session_claim: str) -> FirstToken:
+    """Return what is to be kept of a caller's token, for when it is gone."""
+    session = caller.claims.get(session_claim)
+    return FirstToken(
+        issuer=caller.issuer,
+        subject=caller.subject,
+        client=caller.client,
+        scopes=caller.scopes,
+        roles=caller.roles,
+        audience=caller.audience,
+        actors=caller.actors,
+        issued_at=caller.issued_at,
+        expires_at=caller.expires_at,
+        token_id=caller.token_id,
+        session=session if isinstance(session, str) else None,
+        token_sha256=caller.token_sha256,
+    )
+
+
+def narrowed(caller: Caller, first: FirstToken) -> Caller:
+    """Return the caller of a fresh token, with no more than the first token allowed.
+
+    Another client, other actors or a further audience are no less, so they count as more.
+    """
+    within = (
+        caller.scopes <= first.scopes
+        and caller.roles <= first.roles
+        and set(caller.audience) <= set(first.audience)
+        and (caller.client, caller.actors) == (first.client, first.actors)
+    )
+    return replace(
+        caller,
+        scopes=caller.scopes & first.scopes,
+        roles=caller.roles & first.roles,
+        first=first,
+        restricted=not within,
+    )
+
+
+def as_caller(first: FirstToken, session_claim: str) -> Caller:
+    """Return the caller of a first token, as far as is known of them: for who knows revocations."""
+    session = {} if first.session is None else {session_claim: first.session}
+    return Caller(
+        issuer=first.issuer,
+        subject=first.subject,
+        client=first.client,
+        scopes=first.scopes,
+        roles=first.roles,
+        audience=first.audience,
+        expires_at=first.expires_at,
+        issued_at=first.issued_at,
+        token_id=first.token_id,
+        token_sha256=first.token_sha256,
+        actors=first.actors,
+        claims=read_only(session),
+    )
 
 
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from busauth.caller import Caller, Late
+from busauth.caller import Caller, Late, as_caller
 from busauth.errors import ConfigurationError, Deferred, Forbidden, NotGenuine, Refused, Untimely
 from busauth.late.expiry import (
     Accept,
@@ -111,11 +111,13 @@ class Rules:
         policies: what to do if it is late.
         demand: what the handler asks of its caller.
         revocations: what knows whether it was revoked.
+        session_claim: the claim by which that knows sessions.
     """
 
     policies: PolicyChain
     demand: Demand = Demand()
     revocations: Revocations = field(default_factory=NoRevocations)
+    session_claim: str = "sid"
 
 
 async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE) -> Caller:
@@ -154,6 +156,27 @@ def decide_in_time(
     return _judged(verified.caller, rules, now)
 
 
+def check_again(
+    verified: Verified, caller: Caller, rules: Rules, now: float, origin: Origin
+) -> None:
+    """Look once more at what was accepted, without asking the policies.
+
+    Args:
+        verified: the token.
+        caller: as it was accepted.
+        rules: what it is held to.
+        now: a later instant than that of the decision.
+        origin: what else is known of the message.
+
+    Raises:
+        Refused: with its code: `NotGenuine`, `Untimely` or `Forbidden`.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    check_retired(verified, origin)
+    verified.check_started(now)
+    _judged(caller, rules, now)
+
+
 def check_retired(verified: Verified, origin: Origin) -> None:
     """Refuse a token of a key that was removed, unless it was published while the key was there.
 
@@ -171,8 +194,10 @@ def check_retired(verified: Verified, origin: Origin) -> None:
 
 
 def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
-    """Revoked now? Then: may they?"""
+    """Revoked now, this token or the first one? Then: may they?"""
     check_revoked(rules.revocations, caller, now)
+    if caller.first is not None:
+        check_revoked(rules.revocations, as_caller(caller.first, rules.session_claim), now)
     rules.demand.check(caller)
     return caller
 
@@ -180,8 +205,8 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
         verdict, name = await rules.policies.decide(late)
-        if isinstance(verdict, Hold):  # what was revoked does not wait for better days
-            check_revoked(rules.revocations, late.caller, late.now)
+        if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
+            _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise

@@ -6,13 +6,14 @@ speaks of this message, the token is in time or a policy accepts it, and the cal
 """
 
 import asyncio
+from dataclasses import replace
 from typing import NamedTuple
 
 from busauth.amqp.case import Case
 from busauth.amqp.headers import token_in
 from busauth.amqp.provenance import Provenance
-from busauth.caller import Caller
-from busauth.decision import Rules, decide, decide_in_time
+from busauth.caller import Caller, narrowed
+from busauth.decision import Rules, check_again, decide, decide_in_time
 from busauth.errors import Deferred
 from busauth.late.proof import Signed
 from busauth.tokens.authenticators import Authenticator
@@ -93,18 +94,33 @@ class Admission:
         verified = await self._trusted.authenticate(case.token or "")
         return Genuine(verified, await self._provenance.authenticate(case.delivery))
 
-    async def decided(self, case: Case, genuine: Genuine) -> Caller:
+    def compare(self, case: Case, genuine: Genuine) -> None:
+        """Compare a message with its proof and its seal, and note what they say of it.
+
+        What came back with another token than its first one is narrowed to what both allow.
+
+        Raises:
+            Refused: one speaks of another message, or not for here or now.
+        """
+        verified = case.verified = genuine.verified
+        case.caller = verified.caller
+        if not self._provenance.asks:
+            return
+        case.origin, case.marks = self._provenance.origin(
+            case.delivery, verified.caller, genuine.signed, case.now
+        )
+        first = case.marks.sealed.first
+        if first is not None and first.token_sha256 != verified.caller.token_sha256:
+            case.verified = replace(verified, caller=narrowed(verified.caller, first))
+
+    async def decided(self, case: Case) -> Caller:
         """Return the caller for whom the handler may run, at the case's instant.
 
         Raises:
             Refused: with its code.
             Deferred: a policy, or what knows of revocations, cannot tell now.
         """
-        verified, now = genuine.verified, case.now
-        if self._provenance.asks:
-            case.origin, case.marks = self._provenance.origin(
-                case.delivery, verified.caller, genuine.signed, now
-            )
+        verified, now = case.known, case.now
         if verified.lateness(now) is None:
             return decide_in_time(verified, self._rules, now, case.origin)
         try:
@@ -112,3 +128,21 @@ class Admission:
                 return await decide(verified, self._rules, now, case.origin)
         except TimeoutError as error:  # who does not answer is out of reach
             raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+
+    def stands(self, case: Case, genuine: Genuine, caller: Caller, now: float) -> bool:
+        """Return whether a decision still stands at a later instant, after an await.
+
+        Nothing is waited for. Where it does not stand, it is to be made anew.
+
+        Raises:
+            Refused: it does not, and will not: the token was revoked, the proof has become stale.
+            Deferred: what knows of revocations cannot tell now.
+        """
+        if not genuine.holds():
+            return False
+        verified = case.known
+        self._provenance.check_age(genuine.signed, now)
+        if caller.late is None and verified.lateness(now) is not None:
+            return False
+        check_again(verified, caller, self._rules, now, case.origin)
+        return caller.late is None or now < caller.late.until

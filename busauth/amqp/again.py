@@ -13,13 +13,17 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
+from busauth.amqp import copies, headers
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import taken
-from busauth.amqp.publisher import frame_max
+from busauth.amqp.publisher import check_frame, frame_max
 from busauth.audit import Event, EventKind
-from busauth.caller import Caller
-from busauth.errors import Deferred, PublishError, Refused, evidence
+from busauth.caller import Caller, FirstToken
+from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
+from busauth.late.first import HEADER as FIRST
+from busauth.late.first import read
+from busauth.late.seal import PURPOSE, Purpose
 
 _TURNS, _BETWEEN = 200, 0.1
 """How often, and how many seconds apart, it is tried to have the queue alone."""
@@ -43,6 +47,45 @@ class Released:
 Renewal = Callable[[AbstractIncomingMessage, int], Awaitable[Outgoing | None]]
 """Returns the copy of a message that goes back, within a frame; None for one that stays. What it
 refuses stays, too, and is told."""
+
+
+def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken:
+    """Return the record of the first token of a message that waits, as it stands there.
+
+    Whether the seal holds is its consumer's question, who alone has the key. What has none at all,
+    or one for something else, would only be refused: it stays.
+
+    Raises:
+        Forbidden: ``seal.missing`` or ``seal.purpose``.
+    """
+    first = read(message.headers.get(FIRST))
+    if first is None or not isinstance(message.headers.get(headers.SEAL), str):
+        found = "no seal of its consumer's, as on what an earlier version wrote"
+        raise Forbidden("seal.missing", found=found, expected="one, with a first token's record")
+    if message.headers.get(PURPOSE) != purpose.value:
+        raise Forbidden("seal.purpose", found=message.headers.get(PURPOSE), expected=purpose.value)
+    return first
+
+
+def renewed(
+    message: AbstractIncomingMessage, identity: Mapping[str, str], frame_max: int
+) -> Outgoing:
+    """Return the copy of a message that goes back.
+
+    Args:
+        message: as it waited.
+        identity: the headers of its token and of its proof.
+        frame_max: the negotiated frame, in bytes.
+
+    Raises:
+        BadMessage: ``message.too_large``: it does not fit a frame with those.
+    """
+    outgoing = copies.again(message, identity)
+    try:
+        check_frame(outgoing, frame_max)
+    except PublishError as error:
+        raise BadMessage("message.too_large", found=error.reason) from error
+    return outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

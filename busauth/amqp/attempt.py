@@ -28,6 +28,9 @@ from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
 from busauth.tokens.keys import KeyMissing
 
+_LOOKS = 3
+"""How often a decision is made before it is put off: keys that change each time are a fault."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
@@ -116,17 +119,13 @@ class Attempts:
     async def _decide_and_run(self, case: Case, genuine: Genuine) -> HandlerFailed | None:
         """Judge at one instant, in the slot: waiting for it must not make a decision stale."""
         delivery, plan = case.delivery, self._plan
-        case.now = self._tools.clock.now()
-        case.caller = genuine.verified.caller
-        hop = self._checked_hop(delivery)
-        caller = case.caller = await self._admission.decided(case, genuine)
-        lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
+        caller = case.caller = await self._decided(case, genuine)
         self._check_body(delivery)
+        hop = count_in(delivery.headers, HOP)
+        lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
         arguments = plan.arguments(
             delivery, holding(caller, lease) if plan.caller else caller, case.origin.proven
         )
-        if self._terms.provenance.replay is not None:
-            await self._check_new(case)
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
             failed = await _run(plan.handler, arguments)
@@ -134,8 +133,31 @@ class Attempts:
             self._log(case, failed)
         return failed
 
+    async def _decided(self, case: Case, genuine: Genuine) -> Caller:
+        """Decide, and look once more after whatever was awaited: what stood then may have fallen.
+
+        Raises:
+            Refused: with its code.
+            Deferred: something cannot be told now, or it changed each time that it was looked at.
+        """
+        for _ in range(_LOOKS):
+            case.now = self._tools.clock.now()
+            self._admission.compare(case, genuine)
+            self._check_hop(case.delivery)
+            await self._check_new(case)
+            caller = await self._admission.decided(case)
+            if caller.late is None and case.replay_key is None:
+                return caller  # nothing was awaited
+            if self._admission.stands(case, genuine, caller, self._tools.clock.now()):
+                return caller
+            genuine = await self._admission.authenticate(case)
+        raise Deferred("what the decision rests on keeps changing")
+
     async def _check_new(self, case: Case) -> None:
-        """Put the message in flight, unless it was here before.
+        """Put the message in flight, unless it was here before, or is in flight already.
+
+        It is asked before anything is decided: what is refused or parked may come back, and a copy
+        of what was handled must not become a letter that could.
 
         Raises:
             Duplicate: it was handled.
@@ -143,6 +165,8 @@ class Attempts:
             Deferred: what remembers is out of reach.
         """
         provenance = self._terms.provenance
+        if provenance.replay is None or case.replay_key is not None:
+            return
         key = provenance.replay_key(case.origin, case.marks)
         if key is None:
             return
@@ -162,12 +186,11 @@ class Attempts:
             what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
             LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
 
-    def _checked_hop(self, message: Delivery) -> int:
+    def _check_hop(self, message: Delivery) -> None:
         """Stop loops between honest services; a sender can only shorten its own way."""
         hop, limit = count_in(message.headers, HOP), self._tools.options.max_hops
         if hop > limit:
             raise Forbidden("message.hops", found=f"hop {hop}", expected=f"at most {limit}")
-        return hop
 
     def _check_body(self, message: Delivery) -> None:
         """Bound what is parsed: a small body can be a large object."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.provenance import Marks
+from busauth.amqp.returning import Marks
 from busauth.caller import Caller
 from busauth.late.published import NOWHERE, Origin
 from busauth.late.replay import ReplayKey
+from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import fingerprint
 
 
@@ -20,7 +21,9 @@ class Case:
         delivery: as received.
         now: the instant of the decision; until then, that of the arrival.
         token: its raw token, decrypted; None before it was read, and where it cannot be.
-        caller: whose it is, once that is proven.
+        verified: its token, once that is proven genuine; of what came back with another token than
+            its first one, with no more than both allow.
+        caller: whose it is, once that is proven; later, for whom the handler may run.
         origin: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         replay_key: what it is in flight as, None where nothing remembers it.
@@ -30,11 +33,18 @@ class Case:
     delivery: Delivery
     now: float
     token: str | None = field(default=None, repr=False)
+    verified: Verified | None = None
     caller: Caller | None = None
     origin: Origin = NOWHERE
     marks: Marks | None = None
     replay_key: ReplayKey | None = None
     is_acknowledged: bool = False
+
+    @property
+    def known(self) -> Verified:
+        """Return its token, which was proven genuine."""
+        assert self.verified is not None  # noqa: S101 -- asked for after it was proven
+        return self.verified
 
     @property
     def message(self) -> AbstractIncomingMessage:

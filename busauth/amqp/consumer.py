@@ -44,6 +44,7 @@ from busauth.errors import (
     Refused,
 )
 from busauth.late.replay import Duplicate
+from busauth.late.seal import Purpose
 from busauth.tokens.compact import is_signed
 from busauth.tokens.encryption import KeptFor
 
@@ -191,17 +192,17 @@ class GuardedConsumer:
             return False
         return await self._disposal.postpone(case.message, self._carried(case))
 
-    def _carried(self, case: Case) -> Carried:
+    def _carried(self, case: Case, purpose: Purpose = Purpose.RETRY) -> Carried:
         """Return what a copy carries on; the seal names its token, which may not be read yet."""
         if case.token is None:
             with suppress(Refused):
                 self._attempts.read(case)
-        return self._terms.provenance.carried(case.delivery, case.token_sha256, case.marks)
+        return self._terms.provenance.carried(case, case.token_sha256, purpose)
 
     async def _settle(self, case: Case, outcome: Refused | None) -> None:
         delivery = case.delivery
-        if case.marks is not None and case.marks.code is not None:
-            self._tell(case, EventKind.SEAL_BROKEN, detail=case.marks.code)
+        if case.marks is not None and case.marks.broken is not None:
+            self._tell(case, EventKind.SEAL_BROKEN, detail=case.marks.broken)
         if delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
         elif delivery.is_settled:
@@ -221,7 +222,7 @@ class GuardedConsumer:
                 self._done(case, EventKind.DISCARDED, outcome)
             case Duplicate():
                 self._done(case, EventKind.DUPLICATE, outcome)
-            case Parked():
+            case Parked() if self._terms.provenance.seal is not None:
                 await self._park(case, outcome)
             case HandlerFailed():
                 await self._failed(case, outcome)
@@ -246,16 +247,20 @@ class GuardedConsumer:
             await self._refuse(case, failed)
 
     async def _refuse(self, case: Case, refused: Refused) -> None:
-        name = await self._disposal.dead_letter(case.message, self._refusal(case, refused))
+        refusal = self._refusal(case, refused, Purpose.LETTER)
+        name = await self._disposal.dead_letter(case.message, refusal)
         await self._remember(case)
         self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
         await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
 
     async def _park(self, case: Case, parked: Parked) -> None:
-        name = await self._disposal.park(case.message, self._refusal(case, parked))
+        refusal = self._refusal(case, parked, Purpose.PARKED)
+        name = await self._disposal.park(case.message, refusal)
+        await self._remember(case)
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 
-    def _refusal(self, case: Case, refused: Refused) -> Refusal:
+    def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
+        seals = self._terms.provenance.may_return(case)
         return Refusal(
             refused=refused,
             queue=self.queue,
@@ -263,8 +268,8 @@ class GuardedConsumer:
             caller=case.caller,
             token_sha256=case.token_sha256,
             proven=case.origin.proven is not None,
-            keep=_keeping(case, refused, self.queue),
-            carried=self._carried(case) if case.origin.proven is not None else None,
+            keep=_keeping(case, refused, self.queue) if seals else None,
+            carried=self._carried(case, purpose) if seals else None,
         )
 
     def _done(

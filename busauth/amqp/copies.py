@@ -17,9 +17,12 @@ from aio_pika.abc import AbstractIncomingMessage
 from pamqp.commands import Basic
 
 from busauth.amqp import headers as names
+from busauth.amqp.sealing import copy_of, is_noted
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
-from busauth.late.seal import Sealed
+from busauth.late.canonical import spelled
+from busauth.late.published import BROKER_STAMP
+from busauth.late.seal import Copy, Sealed
 from busauth.redaction import TOKEN_SHAPE, redact
 
 Keep = Callable[[str, bytes], str]
@@ -29,9 +32,11 @@ _Cleaning = Callable[[str | None], str | None]
 
 _PERSISTENT = 2
 _TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
-_ROUTING_HEADERS = frozenset({"cc", "bcc"})
-_CHANNEL_OVERHEAD = 64
-"""Bytes kept free for what the broker adds to a frame on its way out."""
+_LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, BROKER_STAMP})
+"""What a message that goes back does not take along: it gets another, or none."""
+
+_CHANNEL_OVERHEAD = 64 + 192
+"""Bytes kept free for what the broker adds to a frame on its way out, and for a seal."""
 
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
@@ -47,15 +52,15 @@ class Outgoing:
 
 
 class Carried(NamedTuple):
-    """What a retry carries on.
+    """What a copy carries on.
 
     Attributes:
         sealed: what busauth says of the message.
-        seal: seals that, None without a key.
+        seal: seals the copy with that, None without a key.
     """
 
     sealed: Sealed
-    seal: Callable[..., str] | None
+    seal: Callable[[Copy], str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +102,13 @@ def dead_letter(
         names.EXCHANGE: evidence(message.exchange or ""),
         names.ROUTING_KEY: evidence(message.routing_key or ""),
         **(_only(message.headers, names.PROOF) if refusal.proven else {}),
-        **(_marked(message, properties, refusal.carried) if refusal.carried else {}),
+        **(_marked(message, refusal.carried) if refusal.carried else {}),
     }
     if refusal.keep is not None:  # may be cut: the reason must fit
         kept[names.TOKEN] = refusal.keep(str(properties.message_id), message.body)
-    return _fitted(message.body, properties, own, kept | _noted(message, token_header), frame_max)
+    kept |= _noted(message, token_header)
+    fitted = _fitted(message.body, properties, own, kept, frame_max)
+    return _sealed(fitted, refusal.carried, token_header)
 
 
 def retry(
@@ -111,43 +118,45 @@ def retry(
     properties = _properties(message, clean=_as_it_is)
     own = {
         **_only(message.headers, token_header, names.PROOF),
-        names.HOP: names.count_in(message.headers, names.HOP),
-        **_marked(message, properties, carried),
+        **_marked(message, carried),
     }
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
-    return _fitted(message.body, properties, own, kept, frame_max)
+    return _sealed(_fitted(message.body, properties, own, kept, frame_max), carried, token_header)
 
 
-def again(
-    message: AbstractIncomingMessage,
-    carried: Carried,
-    identity: Mapping[str, str],
-    *,
-    frame_max: int,
-) -> Outgoing:
+def again(message: AbstractIncomingMessage, identity: Mapping[str, str]) -> Outgoing:
     """Return the copy of a parked message or a dead letter that goes back to its queue.
 
+    All that its consumer sealed goes back as it was; whether it holds is the consumer's question.
+
     Args:
-        message: as it was parked.
-        carried: what the next delivery may believe.
-        identity: the headers of a fresh token and of its proof.
-        frame_max: the negotiated frame, in bytes.
+        message: as it waited.
+        identity: the headers of its token and of its proof.
     """
+    headers = {
+        name: _writable(value)
+        for name, value in message.headers.items()
+        if name not in _LEFT_BEHIND and not _acts(name)
+    }
     properties = _properties(message, clean=_as_it_is)
-    own = {**identity, **_marked(message, properties, carried)}
-    kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
-    return _fitted(message.body, properties, own, kept, frame_max)
+    properties.headers = {**headers, **identity}
+    return Outgoing(message.body, properties)
 
 
-def _marked(
-    message: AbstractIncomingMessage, properties: Basic.Properties, carried: Carried
-) -> dict[str, Any]:
+def _marked(message: AbstractIncomingMessage, carried: Carried) -> dict[str, Any]:
     """Write what the next delivery may believe; without a seal, the attempt as a hint."""
+    hop = {names.HOP: names.count_in(message.headers, names.HOP)}
     if carried.seal is None:
-        return {names.ATTEMPT: carried.sealed.attempt}
-    marked: dict[str, Any] = dict(carried.sealed.headers())
-    seal = carried.seal(marked, message_id=properties.message_id, body=message.body)
-    return {**marked, names.SEAL: seal}
+        return {**hop, names.ATTEMPT: carried.sealed.attempt}
+    return {**hop, **carried.sealed.headers()}
+
+
+def _sealed(copy: Outgoing, carried: Carried | None, token_header: str) -> Outgoing:
+    """Seal what is sent, and not what was meant to be: after the last header was cut."""
+    if carried is not None and carried.seal is not None:
+        headers = copy.properties.headers = dict(copy.properties.headers or {})
+        headers[names.SEAL] = carried.seal(copy_of(copy.properties, copy.body, token_header))
+    return copy
 
 
 def _only(headers: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
@@ -171,7 +180,7 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
 def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Leave out what the broker acts on, and what only busauth may write."""
     for name, value in headers.items():
-        if not _is_noted(name):
+        if not is_noted(name):
             yield name, _writable(value)
 
 
@@ -198,7 +207,7 @@ def _noted(message: AbstractIncomingMessage, token_header: str) -> dict[str, Any
     left_out: dict[str, object] = {
         name: message.headers[name]
         for name in message.headers
-        if _is_noted(name) and name != token_header
+        if is_noted(name) and name != token_header
     }
     left_out |= {"user_id": message.user_id, "expiration": message.expiration}
     noted = {
@@ -207,8 +216,9 @@ def _noted(message: AbstractIncomingMessage, token_header: str) -> dict[str, Any
     return {names.NOTED: noted} if noted else {}
 
 
-def _is_noted(name: str) -> bool:
-    return name.lower() in _ROUTING_HEADERS or name.lower().startswith(("x-", names.PREFIX))
+def _acts(name: str) -> bool:
+    """Return whether a broker would act on a header."""
+    return is_noted(name) and not name.lower().startswith(names.PREFIX)
 
 
 def _fitted(
@@ -247,6 +257,7 @@ def _listed(cut: list[str]) -> str:
 def _encoded_size(name: str, value: Any) -> int | None:
     """Return the bytes of one header, None where it cannot be sent, although it could be read."""
     try:
+        spelled(value)  # what has no spelling cannot be sealed
         return names.header_frame_size(Basic.Properties(headers={name: value}))
     except Exception:
         return None

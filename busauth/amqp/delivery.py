@@ -15,6 +15,7 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from aio_pika.message import IncomingMessage
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
+from pamqp.commands import Basic
 
 from busauth.late.proof import Properties, Route
 
@@ -104,6 +105,25 @@ class Delivery:
             told.content_encoding,
             told.reply_to,
             told.correlation_id,
+        )
+
+    @property
+    def raw(self) -> Basic.Properties:
+        """Return all properties with their headers, as they were decoded."""
+        if self._message is None and self._delivered is not None:
+            return self._delivered.header.properties
+        told = self.message
+        return Basic.Properties(
+            content_type=told.content_type,
+            content_encoding=told.content_encoding,
+            headers=dict(told.headers),
+            priority=told.priority,
+            correlation_id=told.correlation_id,
+            reply_to=told.reply_to,
+            message_id=told.message_id,
+            timestamp=told.timestamp,
+            message_type=told.type,
+            app_id=told.app_id,
         )
 
     @property

@@ -20,19 +20,20 @@ from busauth.amqp.headers import bearer_token
 from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth.amqp.outbox import Outbox, Token
 from busauth.amqp.plan import Handler, check_proven, compile_plan
+from busauth.amqp.provenance import Provenance
 from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
-from busauth.caller import Caller, lease_for
+from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, evidence
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
-from busauth.late.revocation import NoRevocations, Revocations
+from busauth.late.revocation import NoRevocations, Revocations, check_revoked
 from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
@@ -83,6 +84,7 @@ class Guard:
         self._revocations = NoRevocations() if revocations is None else revocations
         if inspect.iscoroutinefunction(self._revocations.revoked):
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
+        self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
@@ -173,7 +175,7 @@ class Guard:
 
     def _terms(self, asked: Asked) -> Terms:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""
-        said = self.options.consumers.get(asked.queue, ConsumerOptions())
+        said = self.options.of(asked.queue)
         proofs = self.messages.proofs_for(asked.proofs, said)
         stamped = self.options.broker_stamps
         chosen = (said.on_expired, asked.on_expired, self._on_expired)
@@ -182,15 +184,41 @@ class Guard:
             hard_max_age=self.options.hard_max_age,
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
+        self.messages.check_seal(policies)
         return Terms(
             queue=asked.queue,
             trusted=self._confirmed() if asked.introspect else self._trusted,
             decryption=self.messages.decryption,
-            provenance=self.messages.provenance(asked.queue, proofs, asked.routes, stamped=stamped),
-            rules=Rules(policies=policies, demand=asked.demand, revocations=self._revocations),
+            provenance=self.provenance(asked.queue, proofs, asked.routes),
+            rules=Rules(
+                policies=policies,
+                demand=asked.demand,
+                revocations=self._revocations,
+                session_claim=self._session_claim,
+            ),
             concurrency=said.concurrency or self.options.concurrency,
             on_error=asked.on_error,
         )
+
+    def provenance(self, queue: str, proofs: Proofs | None, routes: Iterable[Route]) -> Provenance:
+        """Return what a consumer asks of its messages besides their tokens.
+
+        Raises:
+            ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
+        """
+        return self.messages.provenance(
+            queue, proofs, routes, options=self.options, session_claim=self._session_claim
+        )
+
+    def check_first(self, first: FirstToken) -> None:
+        """Refuse work whose first token was revoked.
+
+        Raises:
+            Untimely: ``token.revoked``.
+            Deferred: what knows about revocations is out of reach.
+        """
+        caller = as_caller(first, self._session_claim)
+        check_revoked(self._revocations, caller, self.clock.now())
 
     def replica(
         self, *verifiers: Verifier | Authenticator, clock: Clock, auditor: Auditor

@@ -32,11 +32,14 @@ class ConsumerOptions(_Options):
         on_expired: the expiry policies.
         proof: whether its messages need their publishers' proofs.
         concurrency: handlers of this consumer that run at once.
+        formerly: names that its queue had before: what was parked or dead-lettered under them may
+            still come back.
     """
 
     on_expired: DeclaredPolicies | None = None
     proof: ProofDemand | None = None
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    formerly: tuple[str, ...] = ()
 
 
 class GuardOptions(_Options):
@@ -77,6 +80,10 @@ class GuardOptions(_Options):
     replies_per_second: float = Field(default=50.0, gt=0)
     broker_stamps: bool = False
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+
+    def of(self, queue: str) -> ConsumerOptions:
+        """Return what is said about the consumer of a queue."""
+        return self.consumers.get(queue, ConsumerOptions())
 
 
 class RetryOptions(_Options):

@@ -9,34 +9,22 @@ declared that the broker writes it.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
 
+from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import TXN_TOKEN
+from busauth.amqp.headers import AUTHORIZATION, TXN_TOKEN
+from busauth.amqp.returning import Marks, check_return
+from busauth.amqp.sealing import copy_of
 from busauth.audit import LOGGER
-from busauth.caller import Caller
+from busauth.caller import Caller, FirstToken, first_token
 from busauth.errors import BadMessage, Deferred
 from busauth.late.proof import HEADER, Proofs, SeenMessage, Signed
 from busauth.late.proof.routes import Route
 from busauth.late.published import BROKER_STAMP, Origin, origin_of, stamp_in
 from busauth.late.replay import ReplayKey, ReplayMemory, Standing, admitted
-from busauth.late.seal import Seal, Sealed, hinted
-
-
-class Marks(NamedTuple):
-    """What busauth wrote on a copy, as far as it is believed.
-
-    Attributes:
-        sealed: attempt, redrive and the like; the values of a first delivery where nothing is
-            believed.
-        stamp: the broker's first stamp, seconds since the epoch, None where there is none.
-        code: why a seal does not hold, None where it does or where there is none.
-    """
-
-    sealed: Sealed
-    stamp: float | None
-    code: str | None
+from busauth.late.seal import HEADER as SEAL
+from busauth.late.seal import Purpose, Seal, Sealed, hinted_attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +38,8 @@ class Provenance:
         seal: seals the copies of this group, None where they carry hints only.
         replay: tells redeliveries from copies, None where nothing does.
         stamped: whether the broker overwrites `timestamp_in_ms`.
+        header: the header that carries tokens.
+        session_claim: the claim that names a token's session.
     """
 
     group: str
@@ -58,6 +48,8 @@ class Provenance:
     seal: Seal | None = None
     replay: ReplayMemory | None = None
     stamped: bool = False
+    header: str = AUTHORIZATION
+    session_claim: str = "sid"
     asks: bool = field(init=False)
     """Whether a message needs a look at all."""
 
@@ -85,14 +77,31 @@ class Provenance:
             return None
         return await self.proofs.authenticate(delivery.headers.get(HEADER))
 
-    def carried(self, delivery: Delivery, token_sha256: str | None, marks: Marks | None) -> Carried:
-        """Return what a copy of a delivery carries on."""
-        sealed, stamp, _ = marks or self.marks(delivery, token_sha256)
+    def carried(self, case: Case, token_sha256: str | None, purpose: Purpose) -> Carried:
+        """Return what a copy of a delivery carries on.
+
+        Args:
+            case: the delivery.
+            token_sha256: the hex SHA-256 of its token, None where it has none that can be read.
+            purpose: what the copy is made for.
+        """
+        before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
         if self.seal is None:
-            return Carried(sealed, None)
-        origin = sealed.origin or delivery.origin
-        kept = replace(sealed, published_at=stamp, origin=origin)
-        return Carried(kept, partial(self.seal.seal, token_sha256=token_sha256))
+            return Carried(before, None)
+        sealed = replace(
+            before,
+            purpose=purpose,
+            published_at=stamp,
+            origin=before.origin or case.delivery.origin,
+            first=before.first or self._first(case),
+        )
+        if purpose is not Purpose.RETRY:
+            sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
+        return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+
+    def _first(self, case: Case) -> FirstToken | None:
+        verified = case.verified
+        return None if verified is None else first_token(verified.caller, self.session_claim)
 
     def marks(self, delivery: Delivery, token_sha256: str | None) -> Marks:
         """Return what is believed of the headers that only busauth writes."""
@@ -104,21 +113,19 @@ class Provenance:
         return Marks(sealed, stamp, code)
 
     def _sealed(self, delivery: Delivery, token_sha256: str | None) -> tuple[Sealed, str | None]:
-        """Read a seal; without a key, attempts are a hint and an instant is nothing."""
+        """Read a seal; without a key, the attempt is a hint and all else is nothing."""
         if self.seal is None:
-            return replace(hinted(delivery.headers), published_at=None), None
-        opened = self.seal.opened(
-            delivery.headers,
-            message_id=delivery.message_id,
-            body=delivery.body,
-            token_sha256=token_sha256,
-        )
-        code = None if opened.code == "seal.missing" else opened.code
-        return opened.sealed or Sealed(), code
+            return Sealed(attempt=hinted_attempt(delivery.headers)), "seal.missing"
+        given = delivery.headers.get(SEAL)
+        if given is None:
+            return Sealed(), "seal.missing"
+        copy = copy_of(delivery.raw, delivery.body, self.header)
+        opened = self.seal.opened(given, copy, token_sha256=token_sha256)
+        return opened.sealed or Sealed(), opened.code
 
     def origin(
         self, delivery: Delivery, caller: Caller, signed: Signed | None, now: float
-    ) -> tuple[Origin, Marks | None]:
+    ) -> tuple[Origin, Marks]:
         """Compare a proof with its message, and return what that and the broker say of it.
 
         Args:
@@ -129,17 +136,34 @@ class Provenance:
 
         Raises:
             Refused: the proof speaks of another message, or not for here or now, or the broker's
-                stamp disagrees with it.
+                stamp disagrees with it; or it comes back, and no seal says so.
         """
-        marks = None
-        if self.seal is not None or self.stamped:
-            marks = self.marks(delivery, caller.token_sha256)
-        stamp = marks.stamp if marks is not None else None
-        if signed is None or self.proofs is None:
-            return origin_of(None, stamp, skew=0.0), marks
-        seen = _seen(delivery, caller)
-        proven = self.proofs.judge(signed, seen, self.routes, now)
-        return origin_of(proven, stamp, skew=self.proofs.skew), marks
+        marks = self.marks(delivery, caller.token_sha256)
+        proven, skew = None, 0.0
+        if signed is not None and self.proofs is not None:
+            proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
+            skew = self.proofs.skew
+        check_return(delivery.headers, signed, marks, caller)
+        return origin_of(proven, marks.stamp, skew=skew), marks
+
+    def check_age(self, signed: Signed | None, now: float) -> None:
+        """Refuse a proof that has become stale since it was compared.
+
+        Raises:
+            Untimely: ``proof.stale``.
+        """
+        if signed is not None and self.proofs is not None:
+            self.proofs.check_age(signed, now)
+
+    def may_return(self, case: Case) -> bool:
+        """Return whether a letter may be sealed, so that it can be sent again.
+
+        What was taken for a copy, or for another message than its proof's, must not: under a seal
+        of ours it would be a message that nobody has seen.
+        """
+        if self.seal is None or case.marks is None:
+            return False
+        return self.replay_key(case.origin, case.marks) is None or case.replay_key is not None
 
     def replay_key(self, origin: Origin, marks: Marks | None) -> ReplayKey | None:
         """Return what makes two deliveries this message, None where nothing is proven of it."""
@@ -148,7 +172,7 @@ class Provenance:
         sealed = marks.sealed if marks is not None else Sealed()
         return ReplayKey(
             group=self.group,
-            publisher=origin.proven.publisher,
+            publisher=origin.proven.root_publisher,  # whoever released it
             message_id=origin.proven.message_id,
             attempt=sealed.attempt,
             redrive=sealed.redrive,

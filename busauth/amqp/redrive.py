@@ -1,7 +1,8 @@
 """Dead letters go back to their queue with the tokens that they kept.
 
-The token is the one that the message came with, and so is its proof: nothing is signed anew, and
-the consumer decides again, by the policies of that day.
+The token is the one that the message came with, and so is its proof: nothing is signed or sealed
+anew, and the consumer decides again, by the policies of that day. It believes that it refused the
+message before under its own seal, which goes back as it is.
 """
 
 from collections.abc import Callable
@@ -9,16 +10,15 @@ from collections.abc import Callable
 from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
-from busauth.amqp import copies, headers
-from busauth.amqp.again import Released, Sending
+from busauth.amqp import headers
+from busauth.amqp.again import Released, Sending, renewed, sealed_first
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter
-from busauth.amqp.release import sent_again
 from busauth.amqp.topology import dead_queue
 from busauth.errors import NotGenuine
+from busauth.late.seal import Purpose
 from busauth.tokens.encryption import Decryption, KeptFor
-from busauth.tokens.verifier import fingerprint
 
 
 class Redrive:
@@ -26,7 +26,7 @@ class Redrive:
 
     Args:
         url: the broker; each redrive has a connection of its own.
-        guard: who seals and publishes; a guard with the consumers' `messages`.
+        guard: who publishes and tells; it needs none of the consumers' keys.
         queue: the consumer's queue; the letters are in ``<queue>.dead``.
         keys: open the tokens that letters kept, see `DeadLetter`.
         recipient: for whom tokens are encrypted, where there are several.
@@ -45,9 +45,7 @@ class Redrive:
         self._guard = guard
         self._queue = queue
         self._keys = keys
-        self._provenance = guard.messages.provenance(
-            queue, guard.messages.proofs, (), stamped=guard.options.broker_stamps
-        )
+        self._names = (queue, *guard.options.of(queue).formerly)
         self._sending = Sending(url=url, guard=guard, queue=queue, source=dead_queue(queue))
 
     async def letters(self, wanted: Callable[[Letter], bool] = lambda _letter: True) -> Released:
@@ -75,16 +73,20 @@ class Redrive:
 
         Raises:
             NotGenuine: what was kept is no token of this letter's.
+            Forbidden: its consumer has not sealed it as a letter.
+            Untimely: its first token was revoked.
+            Deferred: what knows of revocations is out of reach.
         """
         if not isinstance(kept, str):
             found = f"{headers.TOKEN} of type {type(kept).__name__}"
             raise NotGenuine("header.not_text", found=found, expected="a kept token")
-        letter = KeptFor(queue=self._queue, message_id=message.message_id, body=message.body)
+        said = message.headers.get(headers.QUEUE)
+        queue = said if isinstance(said, str) and said in self._names else self._queue
+        letter = KeptFor(queue=queue, message_id=message.message_id, body=message.body)
         token = self._keys.open_for_redrive(kept, letter)
+        self._guard.check_first(sealed_first(message, Purpose.LETTER))
         identity = self._guard.outbox.bearer(token, self._recipient)
         proof = message.headers.get(headers.PROOF)
         if isinstance(proof, str):
             identity[headers.PROOF] = proof
-        sha = fingerprint(token)
-        carried = sent_again(self._provenance, message, sha, sha)
-        return copies.again(message, carried, identity, frame_max=limit)
+        return renewed(message, identity, limit)

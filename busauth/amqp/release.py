@@ -3,25 +3,26 @@
 A message is released only for the caller whom its first proof names, and only if that proof still
 speaks of it: an old stolen token on a new body is nobody's work. Whoever releases signs a new proof
 that embeds the first one; the consumer verifies both.
+
+That it was parked, and what its first token allowed, is under its consumer's seal, which whoever
+releases cannot read, make or change: it goes back as it is.
 """
 
 from collections.abc import Iterable
-from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
-from busauth.amqp import copies, headers
-from busauth.amqp.again import Released, Sending
-from busauth.amqp.copies import Carried, Outgoing
+from busauth.amqp import headers
+from busauth.amqp.again import Released, Sending, renewed, sealed_first
+from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
-from busauth.amqp.provenance import Provenance
 from busauth.amqp.topology import parked_queue
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError, evidence
 from busauth.late.proof import Binding, Original, Proofs, ProofSigner, Route, SeenMessage
-from busauth.late.seal import Sealed
+from busauth.late.seal import Purpose
 
 
 class Release:
@@ -52,7 +53,7 @@ class Release:
         self._recipient = recipient
         self._guard = guard
         self._proofs, self._signer = _relaying(guard, proofs)
-        self._provenance = guard.messages.provenance(queue, self._proofs, routes, stamped=False)
+        self._routes = guard.provenance(queue, self._proofs, routes).routes
         self._url, self._queue = url, queue
 
     async def for_caller(self, token: str) -> Released:
@@ -90,14 +91,16 @@ class Release:
         """Return the copy that goes back, with the fresh token and a proof of its own.
 
         Raises:
-            Refused: the first proof does not speak of this message and this caller.
-            Deferred: its publisher's keys are out of reach.
+            Refused: the first proof does not speak of this message and this caller, its consumer
+                has not sealed it as parked, or its first token was revoked.
+            Deferred: its publisher's keys are out of reach, or what knows of revocations.
         """
         recorded = str(message.headers.get(headers.TOKEN_SHA256))
         proof, now = message.headers.get(headers.PROOF), self._guard.clock.now()
         parked = _parked(Delivery.of(message), caller)
         await self._proofs.authenticate(proof)
-        first = self._proofs.check_original(proof, parked, recorded, self._provenance.routes, now)
+        first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
+        self._guard.check_first(sealed_first(message, Purpose.PARKED))
         binding = Binding(
             token=token,
             body=parked.body,
@@ -111,28 +114,7 @@ class Release:
         )
         signed = self._signer.sign(binding, now, original=Original.of(str(proof), recorded))
         identity = {**self._guard.outbox.bearer(token, self._recipient), headers.PROOF: signed}
-        carried = sent_again(self._provenance, message, recorded, caller.token_sha256)
-        return copies.again(message, carried, identity, frame_max=limit)
-
-
-def sent_again(
-    provenance: Provenance, message: AbstractIncomingMessage, recorded: str, token_sha256: str
-) -> Carried:
-    """Return what a copy carries that is sent again: for a replay memory, a message of its own.
-
-    Args:
-        provenance: the consumer's.
-        message: as it waited.
-        recorded: the hex SHA-256 of the token that it had.
-        token_sha256: that of the token that it has now.
-    """
-    before = provenance.marks(Delivery.of(message), recorded).sealed
-    again = Sealed(
-        published_at=before.published_at, origin=before.origin, redrive=before.redrive + 1
-    )
-    if provenance.seal is None:
-        return Carried(again, None)
-    return Carried(again, partial(provenance.seal.seal, token_sha256=token_sha256))
+        return renewed(message, identity, limit)
 
 
 def _parked(delivery: Delivery, caller: Caller) -> SeenMessage:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from busauth.amqp.options import ConsumerOptions
+from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.amqp.provenance import Provenance
 from busauth.errors import ConfigurationError
+from busauth.late.expiry import PolicyChain
 from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Route
 from busauth.late.published import BROKER_STAMP
 from busauth.late.replay import ReplayMemory
@@ -77,7 +78,13 @@ class MessageSecurity:
         return stamps if proofs is None else stamps | proofs.names
 
     def provenance(
-        self, queue: str, proofs: Proofs | None, routes: Iterable[Route], *, stamped: bool
+        self,
+        queue: str,
+        proofs: Proofs | None,
+        routes: Iterable[Route],
+        *,
+        options: GuardOptions,
+        session_claim: str,
     ) -> Provenance:
         """Return what a consumer asks of its messages.
 
@@ -87,14 +94,34 @@ class MessageSecurity:
         replay = None if proofs is None else self.replay
         if replay is not None:
             _check_memory(replay, proofs)
+        formerly = options.of(queue).formerly
         return Provenance(
             group=queue,
             proofs=proofs,
-            routes=(Route("", queue), *routes),
-            seal=None if self.seal is None else Seal(queue, self.seal),
+            routes=(*(Route("", name) for name in (queue, *formerly)), *routes),
+            seal=None if self.seal is None else Seal(queue, self.seal, formerly=formerly),
             replay=replay,
-            stamped=stamped,
+            stamped=options.broker_stamps,
+            header=options.header,
+            session_claim=session_claim,
         )
+
+    def check_seal(self, policies: PolicyChain) -> None:
+        """Refuse policies by which messages come back, where nothing could show that they do.
+
+        Raises:
+            ConfigurationError: says which, and what to add.
+        """
+        needing = [
+            name
+            for name, is_so in (("Park", policies.parks), ("keep_token", policies.keeps))
+            if is_so
+        ]
+        if needing and self.seal is None:
+            raise ConfigurationError(
+                f"{' and '.join(needing)}: who may write beside the queue could have anything come "
+                "back: expected MessageSecurity(seal={key_id: key}), too"
+            )
 
 
 def _check_memory(memory: ReplayMemory, proofs: Proofs | None) -> None:

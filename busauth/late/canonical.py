@@ -9,13 +9,22 @@ The spelling is bencode (BEP 3), with a letter each for null, true and false::
     table               d<name><value>...e   names sorted by their bytes
 
 Only what every AMQP client hands on unchanged has a spelling. A floating-point number may be cut to
-32 bits, bytes may arrive as text, a timestamp loses its fraction: those have none.
+32 bits, bytes may arrive as text, a timestamp loses its fraction: those have none. Where the same
+client writes and reads, they have one all the same: `spelled`.
 """
+
+import struct
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 
 MAX_DEPTH = 8
 """Levels of lists and tables."""
 
+_SPELLED_DEPTH = 32
 _INTEGERS = range(-(2**63), 2**63)
+
+_Others = Callable[[object], bytes]
 
 
 class NotCanonical(ValueError):  # noqa: N818 -- a statement about a value
@@ -31,11 +40,42 @@ def canonical(value: object) -> bytes:
     if isinstance(value, str):
         return _text(value)
     parts: list[bytes] = []
-    _write(value, parts, MAX_DEPTH)
+    _write(value, parts, MAX_DEPTH, _none)
     return b"".join(parts)
 
 
-def _write(value: object, parts: list[bytes], levels: int) -> None:
+def spelled(value: object) -> bytes:
+    """Return the one spelling of whatever this client reads in a header, whoever wrote it.
+
+    Raises:
+        NotCanonical: it is nothing that a header can hold, or nested too deeply.
+    """
+    parts: list[bytes] = []
+    _write(value, parts, _SPELLED_DEPTH, _other)
+    return b"".join(parts)
+
+
+def _none(value: object) -> bytes:
+    raise NotCanonical(f"a value of type {type(value).__name__}")
+
+
+def _other(value: object) -> bytes:
+    """Spell what only this client reads as it was written."""
+    match value:
+        case float():
+            return b"r%be" % struct.pack(">d", value).hex().encode()
+        case (
+            bytes() | bytearray()
+        ):  # text that is no UTF-8 is read as the one, written as the other
+            return b"y%d:%b" % (len(value), bytes(value))
+        case datetime():
+            return b"z%de" % int(value.timestamp())
+        case Decimal():
+            return b"q%be" % str(value).encode()
+    return _none(value)
+
+
+def _write(value: object, parts: list[bytes], levels: int, others: _Others) -> None:
     if isinstance(value, str):
         parts.append(_text(value))
     elif value is None or isinstance(value, bool):
@@ -43,28 +83,31 @@ def _write(value: object, parts: list[bytes], levels: int) -> None:
     elif isinstance(value, int):
         parts.append(_integer(value))
     else:
-        _write_container(value, parts, levels)
+        _write_container(value, parts, levels, others)
 
 
-def _write_container(value: object, parts: list[bytes], levels: int) -> None:
+def _write_container(value: object, parts: list[bytes], levels: int, others: _Others) -> None:
     if not isinstance(value, list | tuple | dict):
-        raise NotCanonical(f"a value of type {type(value).__name__}")
+        parts.append(others(value))
+        return
     if levels == 0:
-        raise NotCanonical(f"more than {MAX_DEPTH} levels")
+        raise NotCanonical("too many levels")
     parts.append(b"d" if isinstance(value, dict) else b"l")
     if isinstance(value, dict):
-        _write_members(value, parts, levels - 1)
+        _write_members(value, parts, levels - 1, others)
     else:
         for item in value:
-            _write(item, parts, levels - 1)
+            _write(item, parts, levels - 1, others)
     parts.append(b"e")
 
 
-def _write_members(value: dict[object, object], parts: list[bytes], levels: int) -> None:
+def _write_members(
+    value: dict[object, object], parts: list[bytes], levels: int, others: _Others
+) -> None:
     named = {_name(name): item for name, item in value.items()}
     for name in sorted(named):
         parts.append(b"%d:%b" % (len(name), name))
-        _write(named[name], parts, levels)
+        _write(named[name], parts, levels, others)
 
 
 def _name(name: object) -> bytes:

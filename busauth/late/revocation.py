@@ -11,7 +11,12 @@ from busauth.errors import Deferred, Untimely
 
 
 class Revocations(Protocol):
-    """Knows which callers' tokens count no more."""
+    """Knows which callers' tokens count no more.
+
+    What came back with a fresh token is asked about twice: the first token is then a `Caller` of
+    which only the record is left, without claims but for its session's. Where that is not ``sid``,
+    an attribute `session_claim` says which it is.
+    """
 
     def revoked(self, caller: Caller, now: float) -> bool:
         """Return whether this token was revoked, from memory: nothing is waited for.

@@ -138,7 +138,7 @@ async def test_a_seal_that_does_not_hold_is_told_and_not_believed(scene: Scene) 
     async def place(caller: Caller) -> None:
         raise LookupError
 
-    forged = {"busauth-attempt": 99, "busauth-seal": f"1.2026.{'A' * 43}"}
+    forged = {"busauth-attempt": 99, "busauth-seal": f"2.2026.{'A' * 43}"}
     async with bus:
         await scene.broker.publish(queue, token=scene.issuer.token("ann"), headers=forged)
         await scene.trail.until("refused")

@@ -115,7 +115,7 @@ async def test_a_copy_that_claims_another_attempt(scene: Scene) -> None:
     stage = Stage.set(scene)
     message, untampered = await stage.pair()
     await stage.put(message)
-    await stage.put(message.having(busauth_attempt=1, busauth_seal=f"1.2026.{'A' * 43}"))
+    await stage.put(message.having(busauth_attempt=1, busauth_seal=f"2.2026.{'A' * 43}"))
     await stage.put(untampered)
     await stage.consume(handled=2, refused=1)
     assert scene.codes() == ["replay.copy"]

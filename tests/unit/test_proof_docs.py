@@ -7,7 +7,8 @@ from typing import Any
 from busauth.late.proof import Proofs, SeenMessage
 from busauth.late.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
 from busauth.late.proof.publishers import _CLAIMS
-from busauth.late.seal import SEALED
+from busauth.late.first import HEADER as FIRST
+from busauth.late.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "proof.md").read_text()
@@ -45,7 +46,8 @@ def test_every_code_is_documented() -> None:
 
 def test_every_name_on_the_wire_is_documented() -> None:
     """Claims, headers and limits are told as they are."""
-    for name in (*_CLAIMS, *SEALED, TYPE):
+    sealed = (PURPOSE, ATTEMPT, PUBLISHED, ORIGIN, REDRIVE, FIRST, HEADER)
+    for name in (*_CLAIMS, *sealed, TYPE):
         assert f"`{name}`" in TEXT
     assert f"{MAX_BYTES:,} bytes" in TEXT
     assert f"{MAX_HEADERS} at most" in TEXT

@@ -2,45 +2,176 @@
 
 import hmac
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from busauth.caller import Actor, FirstToken
 from busauth.errors import ConfigurationError
 from busauth.late.canonical import NotCanonical
-from busauth.late.seal import HEADER, Opened, Seal, Sealed, hinted
+from busauth.late.seal import (
+    HEADER,
+    PURPOSE,
+    Copy,
+    Opened,
+    Purpose,
+    Seal,
+    Sealed,
+    hinted_attempt,
+)
 from busauth.tokens.verifier import fingerprint
 from tests.unit.support import b64
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 72))
 ALICE, BOB = fingerprint("the token of alice"), fingerprint("the token of bob")
-ABOUT: dict[str, Any] = {"message_id": "m-1", "token_sha256": ALICE, "body": b"an order"}
-SEALED = Sealed(attempt=2, published_at=1_750_000_000.25, origin="shop orders.placed", redrive=1)
+FIRST = FirstToken(
+    issuer="https://idp.example",
+    subject="alice",
+    client="web",
+    scopes=frozenset({"orders:write", "orders:read"}),
+    roles=frozenset({"buyer"}),
+    audience=("shop",),
+    actors=(Actor("gateway"),),
+    issued_at=1_750_000_000.0,
+    expires_at=1_750_000_300.0,
+    token_id="t-1",
+    session="s-1",
+    token_sha256=ALICE,
+)
+SEALED = Sealed(
+    attempt=2,
+    published_at=1_750_000_000.25,
+    origin="shop orders.placed",
+    redrive=1,
+    first=FIRST,
+)
+SENT: dict[str, Any] = {"tenant": "shop-1", "weights": [0.5, {"deep": [b"raw"]}], "none": None}
+COPY = Copy({}, SENT, ("m-1", "text/plain", None, None, None, None, None, None), b"an order")
 
 
 def seal(keys: dict[str, bytes] | None = None, *, group: str = "orders") -> Seal:
     return Seal(group, keys or {"1": OLD})
 
 
-def headers(by: Seal | None = None, sealed: Sealed = SEALED, **about: Any) -> dict[str, Any]:
-    """Return the headers of a sealed copy."""
+def headers(
+    by: Seal | None = None,
+    sealed: Sealed = SEALED,
+    *,
+    copy: Copy = COPY,
+    token_sha256: str | None = ALICE,
+) -> dict[str, Any]:
+    """Return the headers that busauth writes on a sealed copy."""
     found: dict[str, Any] = sealed.headers()
-    return found | {HEADER: (by or seal()).seal(found, **ABOUT | about)}
+    made = copy._replace(own=found)
+    return found | {HEADER: (by or seal()).seal(made, token_sha256=token_sha256)}
 
 
-def opened(given: dict[str, Any], by: Seal | None = None, **about: Any) -> Opened:
-    return (by or seal()).opened(given, **ABOUT | about)
+def opened(
+    given: dict[str, Any],
+    by: Seal | None = None,
+    *,
+    copy: Copy = COPY,
+    token_sha256: str | None = ALICE,
+) -> Opened:
+    """Read what stands on a delivery."""
+    own = {name: value for name, value in given.items() if name != HEADER}
+    seen = copy._replace(own=own)
+    return (by or seal()).opened(given.get(HEADER), seen, token_sha256=token_sha256)
 
 
-@pytest.mark.parametrize("sealed", [SEALED, Sealed(), Sealed(attempt=1), Sealed(origin="")])
+def of_id(message_id: str | None) -> Copy:
+    return COPY._replace(properties=(message_id, *COPY.properties[1:]))
+
+
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        SEALED,
+        Sealed(),
+        Sealed(attempt=1),
+        Sealed(origin=""),
+        *(replace(SEALED, purpose=purpose) for purpose in Purpose),
+    ],
+)
 def test_what_was_sealed_is_believed(sealed: Sealed) -> None:
     """On the message that it was made for, a seal vouches for its headers, there or not."""
     assert opened(headers(sealed=sealed)) == (sealed, None)
 
 
-def test_other_headers_are_not_covered() -> None:
-    """The sender's own headers may come, go and change."""
-    assert opened(headers() | {"tenant": "shop-1", "x-death": [{}]}).sealed == SEALED
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {**SENT, "tenant": "shop-2"},
+        {**SENT, "more": 1},
+        {**SENT, "none": False},
+        {**SENT, "weights": [0.5, {"deep": [b"row"]}]},
+        {**SENT, "weights": [0.25, {"deep": [b"raw"]}]},
+        {**SENT, "weights": ["0.5", {"deep": [b"raw"]}]},
+        {**SENT, "weights": [0.5, {"deep": ["raw"]}]},
+    ],
+)
+def test_the_senders_headers_are_covered(sent: dict[str, Any]) -> None:
+    """Changed, added, taken away, or of another type: it is another copy."""
+    assert opened(headers(), copy=COPY._replace(sent=sent)) == (None, "seal.mac")
+
+
+def test_whatever_a_header_can_hold_is_covered() -> None:
+    """Also what no other client could spell: this one writes and reads it alike."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    sent = {"at": at, "price": Decimal("1.10"), "raw": b"\xff", "weight": float("nan")}
+    copy = COPY._replace(sent=sent)
+    sealed = headers(copy=copy)
+    assert opened(sealed, copy=copy).sealed == SEALED
+    read_back = COPY._replace(sent={**sent, "raw": bytearray(b"\xff")})
+    assert opened(sealed, copy=read_back).sealed == SEALED
+    for name, other in (("at", at.replace(second=1)), ("price", Decimal("1.1")), ("weight", 0.0)):
+        changed = COPY._replace(sent={**sent, name: other})
+        assert opened(sealed, copy=changed) == (None, "seal.mac")
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_properties_are_covered(place: int) -> None:
+    """Each of them, there or not."""
+    properties = [*COPY.properties]
+    properties[place] = "another"
+    changed = COPY._replace(properties=properties)
+    assert opened(headers(), copy=changed) == (None, "seal.mac")
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    (made, said) for made in Purpose for said in Purpose if made is not said
+])  # fmt: skip
+def test_a_seal_is_for_one_purpose(made: Purpose, said: Purpose) -> None:
+    """A letter is no parked message, a retry is neither, and so on."""
+    sealed = headers(sealed=replace(SEALED, purpose=made))
+    assert opened(sealed | {PURPOSE: said.value}) == (None, "seal.mac")
+
+
+@pytest.mark.parametrize("token_sha256", [ALICE, BOB, None])
+def test_what_is_parked_waits_for_another_token(token_sha256: str | None) -> None:
+    """Nobody knows yet with which token it comes back; whose it must be is in the record."""
+    parked = replace(SEALED, purpose=Purpose.PARKED)
+    assert opened(headers(sealed=parked), token_sha256=token_sha256).sealed == parked
+
+
+def test_a_record_of_a_first_token_cannot_be_changed() -> None:
+    """Neither widened nor made another caller's."""
+    wider = replace(FIRST, scopes=FIRST.scopes | {"orders:refund"})
+    for other in (wider, replace(FIRST, subject="bob"), None):
+        given = {**replace(SEALED, first=other).headers(), HEADER: headers()[HEADER]}
+        assert opened(given) == (None, "seal.mac")
+
+
+def test_a_queue_that_was_renamed_opens_its_former_seals() -> None:
+    """Former names are declared; nobody else's seals open."""
+    renamed = Seal("placed", {"1": OLD}, formerly=("orders",))
+    assert opened(headers(), renamed).sealed == SEALED
+    assert opened(headers(renamed)) == (None, "seal.mac")
+    assert opened(headers(seal(group="stock")), renamed) == (None, "seal.mac")
 
 
 @pytest.mark.parametrize(
@@ -73,19 +204,18 @@ def test_an_added_header_breaks_the_seal() -> None:
 
 
 @pytest.mark.parametrize(
-    "about",
-    [{"message_id": "m-2"}, {"message_id": None}, {"message_id": ""}, {"body": b"another"}],
+    "other", [of_id("m-2"), of_id(None), of_id(""), COPY._replace(body=b"another")]
 )
-def test_a_seal_cannot_be_moved(about: dict[str, Any]) -> None:
+def test_a_seal_cannot_be_moved(other: Copy) -> None:
     """On another message it is worth nothing."""
-    assert opened(headers(), **about) == (None, "seal.mac")
+    assert opened(headers(), copy=other) == (None, "seal.mac")
 
 
 def test_a_message_without_an_id_can_be_sealed() -> None:
     """No id is sealed as none, which is no empty one."""
-    sealed = headers(message_id=None)
-    assert opened(sealed, message_id=None).sealed == SEALED
-    assert opened(sealed, message_id="").sealed is None
+    sealed = headers(copy=of_id(None))
+    assert opened(sealed, copy=of_id(None)).sealed == SEALED
+    assert opened(sealed, copy=of_id("")).sealed is None
 
 
 @pytest.mark.parametrize("token_sha256", [BOB, None, "", ALICE.upper(), ALICE[:-1]])
@@ -104,8 +234,8 @@ def test_a_token_cannot_be_added_to_a_copy_that_has_none() -> None:
 
 def test_what_is_sealed_cannot_change_places() -> None:
     """Id, token and body are told apart by their places, whatever they read."""
-    sealed = headers(message_id=ALICE, token_sha256=BOB)
-    assert opened(sealed, message_id=BOB, token_sha256=ALICE) == (None, "seal.mac")
+    sealed = headers(copy=of_id(ALICE), token_sha256=BOB)
+    assert opened(sealed, copy=of_id(BOB), token_sha256=ALICE) == (None, "seal.mac")
 
 
 def test_a_seal_is_one_groups_word() -> None:
@@ -127,15 +257,15 @@ def test_a_key_id_cannot_be_swapped() -> None:
     """A MAC counts under the key that made it alone."""
     both = seal({"1": OLD, "2": NEW})
     given = headers(both)
-    given[HEADER] = given[HEADER].replace("1.1.", "1.2.")
+    given[HEADER] = given[HEADER].replace("2.1.", "2.2.")
     assert opened(given, both) == (None, "seal.mac")
 
 
 @pytest.mark.parametrize(
     "value",
-    ["", "1.1", "1.1.", "2.1." + "A" * 43, "1.1." + "A" * 42, "1.1." + "A" * 44, "1..x", 5,
-     b"1.1.x", ["1"], {}, "1.1." + "ä" * 43, "1." + "k" * 65 + "." + "A" * 43, " 1.1." + "A" * 43,
-     "1.1." + "A" * 43 + "\n", "1.1." + "A" * 100_000],
+    ["", "2.1", "2.1.", "1.1." + "A" * 43, "2.1." + "A" * 42, "2.1." + "A" * 44, "2..x", 5,
+     b"2.1.x", ["1"], {}, "2.1." + "ä" * 43, "2." + "k" * 65 + "." + "A" * 43, " 2.1." + "A" * 43,
+     "2.1." + "A" * 43 + "\n", "2.1." + "A" * 100_000],
 )  # fmt: skip
 def test_what_is_no_seal_is_malformed(value: Any) -> None:
     """Anything may stand in a header."""
@@ -160,47 +290,41 @@ def test_a_macs_last_character_has_one_spelling() -> None:
 
 def test_values_without_a_canonical_form_are_not_sealed() -> None:
     """A copy never has them, and nobody else's are believed."""
-    with pytest.raises(NotCanonical):
-        seal().seal({"busauth-attempt": 0.5}, **ABOUT)
-    assert opened(headers() | {"busauth-attempt": 0.5}) == (None, "seal.mac")
+    deep: list[Any] = []
+    for _ in range(40):
+        deep = [deep]
+    for odd in (2**64, object(), deep, {1: 2}, "\ud800"):
+        copy = COPY._replace(sent={"odd": odd})
+        with pytest.raises(NotCanonical):
+            seal().seal(copy, token_sha256=ALICE)
+        assert opened(headers(), copy=copy) == (None, "seal.mac")
 
 
 def test_a_seal_on_the_wire() -> None:
-    """Any language can make one: HMAC-SHA-256 over a bencoded list, written out."""
-    text = headers(sealed=Sealed(attempt=1), body=b"")[HEADER]
+    """HMAC-SHA-256 over bencoded lists, written out."""
+    sealed = Sealed(attempt=1)
     body = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    copy = Copy({}, {"half": 0.5}, ("m-1", None), b"")
     covered = (
-        "l14:busauth-seal-16:orders3:m-164:"
-        + ALICE
-        + "64:"
-        + body
-        + "d15:busauth-attempti1e15:busauth-redrivei0eee"
+        "l14:busauth-seal-26:orderse"
+        f"l64:{ALICE}64:{body}l3:m-1ne"
+        "d15:busauth-attempti1e15:busauth-purpose5:retry15:busauth-redrivei0ee"
+        "d4:halfr3fe0000000000000eee"
     )
     mac = hmac.digest(OLD, covered.encode(), "sha256")
-    assert text == f"1.1.{b64(mac)}"
+    assert headers(sealed=sealed, copy=copy)[HEADER] == f"2.1.{b64(mac)}"
     bare = covered.replace(f"64:{ALICE}", "n")
     mac = hmac.digest(OLD, bare.encode(), "sha256")
-    sealed = headers(sealed=Sealed(attempt=1), body=b"", token_sha256=None)
-    assert sealed[HEADER] == f"1.1.{b64(mac)}"
+    assert headers(sealed=sealed, copy=copy, token_sha256=None)[HEADER] == f"2.1.{b64(mac)}"
 
 
 @pytest.mark.parametrize(
     ("given", "hint"),
-    [
-        ({"busauth-attempt": 3}, Sealed(attempt=3)),
-        ({"busauth-attempt": -1, "busauth-redrive": 10**7}, Sealed()),
-        ({"busauth-attempt": True, "busauth-redrive": "1"}, Sealed()),
-        ({"busauth-published": 1_750_000_000}, Sealed()),
-        ({"busauth-published": "inf"}, Sealed()),
-        ({"busauth-published": "1" * 40}, Sealed()),
-        ({"busauth-published": "12.5"}, Sealed(published_at=12.5)),
-        ({"busauth-origin": "a" * 513}, Sealed()),
-        ({"busauth-origin": ["a"]}, Sealed()),
-    ],
+    [(3, 3), (0, 0), (-1, 0), (10**7, 0), (True, 0), ("1", 0), (1.0, 0), (None, 0), ([1], 0)],
 )
-def test_without_a_key_the_headers_are_hints(given: dict[str, Any], hint: Sealed) -> None:
-    """Whoever wrote them, they are read as far as they make sense."""
-    assert hinted(given) == hint
+def test_without_a_key_the_attempt_is_a_hint(given: Any, hint: int) -> None:
+    """Whoever wrote it, it is read as far as it makes sense."""
+    assert hinted_attempt({"busauth-attempt": given}) == hint
 
 
 @pytest.mark.parametrize(
@@ -230,7 +354,8 @@ def test_a_seal_prints_no_key() -> None:
 
 def test_sealed_headers_are_plain_values() -> None:
     """Every AMQP client can carry them."""
-    assert json.loads(json.dumps(SEALED.headers())) == {
+    assert json.loads(json.dumps(replace(SEALED, first=None).headers())) == {
+        "busauth-purpose": "retry",
         "busauth-attempt": 2,
         "busauth-redrive": 1,
         "busauth-published": "1750000000.250000",

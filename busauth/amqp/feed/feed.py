@@ -53,6 +53,7 @@ class RevocationFeed:
 
     Attributes:
         refused: how many events were refused, by code.
+        session_claim: the claim that names a token's session.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RevocationFeed:
     ) -> None:
         self._url = url
         options = self._options = options or FeedOptions()
+        self.session_claim = options.session_claim
         self._clock = clock or SystemClock()
         self._monotonic = time.monotonic if clock is None else clock.monotonic
         self._reader = EventReader(transmitters, self._clock)

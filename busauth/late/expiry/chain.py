@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from busauth.errors import ConfigurationError
 from busauth.late.expiry.policies import (
+    DeadLetter,
     DeclaredPolicy,
     Grace,
     OwnPolicy,
@@ -43,6 +44,7 @@ class PolicyChain:
 
     Attributes:
         parks: whether one of them is `Park`.
+        keeps: whether one of them is a `DeadLetter` that keeps tokens.
 
     Raises:
         ConfigurationError: a policy could never be reached, needs what cannot be had, or is no
@@ -62,6 +64,10 @@ class PolicyChain:
         self._policies = tuple(_as_policy(policy) for policy in given)
         self._hard_max_age = hard_max_age
         self.parks = any(isinstance(policy, Park) for policy in self._policies)
+        self.keeps = any(
+            isinstance(policy, DeadLetter) and policy.keep_token is not None
+            for policy in self._policies
+        )
         _check_reachable(self._policies)
         for policy in self._policies:
             _check_grace(policy, hard_max_age)

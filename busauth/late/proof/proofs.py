@@ -199,8 +199,16 @@ class Proofs:
         """
         check_token(signed.claims, seen)
         check_message(signed, seen, routes, skew=self.skew)
-        self._check_age(signed, now, self.max_age)
+        self.check_age(signed, now)
         return self._proven(signed)
+
+    def check_age(self, signed: Signed, now: float) -> None:
+        """Refuse a proof for its published instant.
+
+        Raises:
+            Untimely: ``proof.stale`` or ``proof.from_the_future``.
+        """
+        self._check_age(signed, now, self.max_age)
 
     def check_original(
         self,

@@ -1,0 +1,82 @@
+"""What comes back to a consumer is believed to have been here only under the consumer's own seal.
+
+1. A parked message comes back with a fresh token of the first token's issuer and subject, released
+   under a proof that embeds the first one. The seal says that it was parked, and for what.
+2. A dead letter comes back with the token that it had, which the seal names.
+3. What says that it was parked, refused or released, and has no seal that holds, is refused: who
+   may write into a queue beside the consumer's gets nothing handled.
+
+So what comes back may do at most what its first token allowed: that one's record is sealed.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from busauth.caller import Caller
+from busauth.errors import BadMessage, Forbidden
+from busauth.late.proof import Signed
+from busauth.late.proof.binding import TOKEN_SHA256
+from busauth.late.seal import PURPOSE, Purpose, Sealed
+
+
+class Marks(NamedTuple):
+    """What busauth wrote on a copy, as far as it is believed.
+
+    Attributes:
+        sealed: attempt, redrive and the like; the values of a first delivery where nothing is
+            believed.
+        stamp: the broker's first stamp, seconds since the epoch, None where there is none.
+        code: why no seal holds: ``seal.missing`` and the like; None where one does.
+    """
+
+    sealed: Sealed
+    stamp: float | None
+    code: str | None
+
+    @property
+    def broken(self) -> str | None:
+        """Return why a seal that is there does not hold."""
+        return None if self.code == "seal.missing" else self.code
+
+
+def check_return(
+    headers: Mapping[str, Any], signed: Signed | None, marks: Marks, caller: Caller
+) -> None:
+    """Refuse what says that it was here before, and was not, or not for this.
+
+    Args:
+        headers: the delivery's.
+        signed: its proof, proven to be its publisher's, None where none was asked for.
+        marks: what is believed of its earlier copy.
+        caller: whose it is now, by a token that was proven genuine.
+
+    Raises:
+        Forbidden: ``seal.missing`` and the like, or ``seal.purpose``.
+        BadMessage: ``seal.caller`` or ``seal.token``.
+    """
+    released = signed is not None and signed.original is not None
+    if marks.code is not None:
+        if released or _says(headers, Purpose.PARKED, Purpose.LETTER):
+            expected = "the seal of this consumer, over all that it wrote"
+            raise Forbidden(marks.code, found="a message that comes back", expected=expected)
+        return
+    if marks.sealed.purpose is Purpose.PARKED and not released:
+        expected = "a proof that releases it"
+        raise Forbidden("seal.purpose", found="a parked message", expected=expected)
+    if signed is not None and released:
+        _check_first(signed, marks.sealed, caller)
+
+
+def _says(headers: Mapping[str, Any], *purposes: Purpose) -> bool:
+    said = headers.get(PURPOSE)
+    return isinstance(said, str) and said in purposes
+
+
+def _check_first(signed: Signed, sealed: Sealed, caller: Caller) -> None:
+    first = sealed.first
+    if first is None or (first.issuer, first.subject) != (caller.issuer, caller.subject):
+        found = "no record of a first token" if first is None else "another caller's first token"
+        raise BadMessage("seal.caller", found=found, expected="this caller's")
+    if signed.claims.get(TOKEN_SHA256) != first.token_sha256:
+        found = "a proof that releases another token's message"
+        raise BadMessage("seal.token", found=found, expected="the first token that is sealed")

@@ -1,0 +1,34 @@
+"""The record of a first token, as it travels on a copy: one line of JSON, under a seal.
+
+Whatever waits or comes back carries it unchanged: a retry, a parked message, a dead letter. What a
+delivery may do is at most what this record allows, whatever token it comes with.
+"""
+
+import json
+from dataclasses import asdict
+
+from pydantic import TypeAdapter, ValidationError
+
+from busauth.caller import FirstToken
+
+HEADER = "busauth-first"
+_LIMIT = 128 * 1024
+"""Characters; a frame is no longer."""
+
+_RECORD = TypeAdapter(FirstToken)
+
+
+def written(first: FirstToken) -> str:
+    """Return a record as text; the same record is always the same text."""
+    said = asdict(first) | {"scopes": sorted(first.scopes), "roles": sorted(first.roles)}
+    return json.dumps(said, separators=(",", ":"), sort_keys=True)
+
+
+def read(value: object) -> FirstToken | None:
+    """Return what a record says, whoever wrote it; None for anything that is none."""
+    if not isinstance(value, str) or len(value) > _LIMIT:
+        return None
+    try:
+        return _RECORD.validate_json(value, strict=True)
+    except ValidationError:
+        return None
