@@ -51,7 +51,7 @@ def _sent(headers: Mapping[str, Any], token_header: str) -> Iterator[tuple[str, 
 
 
 def _said(properties: Basic.Properties) -> tuple[str | int | None, ...]:
-    """An empty property is a missing one; timestamps are no part, as a stamping broker writes them."""
+    """Empty is missing; timestamps play no part: a stamping broker writes them."""
     return (
         properties.message_id or None,
         properties.content_type or None,

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from busauth.late.first import HEADER as FIRST
 from busauth.late.proof import Proofs, SeenMessage
 from busauth.late.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
 from busauth.late.proof.publishers import _CLAIMS
-from busauth.late.first import HEADER as FIRST
 from busauth.late.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
 
 ROOT = Path(__file__).parents[2]
