@@ -2,7 +2,8 @@
 # demo brings its broker along, and scripts/broker/ finds or starts a RabbitMQ for the tests.
 
 BIN = .venv/bin
-RABBITMQ = $(BIN)/python -m scripts.broker --
+RABBITMQ =
+WITH_RABBITMQ = $(BIN)/python -m scripts.broker $(if $(RABBITMQ),--ways $(RABBITMQ)) --
 BROKER = embedded
 WAYS_embedded = embedded
 WAYS_rabbitmq = url,node,apt,docker
@@ -35,7 +36,7 @@ check: install ## Lint, format, types, and which way imports run
 test: install ## Run all tests: the quick ones, then the others against a RabbitMQ (ARGS=... goes to pytest)
 ifdef ARGS
 	@$(BIN)/python -m scripts.programs
-	@$(RABBITMQ) $(BIN)/python -m pytest $(ARGS)
+	@$(WITH_RABBITMQ) $(BIN)/python -m pytest $(ARGS)
 else
 	@$(MAKE) --no-print-directory quick others
 endif
@@ -49,21 +50,21 @@ cover: install ## Measure what the quick tests cover; less than 95 % fails
 quick: install ## Run the tests that need no RabbitMQ and no other process
 	@$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
-others: install ## Run the tests that the quick ones leave out
+others: install ## Run the tests that the quick ones leave out (RABBITMQ=tree: on a RabbitMQ of today)
 	@$(BIN)/python -m scripts.programs
-	@$(RABBITMQ) $(MAKE) --no-print-directory others-on-it
+	@$(WITH_RABBITMQ) $(MAKE) --no-print-directory others-on-it
 
 .PHONY: others-on-it
 others-on-it:
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
-	@$(BIN)/python -m pytest $(ONE_BY_ONE)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS)
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
 		$(BIN)/python -m workers.demo $(ARGS)
 
 bench: install ## Measure side by side with what a user would pick instead (ARGS=--quick)
-	@$(RABBITMQ) $(BIN)/python -m bench $(ARGS)
+	@$(WITH_RABBITMQ) $(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove .venv, caches and build artefacts
 	@rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

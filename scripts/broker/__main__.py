@@ -8,7 +8,9 @@ URL is printed and the broker runs until a signal. The ways to a broker, in orde
 3. ``apt``: ``apt-get install rabbitmq-server``, where root on Debian or Ubuntu; then as 2.
 4. ``docker``: ``docker compose up`` of this repository's ``compose.yaml``.
 
-``--ways embedded`` takes busauth's own broker instead, which needs nothing.
+``--ways embedded`` takes busauth's own broker instead, which needs nothing. ``--ways tree`` makes a
+Debian tree with a RabbitMQ of today, where root on Debian, once; then as 2, and with a second node
+in ``BUSAUTH_STAMPING_AMQP_URL``, which stamps messages.
 
 When none is open, one sentence names them and the exit code is 1; nothing is ever skipped.
 ``--ways`` names the ways that may be tried. Whatever a run started is gone when it ends, also
@@ -19,7 +21,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scripts.broker.command import Interrupted, Signals, run
 from scripts.broker.process import until
@@ -49,12 +51,12 @@ def parse(arguments: list[str]) -> tuple[list[str], list[str]]:
     return parser.parse_args(arguments[:end]).ways, arguments[end + 1 :]
 
 
-def serve(command: Sequence[str], url: str, signals: Signals) -> int:
+def serve(command: Sequence[str], told: Mapping[str, str], signals: Signals) -> int:
     """Runs the command, or waits for a signal when there is none."""
     signals.check()
     if command:
-        return run(command, signals, os.environ | {VARIABLE: url})
-    print(url, flush=True)
+        return run(command, signals, os.environ | told)
+    print(told[VARIABLE], flush=True)
     until(lambda: signals.received is not None, math.inf)
     return 0
 
@@ -65,8 +67,8 @@ def main(arguments: list[str]) -> int:
     signals = Signals()
     signals.install()
     try:
-        with find(names, signals) as url:
-            return serve(command, url, signals)
+        with find(names, signals) as told:
+            return serve(command, told, signals)
     except BrokerError as error:
         say(str(error))
         return 1

@@ -5,13 +5,11 @@ import fcntl
 import math
 import os
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from scripts.broker.command import Signals, run
+from scripts.broker.command import Signals, quietly
 from scripts.broker.process import until
 from scripts.broker.telling import VARIABLE, say
 
@@ -49,13 +47,7 @@ def get(packages: Sequence[str], signals: Signals) -> bool:
         ("apt-get", "-qq", "update"),
         ("apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages),
     )
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
-        done = all(run(command, signals, env, words) == 0 for command in commands)
-        if not done:
-            words.seek(0)
-            sys.stderr.write(words.read())
-    return done
+    return quietly(commands, signals, os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 @contextmanager

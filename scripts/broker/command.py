@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
@@ -65,6 +67,18 @@ def run(
         return 127
     code = follow(child, signals)
     return code if code >= 0 else 128 - code
+
+
+def quietly(
+    commands: Iterable[Sequence[str]], signals: Signals, env: Mapping[str, str] | None = None
+) -> bool:
+    """Runs commands until one fails; what they say on stdout is shown only then."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words:
+        done = all(run(command, signals, env, words) == 0 for command in commands)
+        if not done:
+            words.seek(0)
+            sys.stderr.write(words.read())
+    return done
 
 
 def follow(child: subprocess.Popen[bytes], signals: Signals) -> int:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.broker.telling import BrokerError
@@ -23,6 +24,7 @@ TOOL_FOLDERS = (
     "/usr/bin",
     "/bin",
     "/usr/lib/erlang/bin",
+    "/usr/sbin",
 )
 
 
@@ -36,6 +38,21 @@ def installed_server() -> Path | None:
     known = itertools.chain.from_iterable(sorted(Path("/").glob(name[1:])) for name in SERVERS)
     on_path = map(Path, filter(None, [shutil.which("rabbitmq-server")]))
     return next(filter(is_runnable, itertools.chain(known, on_path)), None)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A RabbitMQ that is installed, with an Erlang beside it."""
+
+    script: Path
+
+    def broker(self) -> list[str]:
+        """The command of the server."""
+        return [str(self.script)]
+
+    def epmd(self) -> list[str]:
+        """The command of Erlang's port mapper; raises `BrokerError` when it is not found."""
+        return [find_epmd()]
 
 
 def is_runnable(script: Path) -> bool:

@@ -1,13 +1,13 @@
 """A RabbitMQ of one's own, which can be stopped, killed and started again."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 from scripts.broker.daemon import Daemon
-from scripts.broker.installed import find_epmd, installed_server
 from scripts.broker.ports import LOOPBACK, accepts, answers_amqp, free_ports
 from scripts.broker.reaper import Reaper
+from scripts.broker.server import Server, at_hand
 from scripts.broker.settings import environment, furnish
 from scripts.broker.telling import BrokerError
 
@@ -17,15 +17,23 @@ class PrivateNode:
 
     `start`, `stop`, `restart` and `kill` keep ports, URL and data; `close` removes everything.
     `check` is called while `start` waits, and may raise to give up. Raises `BrokerError` when
-    RabbitMQ is not installed, or does not come up within 90 seconds.
+    RabbitMQ is not installed, or does not come up within 90 seconds. `settings` are further lines
+    of its rabbitmq.conf; `server` is what runs, by default the RabbitMQ at hand.
     """
 
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        script = installed_server()
-        if script is None:
+    def __init__(
+        self,
+        check: Callable[[], None] = lambda: None,
+        *,
+        server: Server | None = None,
+        settings: Iterable[str] = (),
+    ) -> None:
+        found = server or at_hand()
+        if found is None:
             raise BrokerError("a private node needs an installed RabbitMQ, and none was found.")
-        self._script = str(script)
+        self._program = found
         self._check = check
+        self._settings = settings
         self.port, self._dist_port, self._epmd_port = free_ports(3)
         self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
         self._reaper: Reaper | None = None
@@ -78,14 +86,14 @@ class PrivateNode:
 
     def _furnished(self) -> Reaper:
         self._reaper = Reaper()
-        furnish(self._reaper.folder, self.port)
+        furnish(self._reaper.folder, self.port, self._settings)
         return self._reaper
 
     def _start(self, reaper: Reaper) -> None:
         env = environment(reaper.folder, self.port, self._dist_port, self._epmd_port)
         if self._epmd is None:
-            command = [find_epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
+            command = [*self._program.epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
             self._epmd = Daemon("epmd", command, env, reaper)
             self._epmd.until_ready(lambda: accepts(self._epmd_port), self._check)
-        self._server = Daemon("server", [self._script], env, reaper)
+        self._server = Daemon("server", self._program.broker(), env, reaper)
         self._server.until_ready(lambda: answers_amqp(self.port), self._check)

@@ -1,14 +1,15 @@
 """What a private node is told: the files in its folder, and its whole environment."""
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.broker.installed import search_path
 from scripts.broker.ports import LOOPBACK
 
 
-def furnish(folder: Path, port: int) -> None:
-    """Writes the files that a node reads."""
+def furnish(folder: Path, port: int, settings: Iterable[str]) -> None:
+    """Writes the files that a node reads; `settings` are further lines of its rabbitmq.conf."""
     (folder / "conf.d").mkdir()
     (folder / "env.conf").touch()
     (folder / "plugins").write_text("[].\n")
@@ -16,9 +17,8 @@ def furnish(folder: Path, port: int) -> None:
     cookie = folder / ".erlang.cookie"
     cookie.touch(0o600)
     cookie.write_text(secrets.token_hex(16))
-    (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = {LOOPBACK}:{port}\ndisk_free_limit.absolute = 50MB\n"
-    )
+    lines = (f"listeners.tcp.1 = {LOOPBACK}:{port}", "disk_free_limit.absolute = 50MB", *settings)
+    (folder / "rabbitmq.conf").write_text("".join(f"{line}\n" for line in lines))
 
 
 def environment(folder: Path, port: int, dist_port: int, epmd_port: int) -> dict[str, str]:

@@ -3,6 +3,10 @@
 import sys
 
 VARIABLE = "BUSAUTH_AMQP_URL"
+STAMPING = "BUSAUTH_STAMPING_AMQP_URL"
+"""Names a broker that writes on each message when it came."""
+TREE = "BUSAUTH_RABBITMQ_TREE"
+"""Names the tree whose RabbitMQ private nodes run, instead of the installed one."""
 
 
 class BrokerError(Exception):

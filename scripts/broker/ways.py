@@ -1,4 +1,7 @@
-"""The ways to a broker: url, node, apt and docker, in this order, or embedded."""
+"""The ways to a broker: url, node, apt and docker, in this order, or one that is named.
+
+Each gives what the command finds in its environment: the broker's URL, and with `tree` more.
+"""
 
 import os
 import socket
@@ -12,11 +15,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from scripts.broker.apt import alone, install, may_install, services_held_back
 from scripts.broker.command import Interrupted, Signals, run, succeeds
+from scripts.broker.debootstrap import made
 from scripts.broker.embedded import embedded
 from scripts.broker.installed import installed_server
 from scripts.broker.node import PrivateNode
 from scripts.broker.ports import CONNECT_SECONDS, LOOPBACK
-from scripts.broker.telling import VARIABLE, BrokerError, say
+from scripts.broker.server import at_hand
+from scripts.broker.telling import STAMPING, TREE, VARIABLE, BrokerError, say
 
 NO_WAY = (
     f"no broker found: set {VARIABLE} to a broker's URL, or install RabbitMQ (apt-get install "
@@ -25,9 +30,13 @@ NO_WAY = (
 )
 COMPOSE = ("docker", "compose", "-f", str(Path(__file__).resolve().parents[2] / "compose.yaml"))
 COMPOSE_URL = f"amqp://guest:guest@{LOOPBACK}:5672/"
+STAMPS = ("message_interceptors.incoming.set_header_timestamp.overwrite = true",)
+
+Told = Mapping[str, str]
+Way = AbstractContextManager[Told] | None
 
 
-def from_url(_signals: Signals) -> AbstractContextManager[str] | None:
+def from_url(_signals: Signals) -> Way:
     """Way 1: the broker that the user named."""
     url = os.environ.get(VARIABLE)
     if not url:
@@ -41,7 +50,7 @@ def from_url(_signals: Signals) -> AbstractContextManager[str] | None:
             f"{VARIABLE} names {host}:{port}, which takes no connection ({reason})."
         ) from None
     say(f"using {host}:{port}, which {VARIABLE} names")
-    return nullcontext(url)
+    return nullcontext({VARIABLE: url})
 
 
 def address(url: SplitResult) -> tuple[str, int]:
@@ -55,21 +64,20 @@ def address(url: SplitResult) -> tuple[str, int]:
     return url.hostname or "localhost", port or (5671 if url.scheme == "amqps" else 5672)
 
 
-def from_node(signals: Signals) -> AbstractContextManager[str] | None:
-    """Way 2: a private node of an installed RabbitMQ."""
-    return None if installed_server() is None else private(signals)
+def from_node(signals: Signals) -> Way:
+    """Way 2: a private node of the RabbitMQ at hand."""
+    return None if at_hand() is None else private(PrivateNode(signals.check))
 
 
 @contextmanager
-def private(signals: Signals) -> Iterator[str]:
+def private(node: PrivateNode) -> Iterator[Told]:
     """A private node, announced."""
-    node = PrivateNode(signals.check)
     say(f"starting a private node on port {node.port} ...", end="")
     began = time.monotonic()
     try:
         node.start()
         print(f" ready in {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
-        yield node.url
+        yield {VARIABLE: node.url}
     except (BrokerError, Interrupted):
         print(file=sys.stderr)
         raise
@@ -77,7 +85,7 @@ def private(signals: Signals) -> Iterator[str]:
         node.close()
 
 
-def from_apt(signals: Signals) -> AbstractContextManager[str] | None:
+def from_apt(signals: Signals) -> Way:
     """Way 3: the distribution's package, never its system service."""
     if not may_install():
         return None
@@ -89,7 +97,7 @@ def from_apt(signals: Signals) -> AbstractContextManager[str] | None:
     return from_node(signals)
 
 
-def from_docker(signals: Signals) -> AbstractContextManager[str] | None:
+def from_docker(signals: Signals) -> Way:
     """Way 4: the service `rabbitmq` of compose.yaml, where a Docker engine runs."""
     engine = ("docker", "info", "--format", "{{.ServerVersion}}")
     if not (succeeds(*COMPOSE, "version") and succeeds(*engine)):
@@ -98,7 +106,7 @@ def from_docker(signals: Signals) -> AbstractContextManager[str] | None:
 
 
 @contextmanager
-def composed(signals: Signals) -> Iterator[str]:
+def composed(signals: Signals) -> Iterator[Told]:
     """Compose's RabbitMQ; taken down afterwards when it did not run before."""
     query = [*COMPOSE, "ps", "-q", "--status", "running", "rabbitmq"]
     before = subprocess.run(query, capture_output=True, check=False).stdout.strip()
@@ -107,32 +115,43 @@ def composed(signals: Signals) -> Iterator[str]:
         if run([*COMPOSE, "up", "-d", "--wait", "rabbitmq"], signals, stdout=sys.stderr) != 0:
             signals.check()
             raise BrokerError("docker compose could not start the service rabbitmq.")
-        yield COMPOSE_URL
+        yield {VARIABLE: COMPOSE_URL}
     finally:
         if not before:
             run([*COMPOSE, "down"], signals, stdout=sys.stderr)
 
 
 @contextmanager
-def from_here(signals: Signals) -> Iterator[str]:
+def from_here(signals: Signals) -> Iterator[Told]:
     """The embedded broker, announced."""
     with embedded(signals.check) as url:
         say("using busauth's own, in memory")
-        yield url
+        yield {VARIABLE: url}
 
 
-WAYS: Mapping[str, Callable[[Signals], AbstractContextManager[str] | None]] = {
+@contextmanager
+def from_tree(signals: Signals) -> Iterator[Told]:
+    """A RabbitMQ of today in a tree of its own: a plain node, and one that stamps messages."""
+    tree = made(signals)
+    plain = PrivateNode(signals.check, server=tree)
+    stamping = PrivateNode(signals.check, server=tree, settings=STAMPS)
+    with private(plain), private(stamping):
+        yield {VARIABLE: plain.url, STAMPING: stamping.url, TREE: str(tree.root)}
+
+
+WAYS: Mapping[str, Callable[[Signals], Way]] = {
     "url": from_url,
     "node": from_node,
     "apt": from_apt,
     "docker": from_docker,
     "embedded": from_here,
+    "tree": from_tree,
 }
 RABBITMQ = ("url", "node", "apt", "docker")
 """The ways to a RabbitMQ, which are tried unless others are named."""
 
 
-def find(ways: Iterable[str], signals: Signals) -> AbstractContextManager[str]:
+def find(ways: Iterable[str], signals: Signals) -> AbstractContextManager[Told]:
     """The first open way; raises `BrokerError` when there is none."""
     for way in ways:
         broker = WAYS[way](signals)

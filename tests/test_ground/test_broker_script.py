@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scripts.broker.apt import is_debian, services_held_back
-from scripts.broker.installed import installed_server
 from scripts.broker.process import until
+from scripts.broker.server import at_hand
 
 pytestmark = pytest.mark.processes
 
@@ -55,9 +55,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
-    """Its folder marks every process of a run; the outer broker serves where none is installed."""
+    """Its folder marks every process of a run; the outer broker serves where none is at hand."""
     found = os.environ | {"TMPDIR": str(folder)}
-    if installed_server() is not None:
+    if at_hand() is not None:
         found.pop("BUSAUTH_AMQP_URL", None)
     return found
 
@@ -172,7 +172,7 @@ def test_a_node_survives_a_crash_and_its_owner_leaves_nothing_when_killed(
         stderr=subprocess.PIPE,
     )
     assert owner.stdout is not None
-    expected = "False True\n" if installed_server() is not None else "not installed\n"
+    expected = "False True\n" if at_hand() is not None else "not installed\n"
     assert owner.stdout.readline() == expected
     owner.kill()
     owner.communicate()
