@@ -15,14 +15,16 @@ unsettled, and the broker delivers them again.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import Context
-from weakref import WeakKeyDictionary
 
 from aiormq import spec
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
+from busauth.audit import LOGGER
+from busauth.redaction import redacted_traceback
 
 Told = Callable[[bool], None]
 """Is called with whether the broker could be told."""
@@ -43,7 +45,7 @@ class Acks:
     """Acknowledges the deliveries of one guard, on whatever channels they come in."""
 
     def __init__(self) -> None:
-        self._ledgers: WeakKeyDictionary[Channel, Ledger] = WeakKeyDictionary()
+        self._ledgers: dict[Channel, Ledger] = {}
         self._latest: Ledger | None = None
 
     def settled(self, delivery: Delivery) -> None:
@@ -65,9 +67,15 @@ class Acks:
         channel, latest = delivery.channel, self._latest
         if channel is None or (latest is not None and latest.channel is channel):
             return latest if channel is not None else None
-        found = self._ledgers.get(channel)
-        self._latest = self._ledgers[channel] = found or Ledger(channel)
+        self._latest = self._ledgers.get(channel) or self._opened(channel)
         return self._latest
+
+    def _opened(self, channel: Channel) -> "Ledger":
+        """Begin a ledger; those of closed channels are over, as each reconnection leaves some."""
+        living = {known: each for known, each in self._ledgers.items() if not known.is_closed}
+        ledger = Ledger(channel)
+        self._ledgers = {**living, channel: ledger}
+        return ledger
 
 
 class Ledger:
@@ -117,16 +125,19 @@ class Ledger:
     def _write(self) -> None:
         """Put one frame into the connection's queue; where that is full, wait in a task."""
         waiting, self._waiting = self._waiting, []
-        if self.channel.is_closed:
-            self._done(waiting, told=False)
-            return
-        frame = self._frame([tag for tag, _ in waiting])
+        told = False
         try:
-            self.channel.write_queue.put_nowait(frame)
+            if not self.channel.is_closed:
+                frame = self._frame([tag for tag, _ in waiting])
+                self.channel.write_queue.put_nowait(frame)
+                told = True
         except asyncio.QueueFull:
             self._loop.create_task(self._write_later(frame, waiting), context=Context())
-        else:
-            self._done(waiting, told=True)
+            return
+        except Exception as error:
+            self._is_whole = False  # no later frame may speak for these
+            LOGGER.error("messages were not acknowledged: %s", redacted_traceback(error))
+        self._done(waiting, told=told)
 
     async def _write_later(self, frame: ChannelFrame, waiting: list[tuple[int, Told]]) -> None:
         """Until this frame is through, no other is made: a later one must not come before it."""
@@ -141,11 +152,13 @@ class Ledger:
             self._done(waiting, told=told)
 
     def _done(self, waiting: list[tuple[int, Told]], *, told: bool) -> None:
+        """Tell them all, in order, whatever becomes of one: each is held until it is told."""
         self._is_due = False
         if self._waiting:
             self._begin()
-        for _, callback in waiting:
-            callback(told)
+        with ExitStack() as telling:
+            for _, callback in reversed(waiting):
+                telling.callback(callback, told)
 
     def _frame(self, tags: list[int]) -> ChannelFrame:
         covered = self._covered(tags)

@@ -119,9 +119,15 @@ class Pause:
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
         key = (channel, tag)
         if key not in self._stopping:
+            self._drop_closed()
             loop = asyncio.get_running_loop()
             self._stopping[key] = loop.create_task(self._stop(channel, tag), context=Context())
         return self._stopping[key]
+
+    def _drop_closed(self) -> None:
+        """Keep nothing of closed channels: in a long pause, each reconnection leaves some."""
+        self._stopping = {key: each for key, each in self._stopping.items() if not key[0].is_closed}
+        self._cancelled = [each for each in self._cancelled if not each.channel.is_closed]
 
     async def _stop(self, channel: Channel, tag: str) -> None:
         callback = channel.consumers.get(tag)

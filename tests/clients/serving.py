@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from yarl import URL
 
 from busauth.testing.broker import Broker
-from tests.faults.test_cut import proxied
+from tests.proxy import proxied
 from tests.support import amqp_url
 
 KINDS = ("embedded", "rabbitmq")

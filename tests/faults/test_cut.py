@@ -2,11 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
-from yarl import URL
 
 from busauth import (
     JWKS,
@@ -21,58 +19,12 @@ from busauth import (
     Verifier,
 )
 from busauth.testing import Issuer, IssuerServer
+from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, connected, consuming, guard_for
 
 pytestmark = pytest.mark.processes
 
 QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)
-
-
-class Proxy:
-    """Passes bytes on between clients and the broker, until told to cut a connection."""
-
-    def __init__(self, url: str) -> None:
-        self.delay = 0.0
-        self._target = URL(url)
-        self._open: list[asyncio.StreamWriter] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, port = self._target.host or "localhost", self._target.port or 5672
-        up_reader, up_writer = await asyncio.open_connection(host, port)
-        self._open.append(writer)
-        await asyncio.gather(
-            self._pipe(reader, up_writer), self._pipe(up_reader, writer, slow=True)
-        )
-
-    async def _pipe(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool = False
-    ) -> None:
-        try:
-            while data := await reader.read(65536):
-                await asyncio.sleep(self.delay if slow else 0)
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.transport.abort()
-
-    def cut(self, number: int | None = None) -> None:
-        """Cut the n-th connection that was made, or all of them."""
-        for writer in self._open if number is None else [self._open[number]]:
-            writer.transport.abort()
-
-
-@asynccontextmanager
-async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """Return a proxy, and the URL that leads through it."""
-    proxy = Proxy(url)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server:
-        yield proxy, str(URL(url).with_host("127.0.0.1").with_port(port))
-        proxy.cut()
-        await asyncio.sleep(0.05)
 
 
 async def test_2_a_plain_consumer_cut_in_mid_handler(

@@ -17,7 +17,7 @@ from busauth.late.events import EventSigner, Target, Transmitters
 from busauth.late.revoked import CheckpointFile, OnStale
 from busauth.testing import ManualClock
 from busauth.tokens.keys import Key, KeyMissing, StaticKeys
-from tests.faults.test_cut import proxied
+from tests.proxy import proxied
 from tests.unit.revoking import (
     FEED,
     LATENESS,

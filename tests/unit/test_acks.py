@@ -215,3 +215,55 @@ async def test_a_gap_costs_no_memory(channel: Channel, monkeypatch: pytest.Monke
     assert len(ledger._ledgers[cast("Any", channel)]._settled) <= 10
     await add(channel, ledger, 1, 50)
     assert channel.read()[-1] == [(1, False), (50, False)]
+
+
+async def test_ledgers_of_closed_channels_are_over() -> None:
+    """A guard that has seen a thousand channels keeps the ledger of the one that is open."""
+    ledgers = Acks()
+    for _ in range(1000):
+        channel = Channel()
+        await add(channel, ledgers, 1)
+        channel.is_closed = True
+    assert len(ledgers._ledgers) == 1
+
+
+@pytest.mark.parametrize("room", [1, 100])
+async def test_one_who_fails_when_told(room: int) -> None:
+    """Whatever happens while somebody is told, the others are told, and the ledger goes on."""
+    channel, ledger = Channel(room=room), Acks()
+    await add(channel, ledger, 1)
+    told: list[tuple[int, bool]] = []
+
+    def fails(_: bool) -> None:
+        raise SystemError
+
+    frames = channel.read() if room > 1 else []
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    for tag, callback in ((2, noting(told, 2)), (3, fails), (4, noting(told, 4))):
+        ledger.add(delivery(channel, tag), callback)
+    await quiet()
+    while len(told) < 2:
+        frames += channel.read()
+        await quiet()
+    assert told == [(2, True), (4, True)]
+    frames += channel.read()
+    assert await add(channel, ledger, 5) == [(5, True)]
+    assert [*frames, *channel.read()][1:] == [[(4, True)], [(5, False)]]
+    assert len(failures) == 1
+
+
+async def test_a_frame_that_cannot_be_made(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those in it are told so, no later frame speaks for them, and the ledger goes on."""
+    ledger = Acks()
+
+    def fails(*_: object) -> ChannelFrame:
+        raise SystemError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(acks.Ledger, "_frame", fails)
+        assert await add(channel, ledger, 1, 2) == [(1, False), (2, False)]
+    assert await add(channel, ledger, 3, 4) == [(3, True), (4, True)]
+    assert channel.read() == [[(3, False), (4, False)]]
