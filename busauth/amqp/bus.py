@@ -89,6 +89,9 @@ class Bus:
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
 
+        The bus consumes by itself: metrics, locks and the like go below this decorator, around the
+        handler, not around what it returns.
+
         Args:
             queue: declared with its neighbours when the bus starts.
             scopes: all of them must be in the token.

@@ -7,12 +7,14 @@ it the further ones directly (`handed_directly`).
 
 from collections.abc import Mapping
 from functools import partial
+from types import FunctionType
 from typing import Any, Protocol, Self, cast
 
-import aio_pika.queue
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
 from aio_pika.message import IncomingMessage
+from aio_pika.queue import consumer as aio_pikas_consumer
+from aio_pika.tools import ensure_awaitable
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
@@ -168,13 +170,30 @@ def handed_directly(
 ) -> None:
     """Have aiormq call `direct` for further deliveries, if `registered` itself is what is called.
 
-    A callback that somebody has wrapped stays: what they do around it must not be left out.
+    A callback that somebody has wrapped stays: what they do around it must not be left out. Only
+    what aio-pika puts around each callback may go, and it is told by its code: wrappers of others
+    say as well what they wrap, and some are equal to it.
     """
     if channel is None or tag is None:
         return
     current = channel.consumers.get(tag)
-    if not isinstance(current, partial) or current.func is not aio_pika.queue.consumer:
+    if type(current) is not partial or current.func is not aio_pikas_consumer:
         return
     called = current.args[0] if current.args else None
-    if registered in (called, getattr(called, "__wrapped__", None)):
+    if called is registered or _made_awaitable(called) is registered:
         channel.consumers[tag] = direct
+
+
+class _Probe:
+    async def __call__(self) -> Any:
+        """Be an object that is called, as a guarded consumer is."""
+
+
+_AIO_PIKAS_WRAPPER = getattr(ensure_awaitable(_Probe()), "__code__", None)
+
+
+def _made_awaitable(called: object) -> object:
+    """Return what aio-pika made awaitable, None for what anybody else has wrapped."""
+    if not isinstance(called, FunctionType) or called.__code__ is not _AIO_PIKAS_WRAPPER:
+        return None
+    return called.__wrapped__  # type: ignore[attr-defined]  # aio-pika's `functools.wraps` sets it

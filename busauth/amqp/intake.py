@@ -145,8 +145,9 @@ class Intake:
         """Set the prefetch below the robust channel, which would restore it."""
         underlay = await channel.get_underlay_channel()
         await underlay.basic_qos(prefetch_count=self._options.prefetch)
-        self._tag = tag = await queue.consume(self._take)
-        self.consumer.handed_directly(cast("Channel", underlay), tag, self._take)
+        take = self._take  # each look-up makes another bound method
+        self._tag = tag = await queue.consume(take)
+        self.consumer.handed_directly(cast("Channel", underlay), tag, take)
 
     def _reopened(self, *_: object) -> None:
         self._careful = True

@@ -1,17 +1,79 @@
 """What the fast path must not change: who is called, what is acknowledged, what is told."""
 
 import asyncio
-from functools import partial
+from collections.abc import Awaitable, Callable
+from functools import partial, update_wrapper, wraps
+from typing import Any
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import MessageProcessError
+from aio_pika.tools import ensure_awaitable
 
-from busauth import Bus, Caller, NotAllPublished, Publication, Untimely
+from busauth import Bus, Caller, GuardedConsumer, NotAllPublished, Publication, Untimely
 from busauth.testing import Issuer
 from tests.support import Broker, Order, Trail, guard_for
 
 MANY = 40
+
+Note = Callable[[bytes], None]
+Wrapper = Callable[[GuardedConsumer, Note], Callable[[AbstractIncomingMessage], Awaitable[Any]]]
+
+
+class Metered:
+    """An object that is called, says what it wraps, and is equal to it, as proxies are."""
+
+    def __init__(self, wrapped: GuardedConsumer, note: Note) -> None:
+        update_wrapper(self, wrapped)
+        self.wrapped, self.note = wrapped, note
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self.wrapped is other
+
+    def __hash__(self) -> int:
+        return hash(self.wrapped)
+
+    async def __call__(self, message: AbstractIncomingMessage) -> None:
+        self.note(message.body)
+        await self.wrapped(message)
+
+    async def method(self, message: AbstractIncomingMessage) -> None:
+        await self(message)
+
+
+def bare_wrapper(handle: GuardedConsumer, note: Note) -> Any:
+    async def around(message: AbstractIncomingMessage) -> None:
+        note(message.body)
+        await handle(message)
+
+    return around
+
+
+def sync_wrapper(handle: GuardedConsumer, note: Note) -> Any:
+    @wraps(handle)
+    def around(message: AbstractIncomingMessage) -> Awaitable[None]:
+        note(message.body)
+        return handle(message)
+
+    return around
+
+
+async def noting(handle: GuardedConsumer, note: Note, message: AbstractIncomingMessage) -> None:
+    note(message.body)
+    await handle(message)
+
+
+WRAPPERS: dict[str, Wrapper] = {
+    "bare": bare_wrapper,
+    "wraps": lambda handle, note: wraps(handle)(bare_wrapper(handle, note)),
+    "twice": lambda handle, note: wraps(handle)(wraps(handle)(bare_wrapper(handle, note))),
+    "sync": sync_wrapper,
+    "partial": lambda handle, note: partial(noting, handle, note),
+    "partial-wraps": lambda handle, note: update_wrapper(partial(noting, handle, note), handle),
+    "object": Metered,
+    "method": lambda handle, note: Metered(handle, note).method,
+    "awaitable": lambda handle, note: ensure_awaitable(Metered(handle, note)),
+}
 
 
 async def opened(broker: Broker, queue: str, prefetch: int = 100) -> AbstractQueue:
@@ -49,8 +111,10 @@ async def test_each_message_once(
     await broker.settles_at(name, 0)
 
 
+@pytest.mark.filterwarnings("ignore:You probably registering:DeprecationWarning")
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 async def test_a_callback_around_the_guard_stays(
-    broker: Broker, issuer: Issuer, trail: Trail
+    wrap: Wrapper, broker: Broker, issuer: Issuer, trail: Trail
 ) -> None:
     """Who wraps a guarded consumer is called for each message, not for the first alone."""
     guard, name = guard_for(issuer, trail), await broker.declare("orders")
@@ -60,15 +124,57 @@ async def test_a_callback_around_the_guard_stays(
     async def handle(caller: Caller) -> None:
         del caller
 
-    async def wrapped(message: AbstractIncomingMessage) -> None:
-        around.append(message.body)
-        await handle(message)
-
     await fill(broker, issuer, name)
     source = await opened(broker, name)
-    await source.consume(wrapped)
+    await source.consume(wrap(handle, around.append))
     await trail.until("handled", count=MANY)
     assert len(around) == MANY
+
+
+async def test_one_consumer_bare_and_wrapped(broker: Broker, issuer: Issuer, trail: Trail) -> None:
+    """Registered twice, once with something around it, a consumer loses that on neither queue."""
+    guard, bare = guard_for(issuer, trail), await broker.declare("bare")
+    wrapped, around = await broker.declare("wrapped"), list[bytes]()
+
+    @guard(queue=bare)
+    async def handle(caller: Caller) -> None:
+        del caller
+
+    await fill(broker, issuer, bare, wrapped)
+    source = await opened(broker, bare)
+    await source.consume(handle)
+    await (await source.channel.get_queue(wrapped)).consume(
+        WRAPPERS["wraps"](handle, around.append)
+    )
+    await trail.until("handled", count=2 * MANY)
+    assert len(around) == MANY
+
+
+async def test_a_wrapper_below_the_decorator_of_a_bus(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """What wraps the handler itself is called for each message, and the parameters stay known."""
+    name, around = broker.name("orders"), list[int]()
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="orders")
+
+    def counted(handler: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        @wraps(handler)
+        async def counting(*given: Any, **named: Any) -> None:
+            around.append(len(named))
+            await handler(*given, **named)
+
+        return counting
+
+    @bus.consumer(name)
+    @counted
+    async def handle(order: Order, caller: Caller) -> None:
+        del order, caller
+
+    await bus.declare()
+    await fill(broker, issuer, name)
+    async with bus:
+        await trail.until("handled", count=MANY)
+    assert around == [2] * MANY
 
 
 async def test_settling_again_is_told(broker: Broker, issuer: Issuer, trail: Trail) -> None:
