@@ -25,7 +25,7 @@ from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.amqp.security import MessageSecurity
 from busauth.audit import Auditor, Event, EventKind, log_event
-from busauth.caller import Actor, Caller, Late
+from busauth.caller import Actor, Caller, Late, as_nobody
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
     BadMessage,
@@ -175,6 +175,7 @@ __all__ = [
     "ValidWhenPublished",
     "Verifier",
     "Verifiers",
+    "as_nobody",
     "bearer_token",
     "dead_letters",
     "keep_beating",

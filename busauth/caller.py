@@ -278,6 +278,26 @@ class acting:  # noqa: N801 -- a context manager, entered for each message
         _current.reset(self._reset)
 
 
+class as_nobody:  # noqa: N801 -- a context manager
+    """Be nobody while inside: ``with as_nobody():``, in a handler and anywhere else.
+
+    Tasks and callbacks that are started inside inherit no caller, whoever starts them: directly, or
+    in a library that is called. Whatever serves several messages is started like this: workers of a
+    pool, a warmer of caches, a connection's reader. Publishing inside takes ``token=...``. The rest
+    of the context, a trace for example, is inherited as ever.
+
+    Do not yield to somebody else inside: an asynchronous generator's caller would be nobody, too.
+    """
+
+    __slots__ = ("_reset",)
+
+    def __enter__(self) -> None:
+        self._reset = _current.set(None)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._reset)
+
+
 Places = Mapping[str, int]
 """Where in a tuple of values each name's is; many mappings with the same names may share one."""
 

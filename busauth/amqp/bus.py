@@ -287,7 +287,7 @@ class Bus:
         if caller_in_scope():
             raise CallerError(
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
-                "them; connect at start-up"
+                "them; connect at start-up, or inside `with as_nobody():`"
             )
         try:
             connection = await self._links.open()

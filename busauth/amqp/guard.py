@@ -86,6 +86,7 @@ class Guard:
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
+        self._around: Callable[[Handler], Handler] | None = None
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
         self._trusted = trust(self.verifiers, self.options)
@@ -164,6 +165,8 @@ class Guard:
         """Guard a handler; what the decorator and `Bus` have in common."""
         plan, terms = compile_plan(handler), self._terms(asked)
         check_proven(plan, terms.provenance.proofs)
+        if self._around is not None:
+            plan = replace(plan, handler=self._around(plan.handler))
         disposal = Disposal(
             queue=asked.queue,
             token_header=self.options.header,
@@ -221,7 +224,11 @@ class Guard:
         check_revoked(self._revocations, caller, self.clock.now())
 
     def replica(
-        self, *verifiers: Verifier | Authenticator, clock: Clock, auditor: Auditor
+        self,
+        *verifiers: Verifier | Authenticator,
+        clock: Clock,
+        auditor: Auditor,
+        around: Callable[[Handler], Handler] | None = None,
     ) -> "Guard":
         """Return a guard with the same policies and options, and other trust: for tests.
 
@@ -229,13 +236,14 @@ class Guard:
             verifiers: whom it trusts instead.
             clock: where `now` comes from instead.
             auditor: is told of every decision next to this guard's own.
+            around: returns what is called in place of a handler, with the same arguments.
         """
 
         def both(event: Event) -> None:
             auditor(event)
             self._auditor(event)
 
-        return Guard(
+        replica = Guard(
             *verifiers,
             on_expired=self._on_expired,
             revocations=self._revocations,
@@ -244,6 +252,8 @@ class Guard:
             clock=clock,
             auditor=both,
         )
+        replica._around = around
+        return replica
 
     async def authenticate(
         self,

@@ -32,7 +32,9 @@ from busauth.testing.broker.model.journal import Record
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.story import Sent, Step, Story
+from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
+from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.verifier import Verifier
 
 _REMEMBERED = 100_000
@@ -77,6 +79,7 @@ class Kit:
         self.issuer = issuer or Issuer(clock=clock)
         self.events: list[Event] = []
         self._steps: deque[tuple[str | None, Step]] = deque(maxlen=_REMEMBERED)
+        self._tasks = TaskWatch()
         self._claimed: list[str] = []
         self._connection: AbstractConnection | None = None
 
@@ -89,7 +92,7 @@ class Kit:
     async def __aexit__(
         self,
         _type: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
         try:
@@ -99,6 +102,8 @@ class Kit:
                 await self._release()
         finally:
             await self._open.close()
+        if error is None:
+            self.check_tasks()
 
     # --- services -------------------------------------------------------------------------------
 
@@ -116,14 +121,15 @@ class Kit:
             audience=self.issuer.audience,
             leeway=0,
         )
-        return Guard(
+        guard = Guard(
             verifier,
             on_expired=on_expired,
             messages=messages,
             options=options,
             clock=self.clock,
-            auditor=self._decided,
+            auditor=_unheard,
         )
+        return self._replica(guard, verifier)
 
     def bus(self, guard: Guard | None = None, *, options: BusOptions | None = None) -> Bus:
         """Return a bus on this kit's broker, with this kit's guard unless one is given."""
@@ -139,12 +145,14 @@ class Kit:
         Raises:
             ConfigurationError: the bus runs, no verifier of its guard takes what the issuer signs,
                 or one of its queues exists already on a RabbitMQ.
+            AssertionError: a task goes on that published as a handler's caller: `check_tasks`.
         """
         guard = self._trusting(bus.guard)
         with bus.overridden(url=self.broker.url, guard=guard):
             await self.claim(bus)
             await bus.declare()
             yield bus
+        self.check_tasks()
 
     def _trusting(self, guard: Guard) -> Guard:
         """Take the name of an issuer that the guard trusts, and be trusted in its place."""
@@ -164,7 +172,12 @@ class Kit:
             self.issuer.audience = min(adopted.audience)
         trusted = adopted.with_keys(IssuerKeys(self.issuer))
         others = [verifier for verifier in guard.verifiers if verifier is not adopted]
-        return guard.replica(trusted, *others, clock=self.clock, auditor=self._decided)
+        return self._replica(guard, trusted, *others)
+
+    def _replica(self, guard: Guard, *verifiers: Verifier | Authenticator) -> Guard:
+        return guard.replica(
+            *verifiers, clock=self.clock, auditor=self._decided, around=self._tasks.around
+        )
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -257,6 +270,14 @@ class Kit:
         if story.outcome is not None:
             raise AssertionError(f"expected no attempt, found {_named(story.outcome)}\n{story}")
 
+    def check_tasks(self) -> None:
+        """Fail if a task was started in a handler, published as its caller, and outlives it.
+
+        The kit asks when a bus of its own, `using` and the kit itself end; see docs/tasks.md.
+        """
+        __tracebackhide__ = True
+        self._tasks.check()
+
     # --- underneath -----------------------------------------------------------------------------
 
     async def claim(self, bus: Bus) -> None:
@@ -296,6 +317,8 @@ class Kit:
 
     def _decided(self, event: Event) -> None:
         self.events.append(event)
+        if event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE):
+            self._tasks.begins(event)
         self._steps.append((event.message_id, Step.decided(event)))
 
     def _moved(self, record: Record) -> None:
@@ -316,6 +339,20 @@ class _KitBus(Bus):
     async def __aenter__(self) -> Self:
         await self._kit.claim(self)
         return await super().__aenter__()
+
+    async def __aexit__(
+        self,
+        type_: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(type_, error, trace)
+        if error is None:
+            self._kit.check_tasks()
+
+
+def _unheard(_event: Event) -> None:
+    """Tell nobody."""
 
 
 def _named(event: Event | None) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from busauth import Caller, Grace, Park, ProofDemand
+from busauth import Caller, Grace, Park, ProofDemand, Restrict
 from busauth.amqp.headers import PROOF, TXN_TOKEN
 from busauth.late.proof import Binding
 from tests.parties import Party, Scene, security
@@ -199,6 +199,27 @@ async def test_an_old_stolen_token_is_not_laundered_by_parking(scene: Scene) -> 
     await stage.refuses(forged, "token.expired", untampered=untampered)
     await scene.broker.settles_at(f"{stage.queue}.dead", 1)
     await scene.broker.settles_at(f"{stage.queue}.parked", 0)
+
+
+@attack("stolen-restricted")
+async def test_a_late_token_whose_roles_were_taken_away(scene: Scene) -> None:
+    """Where a policy says which scope stays, the token's roles count no more, and it stays put."""
+    queue = scene.broker.name("orders")
+    policy = Restrict("orders:write")
+    stage = Stage(scene, queue, scene.bus(security(WEB.publisher()), on_expired=policy))
+
+    @stage.bus.consumer(queue, scopes="orders:write", allow=lambda one: "boss" in one.roles)
+    async def place(caller: Caller) -> None:
+        stage.handled.append((caller.subject, b"other"))
+
+    await stage.bus.declare()
+    await stage.publish(b"one", token=stage.token("mallory", roles=["boss"]))
+    await scene.clock.advance(600)
+    await stage.publish(b"other", token=stage.token("ann", roles=["boss"]))
+    await stage.consume(handled=1, refused=1)
+    assert scene.codes() == ["caller.predicate"]
+    assert stage.handled == [("ann", b"other")]
+    await scene.broker.settles_at(f"{queue}.dead", 1)
 
 
 class _Revoked:

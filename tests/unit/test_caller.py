@@ -5,7 +5,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
@@ -15,6 +15,7 @@ from busauth.caller import (
     Late,
     Lease,
     acting,
+    as_nobody,
     caller_in_scope,
     current_lease,
     lease_for,
@@ -221,3 +222,65 @@ def test_a_callees_context_does_not_come_back() -> None:
 def test_plain_values_are_read_only_already(value: object) -> None:
     """What cannot be changed is left as it is."""
     assert read_only(value) is value
+
+
+def inherited() -> Lease | None:
+    """Return what whoever is called here would publish under."""
+    return current_lease() if caller_in_scope() else None
+
+
+async def test_who_is_started_as_nobody_inherits_nobody() -> None:
+    """Tasks, callbacks and threads that begin inside have no caller, whoever starts them."""
+    loop, called = asyncio.get_running_loop(), list[Lease | None]()
+
+    async def task() -> Lease | None:
+        await asyncio.sleep(0)
+        return inherited()
+
+    async def library() -> list[asyncio.Task[Lease | None]]:
+        await asyncio.sleep(0)
+        return [asyncio.create_task(task()), asyncio.ensure_future(task())]
+
+    with acting(Lease(RAW)):
+        with as_nobody():
+            started = [asyncio.create_task(task()), *await library()]
+            loop.call_soon(lambda: called.append(inherited()))
+            called.append(await asyncio.to_thread(inherited))
+        assert [await each for each in started] == [None] * 3
+        assert called == [None, None]
+
+
+async def test_outside_of_as_nobody_nothing_changes() -> None:
+    """Before, after, in children that are the handler's, and when something fails inside."""
+
+    async def child() -> Lease | None:
+        return inherited()
+
+    lease = Lease(RAW)
+    with acting(lease):
+        waiting = asyncio.create_task(child())
+        with pytest.raises(ValueError, match="inside"), as_nobody(), as_nobody():
+            raise ValueError("inside")
+        assert inherited() is lease
+        assert await waiting is lease
+        async with asyncio.TaskGroup() as group:
+            grouped = group.create_task(child())
+        assert grouped.result() is lease
+        assert lease.token() == RAW
+    with as_nobody():
+        assert not caller_in_scope()
+    assert not caller_in_scope()
+
+
+def test_as_nobody_leaves_the_rest_of_the_context() -> None:
+    """A trace, for example, is inherited as ever."""
+    trace: ContextVar[str] = ContextVar("trace")
+    trace.set("t-1")
+    with acting(Lease(RAW)), as_nobody():
+        assert copy_context()[trace] == "t-1"
+
+
+def test_publishing_as_nobody_says_what_to_do() -> None:
+    """Nobody has no token; an identity is said out loud."""
+    with acting(Lease(RAW)), as_nobody(), pytest.raises(CallerError, match="pass token="):
+        current_lease()
