@@ -61,7 +61,7 @@ class Late:
         policy: the name of the policy that accepted.
         until: seconds since the epoch: the acceptance holds before that instant, and no longer from
             then on.
-        restricted: whether scopes were taken away, so that the token cannot be sent on.
+        restricted: whether scopes and roles were taken away, so that the token cannot be sent on.
         published_at: the published instant at which the token still counted, seconds since the
             epoch, where that is why the policy accepted.
     """
@@ -179,7 +179,7 @@ def lease_for(
     """Open a lease; on a token that allows more than its caller was left with, an ended one."""
     lease = Lease(token, hop=hop, published_at=published_at)
     if caller.late is not None and caller.late.restricted:
-        lease.end("it was accepted late with fewer scopes than it carries")
+        lease.end("it was accepted late with less authority than it carries")
     if caller.restricted:
         lease.end("it allows more than the token that the work was first asked for with")
     return lease

@@ -112,12 +112,18 @@ class Rules:
         demand: what the handler asks of its caller.
         revocations: what knows whether it was revoked.
         session_claim: the claim by which that knows sessions.
+
+    Raises:
+        ConfigurationError: a policy takes away from everybody what is demanded.
     """
 
     policies: PolicyChain
     demand: Demand = Demand()
     revocations: Revocations = field(default_factory=NoRevocations)
     session_claim: str = "sid"
+
+    def __post_init__(self) -> None:
+        self.policies.check_demand(self.demand.scopes, self.demand.roles)
 
 
 async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE) -> Caller:
@@ -233,14 +239,17 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
 
 
 def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:
-    caller, scopes = late.caller, accept.scopes
+    caller = late.caller
     lateness = Late(
         caller.expires_at,
         late.seconds,
         policy,
         accept.until,
-        restricted=scopes is not None,
+        restricted=accept.restricts,
         published_at=accept.published_at,
     )
-    kept = caller.scopes if scopes is None else caller.scopes & names(scopes)
-    return replace(caller, late=lateness, scopes=kept)
+    if not accept.restricts:
+        return replace(caller, late=lateness)
+    scopes = caller.scopes & names(accept.scopes or ())
+    roles = caller.roles & names(accept.roles or ())
+    return replace(caller, late=lateness, scopes=scopes, roles=roles)

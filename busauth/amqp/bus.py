@@ -105,7 +105,8 @@ class Bus:
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
-            ConfigurationError: the queue has a consumer already, or the bus runs already.
+            ConfigurationError: the queue has a consumer already, or the bus runs already; or what
+                is said does not go together, as at a guard.
         """
         if not isinstance(queue, str):
             raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')

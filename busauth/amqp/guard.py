@@ -141,7 +141,8 @@ class Guard:
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
-            ConfigurationError: a policy can never be reached, or needs a word that cannot be had.
+            ConfigurationError: a policy can never be reached, needs a word that cannot be had, or
+                takes away what is demanded.
         """
         asked = Asked(
             queue=queue,
@@ -275,12 +276,9 @@ class Guard:
         Raises:
             Refused: with its code and HTTP status.
             Deferred: the issuer's keys are out of reach; answer 503.
+            ConfigurationError: a `Restrict` takes away what is demanded, or another policy can
+                never be reached, or needs a word that cannot be had.
         """
-        token = bearer_token(authorization)
-        decryption = self.messages.decryption
-        if decryption is not None and is_encrypted(token):
-            token = decryption.decrypt(token)
-        verified = await self._trusted.authenticate(token)
         rules = Rules(
             policies=PolicyChain(
                 on_expired or DeadLetter(), hard_max_age=self.options.hard_max_age
@@ -288,6 +286,11 @@ class Guard:
             demand=Demand.of(scopes, roles),
             revocations=self._revocations,
         )
+        token = bearer_token(authorization)
+        decryption = self.messages.decryption
+        if decryption is not None and is_encrypted(token):
+            token = decryption.decrypt(token)
+        verified = await self._trusted.authenticate(token)
         caller = await decide(verified, rules, self.clock.now())
         return replace(caller, _lease=lease_for(caller, token))
 

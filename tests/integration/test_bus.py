@@ -359,7 +359,7 @@ async def test_rejected_messages_are_bounded(
 async def test_policies_of_every_kind(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
-    """Restrict takes scopes and the token away; Discard acknowledges and tells."""
+    """Restrict takes scopes, roles and the token away; Discard acknowledges and tells."""
     restricted, discarded = broker.name("restricted"), broker.name("discarded")
     guard = guard_for(issuer, trail, on_expired=Restrict({"read"}))
     bus = Bus(url, guard=guard, service="late", options=QUICK)
@@ -381,17 +381,18 @@ async def test_policies_of_every_kind(
     async def never(order: Order) -> None:
         raise AssertionError
 
-    late = issuer.token(scope="read write", exp=int(time.time()) - 5)
+    late = issuer.token(scope="read write", roles=["boss"], exp=int(time.time()) - 5)
     async with bus:
         await broker.publish(restricted, token=late)
         await broker.publish(discarded, token=late)
         await trail.until("handled")
         await trail.until("discarded")
     assert seen[0].scopes == {"read"}
+    assert not seen[0].roles
     assert seen[0].late is not None
     assert seen[0].late.restricted
     assert len(refusals) == 2
-    assert all("fewer scopes" in refusal for refusal in refusals)
+    assert all("less authority" in refusal for refusal in refusals)
     for name in (discarded, f"{discarded}.dead"):
         await broker.settles_at(name, 0)
 

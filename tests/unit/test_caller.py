@@ -131,9 +131,9 @@ def test_callers_are_equal_by_identity_not_by_lease() -> None:
 
 
 def test_a_restricted_callers_token_cannot_be_sent_on() -> None:
-    """Sending on a token with more scopes than were left would give them back."""
+    """Sending on a token with more authority than was left would give it back."""
     restricted = caller(late=Late(NOW, 60, "Restrict", NOW + 90, restricted=True))
-    with pytest.raises(CallerError, match="fewer scopes"):
+    with pytest.raises(CallerError, match="less authority"):
         lease_for(restricted, RAW).token()
     for usual in (caller(), caller(late=Late(NOW, 60, "Grace", NOW + 90))):
         assert lease_for(usual, RAW, hop=2).token() == RAW

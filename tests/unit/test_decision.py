@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from busauth.caller import Caller
 from busauth.decision import Demand, Discarded, Expired, Predicate, Rules, decide
@@ -98,27 +100,109 @@ async def test_the_future_comes_before_everything() -> None:
 
 
 async def test_authority_is_judged_on_what_the_policy_left() -> None:
-    """`Restrict` takes scopes away, and a demand for one of them then fails."""
-    assert await refused_code(decided(Restrict("orders:read"), WRITE)) == "caller.scope"
+    """What a policy takes away, a demand for it then misses."""
+    assert await refused_code(decided(leaving(scopes="orders:read"), WRITE)) == "caller.scope"
+    clerk = Demand.of(roles="clerk")
+    assert await refused_code(decided(leaving(scopes="orders:read"), clerk)) == "caller.role"
     found = await decided(Restrict(["orders:read", "admin"]), Demand.of(scopes="orders:read"))
     assert found.scopes == {"orders:read"}
     assert found.late is not None
     assert found.late.restricted
 
 
-async def test_restricting_never_adds_a_scope() -> None:
+async def test_restricting_never_adds_authority() -> None:
     """What the token did not allow no policy gives."""
-    assert (await decided(Restrict(["admin"]))).scopes == frozenset()
+    found = await decided(Restrict(["admin"], roles=["boss"]))
+    assert (found.scopes, found.roles) == (frozenset(), frozenset())
+
+
+def leaving(**left: Any) -> Policies:
+    """Return a user's function that accepts, and leaves this."""
+
+    async def leave(token: LateToken) -> Verdict | None:
+        return Accept(**left)
+
+    return leave
+
+
+READ, WRITING, CLERK = "orders:read", "orders:write", "clerk"
+
+
+@pytest.mark.parametrize(
+    ("policy", "scopes", "roles"),
+    [
+        (Restrict(), set(), set()),
+        (Restrict(READ), {READ}, set()),
+        (Restrict(roles=CLERK), set(), {CLERK}),
+        (Restrict({READ, "x"}, roles={CLERK, "boss"}), {READ}, {CLERK}),
+        ([Grace(seconds=1), Restrict(READ)], {READ}, set()),
+        (leaving(scopes=READ), {READ}, set()),
+        (leaving(roles=[CLERK]), set(), {CLERK}),
+        (leaving(scopes=(), roles=()), set(), set()),
+        (leaving(scopes=[READ, WRITING], roles=[CLERK]), {READ, WRITING}, {CLERK}),
+    ],
+)
+async def test_what_is_not_named_is_taken_away(
+    policy: Policies, scopes: set[str], roles: set[str]
+) -> None:
+    """Whoever restricts says which scopes and roles stay; nothing said means none."""
+    found = await decided(policy)
+    assert (set(found.scopes), set(found.roles)) == (scopes, roles)
+    assert found.late is not None
+    assert found.late.restricted
+
+
+@pytest.mark.parametrize("policy", [Grace(hours=1), leaving()])
+async def test_who_does_not_restrict_leaves_everything(policy: Policies) -> None:
+    """An acceptance that names neither scopes nor roles takes nothing away."""
+    found = await decided(policy)
+    assert (found.scopes, found.roles) == (caller().scopes, caller().roles)
+    assert found.late is not None
+    assert not found.late.restricted
+
+
+@pytest.mark.parametrize(
+    ("restrict", "demand", "told"),
+    [
+        (Restrict(), WRITE, r"takes away the scopes \['orders:write'\] that"),
+        (Restrict(READ), WRITE, "scopes"),
+        (Restrict(READ), Demand.of(READ, CLERK), r"takes away the roles \['clerk'\] that"),
+        (Restrict(roles="boss"), Demand.of(READ, CLERK), r"orders:read'\] and roles \['clerk'\]"),
+        ([Grace(hours=1), Restrict(READ)], Demand.of([READ, WRITING]), "orders:write"),
+    ],
+)
+def test_a_demand_that_a_restriction_never_meets_is_an_error_at_once(
+    restrict: Policies, demand: Demand, told: str
+) -> None:
+    """What nobody could hold after a `Restrict` is refused when the rules are made, and named."""
+    chain = PolicyChain(restrict, hard_max_age=86400)
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        Rules(policies=chain, demand=demand)
+    assert "name them in Restrict(scopes=..., roles=...)" in str(caught.value)
+
+
+@given(
+    restrict=st.builds(Restrict, st.sets(st.sampled_from("abc")), roles=st.sets(st.just("r"))),
+    demand=st.builds(Demand.of, st.sets(st.sampled_from("abc")), st.sets(st.just("r"))),
+)
+async def test_rules_that_are_made_can_be_met(restrict: Restrict, demand: Demand) -> None:
+    """Rules that are taken let somebody with all authority pass; those that are not, nobody."""
+    everything: dict[str, Any] = {"scopes": frozenset("abc"), "roles": frozenset("r")}
+    accept = leaving(scopes=restrict.scopes, roles=restrict.roles)  # the same, as nobody foresees
+    try:
+        found = await decided(restrict, demand, **everything)
+    except ConfigurationError:
+        code = await refused_code(decided(accept, demand, **everything))
+        assert code in ("caller.scope", "caller.role")
+    else:
+        foreseen = await decided(accept, demand, **everything)
+        assert (found.scopes, found.roles) == (foreseen.scopes, foreseen.roles)
 
 
 @pytest.mark.parametrize("given", ["orders:read", ["orders:read"], {"orders:read"}])
 async def test_a_function_may_name_scopes_in_any_form(given: Any) -> None:
     """A verdict's scopes are names, however a user's function hands them over."""
-
-    async def restrict(token: LateToken) -> Verdict | None:
-        return Accept(scopes=given)
-
-    found = await decided(restrict)
+    found = await decided(leaving(scopes=given))
     assert found.scopes == {"orders:read"}
     assert found.late is not None
     assert found.late.restricted
@@ -127,21 +211,14 @@ async def test_a_function_may_name_scopes_in_any_form(given: Any) -> None:
 @pytest.mark.parametrize("until", [None, "soon", [], object()])
 async def test_an_instant_that_is_none_fails_closed(until: Any) -> None:
     """A verdict that ends at something else than an instant is an error, and refuses."""
-
-    async def until_then(token: LateToken) -> Verdict | None:
-        return Accept(until=until)
-
-    assert await refused_code(decided(until_then)) == "token.expired"
+    assert await refused_code(decided(leaving(until=until))) == "token.expired"
 
 
 @pytest.mark.parametrize("given", [5, [["x"]], object()])
-async def test_scopes_that_are_none_fail_closed(given: Any) -> None:
-    """A verdict whose scopes make no sense is an error in the policy, and refuses."""
-
-    async def restrict(token: LateToken) -> Verdict | None:
-        return Accept(scopes=given)
-
-    assert await refused_code(decided(restrict)) == "token.expired"
+async def test_scopes_and_roles_that_are_none_fail_closed(given: Any) -> None:
+    """A verdict whose scopes or roles make no sense is an error in the policy, and refuses."""
+    for left in ({"scopes": given}, {"roles": given}):
+        assert await refused_code(decided(leaving(**left))) == "token.expired"
 
 
 @pytest.mark.parametrize("returned", [True, "accept", 1, Accept, object()])
@@ -290,7 +367,7 @@ async def test_a_revoked_token_is_refused_whatever_the_policy_said(
 async def test_revocation_is_asked_after_the_policy_and_before_authority() -> None:
     """What is asked about is the caller as the policy left them, at the decision's instant."""
     known = Known(answer=False)
-    decision = decided(Restrict("x"), WRITE, late=60, revocations=known)
+    decision = decided(leaving(scopes="x"), WRITE, late=60, revocations=known)
     assert await refused_code(decision) == "caller.scope"
     ((asked, now),) = known.asked
     assert asked.late is not None

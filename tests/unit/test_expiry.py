@@ -1,7 +1,7 @@
 """What to do about a token that is genuine and late."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -64,13 +64,20 @@ class Patient:
         return Accept() if late.seconds < self.seconds else None
 
 
+def left(scopes: Iterable[str] = (), roles: Iterable[str] = ()) -> Accept:
+    """Return the verdict that leaves these scopes and roles, for as long as may be."""
+    return Accept(scopes=frozenset(scopes), roles=frozenset(roles), until=NOW + DAY)
+
+
 @pytest.mark.parametrize(
     ("policy", "verdict"),
     [
         (Grace(minutes=10), Accept(until=NOW + 600)),
-        (Restrict(["orders:read"]), Accept(scopes=frozenset({"orders:read"}), until=NOW + DAY)),
-        (Restrict("orders:read"), Accept(scopes=frozenset({"orders:read"}), until=NOW + DAY)),
-        (Restrict(), Accept(scopes=frozenset(), until=NOW + DAY)),
+        (Restrict(["orders:read"]), left({"orders:read"})),
+        (Restrict("orders:read"), left({"orders:read"})),
+        (Restrict("orders:read", roles="clerk"), left({"orders:read"}, {"clerk"})),
+        (Restrict(roles=["clerk", "boss"]), left(roles={"clerk", "boss"})),
+        (Restrict(), left()),
         (DeadLetter(), Refuse()),
         (Discard(), Drop()),
         (Patient(100), Accept(until=NOW + DAY)),
@@ -148,7 +155,7 @@ async def test_a_maximum_age_of_nothing_accepts_nothing() -> None:
     ("seconds", "verdict", "name"),
     [
         (60, Accept(until=NOW + 600), "Grace"),
-        (600, Accept(scopes=frozenset({"a"}), until=NOW + DAY), "Restrict"),
+        (600, left({"a"}), "Restrict"),
     ],
 )
 async def test_the_first_policy_that_decides_wins(
@@ -180,6 +187,7 @@ async def test_functions_are_named_by_their_name() -> None:
         ([Discard(), DeadLetter()], "DeadLetter is never reached after Discard"),
         ([Restrict("a"), accepts], "accepts is never reached after Restrict"),
         ([Grace(minutes=1), Restrict("a"), Discard()], "Discard is never reached"),
+        ([Restrict("a"), Restrict(["a", "b"])], "Restrict is never reached after Restrict"),
         ([Grace(minutes=10), Grace(minutes=5)], "Grace of 300 s is never reached"),
         ([Grace(minutes=10), Grace(minutes=10)], "Grace of 600 s is never reached"),
         ([Grace(minutes=10), passes, Grace(minutes=5)], "Grace of 300 s is never reached"),
@@ -294,6 +302,9 @@ FORMS: list[tuple[dict[str, Any], Any]] = [
     ({"policy": "grace", "hours": 1, "minutes": 1, "seconds": 1.5}, Grace(seconds=3661.5)),
     ({"policy": "restrict", "scopes": ["a", "b"]}, Restrict({"a", "b"})),
     ({"policy": "restrict", "scopes": "a b"}, Restrict(["a b"])),
+    ({"policy": "restrict", "roles": ["clerk"]}, Restrict(roles="clerk")),
+    ({"policy": "restrict", "scopes": "a", "roles": "b"}, Restrict("a", roles="b")),
+    ({"policy": "restrict"}, Restrict()),
     ({"policy": "dead-letter"}, DeadLetter()),
     ({"policy": "discard"}, Discard()),
 ]
@@ -336,6 +347,9 @@ def test_a_policy_survives_json(policy: Any) -> None:
         {"policy": "restrict", "scopes": [5]},
         {"policy": "restrict", "scopes": [{}]},
         {"policy": "restrict", "scopes": None},
+        {"policy": "restrict", "roles": 5},
+        {"policy": "restrict", "roles": None},
+        {"policy": "restrict", "role": ["clerk"]},
         {"policy": "restrict", "minutes": 1},
         {"policy": "dead-letter", "minutes": 1},
         {"policy": "discard", "x": 1},
@@ -358,6 +372,7 @@ def test_a_wrong_table_is_a_validation_error(form: Any) -> None:
         lambda: Grace(minutes="ten"),  # type: ignore[arg-type]  # that is the point
         lambda: Grace(window=timedelta(minutes=1), minutes=1),
         lambda: Restrict(5),  # type: ignore[arg-type]  # that is the point
+        lambda: Restrict(roles=5),  # type: ignore[arg-type]  # that is the point
     ],
 )
 def test_a_wrong_policy_in_code_is_a_value_error(make: Callable[[], object]) -> None:

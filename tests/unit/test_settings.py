@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from busauth.amqp.bus import Bus
 from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError
@@ -400,6 +401,49 @@ async def test_operator_above_decorator_above_guard(
     verdict = await late_by_a_minute(loaded(file, text), queue, decorated)
     assert isinstance(verdict, Accept)
     assert verdict.scopes == frozenset({scopes})
+
+
+READS = """on_expired = { policy = "restrict", scopes = ["orders:read"], roles = ["clerk"] }"""
+
+
+@pytest.mark.parametrize(
+    ("said", "decorated"),
+    [
+        (READS, None),
+        (f"[consumers.orders]\n{READS}", None),
+        (f"[consumers.orders]\n{READS}", DeadLetter()),
+        (f"[guard.consumers.orders]\n{READS}", DeadLetter()),
+        ("", Restrict("orders:read", roles="clerk")),
+        ("", [Grace(minutes=1), Restrict("orders:read", roles="clerk")]),
+    ],
+)
+@pytest.mark.parametrize("demand", [{"scopes": "orders:write"}, {"roles": "boss"}])
+def test_a_restriction_that_nobody_can_meet_is_found_where_the_consumer_is_made(
+    said: str, decorated: Any, demand: dict[str, Any], file: Path
+) -> None:
+    """Whoever said it, a consumer that would refuse all that it accepts late is not made."""
+    guard = loaded(file, f"{BASE}\n{said}").make_guard()
+
+    async def handler(caller: Caller) -> None:
+        """Do nothing."""
+
+    bus = Bus("amqp://nowhere.invalid/", guard=guard, service="orders")
+    guard(queue="others", scopes="orders:read", roles="clerk", on_expired=decorated)(handler)
+    for decorator in (
+        guard(queue="orders", on_expired=decorated, **demand),
+        bus.consumer("orders", on_expired=decorated, **demand),
+    ):
+        with pytest.raises(ConfigurationError, match=r"orders:write|boss"):
+            decorator(handler)
+
+
+async def test_a_restriction_that_nobody_can_meet_is_found_before_a_token_is_looked_at(
+    file: Path,
+) -> None:
+    """At an edge as well the mistake is the program's, whoever asks."""
+    guard = loaded(file, BASE).make_guard()
+    with pytest.raises(ConfigurationError, match="orders:write"):
+        await guard.authenticate(None, scopes="orders:write", on_expired=Restrict("orders:read"))
 
 
 def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:

@@ -15,6 +15,7 @@ from busauth.late.expiry.policies import (
     Grace,
     OwnPolicy,
     Park,
+    Restrict,
     ValidWhenPublished,
 )
 from busauth.late.expiry.verdicts import (
@@ -72,6 +73,20 @@ class PolicyChain:
         for policy in self._policies:
             _check_grace(policy, hard_max_age)
             _check_sources(policy, trusted)
+
+    def check_demand(self, scopes: frozenset[str], roles: frozenset[str]) -> None:
+        """Refuse a restriction under which nobody can do what is demanded of everybody.
+
+        Args:
+            scopes: what a caller must hold.
+            roles: what a caller must hold.
+
+        Raises:
+            ConfigurationError: a `Restrict` takes one of them away from every caller.
+        """
+        for policy in self._policies:
+            if isinstance(policy, Restrict):
+                _check_left(policy, scopes, roles)
 
     async def decide(self, late: LateToken) -> tuple[Verdict, str]:
         """Return the verdict, and the name of the policy that gave it.
@@ -154,6 +169,17 @@ def _check_grace(policy: ExpiryPolicy, hard_max_age: float) -> None:
         raise ConfigurationError(
             f"on_expired: {policy} lasts longer than hard_max_age={hard_max_age:g} s; "
             "GuardOptions(hard_max_age=...) says how old is too old"
+        )
+
+
+def _check_left(policy: Restrict, scopes: frozenset[str], roles: frozenset[str]) -> None:
+    lacking = {"scopes": sorted(scopes - policy.scopes), "roles": sorted(roles - policy.roles)}
+    if any(lacking.values()):
+        taken = " and ".join(f"{what} {names}" for what, names in lacking.items() if names)
+        raise ConfigurationError(
+            f"on_expired: Restrict takes away the {taken} that are demanded here, so that nobody "
+            "could ever be accepted by it: name them in Restrict(scopes=..., roles=...), or say "
+            "another on_expired for this consumer"
         )
 
 

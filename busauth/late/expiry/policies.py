@@ -115,17 +115,21 @@ class ValidWhenPublished(OwnPolicy):
 
 
 class Restrict(OwnPolicy):
-    """Accept with less authority: only these scopes are left, and the token cannot be sent on.
+    """Accept with less authority: only what is named is left, and the token cannot be sent on.
 
     Args:
-        scopes: what remains, as far as the token allowed it.
+        scopes: what remains, as far as the token allowed it; default: none.
+        roles: the same of roles.
     """
 
     policy: Literal["restrict"] = "restrict"
     scopes: frozenset[str]
+    roles: frozenset[str]
 
-    def __init__(self, scopes: Iterable[str] = (), **fields: Any) -> None:
-        super().__init__(**fields, scopes=_names(scopes))  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
+    def __init__(
+        self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Any
+    ) -> None:
+        super().__init__(**fields, scopes=_names(scopes), roles=_names(roles))  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
 
     def covers(self, later: object) -> bool:
         """Return True: it decides always."""
@@ -133,7 +137,7 @@ class Restrict(OwnPolicy):
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept, restricted."""
-        return Accept(scopes=self.scopes)
+        return Accept(scopes=self.scopes, roles=self.roles)
 
 
 class Park(OwnPolicy):

@@ -48,10 +48,14 @@ class LateToken:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """The message is handled.
+    """The message is handled; with less authority where scopes or roles are said.
+
+    Whoever says one and not the other leaves none of the other: `Accept(scopes={"a"})` takes every
+    role away. The token then cannot be sent on.
 
     Attributes:
-        scopes: what the caller keeps of theirs; None: all.
+        scopes: what the caller keeps of theirs; None: all, unless `roles` are said.
+        roles: what the caller keeps of theirs; None: all, unless `scopes` are said.
         published_at: the published instant that spoke for it, seconds since the epoch, if one did.
         until: seconds since the epoch: it holds before that instant, and no longer from then on;
             the hard maximum age ends it in any case.
@@ -60,6 +64,12 @@ class Accept:
     scopes: frozenset[str] | None = None
     published_at: float | None = None
     until: float = math.inf
+    roles: frozenset[str] | None = None
+
+    @property
+    def restricts(self) -> bool:
+        """Return whether authority is taken away."""
+        return self.scopes is not None or self.roles is not None
 
 
 @dataclass(frozen=True, slots=True)
