@@ -54,7 +54,8 @@ class JWKS:
         fetcher: time and size limits, hosts that may be asked over plain http.
         clock: where ages come from.
         retired: remembers keys that were removed; default: they count no more.
-        distrusted: keys that never count, by `kid` or by hex thumbprint (RFC 7638, SHA-256).
+        distrusted: keys that never count, by `kid` or by thumbprint (RFC 7638, SHA-256, in hex or
+            base64url). A name that fits none of the issuer's keys is told, once.
 
     Raises:
         ConfigurationError: the URL may not be asked, or an algorithm is not a public-key one.
@@ -79,23 +80,23 @@ class JWKS:
         self._clock = clock or SystemClock()
         self._keys: tuple[Key, ...] = ()
         self._fetched_keys: tuple[_Fetched, ...] = ()
-        self._forgotten: frozenset[str] = frozenset()
         self._retired = retired
         self._distrusted = frozenset((distrusted,) if isinstance(distrusted, str) else distrusted)
+        self._unmet = self._distrusted
         self._epoch = 0
         self._fetched: float | None = None
         self._began: float | None = None
         self._fetches = 0
         self._flight: asyncio.Task[None] | None = None
+        self._refused: frozenset[str] = frozenset()
         self._remember(url)
-        self._refused = self._distrusted
 
     def _remember(self, issuer: str) -> None:
         """Say whose keys are to be remembered, and learn which of them never count."""
         if self._retired is not None:
-            self._retired.open(issuer, self._algorithms)
-            self._retired.forget(self._distrusted)
-            self._distrusted = self._retired.distrusted
+            self._retired.open(issuer, self._algorithms, self._clock.monotonic())
+            self._distrusted |= self._retired.distrusted
+        self._adopt(())
 
     @classmethod
     def discover(
@@ -155,29 +156,39 @@ class JWKS:
         age = self._age()
         if self._retired is None or age is None or age >= self._options.keep_for:
             return ()
-        return self._retired.candidates(key_id, algorithm, self._clock.now())
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        return self._retired.candidates(key_id, algorithm, now, monotonic)
 
     @property
     def retired_sources(self) -> frozenset[str]:
         """Return whose word lets a removed key count, nobody's where none is remembered."""
         return frozenset() if self._retired is None else self._retired.sources
 
-    def distrust(self, name: str) -> None:
+    def distrust(self, name: str) -> bool:
         """Let a key count no more, from now on and whatever its issuer says of it.
 
-        What was verified with it counts no more either. Kept in the file of `RetiredKeys`, if there
-        is one; else say it in the configuration, too, so that it outlasts this process.
+        What was verified with it counts no more either, nor does it under another `kid`. Kept in
+        the file of `RetiredKeys`, if there is one; else say it in the configuration, too, so that
+        it outlasts this process.
 
         Args:
-            name: its thumbprint (RFC 7638, SHA-256, in hex: `Key.thumbprint`), or its `kid`, which
-                another key may have as well.
+            name: its thumbprint (RFC 7638, SHA-256, in hex as `Key.thumbprint` or in base64url), or
+                its `kid`, which another key may have as well.
+
+        Returns:
+            Whether a key that is known goes by this name. One that comes later will not count
+            either; a name that fits none is told in the log, since it may be misspelled.
         """
+        if name not in self._distrusted:
+            self._unmet |= {name}
         self._distrusted |= {name}
-        if self._retired is not None:
-            self._forgotten |= self._retired.forget(self._distrusted)
-            self._retired.save()
         self._adopt(self._fetched_keys)
         self._epoch += 1
+        if self._retired is not None:
+            self._retired.save(self._clock.now(), self._clock.monotonic())
+        if name in self._unmet:
+            self._tell_unmet({name})
+        return name not in self._unmet
 
     async def refresh(self) -> bool:
         """Wait for a new copy of the set; never more than one fetch per `min_interval`.
@@ -214,30 +225,46 @@ class JWKS:
         except Exception as error:  # whatever an issuer sends, it is not the message's fault
             self._url = None if self._issuer else self._url  # it may have moved: discover anew
             raise Deferred(str(error), probe=self.refresh) from error
-        self._fetched = self._clock.monotonic()
+        is_first, self._fetched = self._fetched is None, self._clock.monotonic()
         self._adopt(keys)
+        if is_first and self._unmet:
+            self._tell_unmet(self._unmet)
         if self._retired is not None:
-            self._retired.noticed(self._usable(), self._clock.now())
-            await asyncio.to_thread(self._retired.save)
+            readings = self._clock.now(), self._clock.monotonic()
+            self._retired.noticed(self._usable(), *readings)
+            await asyncio.to_thread(self._retired.save, *readings)
 
     def _adopt(self, keys: tuple[_Fetched, ...]) -> None:
         """Take a set for the current one, but for what is not to be trusted."""
         self._fetched_keys = keys
-        trusted = tuple(key for _, key in keys if not self._is_distrusted(key))
-        refused = {key.key_id for _, key in keys if key.key_id and self._is_distrusted(key)}
-        self._refused = self._distrusted | self._forgotten | refused
+        meant = self._meant([key for _, key in keys])
+        self._distrusted |= {key.thumbprint for key in meant}
+        trusted = tuple(key for _, key in keys if key.thumbprint not in self._distrusted)
+        self._refused |= self._distrusted | {key.key_id for key in meant if key.key_id}
+        self._unmet -= {name for key in meant for name in key.names}
         if trusted != self._keys:
             self._keys, self._epoch = trusted, self._epoch + 1
+
+    def _meant(self, keys: Sequence[Key]) -> list[Key]:
+        """Return the keys that go by a distrusted name, those that were remembered among them."""
+        meant = [key for key in keys if key.names & self._distrusted]
+        if self._retired is None:
+            return meant
+        return meant + self._retired.forget(self._distrusted | {key.thumbprint for key in meant})
 
     def _usable(self) -> dict[str, _Fetched]:
         return {
             key.thumbprint: (jwk, key)
             for jwk, key in self._fetched_keys
-            if not self._is_distrusted(key)
+            if key.thumbprint not in self._distrusted
         }
 
-    def _is_distrusted(self, key: Key) -> bool:
-        return key.thumbprint in self._distrusted or key.key_id in self._distrusted
+    def _tell_unmet(self, names: Iterable[str]) -> None:
+        LOGGER.warning(
+            "%s: no known key goes by %s, which is not to be trusted: expected a kid, or the "
+            "thumbprint of RFC 7638 (SHA-256, in hex or base64url)",
+            self._issuer or self._url, ", ".join(map(repr, sorted(names))),
+        )  # fmt: skip
 
     async def _fetch(self) -> tuple[_Fetched, ...]:
         if self._url is None:

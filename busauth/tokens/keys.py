@@ -51,12 +51,16 @@ class Key:
     Attributes:
         key_id: `kid`, or None for a key without one.
         algorithm: the only algorithm that this key verifies.
-        thumbprint: an identifier of the key's material (RFC 7638).
+        thumbprint: an identifier of the key's material (RFC 7638, SHA-256, in hex), however a JWK
+            spells it.
+        names: whatever somebody may call it by: `kid`, the thumbprint in hex or base64url, and the
+            hash of the JWK as it is spelled.
     """
 
     key_id: str | None
     algorithm: str
     thumbprint: str
+    names: frozenset[str] = field(repr=False, compare=False)
     _prepared: Any = field(repr=False, compare=False)
     _mac: HMAC | None = field(init=False, repr=False, compare=False)
 
@@ -218,8 +222,11 @@ def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
     _check_use(jwk, name)
     prepared = _prepare(jwk, algorithm, name)
     _check_strength(prepared, algorithm, name)
-    key_id = jwk.get("kid")
-    return Key(key_id if isinstance(key_id, str) else None, algorithm, _thumbprint(jwk), prepared)
+    key_id = jwk["kid"] if isinstance(jwk.get("kid"), str) else None
+    digest, spelled = _hashed(_canonical(prepared, algorithm)), _hashed(jwk)
+    encoded = base64url_encode(digest).decode()
+    names = (key_id, digest.hex(), digest.hex().upper(), encoded, spelled.hex())
+    return Key(key_id, algorithm, digest.hex(), frozenset(filter(None, names)), prepared)
 
 
 def _name(jwk: Mapping[str, Any]) -> str:
@@ -263,7 +270,12 @@ def _check_strength(prepared: Any, algorithm: str, name: str) -> None:
         raise ConfigurationError(f"{name} has {prepared.key_size} bits: expected 2048 or more")
 
 
-def _thumbprint(jwk: Mapping[str, Any]) -> str:
+def _canonical(prepared: Any, algorithm: str) -> Mapping[str, Any]:
+    """Spell a key anew: a JWK may pad its numbers, and is the same key (RFC 7638, section 3.3)."""
+    return _IMPLEMENTATIONS[algorithm].to_jwk(prepared, as_dict=True)
+
+
+def _hashed(jwk: Mapping[str, Any]) -> bytes:
     """Hash the required members in order (RFC 7638, section 3)."""
-    canonical = json.dumps(public_part(jwk), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    members = json.dumps(public_part(jwk), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(members.encode()).digest()

@@ -7,11 +7,15 @@ may say so?
 
 *Last seen* is the instant of the last fetch that brought the key. It is never later than the
 removal, so that a service which looked rarely believes less, not more.
+
+The wall clock may be wrong for a moment. So the instant at which a key was seen is believed no
+longer than it has been there by the monotonic clock, and nothing is forgotten by time: each
+decision asks by its own reading whether a key is too old. What bounds the memory is a number.
 """
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,9 +54,16 @@ class FormerKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """A key, when it was last fetched by the wall clock, and when by the monotonic one."""
+
     jwk: Mapping[str, Any]
     key: Key
     at: float
+    monotonic: float
+
+    def last(self, now: float, monotonic: float) -> float:
+        """Return when it was last seen, as this reading of both clocks has it at the latest."""
+        return min(self.at, now - (monotonic - self.monotonic))
 
 
 class RetiredKeys:
@@ -92,8 +103,13 @@ class RetiredKeys:
         self._current: frozenset[str] = frozenset()
         self.distrusted: frozenset[str] = frozenset()
 
-    def open(self, issuer: str, algorithms: Sequence[str]) -> None:
+    def open(self, issuer: str, algorithms: Sequence[str], monotonic: float) -> None:
         """Read the file for one issuer, if there is one; what cannot be used is told and forgotten.
+
+        Args:
+            issuer: whose keys they are.
+            algorithms: what they may be pinned to.
+            monotonic: when this is, on a clock that never goes back.
 
         Raises:
             ConfigurationError: it remembers another issuer's keys already.
@@ -104,7 +120,7 @@ class RetiredKeys:
         try:
             kept = None if self._file is None else self._file.load(limit=_LIMIT)
             if kept is not None:
-                self._read(json.loads(bytes(kept)), algorithms)
+                self._read(json.loads(bytes(kept)), algorithms, monotonic)
         except (UnusableFile, ConfigurationError, ValueError, TypeError, KeyError) as error:
             self._seen = {}
             LOGGER.warning("retired keys of %s are not known: %s: %s", issuer, self._path, error)
@@ -113,66 +129,84 @@ class RetiredKeys:
     def _path(self) -> Path | None:
         return None if self._file is None else self._file.path
 
-    def noticed(self, keys: Mapping[str, tuple[Mapping[str, Any], Key]], now: float) -> None:
+    def noticed(
+        self, keys: Mapping[str, tuple[Mapping[str, Any], Key]], now: float, monotonic: float
+    ) -> None:
         """Take note of a fetched set.
 
         Args:
             keys: its keys by thumbprint, each with its JWK.
             now: when it was fetched, seconds since the epoch.
+            monotonic: the same, on a clock that never goes back.
         """
         self._current = frozenset(keys)
-        before = {
-            thumbprint: _Seen(seen.jwk, seen.key, min(seen.at, now))  # a clock may have been ahead
-            for thumbprint, seen in self._seen.items()
-            if seen.at + self._keep_for > now
-        }
-        here = {name: _Seen(public_part(jwk), key, now) for name, (jwk, key) in keys.items()}
-        latest = sorted((before | here).items(), key=lambda each: each[1].at)
-        self._seen = dict(latest[-_MOST:])
+        before = [(name, seen) for name, seen in self._seen.items() if name not in keys]
+        here = [
+            (name, _Seen(public_part(jwk), key, now, monotonic))
+            for name, (jwk, key) in keys.items()
+        ]
+        self._seen = dict([*before, *here][-_MOST:])
 
-    def candidates(self, key_id: str | None, algorithm: str, now: float) -> list[FormerKey]:
-        """Return the removed keys that may have signed."""
+    def candidates(
+        self, key_id: str | None, algorithm: str, now: float, monotonic: float
+    ) -> list[FormerKey]:
+        """Return the removed keys that may have signed, by these readings of both clocks."""
         return [
-            FormerKey(seen.key, Retired(seen.at, self.sources))
+            FormerKey(seen.key, Retired(last, self.sources))
             for thumbprint, seen in self._seen.items()
             if thumbprint not in self._current
-            and now < seen.at + self._keep_for
+            and now < (last := seen.last(now, monotonic)) + self._keep_for
             and fitting((seen.key,), key_id, algorithm)
         ]
 
-    def forget(self, names: Iterable[str]) -> frozenset[str]:
-        """Forget keys for good that are not to be trusted, and return their `kid`s.
+    def forget(self, names: Iterable[str]) -> list[Key]:
+        """Forget keys for good that are not to be trusted, and return those that were known.
 
         Args:
-            names: their thumbprints, or `kid`s.
+            names: what they may be called by; see `Key.names`.
         """
         self.distrusted |= frozenset(names)
-        gone = {
-            thumbprint: seen
-            for thumbprint, seen in self._seen.items()
-            if {thumbprint, seen.key.key_id} & self.distrusted
+        gone = [seen.key for seen in self._seen.values() if seen.key.names & self.distrusted]
+        self.distrusted |= {key.thumbprint for key in gone}
+        self._seen = {
+            name: seen for name, seen in self._seen.items() if name not in self.distrusted
         }
-        self._seen = {name: seen for name, seen in self._seen.items() if name not in gone}
-        return frozenset(seen.key.key_id for seen in gone.values() if seen.key.key_id is not None)
+        return gone
 
-    def save(self) -> None:
-        """Write the file, if there is one; a failure is told and changes nothing."""
+    def save(self, now: float, monotonic: float) -> None:
+        """Write the file, if there is one; a failure is told and changes nothing.
+
+        Args:
+            now: seconds since the epoch.
+            monotonic: the same, on a clock that never goes back.
+        """
         if self._file is None:
             return
+        try:
+            self._file.save(self._document(now, monotonic))
+        except OSError as error:
+            LOGGER.warning("retired keys are not kept: %s: %s", self._path, error.strerror)
+
+    def _document(self, now: float, monotonic: float) -> Iterator[bytes]:
+        """Return what is known once its turn to be written has come: an older state never wins."""
         document = {
             "issuer": self._issuer,
             "distrusted": sorted(self.distrusted),
             "keys": [
-                {"jwk": seen.jwk, "kid": seen.key.key_id, "alg": seen.key.algorithm, "at": seen.at}
+                {
+                    "jwk": seen.jwk,
+                    "kid": seen.key.key_id,
+                    "alg": seen.key.algorithm,
+                    "at": seen.last(now, monotonic),
+                }
                 for seen in self._seen.values()
             ],
         }
-        try:
-            self._file.save([json.dumps(document).encode("utf-8")])
-        except OSError as error:
-            LOGGER.warning("retired keys are not kept: %s: %s", self._path, error.strerror)
+        yield json.dumps(document).encode("utf-8")
 
-    def _read(self, document: Mapping[str, Any], algorithms: Sequence[str]) -> None:
+    def _read(
+        self, document: Mapping[str, Any], algorithms: Sequence[str], monotonic: float
+    ) -> None:
         if document["issuer"] != self._issuer:
             raise UnusableFile("it is of another issuer")
         self.distrusted |= frozenset(map(str, document["distrusted"]))
@@ -180,5 +214,5 @@ class RetiredKeys:
             named = {} if kept["kid"] is None else {"kid": str(kept["kid"])}
             jwk = {**kept["jwk"], **named, "alg": kept["alg"]}
             key = load_key(jwk, algorithms)
-            self._seen[key.thumbprint] = _Seen(kept["jwk"], key, float(kept["at"]))
+            self._seen[key.thumbprint] = _Seen(kept["jwk"], key, float(kept["at"]), monotonic)
         self.forget(())

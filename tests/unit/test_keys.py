@@ -1,5 +1,6 @@
 """Keys, each pinned to one algorithm."""
 
+import base64
 import hmac
 import json
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
 from busauth.errors import ConfigurationError
@@ -336,6 +339,30 @@ def test_the_thumbprint_is_that_of_rfc_7638() -> None:
     jwk = {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"}
     expected = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
     assert b64(bytes.fromhex(load_key(jwk, ("RS256",)).thumbprint)) == expected
+
+
+def spelled_otherwise(jwk: dict[str, Any], zeros: int, padding: int) -> dict[str, Any]:
+    """Return the same key, its numbers with leading zeros and its text with padding."""
+    odd = dict(jwk)
+    for member in ("n", "e", "x", "y", "k"):
+        if member in jwk:
+            raw = base64.urlsafe_b64decode(jwk[member] + "==")
+            longer = bytes(zeros if member in ("n", "e") else 0) + raw
+            odd[member] = b64(longer) + "=" * padding
+    return odd
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES512", "EdDSA", "HS256"])
+@given(zeros=st.integers(0, 5), padding=st.integers(0, 3))
+def test_a_key_has_one_thumbprint_however_it_is_spelled(
+    algorithm: str, zeros: int, padding: int
+) -> None:
+    """Leading zeros and padding make no other key; the odd spelling's own hash is a name of it."""
+    usual = load_key(Signer(algorithm).jwk(), (algorithm,))
+    odd = load_key(spelled_otherwise(Signer(algorithm).jwk(), zeros, padding), (algorithm,))
+    assert odd.thumbprint == usual.thumbprint
+    assert odd == usual
+    assert usual.names <= odd.names
 
 
 @pytest.mark.parametrize(

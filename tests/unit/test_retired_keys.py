@@ -1,7 +1,10 @@
 """Keys that an issuer has removed, and keys that nobody should trust."""
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,11 @@ from busauth.sealed_file import SealedFile
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.jwks import JWKS
-from busauth.tokens.keys import KeyMissing, load_key
+from busauth.tokens.keys import KeyMissing, load_key, public_part
 from busauth.tokens.retired import _KIND, _MOST, _PURPOSE, Retired, RetiredKeys
 from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import Verifier, Verifiers
-from tests.unit.support import NOW, Signer, caller, refused_code
+from tests.unit.support import NOW, Signer, b64, caller, http, raw_server, refused_code
 
 KEY = bytes(range(32))
 DAY = 24 * 3600.0
@@ -219,7 +222,7 @@ async def test_a_file_of_another_issuer_or_key_is_not_used(
     file = tmp_path / "keys"
     await World(server, clock, file=file, file_key=KEY).fetch()
     other = RetiredKeys(keep_for=1, sources="web", file=file, file_key=KEY)
-    other.open("https://other.example/jwks", ["ES256"])
+    other.open("https://other.example/jwks", ["ES256"], 0)
     assert "it is of another issuer" in caplog.text
     World(server, clock, file=file, file_key=KEY[::-1])
     assert "its MAC does not hold" in caplog.text
@@ -242,9 +245,9 @@ def test_a_signed_file_with_nonsense_in_it_is_not_used(
         file.save([json.dumps(document).encode()])
         caplog.clear()
         keys = RetiredKeys(keep_for=1, sources="web", file=file.path, file_key=KEY)
-        keys.open("i", ["ES256"])
+        keys.open("i", ["ES256"], 0)
         assert "are not known" in caplog.text
-        assert not keys.candidates(None, "ES256", 0)
+        assert not keys.candidates(None, "ES256", 0, 0)
 
 
 @pytest.mark.parametrize("by", ["kid", "thumbprint"])
@@ -306,14 +309,136 @@ async def test_a_key_can_be_distrusted_before_it_is_seen(
         verifiers.recall(token)
 
 
+@pytest.mark.parametrize("spelled", ["HEX", "base64url"])
+async def test_a_thumbprint_may_be_written_in_hex_or_base64url(
+    spelled: str, server: IssuerServer, clock: ManualClock
+) -> None:
+    """RFC 7638 writes it in base64url, and tools write hex in capitals."""
+    world = World(server, clock)
+    await world.fetch()
+    token = server.issuer.token("ann")
+    (key,) = world.jwks.candidates(None, "ES256")
+    digest = bytes.fromhex(key.thumbprint)
+    assert world.jwks.distrust(digest.hex().upper() if spelled == "HEX" else b64(digest))
+    assert await world.judged(token) == "token.key_compromised"
+
+
+async def test_a_compromised_key_counts_under_no_other_name(
+    server: IssuerServer, clock: ManualClock
+) -> None:
+    """A key that was distrusted by its kid is the same key when its issuer renames it."""
+    world = World(server, clock)
+    await world.fetch()
+    world.jwks.distrust(str(server.issuer.signing.key_id))
+    server.issuer.signing.key_id = "renamed"
+    await world.fetch()
+    assert await world.judged(server.issuer.token("ann")) == "token.key_compromised"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+async def test_a_key_that_its_issuer_spells_oddly_is_distrusted_all_the_same(
+    removed: bool, clock: ManualClock
+) -> None:
+    """Its thumbprint is that of the key, whatever the JWK looks like, current or removed."""
+    signer, served = Signer("RS256"), [Signer("RS256").jwk(e="AAEAAQ==")]
+    async with raw_server(lambda _: http({"keys": served})) as server:
+        retired = RetiredKeys(keep_for=DAY, sources="web")
+        jwks = JWKS(server.url, clock=clock, retired=retired)
+        await jwks.refresh()
+        if removed:
+            served[:] = [Signer("RS256", "next").jwk()]
+            await asyncio.gather(jwks.refresh(), clock.advance(5))
+            assert jwks.former("main", "RS256")
+        assert jwks.distrust(load_key(signer.jwk(), ["RS256"]).thumbprint)
+    with pytest.raises(NotGenuine, match="key_compromised"):
+        jwks.candidates("main", "RS256")
+    assert not jwks.former("main", "RS256")
+
+
+async def test_a_name_that_fits_no_key_is_told(
+    server: IssuerServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever misspells a compromised key hears of it, and one that is known is not told."""
+    jwks = JWKS(f"{server.issuer.url}/jwks.json", clock=clock)
+    await jwks.refresh()
+    assert jwks.distrust("ab" * 32) is False
+    assert "no known key goes by" in caplog.text
+    assert "abab" in caplog.text
+    caplog.clear()
+    assert jwks.distrust(str(server.issuer.signing.key_id)) is True
+    assert jwks.distrust(str(server.issuer.signing.key_id)) is True
+    assert not caplog.text
+
+
+async def test_a_configured_name_that_fits_no_key_is_told_once(
+    server: IssuerServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the first fetch it is known whether a name in the settings is anybody's."""
+    name = str(server.issuer.signing.key_id)
+    world = World(server, clock)
+    url = f"{server.issuer.url}/jwks.json"
+    world.jwks = JWKS(url, clock=clock, distrusted=["misspelt", name])
+    server.issuer.rotate()
+    assert "goes by" not in caplog.text
+    for _ in range(3):
+        await world.fetch()
+    assert caplog.text.count("goes by 'misspelt'") == 1
+
+
+async def test_a_name_from_before_is_a_name_still(tmp_path: Path) -> None:
+    """A file that names a key by the hash of its odd spelling goes on meaning that key."""
+    odd = Signer("RS256").jwk(e="AAEAAQ")
+    members = json.dumps(
+        {name: odd[name] for name in ("e", "kty", "n")}, sort_keys=True, separators=(",", ":")
+    )
+    file = SealedFile(tmp_path / "keys", KEY, kind=_KIND, purpose=_PURPOSE)
+    known = {"jwk": public_part(odd), "kid": "main", "alg": "RS256", "at": NOW}
+    names = [sha256(members.encode()).hexdigest()]
+    document = {"issuer": "i", "distrusted": names, "keys": [known]}
+    file.save([json.dumps(document).encode()])
+    keys = RetiredKeys(keep_for=DAY, sources="web", file=file.path, file_key=KEY)
+    keys.open("i", ["RS256"], 0)
+    assert not keys.candidates(None, "RS256", NOW, 0)
+
+
+class Turn:
+    """A lock that tells that it is waited for."""
+
+    def __init__(self) -> None:
+        self.lock, self.awaited = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> None:
+        self.awaited.set()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+async def test_a_save_that_was_slow_takes_no_distrust_back(tmp_path: Path) -> None:
+    """What is written last is what is known then, whenever the writing was asked for."""
+    keys = RetiredKeys(keep_for=DAY, sources="web", file=tmp_path / "keys", file_key=KEY)
+    keys.open("i", ["ES256"], 0)
+    assert keys._file
+    turn = keys._file._writing = Turn()  # type: ignore[assignment]
+    with turn.lock:  # somebody else is writing
+        slow = asyncio.create_task(asyncio.to_thread(keys.save, NOW, 0))
+        await asyncio.to_thread(turn.awaited.wait, 5)
+        keys.forget(["stolen"])
+    await slow
+    again = RetiredKeys(keep_for=DAY, sources="web", file=tmp_path / "keys", file_key=KEY)
+    again.open("i", ["ES256"], 0)
+    assert "stolen" in again.distrusted
+
+
 def test_the_number_of_remembered_keys_is_bounded() -> None:
     """An issuer that serves new keys at each fetch fills no memory; the latest stay."""
     keys = RetiredKeys(keep_for=DAY, sources="web")
-    keys.open("i", ["ES256"])
+    keys.open("i", ["ES256"], 0)
     one = Signer("ES256").jwk()
     key = load_key(one, ["ES256"])
     for number in range(200):
-        keys.noticed({f"{number}": (one, key)}, NOW + number)
+        keys.noticed({f"{number}": (one, key)}, NOW + number, number)
     assert len(keys._seen) == _MOST
     assert min(seen.at for seen in keys._seen.values()) == NOW + 200 - _MOST
 
@@ -322,13 +447,41 @@ def test_the_number_of_remembered_keys_is_bounded() -> None:
 def test_a_clock_that_was_ahead_believes_no_future(ahead: float) -> None:
     """A key that was seen by a clock ahead of time was last seen now at most."""
     keys = RetiredKeys(keep_for=1e9, sources="web")
-    keys.open("i", ["ES256"])
+    keys.open("i", ["ES256"], 0)
     one = Signer("ES256").jwk()
     key = load_key(one, ["ES256"])
-    keys.noticed({key.thumbprint: (one, key)}, NOW + ahead)
-    keys.noticed({}, NOW)
-    ((_, retired),) = keys.candidates(None, "ES256", NOW)
+    keys.noticed({key.thumbprint: (one, key)}, NOW + ahead, 0)
+    keys.noticed({}, NOW, 0)
+    ((_, retired),) = keys.candidates(None, "ES256", NOW, 0)
     assert retired.last_seen <= NOW
+
+
+@given(wrong=st.floats(min_value=-1e7, max_value=1e7))
+def test_a_clock_that_is_wrong_for_one_fetch_changes_nothing(wrong: float) -> None:
+    """Neither is a removed key forgotten for it, nor believed longer, nor less long."""
+    keys = RetiredKeys(keep_for=1000, sources="web")
+    keys.open("i", ["ES256"], 0)
+    one, other = Signer("ES256").jwk(), Signer("ES256", "other").jwk()
+    old, new = load_key(one, ["ES256"]), load_key(other, ["ES256"])
+    keys.noticed({old.thumbprint: (one, old)}, NOW, 0)
+    keys.noticed({new.thumbprint: (other, new)}, NOW + 300 + wrong, 300)
+    keys.noticed({new.thumbprint: (other, new)}, NOW + 600, 600)
+    ((_, retired),) = keys.candidates("main", "ES256", NOW + 999, 999)
+    assert retired.last_seen == NOW
+    assert not keys.candidates("main", "ES256", NOW + 1000, 1000)
+
+
+@given(ahead=st.floats(min_value=0, max_value=1e6), passed=st.floats(min_value=0, max_value=1e4))
+def test_a_key_is_believed_no_longer_than_it_was_here(ahead: float, passed: float) -> None:
+    """A clock that was ahead at the last fetch that brought a key moves that instant by nothing."""
+    keys = RetiredKeys(keep_for=1e9, sources="web")
+    keys.open("i", ["ES256"], 0)
+    one = Signer("ES256").jwk()
+    key = load_key(one, ["ES256"])
+    keys.noticed({key.thumbprint: (one, key)}, NOW + ahead, 0)
+    keys.noticed({}, NOW + passed, passed)
+    ((_, retired),) = keys.candidates(None, "ES256", NOW + passed, passed)
+    assert retired.last_seen == pytest.approx(NOW, abs=1e-3)
 
 
 @pytest.mark.parametrize(
