@@ -88,6 +88,7 @@ class Scene:
         on_expired: Policies | None = None,
         retry: RetryOptions = LADDERS[1],
         options: GuardOptions | None = None,
+        **more: Any,
     ) -> Bus:
         guard = guard_for(
             self.issuer,
@@ -96,6 +97,7 @@ class Scene:
             on_expired=on_expired,
             messages=messages,
             options=options,
+            **more,
         )
         return Bus(self.broker.url, guard=guard, service="test", options=BusOptions(retry=retry))
 

@@ -63,7 +63,7 @@ def _other(value: object) -> bytes:
     """Spell what only this client reads as it was written."""
     match value:
         case float():
-            return b"r%be" % struct.pack(">d", value).hex().encode()
+            return b"r%be" % _narrow(value).hex().encode()
         case (
             bytes() | bytearray()
         ):  # text that is no UTF-8 is read as the one, written as the other
@@ -73,6 +73,14 @@ def _other(value: object) -> bytes:
         case Decimal():
             return b"q%be" % str(value).encode()
     return _none(value)
+
+
+def _narrow(value: float) -> bytes:
+    """Return what is left of a number: this client reads 64 bits, and writes 32."""
+    try:
+        return struct.pack(">f", value)
+    except OverflowError:
+        raise NotCanonical("a number that does not fit 32 bits") from None
 
 
 def _write(value: object, parts: list[bytes], levels: int, others: _Others) -> None:

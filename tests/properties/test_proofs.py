@@ -1,5 +1,6 @@
 """Whatever is altered is refused with its code, and what is not is accepted."""
 
+import json
 import string
 from typing import Any
 
@@ -7,12 +8,15 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
+from busauth.caller import Actor, FirstToken
 from busauth.errors import Forbidden, NotGenuine, Refused
 from busauth.late.canonical import MAX_DEPTH, NotCanonical, canonical
+from busauth.late.first import read
+from busauth.late.first import written as record_of
 from busauth.late.proof import Binding, Properties, Route
 from busauth.late.proof import SeenMessage as Seen
 from busauth.late.replay import InProcessReplay, ReplayKey, Standing
-from busauth.late.seal import HEADER, Seal, Sealed
+from busauth.late.seal import Copy, Purpose, Seal, Sealed
 from tests.properties.strategies import json_values, run
 from tests.unit.proving import (
     ALGORITHMS,
@@ -353,36 +357,64 @@ def test_depth_is_bounded(depth: int) -> None:
 
 # Seals.
 
+names = st.frozensets(texts, max_size=3)
+first_tokens = st.builds(
+    FirstToken,
+    issuer=texts,
+    subject=texts,
+    client=st.none() | texts,
+    scopes=names,
+    roles=names,
+    audience=st.lists(texts, max_size=2).map(tuple),
+    actors=st.lists(st.builds(Actor, texts, st.none() | texts, st.none() | texts), max_size=2).map(
+        tuple
+    ),
+    issued_at=st.none() | st.integers(0, 2**40).map(float),
+    expires_at=st.integers(0, 2**40).map(float),
+    token_id=st.none() | texts,
+    session=st.none() | texts,
+    token_sha256=texts,
+)
 SEAL = Seal("orders", {"1": bytes(range(32))})
 sealed_values = st.builds(
     Sealed,
+    purpose=st.sampled_from(Purpose),
     attempt=st.integers(0, 1_000_000),
     published_at=st.none() | st.integers(0, 2**40).map(lambda ticks: ticks / 64),
     origin=st.none() | texts,
     redrive=st.integers(0, 1_000_000),
+    first=st.none() | first_tokens,
 )
-
-
-sealed_about = st.fixed_dictionaries(
-    {
-        "message_id": st.none() | texts,
-        "token_sha256": st.none() | texts,
-        "body": st.binary(max_size=20),
-    }
+copies = st.builds(
+    Copy,
+    own=st.just({}),
+    sent=st.dictionaries(texts, canonical_values, max_size=3),
+    properties=st.lists(st.none() | texts | st.integers(0, 9), min_size=3, max_size=3),
+    body=st.binary(max_size=20),
 )
-ABOUT: dict[str, Any] = {"message_id": "m-1", "token_sha256": None, "body": b""}
+tokens = st.none() | texts
+COPY = Copy({}, {}, ("m-1", None, None), b"")
 
 
-@given(sealed=sealed_values, about=sealed_about, other=sealed_about)
+def written_on(copy: Copy, sealed: Sealed) -> Copy:
+    return copy._replace(own=sealed.headers())
+
+
+def parts(copy: Copy) -> tuple[bytes, ...]:
+    return tuple(canonical(part) for part in (copy.sent, list(copy.properties), copy.body.hex()))
+
+
+@given(sealed=sealed_values, copy=copies, other=copies, token=tokens, another=tokens)
 def test_what_was_sealed_is_opened_on_its_own_message(
-    sealed: Sealed, about: dict[str, Any], other: dict[str, Any]
+    sealed: Sealed, copy: Copy, other: Copy, token: str | None, another: str | None
 ) -> None:
     """Untouched, each copy's seal vouches for exactly what was written, and on no other message."""
-    headers: dict[str, Any] = sealed.headers()
-    headers[HEADER] = SEAL.seal(headers, **about)
-    assert SEAL.opened(headers, **about) == (sealed, None)
-    expected = (sealed, None) if other == about else (None, "seal.mac")
-    assert SEAL.opened(headers, **other) == expected
+    made = written_on(copy, sealed)
+    seal = SEAL.seal(made, token_sha256=token)
+    assert SEAL.opened(seal, made, token_sha256=token) == (sealed, None)
+    same = parts(copy) == parts(other) and (token == another or sealed.purpose is Purpose.PARKED)
+    opened = SEAL.opened(seal, written_on(other, sealed), token_sha256=another)
+    assert opened == ((sealed, None) if same else (None, "seal.mac"))
 
 
 @given(sealed=sealed_values, at=st.integers(0), character=st.characters())
@@ -390,12 +422,12 @@ def test_any_altered_character_of_a_seal_is_refused(
     sealed: Sealed, at: int, character: str
 ) -> None:
     """No character of a seal can change."""
-    headers: dict[str, Any] = sealed.headers()
-    made = SEAL.seal(headers, **ABOUT)
+    copy = written_on(COPY, sealed)
+    made = SEAL.seal(copy, token_sha256=None)
     at %= len(made)
     assume(made[at] != character)
-    headers[HEADER] = made[:at] + character + made[at + 1 :]
-    opened, code = SEAL.opened(headers, **ABOUT)
+    altered = made[:at] + character + made[at + 1 :]
+    opened, code = SEAL.opened(altered, copy, token_sha256=None)
     assert opened is None
     assert code in ("seal.mac", "seal.malformed", "seal.key_unknown")
 
@@ -403,11 +435,24 @@ def test_any_altered_character_of_a_seal_is_refused(
 @given(value=json_values | st.binary(), name=st.sampled_from(sorted(Sealed().headers())))
 def test_any_other_value_breaks_a_seal(value: Any, name: str) -> None:
     """Whatever a sender writes instead is not believed."""
-    headers: dict[str, Any] = Sealed(attempt=7, redrive=7).headers()
-    headers[HEADER] = SEAL.seal(headers, **ABOUT)
-    assume(told_apart(value) != told_apart(headers[name]))
-    opened = SEAL.opened(headers | {name: value}, **ABOUT)
-    assert opened == (None, "seal.mac")
+    copy = written_on(COPY, Sealed(attempt=7, redrive=7))
+    seal = SEAL.seal(copy, token_sha256=None)
+    assume(told_apart(value) != told_apart(copy.own[name]))
+    altered = copy._replace(own={**copy.own, name: value})
+    assert SEAL.opened(seal, altered, token_sha256=None) == (None, "seal.mac")
+
+
+@given(first=first_tokens)
+def test_a_record_of_a_first_token_reads_as_it_was_written(first: FirstToken) -> None:
+    """One line of text, and the same for the same token."""
+    assert read(record_of(first)) == first
+
+
+@given(text=texts | json_values.map(json.dumps))
+def test_what_is_no_record_is_none(text: str) -> None:
+    """Whoever wrote it, it is a whole record or nothing."""
+    found = read(text)
+    assert found is None or isinstance(found, FirstToken)
 
 
 # Replay.

@@ -82,12 +82,14 @@ class Stage:
         on_expired: Policies | None = None,
         handler: Callable[[AbstractIncomingMessage], None] = lambda _message: None,
         publishers: tuple[Any, ...] | None = None,
+        queue: str | None = None,
+        guarded: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> "Stage":
         trusted = (WEB.publisher(), ORDERS.publisher(relays=True))
         messages = security(*(publishers or trusted), signer=ORDERS.signer, **settings)
-        queue = scene.broker.name("orders")
-        bus = scene.bus(messages, on_expired=on_expired)
+        queue = queue or scene.broker.name("orders")
+        bus = scene.bus(messages, on_expired=on_expired, **(guarded or {}))
         stage = cls(scene, queue, bus)
 
         @bus.consumer(queue, scopes={"orders:write"})

@@ -1,0 +1,121 @@
+"""A copy's seal holds for who reads it, whatever its sender wrote; altered, it does not."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+from unittest.mock import Mock
+
+from aiormq.abc import DeliveredMessage
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pamqp import frame
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from busauth.amqp import copies
+from busauth.amqp.case import Case
+from busauth.amqp.copies import Outgoing, Refusal
+from busauth.amqp.delivery import Delivery
+from busauth.amqp.provenance import Provenance
+from busauth.errors import Untimely
+from busauth.late.seal import Purpose, Seal
+
+FRAME = 131_072
+TOKEN = "0" * 64
+PROVENANCE = Provenance(group="orders", seal=Seal("orders", {"1": bytes(range(32))}))
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12)
+fields = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(width=32)
+    | st.binary(max_size=8).map(bytearray)
+    | texts
+    | st.decimals(-1000, 1000, places=2)
+    | st.integers(0, 2**32).map(lambda at: datetime.fromtimestamp(at, UTC)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+names = texts.filter(bool) | st.sampled_from(
+    ["tenant", "x-death", "CC", "BUSAUTH-ATTEMPT", "busauth-first", "busauth-seal", "Busauth-Hop"]
+)
+sent = st.dictionaries(names, fields, max_size=5)
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    said = Basic.Properties(
+        headers=draw(sent),
+        message_id=draw(st.none() | texts),
+        content_type=draw(st.none() | texts),
+        correlation_id=draw(st.none() | texts),
+        reply_to=draw(st.none() | texts),
+        priority=draw(st.none() | st.integers(0, 255)),
+        message_type=draw(st.none() | texts),
+    )
+    return carried(Outgoing(draw(st.binary(max_size=20)), said))
+
+
+def carried(outgoing: Outgoing) -> Delivery:
+    """Return a message as it is delivered: through the client's own codec."""
+    raw = frame.marshal(ContentHeader(body_size=0, properties=outgoing.properties), 1)
+    _, _, header = frame.unmarshal(raw)
+    assert isinstance(header, ContentHeader)
+    return Delivery(
+        DeliveredMessage(
+            delivery=Basic.Deliver(consumer_tag="c", delivery_tag=1, routing_key="orders"),
+            header=header,
+            body=outgoing.body,
+            channel=Mock(),
+        )
+    )
+
+
+def retried(delivery: Delivery) -> Outgoing:
+    made = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, Purpose.RETRY)
+    return copies.retry(delivery.message, made, token_header="authorization", frame_max=FRAME)
+
+
+def refused(delivery: Delivery) -> Outgoing:
+    carries = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, Purpose.PARKED)
+    refusal = Refusal(refused=Untimely("token.expired"), queue="orders", at=0.0, carried=carries)
+    return copies.dead_letter(
+        delivery.message, refusal, token_header="authorization", frame_max=FRAME
+    )
+
+
+@given(delivery=deliveries())
+def test_a_seal_holds_for_who_reads_the_copy(delivery: Delivery) -> None:
+    """A retry's for the token that it has, a parked message's also when it was forwarded."""
+    marks = PROVENANCE.marks(carried(retried(delivery)), TOKEN)
+    assert (marks.code, marks.sealed.purpose) == (None, Purpose.RETRY)
+    forwarded = copies.again(carried(refused(delivery)).message, {"authorization": "Bearer x"})
+    marks = PROVENANCE.marks(carried(forwarded), None)
+    assert (marks.code, marks.sealed.purpose) == (None, Purpose.PARKED)
+
+
+@given(delivery=deliveries(), name=names, value=fields)
+def test_an_altered_copy_is_nobodys_word(delivery: Delivery, name: str, value: Any) -> None:
+    """A header that was added or changed breaks the seal, unless a broker may write it."""
+    copy = retried(delivery)
+    before = MappingProxyType(dict(copy.properties.headers or {}))
+    assume(name not in before or repr(before[name]) != repr(value))
+    assume(name not in ("busauth-seal", "x-death", "CC"))
+    copy.properties.headers = {**before, name: value}
+    assert PROVENANCE.marks(carried(copy), TOKEN).code == "seal.mac"
+
+
+def test_numbers_of_every_width_arrive_as_they_were_sealed() -> None:
+    """What the client decodes of the narrowest and the widest types is what it encodes again."""
+    odd: dict[str, Any] = {
+        "decimal": Decimal("-1.10"),
+        "widest": 2**63 - 1,
+        "narrow": -129,
+        "unsigned": 2**32 - 1,
+        "float": 1.5,
+        "nothing": None,
+    }
+    delivery = carried(Outgoing(b"", Basic.Properties(headers=odd, message_id="m")))
+    assert PROVENANCE.marks(carried(retried(delivery)), TOKEN).code is None

@@ -1,0 +1,390 @@
+"""What comes back: parked and released, dead-lettered and sent again, moved, copied, made up.
+
+Who carries these out can write into every queue, and has the public keys. They have no seal's key.
+"""
+
+from typing import Any
+
+import pytest
+
+from busauth import (
+    Caller,
+    CallerError,
+    DeadLetter,
+    Decryption,
+    Grace,
+    Park,
+    Redrive,
+    TokenEncryption,
+    shared_encryption_key,
+)
+from busauth.amqp.headers import PROOF, TOKEN
+from busauth.caller import FirstToken
+from busauth.late.first import HEADER as FIRST
+from busauth.late.first import read, written
+from busauth.late.proof import Binding, Original, Properties
+from busauth.late.seal import PURPOSE
+from busauth.tokens.encryption import KeptFor
+from busauth.tokens.verifier import fingerprint
+from tests.parties import Scene
+from tests.security.stage import ORDERS, WEB, Message, Stage, attack
+
+KEY = shared_encryption_key(bytes(range(32)), key_id="redrive")
+KEEPING = TokenEncryption({"redrive": KEY})
+WIDE = "orders:write orders:refund"
+
+
+class Revoked:
+    """Knows tokens that were revoked, by their digests."""
+
+    def __init__(self) -> None:
+        self.digests: set[str] = set()
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        return caller.token_sha256 in self.digests
+
+
+def parking(scene: Scene, **settings: Any) -> Stage:
+    return Stage.set(scene, on_expired=Park(), **settings)
+
+
+def redriving(stage: Stage) -> Redrive:
+    guard = stage.bus.guard
+    return Redrive(stage.scene.broker.url, guard=guard, queue=stage.queue, keys=Decryption([KEY]))
+
+
+async def park(stage: Stage, *bodies: bytes, token: str | None = None) -> list[Message]:
+    """Have messages parked, and take them out again, as who can read the queue may."""
+    await stage.bus.declare()
+    for body in bodies:
+        await stage.publish(body, token=token or stage.token())
+    await stage.scene.clock.advance(600)
+    parked = f"{stage.queue}.parked"
+    async with stage.bus:
+        await stage.scene.broker.settles_at(parked, len(bodies))
+    return [Message.of(each) for each in await stage.scene.broker.take(parked)]
+
+
+async def release(stage: Stage, *messages: Message, **claims: Any) -> tuple[int, list[str]]:
+    """Lay messages among the parked, and have them released; return how many went, and codes."""
+    parked = f"{stage.queue}.parked"
+    for message in messages:
+        await stage.put(message, parked)
+    await stage.scene.broker.settles_at(parked, len(messages))
+    released = await stage.bus.release(stage.queue, stage.token(**claims))
+    return len(released.sent), list(released.refused.values())
+
+
+async def handled_once(stage: Stage, untampered: Message, *codes: str) -> None:
+    """Consume what was released: the untampered message is handled, the others are refused."""
+    await stage.consume(handled=1, refused=len(codes))
+    assert stage.scene.codes() == list(codes)
+    assert [body for _, body in stage.handled] == [untampered.body]
+
+
+@attack("return-unauthorized")
+async def test_what_a_token_may_not_do_is_not_parked(scene: Scene) -> None:
+    """A late token without the scope waits for nobody: its message is a dead letter."""
+    stage = parking(scene)
+    await stage.bus.declare()
+    narrow = scene.issuer.token("ann", scope="orders:read", client_id="kiosk")
+    await stage.publish(b"not theirs to ask for", token=narrow)
+    await scene.clock.advance(600)
+    async with stage.bus:
+        await scene.trail.until("refused")
+    assert scene.codes() == ["caller.scope"]
+    await scene.broker.settles_at(f"{stage.queue}.parked", 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "fresh", "may_go_on"),
+    [
+        ({}, {}, True),
+        ({"scope": WIDE}, {"scope": "orders:write"}, True),
+        ({}, {"scope": WIDE}, False),
+        ({}, {"client_id": "backoffice"}, False),
+        ({}, {"act": {"sub": "robot"}}, False),
+        ({}, {"aud": ["shop", "bank"]}, False),
+    ],
+)
+@attack("return-wider")
+async def test_a_fresh_token_widens_nothing(
+    first: dict[str, Any], fresh: dict[str, Any], *, may_go_on: bool, scene: Scene
+) -> None:
+    """What is released may do what the first token allowed; a wider one cannot be sent on."""
+    stage = parking(scene)
+    seen: list[tuple[Caller, str]] = []
+    queue = scene.broker.name("wider")
+
+    @stage.bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        try:
+            seen.append((caller, caller.bearer()))
+        except CallerError:
+            seen.append((caller, ""))
+
+    stage.queue = queue
+    (parked,) = await park(stage, b"one", token=stage.token(**first))
+    assert await release(stage, parked, **fresh) == (1, [])
+    await stage.consume(handled=1, refused=0)
+    ((caller, token),) = seen
+    assert caller.scopes == {"orders:write"}
+    assert bool(token) is may_go_on
+    assert isinstance(caller.first, FirstToken)
+    assert (caller.first.subject, caller.first.client) == (caller.subject, "shop-web")
+
+
+@attack("return-retried")
+async def test_a_retry_of_what_was_released_stays_narrow(scene: Scene) -> None:
+    """The record of the first token travels on: a failed handler does not make it forgotten."""
+    stage = parking(scene)
+    seen: list[Caller] = []
+    queue = scene.broker.name("failing")
+
+    @stage.bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        seen.append(caller)
+        if len(seen) == 1:
+            raise LookupError
+
+    stage.queue = queue
+    (parked,) = await park(stage, b"one")
+    assert await release(stage, parked, scope=WIDE) == (1, [])
+    async with stage.bus:
+        await scene.trail.until("retried")
+        await scene.clock.advance(60)
+        await scene.trail.until("handled")
+    assert [caller.scopes for caller in seen] == [{"orders:write"}] * 2
+    assert seen[0].first == seen[1].first
+
+
+@attack("return-revoked")
+async def test_a_first_token_that_was_revoked(scene: Scene) -> None:
+    """It is asked about at the release, and again when the message is handled."""
+    revoked = Revoked()
+    stage = parking(scene, guarded={"revocations": revoked})
+    first = stage.token("ann")
+    (parked,) = await park(stage, b"one", token=first)
+    revoked.digests.add(fingerprint(first))
+    assert await release(stage, parked) == (0, ["token.revoked"])
+    revoked.digests.clear()
+    await stage.bus.release(stage.queue, stage.token())
+    revoked.digests.add(fingerprint(first))
+    await stage.consume(handled=0, refused=1)
+    assert scene.codes()[-1] == "token.revoked"
+    assert stage.handled == []
+
+
+@attack("return-handled")
+async def test_a_handled_message_among_the_parked(scene: Scene) -> None:
+    """Nothing shows that its consumer parked it: it stays there, and forwarded it is refused."""
+    stage = parking(scene)
+    tapped, _ = await stage.pair()
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=0)
+    stage.handled.clear()
+    named = tapped.having(
+        authorization=None,
+        busauth_issuer=scene.issuer.url,
+        busauth_subject="ann",
+        busauth_token_sha256=fingerprint(tapped.token),
+    )
+    (untampered,) = await park(stage, b"late")
+    assert await release(stage, named, untampered) == (1, ["seal.missing"])
+    names = ("busauth-seal", PURPOSE, FIRST, "busauth-redrive", "busauth-attempt")
+    sealed = {name: untampered.headers[name] for name in names}
+    record = read(untampered.headers[FIRST])
+    assert record is not None
+    claimed = written(record).replace(record.token_sha256, fingerprint(tapped.token))
+    forged = Message(named.body, {**named.headers, **sealed, FIRST: claimed}, named.properties)
+    await scene.broker.take(f"{stage.queue}.parked")
+    assert await release(stage, forged) == (1, [])
+    await handled_once(stage, untampered, "seal.missing", "seal.mac")
+
+
+@attack("return-record")
+async def test_a_record_that_was_widened(scene: Scene) -> None:
+    """A parked message with more in its record than its first token allowed is refused."""
+    stage = parking(scene)
+    one, other = await park(stage, b"one", b"other")
+    record = read(one.headers[FIRST])
+    assert record is not None
+    wider = written(record).replace('"orders:write"', '"orders:refund","orders:write"')
+    tampered = Message(one.body, {**one.headers, FIRST: wider}, one.properties)
+    assert await release(stage, tampered, other, scope=WIDE) == (2, [])
+    await handled_once(stage, other, "seal.mac")
+
+
+@attack("return-header")
+async def test_a_parked_message_with_another_header(scene: Scene) -> None:
+    """Its sender's headers are sealed, those too that no proof binds."""
+    stage = parking(scene)
+    one, other = await park(stage, b"one", b"other")
+    assert await release(stage, one.having(priority_lane="yes"), other) == (2, [])
+    await handled_once(stage, other, "seal.mac")
+
+
+@attack("return-stripped")
+async def test_a_released_message_without_its_seal(scene: Scene) -> None:
+    """What a proof releases needs the seal that says what was parked."""
+    stage = parking(scene)
+    one, other = await park(stage, b"one", b"other")
+    assert await release(stage, one, other) == (2, [])
+    back = {each.body: Message.of(each) for each in await scene.broker.take(stage.queue)}
+    kept = ("authorization", PROOF, "tenant")
+    bare = {name: value for name, value in back[b"one"].headers.items() if name in kept}
+    await stage.put(Message(b"one", bare, back[b"one"].properties))
+    await stage.put(back[b"other"])
+    await handled_once(stage, other, "seal.missing")
+
+
+@attack("return-unreleased")
+async def test_a_parked_message_with_a_fresh_token_and_no_release(scene: Scene) -> None:
+    """A caller's own token on a parked message releases nothing: a release is signed."""
+    stage = parking(scene)
+    one, other = await park(stage, b"one", b"other")
+    fresh = stage.token()
+    said = one.properties
+    forged = WEB.signer.sign(
+        Binding(
+            token=fresh,
+            body=one.body,
+            message_id=said["message_id"],
+            properties=_properties(said),
+            headers={"tenant": "a"},
+            issuer=scene.issuer.url,
+            subject="ann",
+            exchange="",
+            routing_key=stage.queue,
+        ),
+        scene.clock.now(),
+    )
+    await stage.put(one.having(authorization=f"Bearer {fresh}", **{PROOF: forged}))
+    assert await release(stage, other) == (1, [])
+    await handled_once(stage, other, "seal.purpose")
+
+
+@attack("return-twice")
+async def test_a_parked_message_that_was_doubled(scene: Scene) -> None:
+    """One parking comes back once."""
+    stage = parking(scene)
+    one, other = await park(stage, b"one", b"other")
+    assert await release(stage, one, one, other) == (3, [])
+    await stage.consume(handled=2, refused=1)
+    assert scene.codes() == ["replay.copy"]
+    assert sorted(body for _, body in stage.handled) == [b"one", b"other"]
+
+
+@attack("return-copied-late")
+async def test_a_late_message_published_once_more(scene: Scene) -> None:
+    """What is parked is known: a copy of it is not parked next to it."""
+    stage = parking(scene)
+    message, untampered = await stage.pair()
+    await scene.clock.advance(600)
+    await stage.put(message)
+    await stage.put(message)
+    async with stage.bus:
+        await scene.trail.until("parked")
+        await scene.trail.until("refused")
+    assert scene.codes() == ["replay.copy"]
+    await scene.broker.settles_at(f"{stage.queue}.parked", 1)
+    await stage.bus.release(stage.queue, stage.token())
+    await stage.put(untampered)
+    async with stage.bus:
+        await scene.trail.until("handled")
+        await scene.trail.until("parked", count=2)
+    assert [body for _, body in stage.handled] == [message.body]
+
+
+@attack("return-letter-parked")
+async def test_a_letter_among_the_parked(scene: Scene) -> None:
+    """What was refused does not wait for its caller: it stays, and forged it is refused."""
+    stage = parking(scene)
+    (untampered,) = await park(stage, b"late")
+    await stage.publish(b"refused", token=scene.issuer.token("ann", scope="orders:read"))
+    await stage.consume(handled=0, refused=1)
+    letter = Message.of(await scene.broker.one(f"{stage.queue}.dead"))
+    assert await release(stage, letter, untampered, scope=WIDE) == (1, ["seal.purpose"])
+    await scene.broker.take(f"{stage.queue}.parked")
+    assert await release(stage, letter.having(**{PURPOSE: "parked"}), scope=WIDE) == (1, [])
+    await handled_once(stage, untampered, "caller.scope", "seal.purpose", "seal.mac")
+
+
+@attack("return-letter-made")
+async def test_a_letter_made_of_a_handled_message(scene: Scene) -> None:
+    """The key of kept tokens is public: a letter needs its consumer's seal all the same."""
+    stage = Stage.set(scene, on_expired=DeadLetter(keep_token=KEEPING))
+    tapped, untampered = await stage.pair()
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=0)
+    stage.handled.clear()
+    said = tapped.properties["message_id"]
+    about = KeptFor(queue=stage.queue, message_id=said, body=tapped.body)
+    kept = KEEPING.seal_for_redrive(tapped.token, about)
+    made = tapped.having(authorization=None, **{TOKEN: kept})
+    await stage.put(made, f"{stage.queue}.dead")
+    await scene.broker.settles_at(f"{stage.queue}.dead", 1)
+    redriven = await redriving(stage).letters()
+    assert (redriven.sent, list(redriven.refused.values())) == ((), ["seal.missing"])
+    forged = tapped.having(**{PURPOSE: "letter"}, busauth_redrive=1)
+    await stage.put(forged)
+    await stage.put(untampered)
+    await handled_once(stage, untampered, "seal.missing", "seal.missing")
+
+
+@attack("return-laundered")
+async def test_a_copy_that_was_refused_is_not_sent_again(scene: Scene) -> None:
+    """A handled message, published again once it is late, makes no letter that could come back."""
+    stage = Stage.set(scene, on_expired=DeadLetter(keep_token=KEEPING))
+    tapped, late = await stage.pair()
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=0)
+    await scene.clock.advance(600)
+    await stage.put(tapped)
+    await stage.put(late)
+    await stage.consume(handled=0, refused=2)
+    assert sorted(filter(None, scene.codes())) == ["replay.copy", "token.expired"]
+    await scene.broker.settles_at(f"{stage.queue}.dead", 2)
+    redriven = await redriving(stage).letters()
+    assert (len(redriven.sent), redriven.others, dict(redriven.refused)) == (1, 1, {})
+    patient = Stage.set(
+        scene,
+        on_expired=Grace(hours=1),
+        queue=stage.queue,
+        replay=stage.bus.guard.messages.replay,
+    )
+    async with patient.bus:
+        await scene.trail.until("handled", count=2)
+    assert [body for _, body in patient.handled] == [late.body]
+
+
+@attack("return-original")
+async def test_a_release_under_the_proof_of_another_first_token(scene: Scene) -> None:
+    """A service that may release cannot put one message's record on another's first proof."""
+    stage = parking(scene)
+    one, other = await park(stage, b"same", b"same")
+    assert one.headers[FIRST] != other.headers[FIRST]
+    fresh, said = stage.token(), one.properties
+    original = Original.of(other.headers[PROOF], other.headers["busauth-token-sha256"])
+    proof = ORDERS.signer.sign(
+        Binding(
+            token=fresh,
+            body=one.body,
+            message_id=said["message_id"],
+            properties=_properties(said),
+            headers={},
+            issuer=scene.issuer.url,
+            subject="ann",
+            exchange="",
+            routing_key=stage.queue,
+        ),
+        scene.clock.now(),
+        original=original,
+    )
+    await stage.put(one.having(authorization=f"Bearer {fresh}", **{PROOF: proof}))
+    assert await release(stage, other) == (1, [])
+    await handled_once(stage, other, "proof.original")
+
+
+def _properties(said: Any) -> Properties:
+    return Properties(content_type=said.get("content_type"))
