@@ -14,6 +14,7 @@ from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
 from busauth.amqp import copies, headers
+from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import taken
@@ -115,8 +116,9 @@ class Sending:
             Deferred: keys are out of reach, or somebody else takes from the queue beside.
             PublishError: the broker did not confirm one; it and all after it stay.
             aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+            ConfigurationError: the URL could never connect.
         """
-        connection = await aio_pika.connect(self.url)
+        connection = await aio_pika.connect(broker_url(self.url))
         async with connection:
             waiting = await self._alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0

@@ -15,6 +15,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from busauth.amqp import headers as names
+from busauth.amqp.address import broker_url
 from busauth.caller import read_only
 
 _PATIENCE = 5.0
@@ -84,8 +85,9 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
         ConnectionError: the broker is out of reach, or a letter cannot be read (its properties
             are no AMQP text): take it out with another client.
+        ConfigurationError: the URL could never connect.
     """
-    connection = await aio_pika.connect(url)
+    connection = await aio_pika.connect(broker_url(url))
     async with connection:
         channel = await connection.channel()
         letters = [Letter.of(message) async for message in await taken(channel, queue)]

@@ -9,12 +9,11 @@ import asyncio
 import aio_pika
 from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
-from yarl import URL
 
-from busauth.errors import ConfigurationError, PublishError
+from busauth.amqp.address import broker_url
+from busauth.errors import PublishError
 
 _RECONNECT_SECONDS = 1.0
-_PORTS = {"amqp": 5672, "amqps": 5671}
 
 
 class Links:
@@ -32,7 +31,7 @@ class Links:
     """
 
     def __init__(self, url: str, service: str) -> None:
-        self.url = _checked(url)
+        self.url = broker_url(url)
         self._service = service
         self._consuming: AbstractRobustConnection | None = None
         self._publishing: AbstractRobustConnection | None = None
@@ -88,14 +87,3 @@ class Links:
             raise ConnectionError(
                 f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
             ) from error
-
-
-def _checked(url: str) -> URL:
-    """Refuse what could never connect; a URL is not shown, it may hold a password."""
-    parsed = URL(url)
-    if parsed.scheme not in _PORTS or not parsed.host:
-        raise ConfigurationError(
-            f"url with scheme {parsed.scheme!r} and host {parsed.host!r}: expected amqp://host/ or "
-            "amqps://host/"
-        )
-    return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])

@@ -166,7 +166,10 @@ def _signer(
 
 
 def _publisher(url: str, stream: str, max_age: float) -> FeedPublisher:
-    return FeedPublisher(url, options=StreamOptions(name=stream, max_age=max_age))
+    try:
+        return FeedPublisher(url, options=StreamOptions(name=stream, max_age=max_age))
+    except ConfigurationError as error:
+        fail(str(error))
 
 
 async def _publish(publisher: FeedPublisher, event: str) -> None:

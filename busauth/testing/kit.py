@@ -17,6 +17,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
+from busauth.amqp.address import broker_url
 from busauth.amqp.bus import Bus
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter, dead_letters
@@ -84,7 +85,7 @@ class Kit:
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(self.broker.url)
+        self._connection = await aio_pika.connect(broker_url(self.broker.url))
         if isinstance(self.broker, Broker):
             self.broker.node.journal.listen(self._moved)
         return self

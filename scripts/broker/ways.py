@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from scripts.broker.apt import alone, install, may_install, services_held_back
 from scripts.broker.command import Interrupted, Signals, run, succeeds
@@ -41,7 +41,7 @@ def from_url(_signals: Signals) -> Way:
     url = os.environ.get(VARIABLE)
     if not url:
         return None
-    host, port = address(urlsplit(url))
+    host, port = address(url)
     try:
         socket.create_connection((host, port), CONNECT_SECONDS).close()
     except OSError as error:
@@ -53,12 +53,15 @@ def from_url(_signals: Signals) -> Way:
     return nullcontext({VARIABLE: url})
 
 
-def address(url: SplitResult) -> tuple[str, int]:
-    """Host and port of an AMQP URL."""
+def address(text: str) -> tuple[str, int]:
+    """Host and port of an AMQP URL; an unescaped password would put a part of itself there."""
     try:
+        url = urlsplit(text)
         port = url.port
     except ValueError:
         raise BrokerError(f"{VARIABLE} has a port that is no number up to 65535.") from None
+    if "@" in f"{url.path}{url.query}{url.fragment}":
+        raise BrokerError(f"{VARIABLE} has a password with / # or ?: write %2F, %23 or %3F.")
     if url.scheme not in {"amqp", "amqps"}:
         raise BrokerError(f"{VARIABLE} does not begin with amqp:// or amqps://.")
     return url.hostname or "localhost", port or (5671 if url.scheme == "amqps" else 5672)

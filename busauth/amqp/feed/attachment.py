@@ -12,6 +12,7 @@ from typing import NamedTuple
 import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
+from yarl import URL
 
 _OFFSET = "x-stream-offset"
 _CLOSE_SECONDS = 5.0
@@ -96,7 +97,7 @@ class Attachment:
         self._arrived.put_nowait(message)
 
 
-async def attach(url: str, stream: str, start: int | datetime, *, prefetch: int) -> Attachment:
+async def attach(url: URL, stream: str, start: int | datetime, *, prefetch: int) -> Attachment:
     """Connect, and consume a stream that exists.
 
     Args:

@@ -21,6 +21,7 @@ from typing import Self
 
 import aiormq.exceptions
 
+from busauth.amqp.address import broker_url
 from busauth.amqp.feed.attachment import Attachment, DetachedError, Reading, attach, since
 from busauth.amqp.feed.keeper import Keeper
 from busauth.amqp.feed.options import FeedOptions
@@ -54,6 +55,9 @@ class RevocationFeed:
     Attributes:
         refused: how many events were refused, by code.
         session_claim: the claim that names a token's session.
+
+    Raises:
+        ConfigurationError: the URL could never connect.
     """
 
     def __init__(
@@ -65,7 +69,7 @@ class RevocationFeed:
         checkpoint: CheckpointFile | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._url = url
+        self._url = broker_url(url)
         options = self._options = options or FeedOptions()
         self.session_claim = options.session_claim
         self._clock = clock or SystemClock()

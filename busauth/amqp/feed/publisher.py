@@ -9,6 +9,7 @@ import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
+from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.feed.options import StreamOptions
 from busauth.amqp.publisher import Publisher
@@ -30,12 +31,15 @@ class FeedPublisher:
         url: the broker.
         options: the stream, and how it is declared.
         timeout: seconds after which an unconfirmed event counts as not published.
+
+    Raises:
+        ConfigurationError: the URL could never connect.
     """
 
     def __init__(
         self, url: str, *, options: StreamOptions | None = None, timeout: float = 10.0
     ) -> None:
-        self._url = url
+        self._url = broker_url(url)
         self._options = options or StreamOptions()
         self._timeout = timeout
         self._publisher = Publisher(timeout=timeout)

@@ -1,0 +1,149 @@
+"""A broker's URL: whatever is wrong with it, nothing of a password in it is shown."""
+
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+from yarl import URL
+
+from busauth import (
+    Bus,
+    FeedPublisher,
+    Guard,
+    RevocationFeed,
+    dead_letters,
+)
+from busauth.amqp.address import broker_url
+from busauth.amqp.again import Sending
+from busauth.cli import app
+from busauth.errors import ConfigurationError
+from busauth.testing import Kit, ManualClock, RabbitMQ
+from scripts.broker.telling import BrokerError
+from scripts.broker.ways import address
+from tests.unit.revoking import transmitters
+from tests.unit.support import pem_of, private_key
+
+SECRET = "hunter2"
+UNESCAPED = [
+    f"amqp://app:{SECRET}/{SECRET}@broker.test/",
+    f"amqp://app:{SECRET}#{SECRET}@broker.test/",
+    f"amqp://app:{SECRET}?{SECRET}@broker.test/",
+    f"amqps://app:1{SECRET}@{SECRET}/{SECRET}@broker.test:5671/shop",
+    f"amqp://app:1234/{SECRET}@broker.test/",
+    f"amqp://{SECRET}:1234/@broker.test/",
+    f"amqp://{SECRET}/1@broker.test/",
+    f"amqp://app:{SECRET}[{SECRET}]@broker.test/",
+    f"amqp://app:{SECRET}[@broker.test/",
+    f"amqp://app:{SECRET}\u2100@broker.test/",
+    f"amqp://app:{SECRET}",
+    f"amqp:/app:{SECRET}@broker.test/",
+    f"amqp:app:{SECRET}@broker.test/",
+    f"app:{SECRET}@broker.test",
+    f"{SECRET}@broker.test",
+    f"{SECRET}:app@broker.test",
+    f"{SECRET}://broker.test/",
+    f"http://app:{SECRET}@broker.test/",
+]
+
+
+@pytest.mark.parametrize("url", UNESCAPED)
+def test_nothing_of_a_url_that_cannot_be_read_is_shown(url: str) -> None:
+    """An unescaped character in a password is told as such, and so is what is no broker's URL."""
+    with pytest.raises(ConfigurationError, match="amqp://host/") as caught:
+        broker_url(url)
+    told = "".join(traceback.format_exception(caught.value, chain=False)[-1:])
+    assert SECRET not in told
+    assert "app" not in told
+    assert caught.value.__context__ is None
+
+
+guard = Guard(issuer="https://idp.example", audience="shop")
+
+
+async def opened(kit: Kit) -> None:
+    async with kit:
+        """Never get here."""
+
+
+async def never(_message: object, _limit: int) -> None:
+    raise AssertionError
+
+
+TAKERS: dict[str, Callable[[str], Any]] = {
+    "bus": lambda url: Bus(url, guard=guard, service="orders"),
+    "letters": lambda url: dead_letters(url, "orders.dead"),
+    "again": lambda url: Sending(url=url, guard=guard, queue="q", source="q.dead").run(never),
+    "publisher": FeedPublisher,
+    "feed": lambda url: RevocationFeed(url, transmitters()),
+    "kit": lambda url: opened(Kit(RabbitMQ(url), ManualClock())),
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("url", UNESCAPED[:6])
+async def test_whoever_takes_a_url_takes_it_like_this(taker: str, url: str) -> None:
+    """Wherever a broker is named, its password stays where it is."""
+
+    async def take() -> None:
+        taken = TAKERS[taker](url)
+        if isinstance(taken, Awaitable):
+            await taken
+
+    with pytest.raises(ConfigurationError, match="cannot be read") as caught:
+        await take()
+    assert SECRET not in str(caught.value)
+
+
+@given(password=st.text(), user=st.text(), vhost=st.text())
+def test_what_is_escaped_arrives(password: str, user: str, vhost: str) -> None:
+    """Percent-encoded, any name, password and virtual host gets through."""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    url = broker_url(f"amqp://{login}@broker.test/{quote(vhost, safe='')}")
+    assert (url.host, url.port) == ("broker.test", 5672)
+    assert ((url.user or ""), (url.password or "")) == (user, password)
+
+
+@given(st.text(st.characters() | st.sampled_from("/?#@:[]%\\ 1")))
+def test_the_host_that_is_shown_is_the_host(password: str) -> None:
+    """Whatever a password has in it, what is taken for the host is what was written as the host."""
+    with suppress(ConfigurationError):
+        url = broker_url(f"amqp://app:{password}@broker.test:1234/")
+        assert (url.scheme, url.host, url.port) == ("amqp", "broker.test", 1234)
+
+
+def test_a_url_without_a_port_gets_its_schemes() -> None:
+    """RabbitMQ listens on 5672, with TLS on 5671."""
+    assert broker_url("amqp://h/").port == 5672
+    assert broker_url("amqps://h/%40?heartbeat=3").port == 5671
+    assert broker_url(URL("amqp://u@[::1]:7/")).port == 7
+
+
+@pytest.mark.parametrize("url", UNESCAPED[:6])
+def test_commands_end_with_a_sentence_that_shows_no_password(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`busauth revoke` and the like say what is wrong with the URL, without it."""
+    key = tmp_path / "ops.pem"
+    key.write_bytes(pem_of(private_key("ES256", "ops")))
+    who = ["--transmitter", "ops", "--audience", "shop", "--key", str(key), "--algorithm", "ES256"]
+    monkeypatch.setenv("BUSAUTH_AMQP_URL", url)
+    for command in (["revoke", *who, "--issuer", "https://i", "--jti", "1"], ["heartbeats", *who]):
+        ended = CliRunner().invoke(app, command)
+        assert ended.exit_code == 1
+        assert "cannot be read" in ended.output
+        assert SECRET not in ended.output
+
+
+@pytest.mark.parametrize("url", UNESCAPED[:12])
+def test_the_runner_of_brokers_shows_no_password(url: str) -> None:
+    """A broker that the environment names is told by its host, and by nothing else."""
+    with pytest.raises(BrokerError) as caught:
+        address(url)
+    assert SECRET not in str(caught.value)
