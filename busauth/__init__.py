@@ -24,7 +24,7 @@ from busauth.amqp.outbox import ANONYMOUS
 from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.amqp.security import MessageSecurity
-from busauth.audit import Auditor, Event, EventKind, log_event
+from busauth.audit import Auditor, Event, EventKind, EventLog, log_event
 from busauth.caller import Actor, Caller, Late, as_nobody
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
@@ -113,6 +113,7 @@ __all__ = [
     "Drop",
     "Event",
     "EventKind",
+    "EventLog",
     "EventSigner",
     "ExpiryPolicy",
     "FeedOptions",

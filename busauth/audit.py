@@ -1,11 +1,16 @@
 """What happened, told as events that hold no token."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from busauth.clock import Clock, SystemClock
+
 LOGGER = logging.getLogger("busauth")
+
+_SORTS = 1000
 
 
 class EventKind(StrEnum):
@@ -110,7 +115,10 @@ _WARNINGS = frozenset(
 
 
 def log_event(event: Event) -> None:
-    """Write an event to the ``busauth`` logger: warnings for what somebody should look at."""
+    """Write an event to the ``busauth`` logger: warnings for what somebody should look at.
+
+    As a guard's auditor it is an `EventLog`, which a flood does not fill; called, it always writes.
+    """
     level = logging.WARNING if event.kind in _WARNINGS else logging.DEBUG
     LOGGER.log(
         level,
@@ -119,19 +127,111 @@ def log_event(event: Event) -> None:
     )  # fmt: skip
 
 
+@dataclass(slots=True)
+class _Count:
+    """How many lines of a sort were asked for, since when."""
+
+    since: float
+    lines: int = 0
+
+
+class Lines:
+    """How many lines a log gets: some of each sort in a while; the others are counted, and told.
+
+    Args:
+        clock: what a while is measured with.
+        most: lines of one sort in a while.
+        seconds: how long a while is, from its first line on.
+    """
+
+    def __init__(self, clock: Clock, *, most: int = 10, seconds: float = 60.0) -> None:
+        self._clock, self._most, self._seconds = clock, most, seconds
+        self._counts: dict[tuple[str, ...], _Count] = {}  # by when they began
+
+    def admit(self, *sort: str) -> bool:
+        """Count a line, and return whether it may be written.
+
+        Args:
+            sort: what lines have in common; of a thousand sorts, further ones are one.
+        """
+        now = self._clock.monotonic()
+        self._tell(now - self._seconds)
+        if sort not in self._counts and len(self._counts) >= _SORTS:
+            sort = ("other events",)
+        count = self._counts.setdefault(sort, _Count(now))
+        count.lines += 1
+        if count.lines == self._most + 1:
+            LOGGER.warning("%s: from now on counted, for %g s", " ".join(sort), self._seconds)
+        return count.lines <= self._most
+
+    def tell(self) -> None:
+        """Tell the counts of whiles that are over; costs next to nothing where there are none."""
+        if self._counts:
+            self._tell(self._clock.monotonic() - self._seconds)
+
+    def close(self) -> None:
+        """Tell all counts."""
+        self._tell(math.inf)
+
+    def _tell(self, until: float) -> None:
+        while self._counts:
+            sort, count = next(iter(self._counts.items()))
+            if count.since > until:
+                return
+            del self._counts[sort]
+            if (more := count.lines - self._most) > 0:
+                LOGGER.warning("%s: %d more", " ".join(sort), more)
+
+
+class EventLog:
+    """The auditor that a guard has by itself: it logs events, and a flood of them does not fill it.
+
+    Of each kind, queue and code the first ten warnings in a minute are written, and the others are
+    counted: one line tells how many, with the first event after that minute, or at the end.
+
+    Args:
+        clock: what the minute is measured with.
+        most: other than ten.
+        seconds: other than sixty.
+
+    Attributes:
+        lines: counts what is written.
+    """
+
+    def __init__(
+        self, clock: Clock | None = None, *, most: int = 10, seconds: float = 60.0
+    ) -> None:
+        self.lines = Lines(clock or SystemClock(), most=most, seconds=seconds)
+
+    def __call__(self, event: Event) -> None:
+        """Write an event, or count it."""
+        if event.kind in _WARNINGS and not self.lines.admit(
+            event.kind, f"queue={event.queue}", f"code={event.code}"
+        ):
+            return
+        log_event(event)
+
+
 class Telling:
     """An auditor whose failure is logged and goes no further.
 
     Args:
-        auditor: who is told.
+        auditor: who is told; `log_event` is told by an `EventLog`.
+        clock: the guard's.
+
+    Attributes:
+        lines: how many lines of a sort the log gets, whoever the auditor is.
     """
 
-    def __init__(self, auditor: Auditor) -> None:
-        self._auditor = auditor
-        self._is_log = auditor is log_event
+    def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
+        log = auditor if isinstance(auditor, EventLog) else EventLog(clock)
+        self._auditor = log if auditor is log_event else auditor
+        self._is_log = self._auditor is log
+        self.lines = log.lines
 
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
+        self.lines.tell()
         return not self._is_log or kind in _WARNINGS or LOGGER.isEnabledFor(logging.DEBUG)
 
     def __call__(self, event: Event) -> None:
@@ -139,9 +239,10 @@ class Telling:
         try:
             self._auditor(event)
         except Exception:
-            LOGGER.exception("the auditor failed on a %s event", event.kind)
+            if self.lines.admit("the auditor failed", event.kind):
+                LOGGER.exception("the auditor failed on a %s event", event.kind)
 
 
-def told_safely(auditor: Auditor) -> Telling:
+def told_safely(auditor: Auditor, clock: Clock | None = None) -> Telling:
     """Wrap an auditor so that its failure is logged and goes no further."""
-    return Telling(auditor)
+    return Telling(auditor, clock)

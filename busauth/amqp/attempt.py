@@ -113,7 +113,9 @@ class Attempts:
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and was_cancelled():
                 raise
-            LOGGER.error("a check failed, the message is refused: %s", redacted_traceback(error))
+            if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
+                what = "a check failed, the message is refused: %s"
+                LOGGER.error(what, redacted_traceback(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
     async def _decide_and_run(self, case: Case, genuine: Genuine) -> HandlerFailed | None:
@@ -181,10 +183,13 @@ class Attempts:
             raise Duplicate.of(key)
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
-        if failed.__cause__ is not None:
+        error, lines = failed.__cause__, self._tools.auditor.lines
+        if error is not None and lines.admit(
+            f"{self._terms.queue}: a handler failed", type(error).__name__
+        ):
             message_id = case.delivery.message_id
             what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
-            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(failed.__cause__))
+            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(error))
 
     def _check_hop(self, message: Delivery) -> None:
         """Stop loops between honest services; a sender can only shorten its own way."""

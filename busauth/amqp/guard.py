@@ -54,7 +54,7 @@ class Guard:
             default: nothing but their tokens is looked at.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
-        auditor: is told of every decision; default: the ``busauth`` logger.
+        auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`.
 
     Attributes:
         verifiers: as given, or the one that was made.
@@ -102,7 +102,7 @@ class Guard:
         self._tools = Tools(
             clock=self.clock,
             options=self.options,
-            auditor=told_safely(auditor),
+            auditor=told_safely(auditor, self.clock),
             replies=self._replies(),
             acks=Acks(),
         )
@@ -325,7 +325,11 @@ class Guard:
         await self.send(channel.connection, outgoing, exchange.name, routing_key)
 
     async def close(self) -> None:
-        """Close what the guard opened by itself: the connection for answers, if there is one."""
+        """Close what the guard opened by itself: the connection for answers, if there is one.
+
+        What its log has counted is told, too.
+        """
+        self._tools.auditor.lines.close()
         await self._tools.replies.close()
 
     async def send(

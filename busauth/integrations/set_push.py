@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
-from busauth.audit import LOGGER
+from busauth.audit import LOGGER, Lines
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
 from busauth.late.events import MAX_BYTES, TYPE, EventReader, Transmitters
@@ -102,7 +102,9 @@ class SetReceiver:
     ) -> None:
         if secret is not None and len(secret) < _MIN_SECRET:
             raise ConfigurationError(f"a secret of {len(secret)}: expected {_MIN_SECRET} or more")
-        self._reader = EventReader(transmitters, clock or SystemClock())
+        clock = clock or SystemClock()
+        self._reader = EventReader(transmitters, clock)
+        self._lines = Lines(clock)
         self._publisher = publisher
         self._secret = secret
         self._confirmed: OrderedDict[bytes, None] = OrderedDict()
@@ -118,6 +120,7 @@ class SetReceiver:
         while True:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
+                self._lines.close()
                 await self._publisher.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -134,14 +137,20 @@ class SetReceiver:
         try:
             return await self._taken(body.decode("latin-1"))
         except Refused as error:
-            LOGGER.warning("a pushed event was refused: %s", error.detail)
+            self._log(error.code, "a pushed event was refused", error.detail)
             # Not what was found: a transmitter that nobody knows learns nothing about the others.
             return _Answer(400, _ERRORS.get(error.code, "invalid_request"), error.code)
         except (Deferred, PublishError, TimeoutError) as error:
-            LOGGER.warning("a pushed event could not be taken: %s %s", type(error).__name__, error)
+            sort = type(error).__name__
+            self._log(sort, "a pushed event could not be taken", f"{sort} {error}")
         except Exception as error:
-            LOGGER.error("the receiver failed: %s", redacted_traceback(error))
+            self._log(type(error).__name__, "the receiver failed", redacted_traceback(error))
         return _Answer(503, headers=((b"retry-after", b"5"),))
+
+    def _log(self, sort: str, what: str, why: str) -> None:
+        """Log what happened; whoever may push must not fill the log."""
+        if self._lines.admit(what, sort):
+            LOGGER.warning("%s: %s", what, why)
 
     def _unacceptable(self, method: str, headers: Mapping[bytes, bytes]) -> _Answer | None:
         if method != "POST":

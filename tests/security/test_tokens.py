@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from busauth import Caller, Grace, Park, ProofDemand, Restrict
+from busauth import Bus, Caller, Grace, Guard, Park, ProofDemand, Restrict
 from busauth.amqp.headers import PROOF, TXN_TOKEN
 from busauth.late.proof import Binding
 from tests.parties import Party, Scene, security
@@ -199,6 +199,33 @@ async def test_an_old_stolen_token_is_not_laundered_by_parking(scene: Scene) -> 
     await stage.refuses(forged, "token.expired", untampered=untampered)
     await scene.broker.settles_at(f"{stage.queue}.dead", 1)
     await scene.broker.settles_at(f"{stage.queue}.parked", 0)
+
+
+@attack("outsider-noise")
+async def test_a_flood_of_refusals_does_not_fill_the_log(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is refused, and counted; the log gets ten lines of them, and how many there were."""
+    queue = scene.broker.name("orders")
+    trusted = guard_for(scene.issuer, scene.trail).verifiers
+    guard = Guard(*trusted, clock=scene.clock)
+    bus, handled = Bus(scene.broker.url, guard=guard, service="orders"), list[str]()
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None:
+        handled.append(caller.subject)
+
+    await bus.declare()
+    for _ in range(100):
+        await scene.broker.publish(queue)
+    await scene.broker.publish(queue, token=scene.issuer.token("ann"))
+    async with bus:
+        await scene.broker.settles_at(f"{queue}.rejected", 100)
+        await bus.idle()
+    told = [line for line in caplog.messages if "header.missing" in line]
+    assert len(told) == 12
+    assert told[-1] == f"refused queue={queue} code=header.missing: 90 more"
+    assert handled == ["ann"]
 
 
 @attack("stolen-restricted")
