@@ -6,6 +6,7 @@ error here accepts.
 
 import asyncio
 from dataclasses import dataclass
+from secrets import token_hex
 
 from busauth.amqp.acks import Acks
 from busauth.amqp.admission import Admission, Genuine
@@ -173,9 +174,10 @@ class Attempts:
         if key is None:
             return
         case.replay_key = key  # before asking: whoever is cut off may have been heard
+        case.holder = token_hex(8)
         redelivered = case.delivery.redelivered
         try:
-            is_new = await provenance.is_new(key, redelivered=redelivered, now=case.now)
+            is_new = await provenance.is_new(key, holder=case.holder, redelivered=redelivered)
         except Forbidden:
             case.replay_key = None  # the other one's
             raise

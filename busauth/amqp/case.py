@@ -27,6 +27,7 @@ class Case:
         origin: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         replay_key: what it is in flight as, None where nothing remembers it.
+        holder: this attempt's own name for what remembers it.
         is_acknowledged: the broker is about to be told that it is done.
     """
 
@@ -38,6 +39,7 @@ class Case:
     origin: Origin = NOWHERE
     marks: Marks | None = None
     replay_key: ReplayKey | None = None
+    holder: str = ""
     is_acknowledged: bool = False
 
     @property

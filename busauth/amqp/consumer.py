@@ -187,7 +187,7 @@ class GuardedConsumer:
         """Let a copy wait; it must not be taken for the copy of a message in flight."""
         try:
             if case.replay_key is not None:
-                await self._terms.provenance.forget(case.replay_key)
+                await self._terms.provenance.forget(case.replay_key, holder=case.holder)
         except Deferred:
             return False
         return await self._disposal.postpone(case.message, self._carried(case))
@@ -232,7 +232,7 @@ class GuardedConsumer:
     async def _remember(self, case: Case) -> None:
         """Note that the message is done, once nothing but the acknowledgement is left to do."""
         if case.replay_key is not None:
-            await self._terms.provenance.done(case.replay_key, case.now)
+            await self._terms.provenance.done(case.replay_key)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         rung = await self._disposal.retry(case.message, failed, self._carried(case))

@@ -178,8 +178,13 @@ class Provenance:
             redrive=sealed.redrive,
         )
 
-    async def is_new(self, key: ReplayKey, *, redelivered: bool, now: float) -> bool:
+    async def is_new(self, key: ReplayKey, *, holder: str, redelivered: bool) -> bool:
         """Put a message in flight; False for one that was done, and is delivered again.
+
+        Args:
+            key: what makes it this message.
+            holder: a name of this attempt.
+            redelivered: whether the broker has delivered it before.
 
         Raises:
             Forbidden: ``replay.copy``.
@@ -187,24 +192,24 @@ class Provenance:
         """
         if self.replay is None:
             return True
-        standing = await admitted(self.replay, key, redelivered=redelivered, now=now)
+        standing = await admitted(self.replay, key, holder=holder, redelivered=redelivered)
         return standing is not Standing.DUPLICATE
 
-    async def forget(self, key: ReplayKey) -> None:
+    async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message that is in flight back: a copy of it takes over, undecided.
 
         Raises:
             Deferred: the memory is out of reach.
         """
         if self.replay is not None:
-            await self.replay.forget(key)
+            await self.replay.forget(key, holder=holder)
 
-    async def done(self, key: ReplayKey, now: float) -> None:
+    async def done(self, key: ReplayKey) -> None:
         """Note that a message was settled; what cannot be noted is told, and changes nothing."""
         if self.replay is None:
             return
         try:
-            await self.replay.done(key, now)
+            await self.replay.done(key)
         except Deferred as deferred:
             LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, deferred)
 

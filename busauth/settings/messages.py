@@ -204,7 +204,8 @@ class MessageSettings(Table):
             ConfigurationError: a key cannot be read or used, or the parts do not go together.
         """
         if replay is None and self.replay is not None:
-            replay = InProcessReplay(keep_for=self.replay.keep_for, capacity=self.replay.capacity)
+            kept, capacity = self.replay.keep_for, self.replay.capacity
+            replay = InProcessReplay(keep_for=kept, capacity=capacity, clock=clock)
         return MessageSecurity(
             proofs=self.proofs.proofs(fetcher, clock) if self.proofs else None,
             signer=self.signer.signer() if self.signer else None,

@@ -2,7 +2,7 @@
 
 import json
 import string
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import assume, event, example, given
@@ -459,34 +459,70 @@ def test_what_is_no_record_is_none(text: str) -> None:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["first", "copy", "again", "done", "forget", "wait"]),
+        st.sampled_from(["first", "copy", "again", "repeat", "done", "forget", "late", "wait"]),
         st.sampled_from("abc"),
     ),
     max_size=30,
 )
 
 
+class Seconds:
+    """A monotonic clock; nobody asks it what time it is."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def now(self) -> float:
+        raise AssertionError
+
+    def monotonic(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError
+
+
+class Held(NamedTuple):
+    """What the model knows of a message."""
+
+    state: str
+    until: float
+    holder: str = ""
+    told: Standing = Standing.NEW
+
+
 @given(steps=steps)
 def test_a_memory_does_as_its_table_says(steps: list[tuple[str, str]]) -> None:
-    """Against a plain model: unknown is new, in flight comes again, done is a duplicate."""
-    memory, model, now = InProcessReplay(keep_for=10), dict[str, tuple[str, float]](), NOW
-    for step, name in steps:
+    """Against a plain model: unknown is new, in flight comes again, done is a duplicate.
+
+    Whoever repeats a question is answered alike, and what an earlier holder takes back late is
+    nobody else's.
+    """
+    clock, model = Seconds(), dict[str, Held]()
+    memory = InProcessReplay(keep_for=10, clock=clock)
+    for number, (step, name) in enumerate(steps):
         key = ReplayKey(group="g", publisher="p", message_id=name)
-        now += 4 if step == "wait" else 0
-        model = {each: held for each, held in model.items() if held[1] > now}
-        state = model.get(name, (None, 0.0))[0]
+        clock.at += 4 if step == "wait" else 0
+        model = {each: held for each, held in model.items() if held.until > clock.at}
+        held = model.get(name)
+        flying = held if held is not None and held.state == "flying" else None
         if step == "done":
-            run(memory.done(key, now))
-            model[name] = ("done", now + 10)
-        elif step == "forget":
-            run(memory.forget(key))
-            model = {each: held for each, held in model.items() if each != name or state == "done"}
-        elif step != "wait":
-            again = step == "again"
-            expected = expected_standing(state, again)
-            assert run(memory.begin(key, redelivered=again, now=now)) is expected
+            run(memory.done(key))
+            model[name] = Held("done", clock.at + 10)
+        elif step in ("forget", "late"):
+            now_theirs = flying is not None and step == "forget"
+            run(memory.forget(key, holder=flying.holder if flying and now_theirs else "earlier"))
+            model = {each: kept for each, kept in model.items() if each != name or not now_theirs}
+        elif step == "repeat" and flying is not None:
+            for again in (False, True):
+                told = run(memory.begin(key, holder=flying.holder, redelivered=again))
+                assert told is flying.told
+        elif step in ("first", "copy", "again"):
+            again, holder = step == "again", f"attempt-{number}"
+            expected = expected_standing(held.state if held else None, again)
+            assert run(memory.begin(key, holder=holder, redelivered=again)) is expected
             if expected in (Standing.NEW, Standing.AGAIN):
-                model[name] = ("flying", now + 10)
+                model[name] = Held("flying", clock.at + 10, holder, expected)
 
 
 def expected_standing(state: str | None, redelivered: bool) -> Standing:

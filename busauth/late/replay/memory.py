@@ -12,16 +12,23 @@ done       yes             duplicate: the acknowledgement got lost; it is acknow
 any        no              copy: refused, ``replay.copy``
 =========  ==============  ==========================================
 
-Entries die `keep_for` seconds after they were last touched: no proof is accepted after that. A full
-memory forgets those that were done first, whose copies then count as new. What is in flight is
-never forgotten for room; where nothing else is left, the message waits.
+Each attempt has a name of its own, its holder's. An answer may be lost, and the question repeated:
+to the same holder it is answered alike. And what an earlier holder takes back late is no later
+one's.
+
+Entries die `keep_for` seconds after they were last touched: no proof is accepted after that. Those
+seconds are the memory's own, never a worker's reading of the wall clock: one that is ahead for a
+moment must not empty a memory (docs/adr/0013). A full memory forgets those that were done first,
+whose copies then count as new. What is in flight is never forgotten for room; where nothing else is
+left, the message waits.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
+from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused
 
 
@@ -70,16 +77,23 @@ class ReplayMemory(Protocol):
         """Return the seconds for which a message is remembered."""
         ...
 
-    async def begin(self, key: ReplayKey, *, redelivered: bool, now: float) -> Standing:
+    async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
         """Put a message in flight, unless it is a duplicate or a copy, and tell what it is.
 
+        Args:
+            key: what makes it this message.
+            holder: a name of this attempt, which nobody else has; to it a repeated question is
+                answered as it was at first.
+            redelivered: whether the broker has delivered it before.
+
         Raises:
-            Deferred: the memory is out of reach, or full of messages in flight.
+            Deferred: the memory is out of reach, or full of messages in flight. It should say so
+                within seconds: the consumer waits for it.
         """
         ...
 
-    async def done(self, key: ReplayKey, now: float) -> None:
-        """Mark a message as settled: call it before acknowledging.
+    async def done(self, key: ReplayKey) -> None:
+        """Mark a message as settled, whoever holds it: call it before acknowledging.
 
         Raises:
             Deferred: the memory is out of reach. Acknowledge all the same: what is lost is that a
@@ -87,8 +101,8 @@ class ReplayMemory(Protocol):
         """
         ...
 
-    async def forget(self, key: ReplayKey) -> None:
-        """Take a message that is in flight back, because its handler did not run.
+    async def forget(self, key: ReplayKey, *, holder: str) -> None:
+        """Take a message back, because its handler did not run; another holder keeps it.
 
         Raises:
             Deferred: the memory is out of reach.
@@ -97,7 +111,7 @@ class ReplayMemory(Protocol):
 
 
 async def admitted(
-    memory: ReplayMemory, key: ReplayKey, *, redelivered: bool, now: float
+    memory: ReplayMemory, key: ReplayKey, *, holder: str, redelivered: bool
 ) -> Standing:
     """Return what a delivery is: `NEW` and `AGAIN` are handled, a `DUPLICATE` is acknowledged.
 
@@ -105,7 +119,7 @@ async def admitted(
         Forbidden: ``replay.copy``.
         Deferred: the memory cannot tell now.
     """
-    standing = await memory.begin(key, redelivered=redelivered, now=now)
+    standing = await memory.begin(key, holder=holder, redelivered=redelivered)
     if standing is Standing.COPY:
         found = f"message id {key.message_id!r} of {key.publisher} once more"
         raise Forbidden("replay.copy", found=found, expected="each message once")
@@ -128,62 +142,81 @@ def full(capacity: int) -> Deferred:
     return Deferred(f"the replay memory is full: {capacity} messages are in flight")
 
 
+class _Flight(NamedTuple):
+    """A message in flight, and what its holder was told."""
+
+    dies: float
+    holder: str
+    standing: Standing
+
+
 class InProcessReplay:
     """A memory of this process alone: it ends with it, and other processes know nothing of it.
 
     Args:
         keep_for: seconds; at least `Proofs.remember_for`.
         capacity: entries at most, in flight and done together.
+        clock: whose monotonic seconds count.
 
     Attributes:
         keep_for: as given.
 
     Raises:
-        ConfigurationError: either is not above 0.
+        ConfigurationError: `keep_for` or `capacity` is not above 0.
     """
 
-    def __init__(self, *, keep_for: float, capacity: int = 100_000) -> None:
+    def __init__(
+        self, *, keep_for: float, capacity: int = 100_000, clock: Clock | None = None
+    ) -> None:
         check_bounds(keep_for, capacity)
         self.keep_for = keep_for
         self._capacity = capacity
-        self._flying: OrderedDict[ReplayKey, float] = OrderedDict()
+        self._clock = clock or SystemClock()
+        self._flying: OrderedDict[ReplayKey, _Flight] = OrderedDict()
         self._done: OrderedDict[ReplayKey, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._flying) + len(self._done)
 
-    async def begin(self, key: ReplayKey, *, redelivered: bool, now: float) -> Standing:
+    async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
         """Put a message in flight and tell what it is; never waits."""
-        self._drop_dead(now)
+        now = self._drop_dead()
         if key in self._done:
             return Standing.DUPLICATE if redelivered else Standing.COPY
-        known = key in self._flying
-        if known and not redelivered:
+        flight = self._flying.get(key)
+        if flight is not None and flight.holder == holder:
+            return flight.standing
+        if flight is not None and not redelivered:
             return Standing.COPY
-        if not known:
+        if flight is None:
             self._make_room()
-        self._put(self._flying, key, now)
-        return Standing.AGAIN if known else Standing.NEW
+        standing = Standing.NEW if flight is None else Standing.AGAIN
+        self._flying[key] = _Flight(now + self.keep_for, holder, standing)
+        self._flying.move_to_end(key)
+        return standing
 
-    async def done(self, key: ReplayKey, now: float) -> None:
+    async def done(self, key: ReplayKey) -> None:
         """Mark a message as settled; never waits."""
-        self._drop_dead(now)
+        now = self._drop_dead()
         if self._flying.pop(key, None) is None and key not in self._done:
             self._make_room()
-        self._put(self._done, key, now)
+        self._done[key] = now + self.keep_for
+        self._done.move_to_end(key)
 
-    async def forget(self, key: ReplayKey) -> None:
+    async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message that is in flight back; never waits."""
-        self._flying.pop(key, None)
+        flight = self._flying.get(key)
+        if flight is not None and flight.holder == holder:
+            del self._flying[key]
 
-    def _put(self, entries: OrderedDict[ReplayKey, float], key: ReplayKey, now: float) -> None:
-        entries[key] = now + self.keep_for
-        entries.move_to_end(key)
-
-    def _drop_dead(self, now: float) -> None:
-        for entries in (self._flying, self._done):
-            while entries and next(iter(entries.values())) <= now:
-                entries.popitem(last=False)
+    def _drop_dead(self) -> float:
+        """Forget whose time has come, and return what time it is."""
+        now = self._clock.monotonic()
+        while self._flying and next(iter(self._flying.values())).dies <= now:
+            self._flying.popitem(last=False)
+        while self._done and next(iter(self._done.values())) <= now:
+            self._done.popitem(last=False)
+        return now
 
     def _make_room(self) -> None:
         if len(self) < self._capacity:
