@@ -52,6 +52,9 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     """The consumer consumes again."""
 
+    FAULT = "fault"
+    """A message could not be put away, for an error of the program's own: it is given back."""
+
     SETTLED_BY_HANDLER = "settled-by-handler"
     """The handler settled the message itself; it was left alone."""
 
@@ -108,6 +111,7 @@ _WARNINGS = frozenset(
         EventKind.DUPLICATE,
         EventKind.SEAL_BROKEN,
         EventKind.DEFERRED,
+        EventKind.FAULT,
         EventKind.SETTLED_BY_HANDLER,
         EventKind.ABANDONED,
     }

@@ -16,6 +16,7 @@ from yarl import URL
 from busauth.amqp import copies, headers
 from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import taken
 from busauth.amqp.publisher import check_frame, frame_max
@@ -81,7 +82,7 @@ def renewed(
     Raises:
         BadMessage: ``message.too_large``: it does not fit a frame with those.
     """
-    outgoing = copies.again(message, identity)
+    outgoing = copies.again(Delivery.of(message), identity)
     try:
         check_frame(outgoing, frame_max)
     except PublishError as error:

@@ -9,13 +9,13 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.again import Released
 from busauth.amqp.asked import Asked
 from busauth.amqp.batch import Publication, each_in_order
 from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.intake import Binding, Intake
 from busauth.amqp.links import Links
@@ -323,6 +323,7 @@ class Bus:
             asked,
             outlet=self._outlet,
             retries=RetryLadder(asked.queue, self._options.retry),
+            counted=self._options.declare,
         )
         return Intake(consumer, subscription.bindings, self._options)
 
@@ -343,7 +344,7 @@ class Bus:
     async def _disconnect(self) -> None:
         await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
 
-    async def _outlet(self, _message: AbstractIncomingMessage | None = None) -> AbstractConnection:
+    async def _outlet(self, _delivery: Delivery | None = None) -> AbstractConnection:
         return await self._links.outlet(self.guard.options.publish_timeout)
 
 

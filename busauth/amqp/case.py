@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from aio_pika.abc import AbstractIncomingMessage
-
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.returning import Marks
 from busauth.caller import Caller
@@ -47,11 +45,6 @@ class Case:
         """Return its token, which was proven genuine."""
         assert self.verified is not None  # noqa: S101 -- asked for after it was proven
         return self.verified
-
-    @property
-    def message(self) -> AbstractIncomingMessage:
-        """Return aio-pika's message of it."""
-        return self.delivery.message
 
     @property
     def token_sha256(self) -> str | None:

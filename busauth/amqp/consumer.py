@@ -1,19 +1,36 @@
 """One guarded consumer: what happens to a delivery, from its arrival to its settlement.
 
-Who holds the message:
+Who holds the message, wherever something is awaited. *Again*: the broker, which delivers it again,
+as it is unsettled. *Error*: one that is neither a refusal nor somebody's who is out of reach.
 
-==================================  =====================================================
-at this point                       if cut, cancelled or killed here
-==================================  =====================================================
-authenticating, waiting for a slot  unsettled: the broker delivers it again
-in the handler                      unsettled: the broker delivers it again
-copy published, not yet confirmed   unsettled: again, and perhaps a copy as well
-copy confirmed, not yet acked       unsettled: again, and a copy as well
-deferred, consumer being cancelled  unsettled: the broker delivers it again
-given back, or acked                done
-==================================  =====================================================
+=======================  =======================  ========================  ======================
+awaited                  in                       cut, cancelled, killed    error
+=======================  =======================  ========================  ======================
+keys, a slot             outcome                  again                     refused: check.failed
+policies                 _decide_and_run          again                     refused: token.expired
+the replay memory        _check_new, is_new       again                     refused: check.failed
+the handler              _run                     again                     retried, or refused
+a pause before a retry   _wait                    again                     given back
+a connection             _publish_reasoned,       again                     given back
+                         _publish_waiting
+the copy's confirmation  _publish                 again, perhaps a copy     given back, perhaps a
+                                                  as well                   copy as well
+what is done is noted    _remember                again and a copy; where   given back
+                                                  handled, again
+what was put back is     _leave, _forget          as its handler settled    as its handler settled
+forgotten
+the consumer cancelled   _hold_off                again                     given back
+a copy for later         _postpone                again, perhaps a copy     given back, perhaps a
+                                                  as well                   copy as well
+given back               _put_back, _give_back,   again                     again
+                         give_back
+an answer                _refuse                  acknowledged, or again    acknowledged
+                                                  and a copy
+=======================  =======================  ========================  ======================
 
-So everything happens at least once, and nothing is lost. Cancelled means unsettled.
+An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
+So everything happens at least once, and nothing is lost; cancelled means unsettled, and whatever
+else happens, the consumer goes on.
 """
 
 import asyncio
@@ -31,11 +48,12 @@ from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried, Keep, Refusal
 from busauth.amqp.delivery import Delivery, channel_of, handed_directly
 from busauth.amqp.disposal import Disposal
-from busauth.amqp.headers import DELIVERY_COUNT, count_in
 from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
-from busauth.audit import EventKind
+from busauth.amqp.publisher import was_cancelled
+from busauth.amqp.returns import Returns
+from busauth.audit import LOGGER, EventKind
 from busauth.decision import Discarded, Expired, Parked
 from busauth.errors import (
     ConfigurationError,
@@ -45,11 +63,9 @@ from busauth.errors import (
 )
 from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
+from busauth.redaction import redacted_traceback
 from busauth.tokens.compact import is_signed
 from busauth.tokens.encryption import KeptFor
-
-_OFTEN = 5
-"""Returns of a delivery after which a copy of it waits instead (docs/adr/0003)."""
 
 
 class GuardedConsumer:
@@ -62,7 +78,9 @@ class GuardedConsumer:
         taken: how many deliveries it was given.
     """
 
-    def __init__(self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal) -> None:
+    def __init__(
+        self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal, returns: Returns
+    ) -> None:
         self.handler: Handler = plan.handler
         self.queue = terms.queue
         self.parks = terms.rules.policies.parks
@@ -72,6 +90,7 @@ class GuardedConsumer:
         self._terms = terms
         self._tools = tools
         self._disposal = disposal
+        self._returns = returns
         self._attempts = Attempts(plan, terms, tools)
         self._tell = self._attempts.tell
         self._held = 0
@@ -165,22 +184,57 @@ class GuardedConsumer:
         if self._pause.reason is not None:
             await self._hold_off(case, self._pause.reason)
             return
-        try:
-            await self._settle(case, await self._attempts.outcome(case))
+        deferred = await self._settled(case)
+        if deferred is None:
             self._pause.progressed()
-        except Deferred as deferred:
+        elif not case.is_acknowledged:
+            self._returns.add(case.delivery)
             await self._hold_off(case, deferred)
 
-    async def _hold_off(self, case: Case, deferred: Deferred) -> None:
-        message = case.delivery.message
-        await self._pause.hold_off(message, deferred, partial(self._put_back, case))
+    async def _settled(self, case: Case) -> Deferred | None:
+        """Settle a delivery; return why that is not possible now.
 
-    async def _put_back(self, case: Case, message: AbstractIncomingMessage) -> None:
-        """Give back; a copy takes over from what was given back often, below the delivery limit."""
-        often = count_in(message.headers, DELIVERY_COUNT) >= _OFTEN
-        if often and await self._postpone(case):
+        An error while settling is this program's, and no message is refused for it: it would be the
+        whole backlog.
+        """
+        try:
+            await self._settle(case, await self._attempts.outcome(case))
+        except Deferred as deferred:
+            return deferred
+        except BaseException as error:
+            if _ends_us(error):
+                raise
+            return self._fault(case, error)
+        return None
+
+    def _fault(self, case: Case, error: BaseException) -> Deferred:
+        LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
+        name = type(error).__name__
+        self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
+        return Deferred(f"a message of {self.queue!r} was not settled: {name}")
+
+    async def _hold_off(self, case: Case, deferred: Deferred) -> None:
+        """Stop consuming and give back; whatever goes wrong with the first, the second is done."""
+        try:
+            await self._pause.hold_off(case.delivery, deferred, partial(self._put_back, case))
+        except BaseException as error:
+            if _ends_us(error):
+                raise
+            self._fault(case, error)
+            await self._give_back(case)
+
+    async def _put_back(self, case: Case) -> None:
+        """Give back; a copy takes over from what was given back often, behind all others."""
+        delivery = case.delivery
+        if delivery.is_lost or delivery.is_settled:
+            return
+        if self._returns.are_often(delivery) and await self._postpone(case):
             self._acknowledge(case, self._postponed)
-        elif await settlement.give_back(message):
+        else:
+            await self._give_back(case)
+
+    async def _give_back(self, case: Case) -> None:
+        if await settlement.give_back(case.delivery):
             self._tools.acks.settled(case.delivery)
 
     async def _postpone(self, case: Case) -> bool:
@@ -188,9 +242,12 @@ class GuardedConsumer:
         try:
             if case.replay_key is not None:
                 await self._terms.provenance.forget(case.replay_key, holder=case.holder)
+            return await self._disposal.postpone(case.delivery, self._carried(case))
         except Deferred:
             return False
-        return await self._disposal.postpone(case.message, self._carried(case))
+        except Exception as error:
+            self._fault(case, error)
+            return False
 
     def _carried(self, case: Case, purpose: Purpose = Purpose.RETRY) -> Carried:
         """Return what a copy carries on; the seal names its token, which may not be read yet."""
@@ -206,15 +263,23 @@ class GuardedConsumer:
         if delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
         elif delivery.is_settled:
-            await self._remember(case)
-            self._tools.acks.settled(delivery)
-            self._tell(case, EventKind.SETTLED_BY_HANDLER, outcome)
+            await self._leave(case, outcome)
         elif outcome is None:
             if case.replay_key is not None:
                 await self._remember(case)
             self._done(case, EventKind.HANDLED)
         else:
             await self._settle_unhandled(case, outcome)
+
+    async def _leave(self, case: Case, outcome: Refused | None) -> None:
+        """Leave alone what its handler settled; what that put back comes again, to be handled."""
+        self._tools.acks.settled(case.delivery)
+        if case.delivery.is_returned:
+            await self._forget(case)
+        else:
+            await self._remember(case)
+        detail = "put back" if case.delivery.is_returned else None
+        self._tell(case, EventKind.SETTLED_BY_HANDLER, outcome, detail=detail)
 
     async def _settle_unhandled(self, case: Case, outcome: Refused) -> None:
         match outcome:
@@ -234,28 +299,56 @@ class GuardedConsumer:
         if case.replay_key is not None:
             await self._terms.provenance.done(case.replay_key)
 
+    async def _forget(self, case: Case) -> None:
+        """Let the message come again; in flight for ever, it does so as well."""
+        if case.replay_key is not None:
+            with suppress(Deferred):
+                await self._terms.provenance.forget(case.replay_key, holder=case.holder)
+
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
-        rung = await self._disposal.retry(case.message, failed, self._carried(case))
-        if rung is not None:
+        carried = self._carried(case)
+        if self._terms.on_error is OnError.GIVE_BACK:
+            await self._wait(failed, carried.sealed.attempt)
+        if case.delivery.is_lost:
+            self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
+            return
+        rung = await self._retried(case, failed, carried)
+        if rung is None:
+            await self._refuse(case, failed)
+        else:
             await self._remember(case)
             self._done(case, EventKind.RETRIED, failed, detail=rung)
-        elif self._terms.on_error is OnError.GIVE_BACK and failed.retry:
-            if await settlement.hand_back(case.message):
-                self._tools.acks.settled(case.delivery)
-            self._tell(case, EventKind.RETRIED, failed, detail="given back")
-        else:
-            await self._refuse(case, failed)
+
+    async def _wait(self, failed: HandlerFailed, attempt: int) -> None:
+        """Hold a failed message for a while, where no queue delays it."""
+        if self._disposal.rung(failed, attempt) is not None:
+            options = self._tools.options
+            seconds = min(options.pause_longest, options.pause_first * 2.0 ** min(attempt, 32))
+            await self._tools.clock.sleep(seconds)
+
+    async def _retried(self, case: Case, failed: HandlerFailed, carried: Carried) -> str | None:
+        """Return where the message waits for its next attempt, None where none is due.
+
+        Without its delay queue, its handler would run again with each return: after some, it is
+        refused.
+        """
+        try:
+            return await self._disposal.retry(case.delivery, failed, carried)
+        except Deferred:
+            if self._returns.are_too_many(case.delivery):
+                return None
+            raise
 
     async def _refuse(self, case: Case, refused: Refused) -> None:
         refusal = self._refusal(case, refused, Purpose.LETTER)
-        name = await self._disposal.dead_letter(case.message, refusal)
+        name = await self._disposal.dead_letter(case.delivery, refusal)
         await self._remember(case)
         self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
-        await self._tools.replies.answer(self._disposal.outlet, case.message, refused)
+        await self._tools.replies.answer(self._disposal.outlet, case.delivery, refused)
 
     async def _park(self, case: Case, parked: Parked) -> None:
         refusal = self._refusal(case, parked, Purpose.PARKED)
-        name = await self._disposal.park(case.message, refusal)
+        name = await self._disposal.park(case.delivery, refusal)
         await self._remember(case)
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 
@@ -281,6 +374,7 @@ class GuardedConsumer:
         detail: str | None = None,
     ) -> None:
         """Acknowledge, and tell what has become of the message once the broker is told."""
+        self._returns.forget(case.delivery)
         self._acknowledge(case, partial(self._told, case, kind, refused, detail))
 
     def _acknowledge(self, case: Case, told: Told) -> None:
@@ -306,6 +400,13 @@ class GuardedConsumer:
     def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
         """Tell nobody: the message waits elsewhere, undecided."""
         self._release()
+
+
+def _ends_us(error: BaseException) -> bool:
+    """Return whether an error ends this task or this process; all others leave it at work."""
+    if isinstance(error, asyncio.CancelledError):
+        return was_cancelled()
+    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
 def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:

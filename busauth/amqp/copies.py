@@ -5,6 +5,9 @@ A copy is persistent. Of the sender's properties it carries those that mean noth
 are noted as data instead. A dead letter carries no token, unless encrypted for whoever may send it
 again; a retry keeps it, to be judged again. Both keep the publisher's proof, which is no token.
 What does not fit the negotiated frame is cut, the sender's largest headers first, and listed.
+
+A dead letter can always be made: what of the sender's cannot be written again is left out, and
+where that is not enough, a bare one goes, of body, id and reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +16,10 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from aio_pika.abc import AbstractIncomingMessage
 from pamqp.commands import Basic
 
 from busauth.amqp import headers as names
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.sealing import copy_of, is_noted
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
@@ -41,6 +44,29 @@ _CHANNEL_OVERHEAD = 64 + 192
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
 """Bytes kept free for the list of what was cut."""
+
+_MISSED_LEAST = (
+    names.EXCHANGE,
+    names.ROUTING_KEY,
+    names.ORIGIN,
+    names.DETAIL,
+    names.QUEUE,
+    names.PROOF,
+    names.SUBJECT,
+    names.ISSUER,
+)
+"""Headers of busauth's own that go first where a frame is small, in this order."""
+
+_ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
+_EPOCH = 1970
+_SHORT = 255
+"""Bytes of a property that is text (AMQP 0-9-1, section 4.2.5.3)."""
+
+_TOO_DEEP = object()
+"""In place of a header's value: pamqp writes none of this type, so that it is cut."""
+
+_UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
+"""What pamqp raises over values that it could read and cannot write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,42 +115,103 @@ class Refusal:
 
 
 def dead_letter(
-    message: AbstractIncomingMessage, refusal: Refusal, *, token_header: str, frame_max: int
+    message: Delivery, refusal: Refusal, *, token_header: str, frame_max: int
 ) -> Outgoing:
-    """Return the copy for the dead letters or the rejected: the reason in, the token out."""
-    kept = {
+    """Return the copy for the dead letters or the rejected: the reason in, the token out.
+
+    One can always be made, and fits: where that of the whole message cannot, a bare one is.
+    """
+    try:
+        whole = _letter(message, refusal, _sent(message, token_header), frame_max)
+    except _UNWRITABLE:
+        whole = None
+    return whole or _bare(message, refusal, frame_max)
+
+
+def _bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
+    """Return a letter of body, id and reason; what goes wrong with that is no fault of a sender's.
+
+    Raises:
+        ValueError: a frame of `frame_max` bytes is too small for a reason.
+    """
+    properties = Basic.Properties(
+        delivery_mode=_PERSISTENT, message_id=_short(message.message_id, _without_token)
+    )
+    bare = _letter(message, refusal, _Sent(properties, {}, ["all but body and id"]), frame_max)
+    if bare is None:
+        raise ValueError(f"frame_max={frame_max}: no dead letter fits, expected 4096 or more")
+    return bare
+
+
+class _Sent(NamedTuple):
+    """What of a sender's goes into a letter, and the names of what cannot."""
+
+    properties: Basic.Properties
+    headers: dict[str, Any]
+    lost: list[str]
+
+
+def _sent(message: Delivery, token_header: str) -> _Sent:
+    properties, lost = _properties(message, clean=_without_token)
+    headers = {
         name: value
         for name, value in _sender_headers(message.headers)
         if not _carries_token(name, value, token_header)
     }
-    properties = _properties(message, clean=_without_token)
+    return _Sent(properties, headers | _noted(message, token_header), lost)
+
+
+def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) -> Outgoing | None:
+    """Return a letter with the reason, None where it does not fit even without headers."""
+    properties, kept, lost = sent
+    properties.message_id = properties.message_id or uuid4().hex
     own = _reason(refusal) | {
-        names.EXCHANGE: evidence(message.exchange or ""),
-        names.ROUTING_KEY: evidence(message.routing_key or ""),
+        names.EXCHANGE: evidence(message.exchange),
+        names.ROUTING_KEY: evidence(message.routing_key),
         **(_only(message.headers, names.PROOF) if refusal.proven else {}),
         **(_marked(message, refusal.carried) if refusal.carried else {}),
     }
-    if refusal.keep is not None:  # may be cut: the reason must fit
-        kept[names.TOKEN] = refusal.keep(str(properties.message_id), message.body)
-    kept |= _noted(message, token_header)
-    fitted = _fitted(message.body, properties, own, kept, frame_max)
-    return _sealed(fitted, refusal.carried, token_header)
+    if refusal.keep is not None:
+        try:
+            kept[names.TOKEN] = refusal.keep(properties.message_id, message.body)
+        except Refused:  # too long for who would keep it
+            lost.append(names.TOKEN)
+    if not _shortened(own, properties, frame_max, lost):
+        return None
+    fitted = _fitted(message.body, properties, own, kept, frame_max, lost=lost)
+    return _sealed(fitted, refusal.carried, token_header="")  # there is none on a letter
 
 
-def retry(
-    message: AbstractIncomingMessage, carried: Carried, *, token_header: str, frame_max: int
-) -> Outgoing:
+def _shortened(
+    own: dict[str, Any], properties: Basic.Properties, frame_max: int, lost: list[str]
+) -> bool:
+    """Drop of busauth's own headers what is missed least; return whether the rest fits a frame."""
+    room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES
+    others = sorted(own.keys() - _ALWAYS - {*_MISSED_LEAST})
+    droppable = [*(name for name in _MISSED_LEAST if name in own), *others]
+    properties.headers = own
+    while frame_max and names.header_frame_size(properties) > room:
+        if not droppable:
+            return False
+        lost.append(droppable[0])
+        del own[droppable.pop(0)]
+    return True
+
+
+def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: int) -> Outgoing:
     """Return the copy that waits in a delay queue and comes back with its token and its proof."""
-    properties = _properties(message, clean=_as_it_is)
+    properties, lost = _properties(message, clean=_as_it_is)
     own = {
         **_only(message.headers, token_header, names.PROOF),
         **_marked(message, carried),
     }
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
-    return _sealed(_fitted(message.body, properties, own, kept, frame_max), carried, token_header)
+    return _sealed(
+        _fitted(message.body, properties, own, kept, frame_max, lost=lost), carried, token_header
+    )
 
 
-def again(message: AbstractIncomingMessage, identity: Mapping[str, str]) -> Outgoing:
+def again(message: Delivery, identity: Mapping[str, str]) -> Outgoing:
     """Return the copy of a parked message or a dead letter that goes back to its queue.
 
     All that its consumer sealed goes back as it was; whether it holds is the consumer's question.
@@ -134,16 +221,16 @@ def again(message: AbstractIncomingMessage, identity: Mapping[str, str]) -> Outg
         identity: the headers of its token and of its proof.
     """
     headers = {
-        name: _writable(value)
+        name: _rewritten(value)
         for name, value in message.headers.items()
         if name not in _LEFT_BEHIND and not _acts(name)
     }
-    properties = _properties(message, clean=_as_it_is)
+    properties, _ = _properties(message, clean=_as_it_is)
     properties.headers = {**headers, **identity}
     return Outgoing(message.body, properties)
 
 
-def _marked(message: AbstractIncomingMessage, carried: Carried) -> dict[str, Any]:
+def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:
     """Write what the next delivery may believe; without a seal, the attempt as a hint."""
     hop = {names.HOP: names.count_in(message.headers, names.HOP)}
     if carried.seal is None:
@@ -160,7 +247,8 @@ def _sealed(copy: Outgoing, carried: Carried | None, token_header: str) -> Outgo
 
 
 def _only(headers: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
-    return {name: headers[name] for name in wanted if name in headers}
+    """Tokens and proofs are text; what is something else is neither."""
+    return {name: headers[name] for name in wanted if isinstance(headers.get(name), str)}
 
 
 def _reason(refusal: Refusal) -> dict[str, Any]:
@@ -181,7 +269,15 @@ def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Leave out what the broker acts on, and what only busauth may write."""
     for name, value in headers.items():
         if not is_noted(name):
-            yield name, _writable(value)
+            yield name, _rewritten(value)
+
+
+def _rewritten(value: Any) -> Any:
+    """Return what pamqp can write, or at least tell that it cannot: nested too deep for anybody."""
+    try:
+        return _writable(value)
+    except RecursionError:
+        return _TOO_DEEP
 
 
 def _writable(value: Any) -> Any:
@@ -202,14 +298,14 @@ def _carries_token(name: str, value: object, token_header: str) -> bool:
     return TOKEN_SHAPE.search(f"{name} {value!r}") is not None
 
 
-def _noted(message: AbstractIncomingMessage, token_header: str) -> dict[str, Any]:
+def _noted(message: Delivery, token_header: str) -> dict[str, Any]:
     """Tell what was left out, as text that no broker acts on."""
     left_out: dict[str, object] = {
         name: message.headers[name]
         for name in message.headers
         if is_noted(name) and name != token_header
     }
-    left_out |= {"user_id": message.user_id, "expiration": message.expiration}
+    left_out |= {"user_id": message.raw.user_id, "expiration": message.raw.expiration}
     noted = {
         evidence(name): evidence(value) for name, value in left_out.items() if value is not None
     }
@@ -227,13 +323,15 @@ def _fitted(
     own: dict[str, Any],
     kept: dict[str, Any],
     frame_max: int,
+    *,
+    lost: list[str],
 ) -> Outgoing:
     """Drop the largest of the sender's headers until the rest fits one frame.
 
     Each size is measured once: a frame may hold tens of thousands of headers.
     """
     sizes = {name: _encoded_size(name, value) for name, value in kept.items()}
-    cut = [name for name, size in sizes.items() if size is None]
+    cut = [*lost, *(name for name, size in sizes.items() if size is None)]
     by_size = sorted((size, name) for name, size in sizes.items() if size is not None)
     properties.headers = own
     room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - names.header_frame_size(properties)
@@ -263,19 +361,52 @@ def _encoded_size(name: str, value: Any) -> int | None:
         return None
 
 
-def _properties(message: AbstractIncomingMessage, *, clean: _Cleaning) -> Basic.Properties:
-    return Basic.Properties(
-        content_type=clean(message.content_type),
-        content_encoding=clean(message.content_encoding),
+def _properties(message: Delivery, *, clean: _Cleaning) -> tuple[Basic.Properties, list[str]]:
+    """Write a sender's properties again, and name those that cannot be."""
+    raw = message.raw
+    copy = Basic.Properties(
+        content_type=_short(raw.content_type, clean),
+        content_encoding=_short(raw.content_encoding, clean),
         delivery_mode=_PERSISTENT,
-        priority=message.priority,
-        correlation_id=clean(message.correlation_id),
-        reply_to=clean(message.reply_to),
-        message_id=clean(message.message_id) or uuid4().hex,  # what vouches for a copy names it
-        timestamp=message.timestamp,
-        message_type=clean(message.type),
-        app_id=clean(message.app_id),
+        priority=_octet(raw.priority),
+        correlation_id=_short(raw.correlation_id, clean),
+        reply_to=_short(raw.reply_to, clean),
+        message_id=_short(raw.message_id, clean) or uuid4().hex,  # what vouches for a copy names it
+        timestamp=_instant(raw.timestamp),
+        message_type=_short(raw.message_type, clean),
+        app_id=_short(raw.app_id, clean),
     )
+    found = (
+        ("content_type", raw.content_type, copy.content_type),
+        ("content_encoding", raw.content_encoding, copy.content_encoding),
+        ("priority", raw.priority, copy.priority),
+        ("correlation_id", raw.correlation_id, copy.correlation_id),
+        ("reply_to", raw.reply_to, copy.reply_to),
+        ("message_id", raw.message_id, _short(raw.message_id, clean)),
+        ("timestamp", raw.timestamp, copy.timestamp),
+        ("type", raw.message_type, copy.message_type),
+        ("app_id", raw.app_id, copy.app_id),
+    )
+    return copy, [name for name, said, kept in found if said is not None and kept is None]
+
+
+def _short(value: object, clean: _Cleaning) -> str | None:
+    """Return what can be a short string again, None for anything else."""
+    if not isinstance(value, str):
+        return None
+    text = clean(value) or ""
+    try:
+        return text if len(text.encode()) <= _SHORT else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _octet(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= _SHORT else None
+
+
+def _instant(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) and value.year >= _EPOCH else None
 
 
 def _without_token(text: str | None) -> str | None:

@@ -1,11 +1,13 @@
-"""One delivery, as aiormq hands it over; aio-pika's message is made of it for who asks.
+"""One delivery, as aiormq hands it over; aio-pika's message is made of it for a handler that asks.
 
 aio-pika makes a message, with a dozen checked assignments, and a task for every delivery. A guard
 needs the headers and the body, so once a guarded consumer has seen its first delivery, aiormq hands
 it the further ones directly (`handed_directly`).
+
+What a handler gets is a message of its own: whatever it does to that, and to the headers in it,
+what is retried, refused or given back is what came.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any, Protocol, Self, cast
@@ -18,17 +20,38 @@ from aio_pika.tools import ensure_awaitable
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
+from busauth.errors import BadMessage
 from busauth.late.proof import Properties, Route
 
 _PROCESSED = "_IncomingMessage__processed"
 
 
 class Arrived(IncomingMessage):
-    """aio-pika's message, without the check at each assignment whether it is settled already."""
+    """aio-pika's message for a handler, without the check at each assignment whether it is settled.
 
-    __slots__ = ()
+    Attributes:
+        returned: whether its handler has put it back into its queue.
+    """
+
+    __slots__ = ("returned",)
     __setattr__ = object.__setattr__  # type: ignore[assignment]  # said more generally
+
+    def __init__(self, delivered: DeliveredMessage) -> None:
+        super().__init__(delivered)
+        self.headers = _of_its_own(self.headers)
+        self.returned = False
+
+    async def nack(self, multiple: bool = False, requeue: bool = True) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
+        """Give up on the message, and note whether that puts it back."""
+        await super().nack(multiple, requeue)
+        self.returned = requeue
+
+    async def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
+        """Give up on the message, and note whether that puts it back."""
+        await super().reject(requeue)
+        self.returned = requeue
 
 
 class Delivery:
@@ -37,106 +60,102 @@ class Delivery:
     Attributes:
         channel: where it came in; None when that was closed before anybody looked.
         tag: its delivery tag on that channel.
+        raw: its properties and headers, as they were decoded; whatever a sender wrote.
         headers, body: as received.
     """
 
-    __slots__ = ("_delivered", "_message", "body", "channel", "headers", "tag")
+    __slots__ = ("_delivered", "_message", "_outer", "body", "channel", "headers", "raw", "tag")
 
-    def __init__(self, delivered: DeliveredMessage) -> None:
-        self._delivered: DeliveredMessage | None = delivered
-        self._message: AbstractIncomingMessage | None = None
-        self.channel: Channel | None = cast("Channel", delivered.channel)
+    def __init__(
+        self, delivered: DeliveredMessage, outer: AbstractIncomingMessage | None = None
+    ) -> None:
+        self._delivered = delivered
+        self._outer = outer
+        self._message: Arrived | None = None
+        self.channel: Channel | None = cast("Channel | None", delivered.channel)
         self.tag = delivered.delivery_tag
-        self.headers: Mapping[str, Any] = delivered.header.properties.headers or {}
+        self.raw: Basic.Properties = delivered.header.properties
+        self.headers: dict[str, Any] = self.raw.headers or {}
         self.body: bytes = delivered.body
 
     @classmethod
     def of(cls, message: AbstractIncomingMessage) -> Self:
-        """Take what aio-pika has made already."""
-        self = cls.__new__(cls)
-        self._delivered, self._message = None, message
-        self.channel, self.tag = channel_of(message), message.delivery_tag
-        self.headers, self.body = message.headers, message.body
-        return self
+        """Take what aio-pika has made a message of already."""
+        return cls(_delivered(message), message)
 
     @property
     def message(self) -> AbstractIncomingMessage:
-        """Return aio-pika's message, always the same one."""
+        """Return aio-pika's message for the handler, always the same one.
+
+        Raises:
+            BadMessage: ``message.property``: aio-pika cannot make one of these properties.
+        """
         if self._message is None:
-            assert self._delivered is not None  # noqa: S101 -- one of both is always there
-            self._message = Arrived(self._delivered)
+            try:
+                self._message = Arrived(self._delivered)
+            except Exception as error:
+                found = f"{type(error).__name__}: {error}"
+                expected = "properties that aio-pika has values for"
+                raise BadMessage("message.property", found=found, expected=expected) from error
         return self._message
 
     @property
     def message_id(self) -> str | None:
         """Return the sender's message id, if any."""
-        if self._message is None and self._delivered is not None:
-            return self._delivered.header.properties.message_id
-        return self.message.message_id
+        return self.raw.message_id
 
     @property
     def content_encoding(self) -> str | None:
         """Return what the sender says of the body."""
-        if self._message is None and self._delivered is not None:
-            return self._delivered.header.properties.content_encoding
-        return self.message.content_encoding
+        return self.raw.content_encoding
 
     @property
     def redelivered(self) -> bool:
         """Return the broker's word for whether it delivered this message before."""
-        if self._message is None and self._delivered is not None:
-            return bool(self._delivered.redelivered)
-        return bool(self.message.redelivered)
+        return bool(self._delivered.redelivered)
+
+    @property
+    def consumer_tag(self) -> str | None:
+        """Return which consumer it was delivered to."""
+        return self._delivered.consumer_tag
+
+    @property
+    def exchange(self) -> str:
+        """Return where it was published to."""
+        return self._delivered.exchange or ""
+
+    @property
+    def routing_key(self) -> str:
+        """Return what it was published with."""
+        return self._delivered.routing_key or ""
 
     @property
     def properties(self) -> Properties:
         """Return the properties that a proof binds."""
-        if self._message is None and self._delivered is not None:
-            said = self._delivered.header.properties
-            return Properties(
-                said.message_type,
-                said.content_type,
-                said.content_encoding,
-                said.reply_to,
-                said.correlation_id,
-            )
-        told = self.message
+        said = self.raw
         return Properties(
-            told.type,
-            told.content_type,
-            told.content_encoding,
-            told.reply_to,
-            told.correlation_id,
-        )
-
-    @property
-    def raw(self) -> Basic.Properties:
-        """Return all properties with their headers, as they were decoded."""
-        if self._message is None and self._delivered is not None:
-            return self._delivered.header.properties
-        told = self.message
-        return Basic.Properties(
-            content_type=told.content_type,
-            content_encoding=told.content_encoding,
-            headers=dict(told.headers),
-            priority=told.priority,
-            correlation_id=told.correlation_id,
-            reply_to=told.reply_to,
-            message_id=told.message_id,
-            timestamp=told.timestamp,
-            message_type=told.type,
-            app_id=told.app_id,
+            said.message_type,
+            said.content_type,
+            said.content_encoding,
+            said.reply_to,
+            said.correlation_id,
         )
 
     @property
     def origin(self) -> str:
         """Return where it was published to, as text for people."""
-        return str(Route(self.message.exchange or "", self.message.routing_key or ""))
+        return str(Route(self.exchange, self.routing_key))
 
     @property
     def is_settled(self) -> bool:
         """Return whether somebody has settled the message through aio-pika, its handler perhaps."""
-        return self._message is not None and self._message.processed
+        made, outer = self._message, self._outer
+        return (made is not None and made.processed) or (outer is not None and outer.processed)
+
+    @property
+    def is_returned(self) -> bool:
+        """Return whether its handler has put it back into its queue, so that it comes again."""
+        return self._message is not None and self._message.returned
 
     @property
     def is_lost(self) -> bool:
@@ -144,9 +163,30 @@ class Delivery:
         return self.channel is None or bool(self.channel.is_closed)
 
     def settled(self) -> None:
-        """Note on aio-pika's message that it is settled: who tries again is told, as ever."""
-        if self._message is not None:
-            object.__setattr__(self._message, _PROCESSED, True)
+        """Note on aio-pika's messages that it is settled: who tries again is told, as ever."""
+        for each in (self._message, self._outer):
+            if each is not None:
+                object.__setattr__(each, _PROCESSED, True)
+
+
+def _delivered(message: AbstractIncomingMessage) -> DeliveredMessage:
+    """Return what aio-pika made a message of; what came is not measured again."""
+    delivery = Basic.Deliver()
+    delivery.consumer_tag, delivery.delivery_tag = message.consumer_tag, message.delivery_tag
+    delivery.redelivered = bool(message.redelivered)
+    delivery.exchange, delivery.routing_key = message.exchange or "", message.routing_key or ""
+    header = ContentHeader(body_size=len(message.body), properties=message.properties)
+    channel = cast("Channel", channel_of(message))
+    return DeliveredMessage(delivery=delivery, header=header, body=message.body, channel=channel)
+
+
+def _of_its_own(value: Any) -> Any:
+    """Copy what can be changed: headers are made of tables, lists and byte arrays."""
+    if isinstance(value, dict):
+        return {name: _of_its_own(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_of_its_own(item) for item in value]
+    return bytearray(value) if isinstance(value, bytearray) else value
 
 
 class DirectCallback(Protocol):

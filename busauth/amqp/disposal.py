@@ -5,16 +5,16 @@ delivery is the broker's: whatever is cut or cancelled in between, it comes agai
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp import copies
 from busauth.amqp.copies import Carried, Outgoing, Refusal
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max
-from busauth.amqp.topology import RetryLadder, dead_queue, parked_queue, rejected_queue
+from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
 
@@ -27,16 +27,17 @@ class Disposal:
         token_header: the header that carries tokens.
         publisher: the channel for copies, of no other use.
         outlet: on which connection copies are published.
-        retries: the ladder of delay queues, where the queue has one.
+        retries: where messages wait for another attempt: a ladder of delay queues, or the end of
+            their own.
     """
 
     queue: str
     token_header: str
     publisher: Publisher
     outlet: Outlet
-    retries: RetryLadder | None = None
+    retries: RetryLadder | Tail
 
-    async def dead_letter(self, message: AbstractIncomingMessage, refusal: Refusal) -> str:
+    async def dead_letter(self, message: Delivery, refusal: Refusal) -> str:
         """Publish a refused message to where its kind goes, and return the name of that queue.
 
         Raises:
@@ -46,7 +47,7 @@ class Disposal:
         name = dead_queue(self.queue) if genuine else rejected_queue(self.queue)
         return await self._publish_reasoned(message, refusal, name)
 
-    async def park(self, message: AbstractIncomingMessage, refusal: Refusal) -> str:
+    async def park(self, message: Delivery, refusal: Refusal) -> str:
         """Publish a message that waits for its caller, and return the name of that queue.
 
         Raises:
@@ -54,10 +55,8 @@ class Disposal:
         """
         return await self._publish_reasoned(message, refusal, parked_queue(self.queue))
 
-    async def retry(
-        self, message: AbstractIncomingMessage, failed: HandlerFailed, carried: Carried
-    ) -> str | None:
-        """Publish a failed message to a delay queue; return its name, None where none is due.
+    async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
+        """Publish a failed message to where it waits; return that queue, None where none is due.
 
         Args:
             message: as received.
@@ -68,29 +67,29 @@ class Disposal:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
         """
         attempt = carried.sealed.attempt
-        rung = self.retries.rung(attempt) if self.retries is not None and failed.retry else None
+        rung = self.rung(failed, attempt)
         if rung is None:
             return None
         next_one = carried._replace(sealed=replace(carried.sealed, attempt=attempt + 1))
         with self._deferring():
             return rung if await self._publish_waiting(message, rung, next_one) else None
 
-    async def postpone(self, message: AbstractIncomingMessage, carried: Carried) -> bool:
+    def rung(self, failed: HandlerFailed, attempt: int) -> str | None:
+        """Return where a message waits after so many retries, None where it does not."""
+        return self.retries.rung(attempt) if failed.retry else None
+
+    async def postpone(self, message: Delivery, carried: Carried) -> bool:
         """Publish an undecided message to the longest delay; return whether that was confirmed.
 
         A copy begins anew with the broker's count of deliveries, which a delivery limit is about.
+        Where the delay queue is gone, the end of the message's own queue is long enough.
         """
-        rung = self.retries.longest() if self.retries is not None else None
-        if rung is None:
-            return False
-        try:
-            return await self._publish_waiting(message, rung, carried)
-        except PublishError:
-            return False
+        for place in dict.fromkeys((self.retries.longest(), self.queue)):
+            with suppress(PublishError):
+                return await self._publish_waiting(message, place, carried)
+        return False
 
-    async def _publish_reasoned(
-        self, message: AbstractIncomingMessage, refusal: Refusal, name: str
-    ) -> str:
+    async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
         with self._deferring():
             connection = await self.outlet(message)
             copy = copies.dead_letter(
@@ -99,9 +98,7 @@ class Disposal:
             await self._publish(connection, copy, name)
         return name
 
-    async def _publish_waiting(
-        self, message: AbstractIncomingMessage, rung: str, carried: Carried
-    ) -> bool:
+    async def _publish_waiting(self, message: Delivery, rung: str, carried: Carried) -> bool:
         connection = await self.outlet(message)
         limit = frame_max(connection)
         copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)

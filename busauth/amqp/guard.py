@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import ChannelInvalidStateError
+from aio_pika.abc import AbstractExchange
 from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
@@ -15,6 +14,7 @@ from busauth.amqp.asked import Asked
 from busauth.amqp.attempt import Terms, Tools
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.copies import Outgoing
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token
 from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
@@ -23,8 +23,9 @@ from busauth.amqp.plan import Handler, check_proven, compile_plan
 from busauth.amqp.provenance import Provenance
 from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
+from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.topology import RetryLadder
+from busauth.amqp.topology import RetryLadder, Tail
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
@@ -162,8 +163,17 @@ class Guard:
         *,
         outlet: Outlet | None = None,
         retries: RetryLadder | None = None,
+        counted: bool = False,
     ) -> GuardedConsumer:
-        """Guard a handler; what the decorator and `Bus` have in common."""
+        """Guard a handler; what the decorator and `Bus` have in common.
+
+        Args:
+            handler: the bare function.
+            asked: for what it is called.
+            outlet: on which connection copies go out; default: that of the message.
+            retries: the ladder of delay queues; default: the end of the queue itself.
+            counted: whether the queue is known to be a quorum queue, which counts deliveries.
+        """
         plan, terms = compile_plan(handler), self._terms(asked)
         check_proven(plan, terms.provenance.proofs)
         if self._around is not None:
@@ -173,9 +183,12 @@ class Guard:
             token_header=self.options.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
-            retries=retries,
+            retries=retries or Tail(asked.queue, self._give_backs(asked.on_error)),
         )
-        return GuardedConsumer(plan, terms, self._tools, disposal)
+        return GuardedConsumer(plan, terms, self._tools, disposal, Returns(counted=counted))
+
+    def _give_backs(self, on_error: OnError) -> int:
+        return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
 
     def _terms(self, asked: Asked) -> Terms:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""
@@ -364,9 +377,8 @@ class Guard:
         )
 
 
-async def _same_connection(message: AbstractIncomingMessage) -> AbstractConnection:
+async def _same_connection(delivery: Delivery) -> AbstractConnection:
     """On a plain consumer, copies go out on the connection that the message came in on."""
-    try:
-        return message.channel.connection
-    except ChannelInvalidStateError as error:
-        raise PublishError("the delivery's channel is closed") from error
+    if delivery.channel is None or delivery.is_lost:
+        raise PublishError("the delivery's channel is closed")
+    return delivery.channel.connection

@@ -12,10 +12,10 @@ from pamqp import commands, frame, header
 
 from busauth.errors import NotGenuine
 from busauth.late.proof import HEADER as PROOF
-from busauth.late.seal import ATTEMPT
+from busauth.late.seal import ATTEMPT, ORIGIN
 from busauth.late.seal import HEADER as SEAL
 
-__all__ = ["ATTEMPT", "PROOF", "SEAL"]  # names of other rooms that are headers, too
+__all__ = ["ATTEMPT", "ORIGIN", "PROOF", "SEAL"]  # names of other rooms that are headers, too
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
@@ -37,8 +37,11 @@ NOTED = "busauth-noted"
 CUT = "busauth-cut"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 HOP = "busauth-hop"
-DELIVERY_COUNT = "x-delivery-count"
-"""What a quorum queue says of earlier deliveries; on the first one, it may be a sender's."""
+DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
+"""What a quorum queue says of earlier deliveries; on the first one, it may be a sender's.
+
+From RabbitMQ 4.3 on a nack counts in the second alone.
+"""
 
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*", re.IGNORECASE)

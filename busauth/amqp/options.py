@@ -18,7 +18,10 @@ class OnError(StrEnum):
     """Copy it to ``<queue>.dead`` as ``handler.failed``, then acknowledge it."""
 
     GIVE_BACK = "give-back"
-    """Put it back into its queue at once; the queue's delivery limit is what ends that."""
+    """Put it at the end of its queue after a pause, `GuardOptions.give_backs` times; then as above.
+
+    Each pause is twice as long as the one before, and holds up that message alone.
+    """
 
 
 class _Options(BaseModel):
@@ -58,6 +61,8 @@ class GuardOptions(_Options):
         pause_first: seconds of the first pause after a transient fault; each further one is twice
             as long.
         pause_longest: seconds of the longest pause.
+        give_backs: how often a plain consumer gives back a message whose handler failed, where it
+            says `OnError.GIVE_BACK`.
         reply_to: patterns (`fnmatch`) of reply queues that get a problem+json answer to a refused
             request, next to direct reply-to, which always does.
         replies_per_second: how many such answers are sent at most.
@@ -76,6 +81,7 @@ class GuardOptions(_Options):
     publish_timeout: float = Field(default=30.0, gt=0, le=300)
     pause_first: float = Field(default=1.0, gt=0, le=300)
     pause_longest: float = Field(default=60.0, gt=0, le=300)
+    give_backs: int = Field(default=5, ge=1, le=1000)
     reply_to: tuple[str, ...] = ()
     replies_per_second: float = Field(default=50.0, gt=0)
     broker_stamps: bool = False

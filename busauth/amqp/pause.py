@@ -10,20 +10,19 @@ import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import cast
 
 import aiormq.exceptions
-from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.abc import ConsumerCallback
 from aiormq.channel import Channel
 
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import was_cancelled
 from busauth.audit import Auditor, Event, EventKind
 from busauth.clock import Clock
 from busauth.errors import Deferred
 
-PutBack = Callable[[AbstractIncomingMessage], Awaitable[None]]
+PutBack = Callable[[], Awaitable[None]]
 """Puts an undecided delivery back, once its consumer was cancelled."""
 
 _PROBE_SECONDS = 60.0
@@ -75,19 +74,16 @@ class Pause:
         if self._streak and self._clock.monotonic() - self._deferred_at > self._longest:
             self._streak = 0
 
-    async def hold_off(
-        self, message: AbstractIncomingMessage, deferred: Deferred, put_back: PutBack
-    ) -> None:
+    async def hold_off(self, delivery: Delivery, deferred: Deferred, put_back: PutBack) -> None:
         """Stop consuming, and only then put this delivery back."""
         if self._reason is None and not self._closed:
             self._begin(deferred)
-        try:
-            channel, tag = cast("Channel", message.channel), message.consumer_tag
-        except ChannelInvalidStateError:
+        channel, tag = delivery.channel, delivery.consumer_tag
+        if channel is None or delivery.is_lost:
             return  # the broker has taken the delivery back already
         if tag is not None:
             await asyncio.shield(self._stopped(channel, tag))
-        await put_back(message)
+        await put_back()
 
     def open(self) -> None:
         """Allow pauses to end by consuming again; those before `close` are forgotten."""

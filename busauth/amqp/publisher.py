@@ -16,15 +16,15 @@ from uuid import uuid4
 
 import aiormq
 import aiormq.exceptions
-from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 from aiormq.channel import Channel
 
 from busauth.amqp.copies import Outgoing
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import header_frame_size
 from busauth.errors import PublishError
 
-Outlet = Callable[[AbstractIncomingMessage], Awaitable[AbstractConnection]]
+Outlet = Callable[[Delivery], Awaitable[AbstractConnection]]
 """Returns the connection on which to publish about a message; may raise `PublishError`."""
 
 

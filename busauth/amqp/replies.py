@@ -14,15 +14,15 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
 from busauth.amqp.copies import Outgoing
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import Outlet, Publisher, connect_like
 from busauth.audit import LOGGER
 from busauth.clock import Clock
-from busauth.errors import PublishError, Refused
+from busauth.errors import Refused, evidence
 
 _DIRECT = re.compile(r"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=_.-]+", re.ASCII)
 
@@ -49,11 +49,9 @@ class Replies:
         self._tokens = max(1.0, per_second)
         self._counted = clock.monotonic()
 
-    async def answer(
-        self, outlet: Outlet, message: AbstractIncomingMessage, refused: Refused
-    ) -> None:
+    async def answer(self, outlet: Outlet, message: Delivery, refused: Refused) -> None:
         """Send the answer, if there is one to be sent; a failure is logged and goes no further."""
-        reply_to = message.reply_to
+        reply_to = message.raw.reply_to
         if not reply_to or not self._may_answer(reply_to) or not self._within_limit():
             return
         try:
@@ -61,8 +59,10 @@ class Replies:
             await self._publisher.publish(
                 connection, _problem(message, refused), exchange="", routing_key=reply_to
             )
-        except (PublishError, OSError) as error:
-            LOGGER.info("an answer was not delivered: %s", error)
+        except Exception as error:  # the message is settled, and nobody waits for this
+            LOGGER.info(
+                "an answer was not delivered: %s", evidence(f"{type(error).__name__}: {error}")
+            )
 
     async def close(self) -> None:
         """Close the connection for answers; the next answer opens another."""
@@ -93,8 +93,8 @@ class Replies:
         return True
 
 
-def _problem(message: AbstractIncomingMessage, refused: Refused) -> Outgoing:
+def _problem(message: Delivery, refused: Refused) -> Outgoing:
     properties = Basic.Properties(
-        content_type="application/problem+json", correlation_id=message.correlation_id
+        content_type="application/problem+json", correlation_id=message.raw.correlation_id
     )
     return Outgoing(json.dumps(refused.problem()).encode(), properties)

@@ -2,37 +2,34 @@
 
 Whatever cannot be said because the channel is gone needs no saying: the broker takes every
 unsettled delivery of a closed channel back by itself.
+
+It is always ``basic.nack``: a ``basic.reject`` counts against a quorum queue's delivery limit on
+every version of RabbitMQ, and what reaches that is moved away with its token, or is gone.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
 
 import aiormq.exceptions
-from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import ChannelInvalidStateError
+
+from busauth.amqp.delivery import Delivery
+from busauth.amqp.publisher import was_cancelled
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
 
 
-async def give_back(message: AbstractIncomingMessage) -> bool:
-    """Put the message back into its queue; return whether the broker could be told."""
-    return await _told(message, lambda: message.nack(requeue=True))
-
-
-async def hand_back(message: AbstractIncomingMessage) -> bool:
-    """Put back a message whose handler failed; return whether the broker could be told.
-
-    ``basic.reject`` counts against a queue's delivery limit on every version of RabbitMQ, so that a
-    message that always fails comes to an end; ``basic.nack`` may not.
-    """
-    return await _told(message, lambda: message.reject(requeue=True))
-
-
-async def _told(message: AbstractIncomingMessage, settle: Callable[[], Awaitable[None]]) -> bool:
-    """Settle once, and only while the broker can hear it."""
-    if message.processed:
+async def give_back(delivery: Delivery) -> bool:
+    """Put a message back into its queue, once; return whether the broker could be told."""
+    channel, tag = delivery.channel, delivery.tag
+    if delivery.is_settled or channel is None or tag is None:
         return False
     try:
-        await settle()
+        await channel.basic_nack(tag, requeue=True)
     except _GONE:
         return False
+    except asyncio.CancelledError:
+        if was_cancelled():
+            raise
+        return False  # the connection was closed
+    delivery.settled()
     return True

@@ -73,13 +73,34 @@ class RetryLadder:
         chosen = attempt + random.choice((0, 1))  # noqa: S311 -- spreads load, guards nothing
         return self.name(self.delays[min(chosen, len(self.delays) - 1)])
 
-    def longest(self) -> str | None:
-        """Return the queue with the longest delay, None where there is no ladder."""
-        return self.name(self.delays[-1]) if self.delays else None
+    def longest(self) -> str:
+        """Return the queue with the longest delay; without a ladder, the end of its own."""
+        return self.name(self.delays[-1]) if self.delays else self.queue
 
     def name(self, delay: int) -> str:
         """Return the name of the queue that delays by so many milliseconds."""
         return f"{self.queue}.retry.{delay}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where messages wait that have no ladder: at the end of their own queue, behind all others.
+
+    Args:
+        queue: that queue.
+        limit: how often a message waits there whose handler failed.
+    """
+
+    queue: str
+    limit: int = 0
+
+    def rung(self, attempt: int) -> str | None:
+        """Return the queue after this many retries, None where the limit is reached."""
+        return self.queue if attempt < self.limit else None
+
+    def longest(self) -> str:
+        """Return the queue."""
+        return self.queue
 
 
 def _delays(options: RetryOptions) -> list[int]:

@@ -265,7 +265,7 @@ async def test_what_was_left_out_of_a_copy_is_noted(
         letter = await broker.one(f"{queue}.dead")
     noted = letter.headers[headers.NOTED]
     assert isinstance(noted, dict)
-    assert noted == {"CC": "['elsewhere']", "user_id": "guest", "expiration": "3600.0"}
+    assert noted == {"CC": "['elsewhere']", "user_id": "guest", "expiration": "3600000"}
     assert (letter.user_id, letter.expiration) == (None, None)
     assert "CC" not in letter.headers
     assert letter.headers["kept"] == "yes"

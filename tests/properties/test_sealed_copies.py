@@ -41,7 +41,7 @@ fields = st.recursive(
 names = texts.filter(bool) | st.sampled_from(
     ["tenant", "x-death", "CC", "BUSAUTH-ATTEMPT", "busauth-first", "busauth-seal", "Busauth-Hop"]
 )
-sent = st.dictionaries(names, fields, max_size=5)
+sent: st.SearchStrategy[dict[str, Any]] = st.dictionaries(names, fields, max_size=5)
 
 
 @st.composite
@@ -75,15 +75,13 @@ def carried(outgoing: Outgoing) -> Delivery:
 
 def retried(delivery: Delivery) -> Outgoing:
     made = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, Purpose.RETRY)
-    return copies.retry(delivery.message, made, token_header="authorization", frame_max=FRAME)
+    return copies.retry(delivery, made, token_header="authorization", frame_max=FRAME)
 
 
 def refused(delivery: Delivery) -> Outgoing:
     carries = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, Purpose.PARKED)
     refusal = Refusal(refused=Untimely("token.expired"), queue="orders", at=0.0, carried=carries)
-    return copies.dead_letter(
-        delivery.message, refusal, token_header="authorization", frame_max=FRAME
-    )
+    return copies.dead_letter(delivery, refusal, token_header="authorization", frame_max=FRAME)
 
 
 @given(delivery=deliveries())
@@ -91,7 +89,7 @@ def test_a_seal_holds_for_who_reads_the_copy(delivery: Delivery) -> None:
     """A retry's for the token that it has, a parked message's also when it was forwarded."""
     marks = PROVENANCE.marks(carried(retried(delivery)), TOKEN)
     assert (marks.code, marks.sealed.purpose) == (None, Purpose.RETRY)
-    forwarded = copies.again(carried(refused(delivery)).message, {"authorization": "Bearer x"})
+    forwarded = copies.again(carried(refused(delivery)), {"authorization": "Bearer x"})
     marks = PROVENANCE.marks(carried(forwarded), None)
     assert (marks.code, marks.sealed.purpose) == (None, Purpose.PARKED)
 

@@ -1,0 +1,37 @@
+"""The table of who holds a message leaves out no place where something is awaited."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+from busauth.amqp import attempt, consumer, disposal, settlement
+
+_PASSING = {
+    "__call__", "_take_directly", "take", "_receive", "_settled", "_settle", "_settle_unhandled",
+    "_failed", "_retried", "_park", "idle", "close",
+    "dead_letter", "park", "retry", "postpone",
+}  # fmt: skip
+"""Functions that await others of these modules alone, or no message's affairs."""
+
+
+def awaiting(module: ModuleType) -> Iterator[str]:
+    """Return the functions of a module in which something is awaited."""
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.AsyncFunctionDef) and any(
+            isinstance(inner, ast.Await) for inner in ast.walk(node)
+        ):
+            yield node.name
+
+
+def test_every_await_is_in_the_table() -> None:
+    """Who adds an await says who holds the message there; who removes one, too."""
+    found = {name for each in (attempt, consumer, disposal, settlement) for name in awaiting(each)}
+    rows = (consumer.__doc__ or "").split("======\n")[2]
+    told = {
+        name
+        for line in rows.splitlines()
+        for name in re.findall(r"\b(?:_[a-z_]+|outcome|give_back)\b", line[25:50])
+    }
+    assert found - _PASSING == told
