@@ -24,6 +24,11 @@ from busauth.amqp.outbox import ANONYMOUS
 from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.amqp.security import MessageSecurity
+from busauth.amqp.tolerant import (
+    TolerantConnection,
+    TolerantRobustConnection,
+    TolerantTransport,
+)
 from busauth.audit import Auditor, Event, EventKind, EventLog, log_event
 from busauth.caller import Actor, Caller, Late, as_nobody
 from busauth.clock import Clock, SystemClock
@@ -169,6 +174,9 @@ __all__ = [
     "StaticKeys",
     "SystemClock",
     "TokenEncryption",
+    "TolerantConnection",
+    "TolerantRobustConnection",
+    "TolerantTransport",
     "Transmitter",
     "Transmitters",
     "UnsafeHttp",

@@ -219,21 +219,31 @@ def long_table(raw: bytes) -> bytes:
     return struct.pack(">I", len(raw)) + raw
 
 
-async def publish_raw(url: str, queue: str, flags: int, properties: bytes) -> None:
-    """Publish a message whose property bytes no client library would write."""
+async def publish_raw(
+    url: str, key: str | bytes, flags: int, properties: bytes, *, exchange: str = ""
+) -> None:
+    """Publish a message whose bytes no client library would write."""
     connection = await aiormq.connect(url)
     channel = cast("Channel", await connection.channel(publisher_confirms=False))
     body = b"{}"
     payload = struct.pack(">HHQH", 60, 0, len(body), flags) + properties
     header = struct.pack(">BHI", 2, channel.number, len(payload)) + payload + b"\xce"
     frames = (
-        pamqp.frame.marshal(Basic.Publish(exchange="", routing_key=queue), channel.number),
+        raw_publish(channel.number, exchange, key),
         header,
         pamqp.frame.marshal(ContentBody(body), channel.number),
     )
     await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
-    await channel.queue_declare(queue, passive=True)  # answered after the publication was read
+    await channel.basic_qos(prefetch_count=1)  # answered after the publication was read
     await connection.close()
+
+
+def raw_publish(channel: int, exchange: str, key: str | bytes) -> bytes:
+    """Encode a publication with any bytes for a routing key."""
+    raw = key.encode() if isinstance(key, str) else key
+    method = struct.pack(">IH", Basic.Publish.index, 0)
+    payload = method + short_string(exchange.encode()) + short_string(raw) + b"\0"
+    return struct.pack(">BHI", 1, channel, len(payload)) + payload + b"\xce"
 
 
 def all_text(messages: Iterable[AbstractIncomingMessage]) -> str:

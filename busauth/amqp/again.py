@@ -20,6 +20,7 @@ from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import taken
 from busauth.amqp.publisher import check_frame, frame_max
+from busauth.amqp.tolerant import TolerantConnection
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
@@ -119,7 +120,8 @@ class Sending:
             aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
             ConfigurationError: the URL could never connect.
         """
-        connection = await aio_pika.connect(broker_url(self.url))
+        url = broker_url(self.url)
+        connection = await aio_pika.connect(url, connection_class=TolerantConnection)
         async with connection:
             waiting = await self._alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0

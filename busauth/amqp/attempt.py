@@ -22,7 +22,16 @@ from busauth.audit import LOGGER, Event, EventKind, Telling
 from busauth.caller import Caller, acting, holding, lease_for
 from busauth.clock import Clock
 from busauth.decision import Rules
-from busauth.errors import BadMessage, Deferred, Forbidden, HandlerFailed, Refused, Reject, evidence
+from busauth.errors import (
+    BadMessage,
+    Deferred,
+    Forbidden,
+    HandlerFailed,
+    NotGenuine,
+    Refused,
+    Reject,
+    evidence,
+)
 from busauth.late.replay import Duplicate
 from busauth.redaction import redacted_traceback
 from busauth.tokens.authenticators import Authenticator
@@ -96,6 +105,7 @@ class Attempts:
     async def outcome(self, case: Case) -> Refused | None:
         """Return why the message was not handled, None where it was. Errors here never accept."""
         try:
+            _check_readable(case.delivery)
             try:
                 genuine, waits = self._admission.recall(case), self._slots.locked()
             except KeyMissing:  # fetches keys: holds no slot
@@ -235,6 +245,16 @@ class Attempts:
                 publisher=proven.publisher if proven else None,
                 published_at=proven.published_at if proven else None,
             )
+        )
+
+
+def _check_readable(delivery: Delivery) -> None:
+    """Put what the client library cannot read where its token is not kept."""
+    if delivery.is_unreadable:
+        raise NotGenuine(
+            "message.unreadable",
+            found="properties or a route that are no AMQP",
+            expected="what an AMQP 0-9-1 client can decode",
         )
 
 

@@ -8,6 +8,7 @@ What a handler gets is a message of its own: whatever it does to that, and to th
 what is retried, refused or given back is what came.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any, Protocol, Self, cast
@@ -22,10 +23,12 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from busauth.amqp.tolerant import is_unreadable
 from busauth.errors import BadMessage
 from busauth.late.proof import Properties, Route
 
 _PROCESSED = "_IncomingMessage__processed"
+_CHANNEL = "_IncomingMessage__channel"
 
 
 class Arrived(IncomingMessage):
@@ -100,6 +103,11 @@ class Delivery:
         return self._message
 
     @property
+    def is_unreadable(self) -> bool:
+        """Return whether it lost its properties on the way here, as they cannot be read."""
+        return is_unreadable(self._delivered)
+
+    @property
     def message_id(self) -> str | None:
         """Return the sender's message id, if any."""
         return self.raw.message_id
@@ -140,6 +148,33 @@ class Delivery:
             said.reply_to,
             said.correlation_id,
         )
+
+    def is_like(self, other: Self) -> bool:
+        """Return whether both could be one message, delivered twice.
+
+        What the broker adds with each delivery is left aside.
+        """
+        return (
+            self.body == other.body
+            and self.message_id == other.message_id
+            and self.properties == other.properties
+            and _sent(self.headers) == _sent(other.headers)
+        )
+
+    def goes_on_as(self, again: Self) -> bool:
+        """Be settled as a later delivery of the same message from now on.
+
+        Returns:
+            False where somebody has settled this one already, so that the later one is left.
+        """
+        if self.is_settled:
+            return False
+        self.channel, self.tag = again.channel, again.tag
+        self._delivered = again._delivered
+        if self._message is not None:
+            for name in (_CHANNEL, "delivery_tag", "consumer_tag", "redelivered"):
+                object.__setattr__(self._message, name, getattr(again.message, name))
+        return True
 
     @property
     def origin(self) -> str:
@@ -195,6 +230,10 @@ class DirectCallback(Protocol):
     async def __call__(self, delivered: DeliveredMessage) -> None:
         """Take it."""
         ...
+
+
+def _sent(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in headers.items() if not name.startswith("x-")}
 
 
 def channel_of(message: AbstractIncomingMessage) -> Channel | None:

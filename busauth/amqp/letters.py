@@ -13,9 +13,12 @@ from typing import Any, Self
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
 
 from busauth.amqp import headers as names
 from busauth.amqp.address import broker_url
+from busauth.amqp.tolerant import TolerantConnection
+from busauth.amqp.unreadable import Unreadable, message_of
 from busauth.caller import read_only
 
 _PATIENCE = 5.0
@@ -26,7 +29,8 @@ class Letter:
     """One dead letter.
 
     Attributes:
-        code: the refusal's code; None where the broker itself dead-lettered.
+        code: the refusal's code; None where the broker itself dead-lettered; ``message.unreadable``
+            where its properties cannot be read, so that nothing else is known.
         detail: the evidence, as one line.
         queue: where it was refused.
         at: when, in ISO 8601, UTC.
@@ -51,8 +55,10 @@ class Letter:
 
     @classmethod
     def of(cls, message: AbstractIncomingMessage) -> Self:
-        """Read what a guard wrote on a copy."""
+        """Read what a guard wrote on a copy, or tell that it cannot be read."""
         told = {name: _text(message.headers.get(name)) for name in names.REASON}
+        if isinstance(message, Unreadable):
+            told[names.REFUSAL] = "message.unreadable"
         return cls(
             code=told[names.REFUSAL],
             detail=told[names.DETAIL],
@@ -77,17 +83,16 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
     The whole queue crosses the wire; while it does, nobody else gets its messages.
 
     Args:
-        url: the broker. A connection of its own is used: a letter may be what broke another one.
+        url: the broker.
         queue: the queue to look at, such as ``orders.dead``.
         limit: how many letters to return.
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-        ConnectionError: the broker is out of reach, or a letter cannot be read (its properties
-            are no AMQP text): take it out with another client.
+        ConnectionError: the broker is out of reach.
         ConfigurationError: the URL could never connect.
     """
-    connection = await aio_pika.connect(broker_url(url))
+    connection = await aio_pika.connect(broker_url(url), connection_class=TolerantConnection)
     async with connection:
         channel = await connection.channel()
         letters = [Letter.of(message) async for message in await taken(channel, queue)]
@@ -105,26 +110,26 @@ async def taken(channel: AbstractChannel, queue: str) -> AsyncIterator[AbstractI
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-        ConnectionError: raised in between: a message cannot be read, and broke the connection.
+        ConnectionError: raised in between: the channel was closed.
     """
     declared = await channel.declare_queue(queue, passive=True)
-    arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-    await declared.consume(arrived.put)
+    arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
+    underlay = await channel.get_underlay_channel()
+    await underlay.basic_consume(queue, arrived.put)  # aio-pika has no message for some of them
     return _arriving(channel, arrived, declared.declaration_result.message_count or 0)
 
 
 async def _arriving(
-    channel: AbstractChannel, arrived: asyncio.Queue[AbstractIncomingMessage], expected: int
+    channel: AbstractChannel, arrived: asyncio.Queue[DeliveredMessage], expected: int
 ) -> AsyncIterator[AbstractIncomingMessage]:
     for number in range(expected):
         try:
             async with asyncio.timeout(_PATIENCE):
-                message = await arrived.get()
+                delivered = await arrived.get()
         except TimeoutError:
             if channel.is_closed:
                 raise ConnectionError(
-                    f"the letter after {number} of {expected} cannot be read, and broke the "
-                    "connection; take it out with another client"
+                    f"{number} of {expected} messages had come when the channel was closed"
                 ) from None
             return
-        yield message
+        yield message_of(delivered)

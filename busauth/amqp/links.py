@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.address import broker_url
+from busauth.amqp.tolerant import TolerantRobustConnection
 from busauth.errors import PublishError
 
 _RECONNECT_SECONDS = 1.0
@@ -79,6 +80,7 @@ class Links:
         try:
             return await aio_pika.connect_robust(
                 self.url,
+                connection_class=TolerantRobustConnection,
                 client_properties={"connection_name": f"{self._service} ({purpose})"},
                 reconnect_interval=_RECONNECT_SECONDS,
             )

@@ -24,6 +24,7 @@ from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import BusOptions, GuardOptions
 from busauth.amqp.outbox import Body, as_message
 from busauth.amqp.security import MessageSecurity
+from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.topology import dead_queue, rejected_queue
 from busauth.audit import Event, EventKind
 from busauth.errors import ConfigurationError, PublishError
@@ -85,7 +86,9 @@ class Kit:
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(broker_url(self.broker.url))
+        self._connection = await aio_pika.connect(
+            broker_url(self.broker.url), connection_class=TolerantConnection
+        )
         if isinstance(self.broker, Broker):
             self.broker.node.journal.listen(self._moved)
         return self

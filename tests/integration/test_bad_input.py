@@ -1,5 +1,6 @@
 """Hostile and broken messages on a real queue: each is refused, in the right place, by its code."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -8,10 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import aio_pika
 import jwt
 import pytest
 
-from busauth import Bus, BusOptions, Caller, Grace, Guard, RetryOptions
+from busauth import (
+    Binding,
+    Bus,
+    BusOptions,
+    Caller,
+    Grace,
+    Guard,
+    RetryOptions,
+    TolerantConnection,
+    TolerantRobustConnection,
+)
 from busauth.amqp import headers
 from busauth.testing import Issuer
 from tests.support import (
@@ -338,53 +350,114 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("poison", UNREADABLE.values(), ids=UNREADABLE)
-@pytest.mark.long
-async def test_what_the_client_library_cannot_read_ends_at_the_delivery_limit(
+async def test_what_the_client_library_cannot_read_is_put_away(
     poison: tuple[int, bytes], broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
-    """Properties that break the connection break it a few times; then the service goes on."""
+    """It goes to the rejected as a bare copy; its neighbours are handled, each once."""
     queue = broker.name("orders")
-    options = BusOptions(delivery_limit=1)
-    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
+    handled: list[int] = []
 
     @bus.consumer(queue)
     async def place(order: Order, caller: Caller) -> None:
-        pass
+        handled.append(order.id)
 
+    await bus.declare()
+    token = issuer.token()
+    for number in range(4):
+        await broker.publish(queue, b'{"id": %d}' % number, token=token)
+        if number == 1:
+            await publish_raw(url, queue, *poison)
     async with bus:
-        await publish_raw(url, queue, *poison)
-        await broker.settles_at(f"{queue}.dead", 1)
-        await broker.publish(queue, token=issuer.token())
-        await trail.until("handled")
+        await trail.until("handled", count=4)
+        (refused,) = await trail.until("refused")
+    assert handled == [0, 1, 2, 3]
+    assert refused.code == "message.unreadable"
+    letter = await broker.one(f"{queue}.rejected")
+    assert letter.headers[headers.REFUSAL] == "message.unreadable"
+    assert letter.body == b"{}"
+    await broker.settles_at(queue, 0)
+    await broker.settles_at(f"{queue}.dead", 0)
 
 
-@pytest.mark.long
-async def test_an_unreadable_message_does_not_take_its_neighbours_along(
+async def test_a_route_that_is_no_text_is_put_away_as_well(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
-    """What was prefetched with a message that breaks the connection is handled, once restored."""
-    queue = broker.name("orders")
-    guard = guard_for(issuer, trail)
-    options = BusOptions(delivery_limit=2)
-    waiting = Bus(url, guard=guard, service="declares", options=options)
-    bus = Bus(url, guard=guard, service="orders", options=options)
+    """A routing key is its publisher's choice, and no UTF-8 in it stops a consumer."""
+    queue, exchange = broker.name("orders"), broker.name("events")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
 
+    @bus.consumer(queue, bindings=[Binding(exchange)])
     async def place(order: Order, caller: Caller) -> None:
         pass
 
-    waiting.consumer(queue)(place)
-    bus.consumer(queue)(place)
-    async with waiting:
-        pass
-    token = issuer.token()
-    for number in range(30):
-        if number == 10:
-            await publish_raw(url, queue, *UNREADABLE["a timestamp beyond any date"])
-        await broker.publish(queue, b'{"id": %d}' % number, token=token)
     async with bus:
-        await trail.until("handled", count=30, seconds=30)
-        await broker.settles_at(f"{queue}.dead", 1)
-        for number in range(200):
-            await broker.publish(queue, b'{"id": %d}' % number, token=token)
-        await trail.until("handled", count=230)
-    await broker.settles_at(queue, 0)
+        await publish_raw(url, b"\xff\xfe", 0, b"", exchange=exchange)
+        await broker.publish(queue, token=issuer.token())
+        await trail.until("handled")
+        (refused,) = await trail.until("refused")
+    assert refused.code == "message.unreadable"
+    await broker.channel.exchange_delete(exchange)
+
+
+async def test_an_unreadable_message_disturbs_no_other_queue(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A slow handler of another queue, on the same bus, begins once; the bus starts at once."""
+    poisoned, other = broker.name("poisoned"), broker.name("other")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders")
+    begun, release = asyncio.Event(), asyncio.Event()
+    runs: list[int] = []
+
+    @bus.consumer(poisoned)
+    async def place(order: Order, caller: Caller) -> None:
+        pass
+
+    @bus.consumer(other)
+    async def slow(order: Order, caller: Caller) -> None:
+        runs.append(order.id)
+        begun.set()
+        await release.wait()
+
+    await bus.declare()
+    await publish_raw(url, poisoned, *UNREADABLE["a timestamp beyond any date"])
+    async with bus:
+        await broker.publish(other, token=issuer.token())
+        await begun.wait()
+        for _ in range(20):
+            await publish_raw(url, poisoned, *UNREADABLE["a correlation id that is no text"])
+        await trail.until("refused", count=21)
+        release.set()
+        await trail.until("handled")
+    assert runs == [1]
+    await broker.settles_at(f"{other}.dead", 0)
+
+
+@pytest.mark.parametrize(
+    ("connect", "kind"),
+    [
+        (aio_pika.connect, TolerantConnection),
+        (aio_pika.connect_robust, TolerantRobustConnection),
+    ],
+    ids=["plain", "robust"],
+)
+async def test_a_plain_consumer_can_have_a_tolerant_connection(
+    connect: Any, kind: Any, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """On such a connection of the user's own, what cannot be read is refused like any other."""
+    queue = await broker.declare("orders")
+    guard = guard_for(issuer, trail)
+
+    @guard(queue=queue)
+    async def place(order: Order, caller: Caller) -> None:
+        pass
+
+    async with await connect(url, connection_class=kind) as connection:
+        channel = await connection.channel()
+        await (await channel.get_queue(queue)).consume(place)
+        for _ in range(2):
+            await publish_raw(url, queue, *UNREADABLE["a timestamp beyond any date"])
+        await broker.publish(queue, token=issuer.token())
+        await trail.until("handled")
+        await trail.until("refused", count=2)
+    await broker.settles_at(f"{queue}.rejected", 2)

@@ -14,6 +14,8 @@ import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from yarl import URL
 
+from busauth.amqp.tolerant import TolerantTransport, is_unreadable
+
 _OFFSET = "x-stream-offset"
 _CLOSE_SECONDS = 5.0
 _OPEN_SECONDS = 30.0
@@ -60,14 +62,16 @@ class Attachment:
         Raises:
             DetachedError: there will be none.
         """
-        if self._unacknowledged and (self._arrived.empty() or self._is_full):
-            await self._acknowledge()
-        arrived = await self._arrived.get()
-        if isinstance(arrived, str):
-            self._arrived.put_nowait(arrived)
-            raise DetachedError(arrived)
-        self._unacknowledged = arrived.delivery_tag or 0
-        return Reading(_offset(arrived), arrived.body)
+        while True:
+            if self._unacknowledged and (self._arrived.empty() or self._is_full):
+                await self._acknowledge()
+            arrived = await self._arrived.get()
+            if isinstance(arrived, str):
+                self._arrived.put_nowait(arrived)
+                raise DetachedError(arrived)
+            self._unacknowledged = arrived.delivery_tag or 0
+            if not is_unreadable(arrived):  # it lost its offset as well
+                return Reading(_offset(arrived), arrived.body)
 
     def detach(self, why: str) -> None:
         """Have `read` end once what has arrived was read."""
@@ -111,7 +115,7 @@ async def attach(url: URL, stream: str, start: int | datetime, *, prefetch: int)
         aiormq.exceptions.AMQPError: there is no such stream, or it must not be read.
     """
     async with asyncio.timeout(_OPEN_SECONDS):
-        connection = await aiormq.connect(url)
+        connection = await aiormq.connect(url, transport_factory=TolerantTransport())
         attachment = Attachment(connection, prefetch)
         try:
             await attachment.consume(stream, start)
