@@ -19,3 +19,4 @@ class Asked:
     proofs: Proofs | None = None
     routes: tuple[Route, ...] = ()
     on_error: OnError = OnError.DEAD_LETTER
+    deadline: float | None = None

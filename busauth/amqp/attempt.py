@@ -11,6 +11,7 @@ from secrets import token_hex
 from busauth.amqp.acks import Acks
 from busauth.amqp.admission import Admission, Genuine
 from busauth.amqp.case import Case
+from busauth.amqp.deadline import Deadline
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import HOP, count_in
 from busauth.amqp.options import GuardOptions, OnError
@@ -54,6 +55,7 @@ class Terms:
         rules: what its callers are held to.
         concurrency: handlers that run at once.
         on_error: what happens to a message whose handler failed and is not retried.
+        deadline: seconds after which its handler is cancelled; None for never.
     """
 
     queue: str
@@ -63,6 +65,7 @@ class Terms:
     rules: Rules
     concurrency: int
     on_error: OnError
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +144,13 @@ class Attempts:
         )
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
-            failed = await _run(plan.handler, arguments)
+            failed = await _run(plan.handler, arguments, self._deadline())
         if failed is not None:
             self._log(case, failed)
         return failed
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._terms.deadline, self._tools.clock)
 
     async def _decided(self, case: Case, genuine: Genuine) -> Caller:
         """Decide, and look once more after whatever was awaited: what stood then may have fallen.
@@ -267,10 +273,13 @@ def _relayed(case: Case, caller: Caller) -> float | None:
     return case.origin.published_at if caller.late is None else caller.late.published_at
 
 
-async def _run(handler: Handler, arguments: dict[str, object]) -> HandlerFailed | None:
+async def _run(
+    handler: Handler, arguments: dict[str, object], deadline: Deadline
+) -> HandlerFailed | None:
     """Run the handler; its failure is an outcome, its cancellation from outside is not."""
     try:
-        await handler(**arguments)
+        async with deadline:
+            await handler(**arguments)
     except asyncio.CancelledError:
         if was_cancelled():
             raise
@@ -282,6 +291,8 @@ async def _run(handler: Handler, arguments: dict[str, object]) -> HandlerFailed 
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
+        if deadline.has_passed:
+            return HandlerFailed("handler.deadline", found=deadline.told, retry=True)
         failed = HandlerFailed("handler.failed", found=_shown(error), retry=True)
         failed.__cause__ = error
         return failed

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +86,7 @@ class Bus:
         introspect: bool = False,
         proofs: Proofs | None = None,
         bindings: Iterable[Binding] = (),
+        deadline: float | None = None,
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
 
@@ -102,6 +103,8 @@ class Bus:
             proofs: instead of the guard's.
             bindings: exchanges that the queue receives from, next to its own name; proofs may say
                 that messages were published to either.
+            deadline: seconds after which the handler is cancelled, and its message tried again;
+                instead of the guard's.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
@@ -124,6 +127,7 @@ class Bus:
                 introspect=introspect,
                 proofs=proofs,
                 routes=tuple(binding.route() for binding in bound),
+                deadline=deadline,
             )
             subscription = _Subscription(handler, asked, bound)
             intake = self._intakes[queue] = self._intake(subscription)
@@ -295,6 +299,7 @@ class Bus:
             for intake in self._intakes.values():
                 await intake.open(connection)
         except BaseException:
+            await self._each(Intake.close)
             await self._disconnect()
             raise
         return self
@@ -308,7 +313,7 @@ class Bus:
         """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
         try:
             await self._drain()
-            await asyncio.gather(*(intake.leave() for intake in self._intakes.values()))
+            await self._each(Intake.leave)
         finally:
             await self._disconnect()
 
@@ -328,11 +333,11 @@ class Bus:
         return Intake(consumer, subscription.bindings, self._options)
 
     async def _drain(self) -> None:
+        """Stop all at once, so that one deadline is enough for all of them."""
         intakes = self._intakes.values()
-        for intake in intakes:
-            await intake.close()
         try:
             async with asyncio.timeout(self._options.drain):
+                await self._each(Intake.close)
                 await asyncio.gather(*(intake.consumer.idle() for intake in intakes))
         except TimeoutError:
             LOGGER.warning(
@@ -340,6 +345,9 @@ class Bus:
                 self._service,
                 self._options.drain,
             )
+
+    async def _each(self, step: Callable[[Intake], Awaitable[None]]) -> None:
+        await asyncio.gather(*(step(intake) for intake in self._intakes.values()))
 
     async def _disconnect(self) -> None:
         await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)

@@ -34,6 +34,7 @@ else happens, the consumer goes on.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -96,6 +97,8 @@ class GuardedConsumer:
         self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._running: dict[int, Case] = {}
+        self._taken_back: frozenset[str | None] = frozenset()
         options = tools.options
         self._pause = Pause(
             terms.queue,
@@ -128,15 +131,37 @@ class GuardedConsumer:
     async def take(self, delivery: Delivery) -> None:
         """Take one delivery; the broker is told what became of it soon after this has returned."""
         self.taken += 1
+        if delivery.redelivered and self._goes_on_as(delivery):
+            return
         if not self._held:
             self._idle.clear()
         self._held += 1
         case = Case(delivery, self._tools.clock.now())
+        self._running[id(case)] = case
         try:
             await self._receive(case)
         finally:
+            del self._running[id(case)]
             if not case.is_acknowledged:
                 self._release()
+
+    def _goes_on_as(self, again: Delivery) -> bool:
+        """Let a handler that still runs settle its message as it has come back.
+
+        The broker took the message back, as its handler took longer than the consumer timeout; to
+        run it once more beside itself would do the work twice.
+        """
+        for case in self._running.values():
+            lost = case.delivery.is_lost or case.delivery.consumer_tag in self._taken_back
+            if lost and not case.is_acknowledged and case.delivery.is_like(again):
+                self._tools.acks.settled(case.delivery)
+                return case.delivery.goes_on_as(again)
+        return False
+
+    def taken_back(self, tag: str) -> None:
+        """Note that the broker has ended a consumer: what it holds may be delivered again."""
+        held = {case.delivery.consumer_tag for case in self._running.values()}
+        self._taken_back = (self._taken_back & held) | {tag}
 
     def _release(self) -> None:
         self._held -= 1
@@ -157,9 +182,13 @@ class GuardedConsumer:
         """Return once no delivery is being handled."""
         await self._idle.wait()
 
-    def forget(self, tag: str) -> None:
-        """Do not bring back a consumer that was replaced while it was paused."""
-        self._pause.forget(tag)
+    async def ready(self) -> None:
+        """Return once it does not pause."""
+        await self._pause.over()
+
+    def stopped_by_pause(self, stopped: Callable[[], None]) -> None:
+        """Have somebody told when a pause has cancelled a consumer; they consume again after it."""
+        self._pause.owned_by(stopped)
 
     def open(self) -> None:
         """Begin anew after `close`."""

@@ -124,6 +124,7 @@ class Guard:
         proofs: Proofs | None = None,
         routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
+        deadline: float | None = None,
     ) -> Callable[[Handler], GuardedConsumer]:
         """Decorate a handler; the result is an aio-pika callback.
 
@@ -139,6 +140,8 @@ class Guard:
             routes: how messages get to the queue, next to its name on the default exchange: where
                 proofs may say that they were published to.
             on_error: what happens to a message whose handler raised.
+            deadline: seconds after which the handler is cancelled, and has failed; instead of the
+                guard's.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected.
@@ -153,6 +156,7 @@ class Guard:
             proofs=proofs,
             routes=tuple(routes),
             on_error=on_error,
+            deadline=deadline,
         )
         return lambda handler: self.consumer(handler, asked)
 
@@ -215,6 +219,7 @@ class Guard:
             ),
             concurrency=said.concurrency or self.options.concurrency,
             on_error=asked.on_error,
+            deadline=said.deadline or asked.deadline or self.options.deadline,
         )
 
     def provenance(self, queue: str, proofs: Proofs | None, routes: Iterable[Route]) -> Provenance:

@@ -1,33 +1,38 @@
-"""How a service takes deliveries from one queue: in bulk, and one by one after a broken connection.
+"""How a service takes deliveries from one queue, and goes on when the broker has ended that.
 
-A message that the client library cannot read, or that kills the process, breaks the connection each
-time it is delivered, and everything that was prefetched with it is counted as delivered once more.
-With the full prefetch, one such message would drag its neighbours over the delivery limit. So a
-restored consumer takes one message at a time, until it meets one that was never delivered before:
-then it is past what was in hand when the connection broke.
+Consuming ends with its connection or channel, with the queue, with a handler past the broker's
+consumer timeout, or for a pause. Whatever it was, it begins again in one way: the queues are
+declared, and consumed under a new tag, as a broker may hold on to the old one (docs/adr/0017).
+Nothing is left to the client library's own recovery but the connection.
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from typing import cast
+from uuid import uuid4
 
-from aio_pika.abc import (
-    AbstractIncomingMessage,
-    AbstractQueue,
-    AbstractRobustChannel,
-    AbstractRobustConnection,
-)
+from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
+from aiormq import spec
+from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
+from busauth.amqp.publisher import was_cancelled
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
 
 _PATIENCE = 5.0
+_ANSWER = 30.0
+"""Seconds to wait for the broker's word; a channel without it is given up."""
+
+_FIRST, _LONGEST = 1.0, 30.0
+"""Seconds between attempts to consume again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,8 @@ class Intake:
         self.consumer = consumer
         self._bindings = bindings
         self._options = options
-        self._channel: AbstractRobustChannel | None = None
-        self._queue: AbstractQueue | None = None
-        self._tag: str | None = None
-        self._careful = False
-        self._widening: asyncio.Task[None] | None = None
+        self._line: _Line | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     async def open(self, connection: AbstractRobustConnection) -> None:
         """Declare the queues and consume, on a channel of their own.
@@ -79,14 +81,11 @@ class Intake:
             ConfigurationError: a queue exists with other arguments.
         """
         self.consumer.open()
-        channel = self._channel = connection.channel()
-        await channel.initialize()
-        self._queue = await self.declare(channel)
-        await channel.set_qos(prefetch_count=1)  # what a restored channel begins with
-        channel.reopen_callbacks.add(self._reopened)
-        await self._consume_in_bulk(channel, self._queue)
+        line = await self._begin(connection)
+        keeping = self._keep(connection, line)
+        self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
-    async def declare(self, channel: AbstractRobustChannel) -> AbstractQueue:
+    async def declare(self, channel: AbstractRobustChannel) -> None:
         """Declare the queue, those around it, and the exchanges that it receives from.
 
         Raises:
@@ -99,7 +98,6 @@ class Intake:
         for binding in self._bindings:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
             await queue.bind(binding.exchange, binding.routing_key)
-        return queue
 
     async def busy(self) -> bool:
         """Let the handlers finish, and return whether the queue has more for its consumer.
@@ -108,65 +106,125 @@ class Intake:
         delivered is on its way, and with the second it has arrived.
         """
         await self.consumer.idle()
-        if self._channel is None or self.consumer.paused:
+        if self._line is None or self.consumer.paused:
             return False
-        channel = await self._channel.get_underlay_channel()
+        channel = self._line.channel
         await channel.queue_declare(self.consumer.queue, passive=True)
         declared = await channel.queue_declare(self.consumer.queue, passive=True)
         return bool(declared.message_count) or self.consumer.handling
 
     async def close(self) -> None:
         """Stop deliveries; a connection that is gone has stopped them already."""
-        if self._widening is not None:
-            self._widening.cancel()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self.consumer.close()
-        queue, tag = self._queue, self._tag
-        self._queue = self._tag = None
-        if queue is None or tag is None or queue.channel.is_closed:
-            return
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await queue.cancel(tag)
-        except Exception as error:
-            LOGGER.info("a consumer of %s could not be cancelled: %s", queue.name, error)
+        if self._line is not None:
+            await self._line.cancel()
 
     async def leave(self) -> None:
         """Close the channel, behind every acknowledgement that is on its way."""
-        channel, self._channel = self._channel, None
-        if channel is None or channel.is_closed:
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+    async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
+        """Declare on a channel that may be closed for it; consume on the one that is there."""
+        async with connection.channel() as channel:
+            await self.declare(channel)
+        if self._line is None or self._line.channel.is_closed:
+            self._line = await _opened(connection, self.consumer)
+        await self._line.consume(self._options.prefetch)
+        return self._line
+
+    async def _keep(self, connection: AbstractRobustConnection, line: "_Line") -> None:
+        while True:
+            await line.ended()
+            line = await self._begin_again(connection)
+
+    async def _begin_again(self, connection: AbstractRobustConnection) -> "_Line":
+        delay = _FIRST
+        while True:
+            with _telling(f"{self.consumer.queue} is not consumed, tried again in {delay:g} s"):
+                await self.consumer.ready()
+                await connection.ready()
+                return await self._begin(connection)
+            await asyncio.sleep(delay)
+            delay = min(_LONGEST, 2 * delay)
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Tell what failed and go on; aiormq cancels what waits on a channel that was closed."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if was_cancelled():
+            raise
+        LOGGER.warning("%s: its channel was closed", what)
+    except Exception as error:
+        LOGGER.warning("%s: %s: %s", what, type(error).__name__, error)
+
+
+class _Line:
+    """One channel, and the one consumer on it at a time."""
+
+    def __init__(self, channel: Channel, consumer: GuardedConsumer) -> None:
+        self.channel = channel
+        self._consumer = consumer
+        self._queue = consumer.queue
+        self._tag = ""
+        self._ended = asyncio.Event()
+        consumer.stopped_by_pause(self._ended.set)
+        channel.closing.add_done_callback(lambda _: self._ended.set())
+        channel.on_consumer_cancel_callbacks.add(self._cancelled)
+
+    async def consume(self, prefetch: int) -> None:
+        """Consume under a new tag."""
+        self._ended.clear()
+        self._tag = f"busauth.{uuid4().hex}"
+        await self.channel.basic_qos(prefetch_count=prefetch, timeout=_ANSWER)
+        await self.channel.basic_consume(
+            self._queue, self._take, consumer_tag=self._tag, timeout=_ANSWER
+        )
+
+    async def ended(self) -> None:
+        """Return once nothing more is delivered."""
+        await self._ended.wait()
+
+    async def cancel(self) -> None:
+        """Stop deliveries, if the broker answers in time."""
+        if self._tag not in self.channel.consumers or self.channel.is_closed:
             return
-        try:
+        with _telling(f"a consumer of {self._queue} was not cancelled"):
             async with asyncio.timeout(_PATIENCE):
-                await channel.close()
-        except Exception as error:
-            LOGGER.info("a channel of %s was not closed: %s", self.consumer.queue, error)
+                await self.channel.basic_cancel(self._tag)
 
-    async def _consume_in_bulk(self, channel: AbstractRobustChannel, queue: AbstractQueue) -> None:
-        """Set the prefetch below the robust channel, which would restore it."""
-        underlay = await channel.get_underlay_channel()
-        await underlay.basic_qos(prefetch_count=self._options.prefetch)
-        take = self._take  # each look-up makes another bound method
-        self._tag = tag = await queue.consume(take)
-        self.consumer.handed_directly(cast("Channel", underlay), tag, take)
+    async def close(self) -> None:
+        """Close the channel, if the broker answers in time."""
+        with _telling(f"a channel of {self._queue} was not closed"):
+            async with asyncio.timeout(_PATIENCE):
+                await self.channel.close()
 
-    def _reopened(self, *_: object) -> None:
-        self._careful = True
-
-    async def _take(self, message: AbstractIncomingMessage) -> None:
-        if self._careful and not message.redelivered:
-            self._careful = False
-            loop = asyncio.get_running_loop()
-            self._widening = loop.create_task(self._widen(), context=Context())
-        await self.consumer.take(Delivery.of(message))
-
-    async def _widen(self) -> None:
-        """Consume in bulk again, and only then end the careful consumer: there is always one."""
-        channel, queue, careful = self._channel, self._queue, self._tag
-        if channel is None or queue is None or careful is None:
+    def _cancelled(self, frame: spec.Basic.Cancel) -> None:
+        """The queue is gone, or a handler took longer than the broker waits."""
+        if frame.consumer_tag != self._tag:
             return
-        try:
-            await self._consume_in_bulk(channel, queue)
-            await queue.cancel(careful)
-            self.consumer.forget(careful)
-        except Exception as error:
-            LOGGER.info("%s: still taking one message at a time: %s", queue.name, error)
+        LOGGER.warning("%s: the broker has ended its consumer; it is consumed again", self._queue)
+        self._consumer.taken_back(self._tag)
+        self._ended.set()
+
+    async def _take(self, delivered: DeliveredMessage) -> None:
+        await self._consumer.take(Delivery(delivered))
+
+
+async def _opened(connection: AbstractRobustConnection, consumer: GuardedConsumer) -> _Line:
+    """Open a channel below aio-pika, which would restore it by itself.
+
+    Raises:
+        ConnectionError: the connection is being restored.
+    """
+    if connection.transport is None:
+        raise ConnectionError("the connection to the broker was lost")
+    channel = await connection.transport.connection.channel(publisher_confirms=False)
+    return _Line(cast("Channel", channel), consumer)

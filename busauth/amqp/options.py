@@ -37,12 +37,14 @@ class ConsumerOptions(_Options):
         concurrency: handlers of this consumer that run at once.
         formerly: names that its queue had before: what was parked or dead-lettered under them may
             still come back.
+        deadline: seconds after which a handler is cancelled, and its message tried again.
     """
 
     on_expired: DeclaredPolicies | None = None
     proof: ProofDemand | None = None
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
     formerly: tuple[str, ...] = ()
+    deadline: float | None = Field(default=None, gt=0)
 
 
 class GuardOptions(_Options):
@@ -56,6 +58,8 @@ class GuardOptions(_Options):
         hard_max_age: seconds past `exp` after which no policy accepts.
         concurrency: handlers of one consumer that run at once, also where the channel has no
             prefetch.
+        deadline: seconds after which a handler is cancelled, and its message tried again; None for
+            never. Best below the broker's consumer timeout, 30 minutes by default.
         max_hops: how often a message may lead to another before it is taken for a loop.
         publish_timeout: seconds to wait for the broker's confirmation.
         pause_first: seconds of the first pause after a transient fault; each further one is twice
@@ -77,6 +81,7 @@ class GuardOptions(_Options):
     cached_tokens: int = Field(default=10_000, ge=0, le=1_000_000)
     hard_max_age: float = Field(default=24 * 3600.0, ge=0)
     concurrency: int = Field(default=50, ge=1, le=10_000)
+    deadline: float | None = Field(default=None, gt=0)
     max_hops: int = Field(default=32, ge=1, le=1000)
     publish_timeout: float = Field(default=30.0, gt=0, le=300)
     pause_first: float = Field(default=1.0, gt=0, le=300)

@@ -26,6 +26,9 @@ PutBack = Callable[[], Awaitable[None]]
 """Puts an undecided delivery back, once its consumer was cancelled."""
 
 _PROBE_SECONDS = 60.0
+_ANSWER = 30.0
+"""Seconds to wait for the broker's word; a channel without it is given up."""
+
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
 
 
@@ -62,12 +65,27 @@ class Pause:
         self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
         self._resuming: set[asyncio.Task[None]] = set()
         self._reason: Deferred | None = None
+        self._consuming = asyncio.Event()
+        self._consuming.set()
+        self._stopped_owner: Callable[[], None] | None = None
         self._closed = False
 
     @property
     def reason(self) -> Deferred | None:
         """Return what the consumer waits for; None while it consumes."""
         return self._reason
+
+    async def over(self) -> None:
+        """Return once it consumes, or may."""
+        await self._consuming.wait()
+
+    def owned_by(self, stopped: Callable[[], None]) -> None:
+        """Leave it to somebody else to consume again once the pause is `over`.
+
+        Args:
+            stopped: is called when a consumer was cancelled for a pause.
+        """
+        self._stopped_owner = stopped
 
     def progressed(self) -> None:
         """Note that a message could be decided: after a while, pauses are short again."""
@@ -88,13 +106,9 @@ class Pause:
     def open(self) -> None:
         """Allow pauses to end by consuming again; those before `close` are forgotten."""
         self._closed = False
-        self._reason = None
+        self._end()
         self._cancelled.clear()
         self._stopping.clear()
-
-    def forget(self, tag: str) -> None:
-        """Leave a consumer cancelled that somebody else has replaced."""
-        self._cancelled = [each for each in self._cancelled if each.tag != tag]
 
     async def close(self) -> None:
         """End the pause without resuming, this one and later ones: the consumer is going away."""
@@ -106,19 +120,27 @@ class Pause:
 
     def _begin(self, deferred: Deferred) -> None:
         self._reason = deferred
+        self._consuming.clear()
         self._deferred_at = self._clock.monotonic()
         self._say(EventKind.DEFERRED, deferred.reason)
         resuming = asyncio.get_running_loop().create_task(self._resume(), context=Context())
         self._resuming.add(resuming)
         resuming.add_done_callback(self._resuming.discard)
 
+    def _end(self) -> None:
+        self._reason = None
+        self._consuming.set()
+
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
+        """Stop it once; again where a client library has brought it back in the meantime."""
         key = (channel, tag)
-        if key not in self._stopping:
+        stopping = self._stopping.get(key)
+        if stopping is None or (stopping.done() and tag in channel.consumers):
             self._drop_closed()
             loop = asyncio.get_running_loop()
-            self._stopping[key] = loop.create_task(self._stop(channel, tag), context=Context())
-        return self._stopping[key]
+            stopping = loop.create_task(self._stop(channel, tag), context=Context())
+            self._stopping[key] = stopping
+        return stopping
 
     def _drop_closed(self) -> None:
         """Keep nothing of closed channels: in a long pause, each reconnection leaves some."""
@@ -129,22 +151,30 @@ class Pause:
         callback = channel.consumers.get(tag)
         if callback is None:
             return
-        self._cancelled.append(_Cancelled(channel, tag, callback))
         try:
-            await channel.basic_cancel(tag)
+            await channel.basic_cancel(tag, timeout=_ANSWER)
         except _GONE:
             return  # the channel is closed: nothing is delivered on it any more
+        except asyncio.CancelledError:
+            if was_cancelled():
+                raise
+            return  # as above, in aiormq's words
+        if self._stopped_owner is not None:
+            self._stopped_owner()
+        else:
+            self._cancelled.append(_Cancelled(channel, tag, callback))
 
     async def _resume(self) -> None:
         while True:
             await self._clock.sleep(self._next_delay())
             if await self._fault_is_gone():
                 break
-        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+        while unfinished := [task for task in self._stopping.values() if not task.done()]:
+            await asyncio.wait(unfinished)  # more may have begun by the time that these are done
         cancelled, self._cancelled = self._cancelled, []
         self._stopping.clear()
         self._say(EventKind.RESUMED, None)
-        self._reason = None
+        self._end()
         for consumer in cancelled:
             await self._consume_again(consumer)
 
