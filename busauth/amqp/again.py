@@ -5,7 +5,7 @@ Cut off in between, it is in both; a replay memory tells the copy from what is s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import aio_pika
@@ -18,7 +18,7 @@ from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
-from busauth.amqp.letters import taken
+from busauth.amqp.letters import Waiting, taken
 from busauth.amqp.publisher import check_frame, frame_max
 from busauth.amqp.tolerant import TolerantConnection
 from busauth.audit import Event, EventKind
@@ -115,7 +115,8 @@ class Sending:
         """Send back what is renewed, one by one, each confirmed before it is taken away.
 
         Raises:
-            Deferred: keys are out of reach, or somebody else takes from the queue beside.
+            Deferred: keys are out of reach, somebody else takes from the queue beside, or the
+                broker took back what was held, after its consumer timeout.
             PublishError: the broker did not confirm one; it and all after it stay.
             aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
             ConfigurationError: the URL could never connect.
@@ -136,6 +137,8 @@ class Sending:
                 if was_sent:
                     sent.append(message_id)
                     self._tell(EventKind.RELEASED, message_id)
+                    waiting.check()  # only while it was held, it is gone from there
+                    await message.ack()
                 else:
                     others += 1
             return Released(tuple(sent), refused, others)
@@ -150,12 +153,9 @@ class Sending:
         if outgoing is None:
             return False
         await self.guard.send(outlet, outgoing, "", self.queue)
-        await message.ack()
         return True
 
-    async def _alone(
-        self, connection: AbstractConnection
-    ) -> AsyncIterator[AbstractIncomingMessage]:
+    async def _alone(self, connection: AbstractConnection) -> Waiting:
         """Take alone: two that share a queue would each see a part of it.
 
         A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
@@ -167,7 +167,7 @@ class Sending:
                 await channel.declare_queue(f"{self.source}.turn", exclusive=True)
                 declared = await channel.declare_queue(self.source, passive=True)
                 if not declared.declaration_result.consumer_count:
-                    return await taken(channel, self.source)
+                    return await taken(connection, self.source)
             except ChannelLockedResource:
                 pass
             await channel.close()

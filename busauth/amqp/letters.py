@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
 
 from busauth.amqp import headers as names
@@ -20,8 +20,11 @@ from busauth.amqp.address import broker_url
 from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.unreadable import Unreadable, message_of
 from busauth.caller import read_only
+from busauth.errors import Deferred
 
 _PATIENCE = 5.0
+_WINDOW = 65_535
+"""Messages that one consumer holds at most. Without a number, quorum queues say 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,46 +93,90 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
         ConnectionError: the broker is out of reach.
+        Deferred: the broker has taken the letters back before all had come.
         ConfigurationError: the URL could never connect.
     """
     connection = await aio_pika.connect(broker_url(url), connection_class=TolerantConnection)
     async with connection:
-        channel = await connection.channel()
-        letters = [Letter.of(message) async for message in await taken(channel, queue)]
+        waiting = await taken(connection, queue)
+        letters = [Letter.of(message) async for message in waiting]
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 
-async def taken(channel: AbstractChannel, queue: str) -> AsyncIterator[AbstractIncomingMessage]:
-    """Begin to take what is in a queue now, and return it one by one; nothing is settled.
-
-    It ends with the number that was there at first, or when somebody else has taken the rest.
+async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
+    """Begin to take what is in a queue now; nothing is settled.
 
     Args:
-        channel: of no other use; whoever closes it gives everything back.
+        connection: of no other use; whoever closes it gives everything back.
         queue: which queue.
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-        ConnectionError: raised in between: the channel was closed.
     """
+    channel = await connection.channel()
     declared = await channel.declare_queue(queue, passive=True)
-    arrived: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
-    underlay = await channel.get_underlay_channel()
-    await underlay.basic_consume(queue, arrived.put)  # aio-pika has no message for some of them
-    return _arriving(channel, arrived, declared.declaration_result.message_count or 0)
+    waiting = Waiting(queue, declared.declaration_result.message_count or 0)
+    await waiting.consume(channel)
+    for _ in range(waiting.expected // _WINDOW):
+        await waiting.consume(await connection.channel())
+    return waiting
 
 
-async def _arriving(
-    channel: AbstractChannel, arrived: asyncio.Queue[DeliveredMessage], expected: int
-) -> AsyncIterator[AbstractIncomingMessage]:
-    for number in range(expected):
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                delivered = await arrived.get()
-        except TimeoutError:
-            if channel.is_closed:
-                raise ConnectionError(
-                    f"{number} of {expected} messages had come when the channel was closed"
-                ) from None
-            return
-        yield message_of(delivered)
+class Waiting:
+    """The messages that were in a queue, one by one, held until their connection is closed.
+
+    It ends with the number that was there at first, or when somebody else has taken the rest.
+
+    Args:
+        queue: where they are from.
+        expected: how many there are.
+
+    Attributes:
+        is_lost: whether the broker has taken them back, and whoever is next may have them.
+    """
+
+    def __init__(self, queue: str, expected: int) -> None:
+        self.expected = expected
+        self.is_lost = False
+        self._queue = queue
+        self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+
+    async def consume(self, channel: AbstractChannel) -> None:
+        """Take on a channel of no other use, as many as one can hold."""
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self._lose)
+        underlay.closing.add_done_callback(self._lose)
+        await underlay.basic_qos(prefetch_count=_WINDOW)
+        await underlay.basic_consume(self._queue, self._arrived.put)  # below aio-pika: all of them
+
+    def check(self) -> None:
+        """Go on only while the messages are held.
+
+        Raises:
+            Deferred: they are not any more: what was sent may come again.
+        """
+        if self.is_lost:
+            raise Deferred(
+                f"the broker has taken the messages of {self._queue} back, after its consumer "
+                "timeout or as the queue is gone; look again at what is left"
+            )
+
+    def _lose(self, _why: object) -> None:
+        self.is_lost = True
+        self._arrived.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[AbstractIncomingMessage]:
+        """Return each.
+
+        Raises:
+            Deferred: the broker has taken them back.
+        """
+        for _ in range(self.expected):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    delivered = await self._arrived.get()
+            except TimeoutError:
+                return
+            self.check()
+            if delivered is not None:
+                yield message_of(delivered)

@@ -20,7 +20,7 @@ from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.topology import parked_queue
 from busauth.caller import Caller
-from busauth.errors import ConfigurationError, evidence
+from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
 from busauth.late.proof import Binding, Original, Proofs, ProofSigner, Route, SeenMessage
 from busauth.late.seal import Purpose
 
@@ -112,7 +112,10 @@ class Release:
             exchange=first.exchange,
             routing_key=first.routing_key,
         )
-        signed = self._signer.sign(binding, now, original=Original.of(str(proof), recorded))
+        try:
+            signed = self._signer.sign(binding, now, original=Original.of(str(proof), recorded))
+        except PublishError as error:  # this message's fault: the caller's others go all the same
+            raise BadMessage("message.too_large", found=error.reason) from error
         identity = {**self._guard.outbox.bearer(token, self._recipient), headers.PROOF: signed}
         return renewed(message, identity, limit)
 

@@ -26,10 +26,12 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
-from busauth.amqp import again
+from busauth.amqp import again, headers
+from busauth.amqp import letters as waiting_letters
+from busauth.amqp.delivery import Delivery
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
-from tests.support import guard_for
+from tests.support import Broker, guard_for
 
 WEB, ORDERS = Party("web"), Party("orders")
 
@@ -372,3 +374,112 @@ async def test_who_has_no_key_refuses_an_envelope(scene: Scene) -> None:
         await publishing.publish(queue, b"{}", token=scene.issuer.token("ann"))
         await scene.trail.until("refused")
     assert scene.codes() == ["token.encrypted"]
+
+
+async def test_a_look_sees_more_than_a_quorum_queue_hands_out_by_itself(broker: Broker) -> None:
+    """Without a number, it hands out 2,000 to a consumer; a look asks for all that are there."""
+    queue = await broker.declare("orders")
+    many = 2_500
+    message = aio_pika.Message(b"x", delivery_mode=2)
+    publications = [
+        broker.channel.default_exchange.publish(message, f"{queue}.dead") for _ in range(many)
+    ]
+    await asyncio.gather(*publications)
+    letters = await dead_letters(broker.url, f"{queue}.dead", limit=many)
+    assert len(letters) == many
+    await broker.settles_at(f"{queue}.dead", many)
+
+
+async def test_what_a_consumer_can_hold_is_no_limit_of_a_look(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where more are there than one consumer can hold, there are several."""
+    monkeypatch.setattr(waiting_letters, "_WINDOW", 3)
+    queue = await broker.declare("orders")
+    for number in range(8):
+        await broker.publish(f"{queue}.dead", str(number).encode())
+    letters = await dead_letters(broker.url, f"{queue}.dead")
+    assert sorted(letter.body for letter in letters) == [str(n).encode() for n in range(8)]
+    await broker.settles_at(f"{queue}.dead", 8)
+
+
+async def test_a_release_whose_messages_were_taken_back_says_so(scene: Scene) -> None:
+    """After the consumer timeout, or as the queue is gone: nothing is told as gone that stays."""
+    queue, bus = await consuming(scene)
+    await park(scene, bus, queue, "ann", "ann")
+    gone = asyncio.Event()
+
+    class Deleting:
+        def revoked(self, caller: Caller, now: float) -> bool:
+            gone.set()
+            return False
+
+    async def delete() -> None:
+        await gone.wait()
+        async with await aio_pika.connect(scene.broker.url) as other:
+            channel = await other.channel()
+            await channel.queue_delete(f"{queue}.parked")
+
+    guard = guard_for(
+        scene.issuer,
+        scene.trail,
+        clock=scene.clock,
+        messages=bus.guard.messages,
+        revocations=Deleting(),
+    )
+    release = Release(scene.broker.url, guard=guard, queue=queue)
+    deleting = asyncio.create_task(delete())
+    with pytest.raises(Deferred, match="has taken the messages"):
+        await release.for_caller(scene.issuer.token("ann"))
+    await deleting
+
+
+async def test_a_long_first_proof_can_be_released(scene: Scene) -> None:
+    """What embeds a proof may be longer than a proof."""
+    queue = scene.broker.name("orders")
+    names = tuple(f"declared-{number}-{'n' * 150}" for number in range(24))
+    web = Party("web", headers=names)
+    messages = security(web.publisher(), ORDERS.publisher(relays=True), signer=ORDERS.signer)
+    bus = scene.bus(messages, on_expired=Park())
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    async with scene.publishing(web) as publishing:
+        headers: dict[str, Any] = dict.fromkeys(names, "value")
+        message = aio_pika.Message(b"long", headers=headers)
+        await publishing.publish(queue, message, token=scene.issuer.token("ann"))
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("parked")
+    (parked,) = await dead_letters(scene.broker.url, f"{queue}.parked")
+    assert 7_000 < len(parked.headers["busauth-proof"]) <= 8_192
+    released = await bus.release(queue, scene.issuer.token("ann"))
+    assert len(released.sent) == 1
+    async with bus:
+        await scene.trail.until("handled")
+
+
+async def test_what_cannot_be_released_holds_up_nobody(scene: Scene) -> None:
+    """One that would not fit a frame with its fresh token stays, and is told; the others go."""
+    queue, bus = await consuming(scene)
+    await park(scene, bus, queue, "ann", "ann")
+    one, other = await scene.broker.take(f"{queue}.parked")
+    filling = "v" * (131_072 - headers.header_frame_size(Delivery.of(one).raw) - 600)
+    full = {name: value for name, value in one.headers.items() if not name.startswith("x-")}
+    await scene.broker.publish(
+        f"{queue}.parked",
+        one.body,
+        headers={**full, "filling": filling},
+        message_id=one.message_id,
+    )
+    await scene.broker.publish(
+        f"{queue}.parked",
+        other.body,
+        headers={name: v for name, v in other.headers.items() if not name.startswith("x-")},
+        message_id=other.message_id,
+    )
+    released = await bus.release(queue, scene.issuer.token("ann"))
+    assert released.sent == (other.message_id,)
+    assert list(released.refused.values()) == ["message.too_large"]

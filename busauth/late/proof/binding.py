@@ -12,7 +12,10 @@ from busauth.tokens.signing import b64url
 HEADER = "busauth-proof"
 TYPE = "busauth-proof+jwt"
 MAX_BYTES = 8 * 1024
-"""The longest proof that is signed or read, an original inside it included."""
+"""The longest proof that is signed or read."""
+
+MAX_RELEASED_BYTES = 32 * 1024
+"""The same of one with an original inside it, which takes a third more there."""
 
 MAX_HEADERS = 32
 """How many headers one proof may bind."""

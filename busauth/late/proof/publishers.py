@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
-from busauth.late.proof.binding import CALLER, MAX_BYTES, ORIGINAL, ROOT_IAT, TOKEN_SHA256, TYPE
+from busauth.late.proof.binding import (
+    CALLER,
+    MAX_BYTES,
+    MAX_RELEASED_BYTES,
+    ORIGINAL,
+    ROOT_IAT,
+    TOKEN_SHA256,
+    TYPE,
+)
 from busauth.late.proof.routes import Route
 from busauth.late.proof.signer import ALGORITHMS
 from busauth.tokens.claims import instant
@@ -183,7 +191,8 @@ def _read(proof: object) -> CompactToken:
         found = f"a proof of type {type(proof).__name__}"
         raise NotGenuine("proof.malformed", found=found, expected="a compact JWS")
     try:
-        return split(proof, max_bytes=MAX_BYTES)
+        compact = split(proof, max_bytes=MAX_RELEASED_BYTES)
+        return compact if ORIGINAL in compact.payload else split(proof, max_bytes=MAX_BYTES)
     except NotGenuine as refused:
         why = {"found": refused.found, "expected": refused.expected}
         raise NotGenuine("proof.malformed", **why) from None

@@ -11,6 +11,7 @@ from busauth.late.proof.binding import (
     CALLER,
     MAX_BYTES,
     MAX_HEADERS,
+    MAX_RELEASED_BYTES,
     ORIGINAL,
     ROOT_IAT,
     TOKEN_SHA256,
@@ -53,7 +54,7 @@ class Original:
             PublishError: it cannot be read.
         """
         try:
-            claims = split(proof, max_bytes=MAX_BYTES).payload
+            claims = split(proof, max_bytes=MAX_RELEASED_BYTES).payload
         except NotGenuine as error:
             raise PublishError(f"the original proof cannot be read: {error.detail}") from None
         if ORIGINAL not in claims:
@@ -121,8 +122,9 @@ class ProofSigner:
             proof = self._key.sign(claims, typ=TYPE)
         except (ValueError, TypeError) as error:
             raise PublishError(f"no proof can say this: {type(error).__name__}") from None
-        if len(proof) > MAX_BYTES:
-            raise PublishError(f"the proof has {len(proof)} bytes: expected {MAX_BYTES} at most")
+        limit = MAX_BYTES if original is None else MAX_RELEASED_BYTES
+        if len(proof) > limit:
+            raise PublishError(f"the proof has {len(proof)} bytes: expected {limit} at most")
         return proof
 
     def _claims(self, binding: Binding) -> dict[str, Any]:
