@@ -355,7 +355,7 @@ def _listed(cut: list[str]) -> str:
 def _encoded_size(name: str, value: Any) -> int | None:
     """Return the bytes of one header, None where it cannot be sent, although it could be read."""
     try:
-        spelled(value)  # what has no spelling cannot be sealed
+        spelled({name: value})  # what has no spelling cannot be sealed
         return names.header_frame_size(Basic.Properties(headers={name: value}))
     except Exception:
         return None

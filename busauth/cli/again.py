@@ -13,10 +13,12 @@ from aio_pika.exceptions import AMQPConnectionError, ChannelNotFoundEntity
 from busauth.amqp.again import Released
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter
+from busauth.amqp.options import ConsumerOptions
 from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.cli.options import fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
+from busauth.late.expiry import DeadLetter
 from busauth.late.proof import Route
 from busauth.settings import DecryptionSettings, load_settings
 
@@ -116,11 +118,24 @@ def redrive(
 
 
 def _guard(path: Path | None) -> Guard:
-    """Make the consumer's guard; removed keys are no matter here, and their file is another's."""
+    """Make a guard that trusts whom the consumer's trusts, and holds none of its secrets.
+
+    What only the consumer needs is left out: its seal, its policies and its memories.
+    """
     with _telling():
         settings = load_settings(path)
         issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
-        return settings.model_copy(update={"retired": None, "issuers": issuers}).make_guard()
+        known = {**settings.guard.consumers, **settings.consumers}
+        names = {queue: ConsumerOptions(formerly=said.formerly) for queue, said in known.items()}
+        needed = {
+            "retired": None,
+            "issuers": issuers,
+            "on_expired": DeadLetter(),
+            "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
+            "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
+            "consumers": names,
+        }
+        return settings.model_copy(update=needed).make_guard()
 
 
 def _token(path: Path | None) -> str:

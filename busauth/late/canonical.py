@@ -21,6 +21,9 @@ from decimal import Decimal
 MAX_DEPTH = 8
 """Levels of lists and tables."""
 
+MAX_NAME = 128
+"""Bytes of a name in a table (AMQP 0-9-1, section 4.2.5.5); pamqp cuts longer ones."""
+
 _SPELLED_DEPTH = 32
 _INTEGERS = range(-(2**63), 2**63)
 
@@ -121,7 +124,10 @@ def _write_members(
 def _name(name: object) -> bytes:
     if not isinstance(name, str):
         raise NotCanonical(f"a name of type {type(name).__name__}")
-    return _utf8(name)
+    raw = _utf8(name)
+    if len(raw) > MAX_NAME:
+        raise NotCanonical(f"a name of more than {MAX_NAME} bytes")
+    return raw
 
 
 def _text(value: str) -> bytes:

@@ -63,14 +63,15 @@ class Desk:
         for party in (WEB, ORDERS):
             (self.folder / f"{party.name}.jwk").write_text(json.dumps(party.jwk))
         (self.folder / "orders.pem").write_bytes(pem_of(ORDERS.key))
-        ((seal_id, seal),) = SEAL.items()
-        (self.folder / "seal").write_bytes(seal.hex().encode())
+        (seal_id,) = SEAL
+        (self.folder / "seal").write_bytes(SEAL[seal_id].hex().encode())
         (self.folder / "bytes").write_bytes(bytes(range(256)))
         (self.folder / "redrive.jwk").write_text(json.dumps(KEY))
         Path(self.settings).write_text(f"""
             issuer = "{self.scene.issuer.url}"
             audience = "{self.scene.issuer.audience}"
             unsafe_http = ["127.0.0.1"]
+            on_expired = {{ policy = "park" }}
             [retired]
             keep_for = 86400
             sources = ["web"]
@@ -87,7 +88,7 @@ class Desk:
             key_file = "{self.folder}/orders.pem"
             algorithm = "ES256"
             [messages.seal]
-            {seal_id} = "{self.folder}/seal"
+            {seal_id} = "{self.folder}/only-the-consumer-has-it"
         """)
 
     async def run(self, command: str, *given: str, stdin: str = "") -> Result:

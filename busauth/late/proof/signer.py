@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, evidence
-from busauth.late.canonical import NotCanonical
+from busauth.late.canonical import MAX_NAME, NotCanonical
 from busauth.late.proof.binding import (
     CALLER,
     MAX_BYTES,
@@ -152,8 +152,12 @@ def _checked_headers(headers: Iterable[str]) -> tuple[str, ...]:
     names = (headers,) if isinstance(headers, str) else tuple(dict.fromkeys(headers))
     for name in names:
         lowered = name.lower()
-        if not name or lowered in _LEFT_OUT or lowered.startswith(_LEFT_OUT_PREFIXES):
-            expected = "one that copies keep: no x-..., busauth-..., CC, BCC, nor a token's"
+        too_long = len(name.encode("utf-8", "replace")) > MAX_NAME
+        if not name or too_long or lowered in _LEFT_OUT or lowered.startswith(_LEFT_OUT_PREFIXES):
+            expected = (
+                "one that copies keep: no x-..., busauth-..., CC, BCC, nor a token's, and "
+                f"{MAX_NAME} bytes at most"
+            )
             raise ConfigurationError(f"headers: {name!r}: expected {expected}")
     if len(names) > MAX_HEADERS:
         raise ConfigurationError(f"{len(names)} headers: expected {MAX_HEADERS} at most")
