@@ -11,9 +11,9 @@ LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 5.0
 
 # Below every system's ephemeral range: while a broker restarts, no client's own socket can take
-# its port. Starting from the process id keeps two runs at once apart.
+# its port. Starting from the process id, two nodes' ports each, keeps two runs at once apart.
 PORTS = range(10_000, 16_000)
-_offsets = itertools.count(os.getpid() * 3)
+_offsets = itertools.count(os.getpid() * 6)
 
 
 def is_free(port: int) -> bool:

@@ -4,7 +4,6 @@ import pytest
 
 from busauth.testing.broker.model.consumers import Consumer, Consumers, SingleActive
 from busauth.testing.broker.model.errors import AMQPError
-from busauth.testing.broker.model.limiter import Limit
 from busauth.testing.broker.model.node import Node
 from tests.broker.model import Client, node
 
@@ -134,59 +133,7 @@ def test_whoever_does_not_read(broker: Node, client: Client) -> None:
     assert slow.sink.bodies() == [b"2"]
 
 
-# --- the limit of a whole channel ---------------------------------------------------------------
-
-
-def test_limit() -> None:
-    """A limit lets through until so many are held, and 0 is none."""
-    limit = Limit()
-    assert (limit.is_set, limit.has_room()) == (False, True)
-    limit.set(2, 0)
-    for _ in range(2):
-        assert limit.has_room()
-        limit.took()
-    assert not limit.has_room()
-    limit.settled()
-    assert limit.has_room()
-    limit.set(0, 0)
-    assert (limit.is_set, limit.has_room()) == (False, True)
-
-
-def test_limit_is_changed() -> None:
-    """A limit that is changed goes on counting; one that is set anew begins with what is held."""
-    limit = Limit()
-    limit.set(3, 2)
-    limit.set(2, 0)
-    assert not limit.has_room()
-    limit.lift()
-    limit.set(2, 1)
-    assert limit.has_room()
-
-
-def test_settled_before_the_limit() -> None:
-    """What was held uncounted and is settled gives no room beyond the limit."""
-    limit = Limit()
-    limit.set(1, 0)
-    limit.settled()
-    limit.took()
-    assert not limit.has_room()
-
-
-def test_get_never_makes_room(client: Client) -> None:
-    """What basic.get took counts when the limit is set, and is never taken off again."""
-    client.declare("q")
-    for body in (b"0", b"1", b"2"):
-        client.publish("q", body)
-    assert client.get("q") is not None
-    client.channel.qos(prefetch_size=0, prefetch_count=2, global_=True)
-    client.consume("q")
-    assert client.sink.bodies() == [b"1"]
-    client.channel.ack(1, multiple=False)
-    client.node.pump()
-    assert client.sink.bodies() == [b"1"]
-    client.channel.ack(2, multiple=False)
-    client.node.pump()
-    assert client.sink.bodies() == [b"1", b"2"]
+# --- prefetch ------------------------------------------------------------------------------------
 
 
 def test_transaction_makes_room_at_its_end(client: Client) -> None:

@@ -58,11 +58,9 @@ def fetch(client: Client, count: int) -> str:
     return "".join(each.message.body.decode() for each in found if each is not None)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "order"), [({}, "3012"), ({"delivery_limit": 5}, "0123")], ids=["none", "limit"]
-)
-def test_returned(client: Client, arguments: dict[str, int], order: str) -> None:
-    """What a client returns goes to the end, or to the head where there is a delivery limit."""
+@pytest.mark.parametrize("arguments", [{}, {"delivery_limit": 5}, {"delivery_limit": -1}])
+def test_returned(client: Client, arguments: dict[str, int]) -> None:
+    """What a client returns goes to the head, whatever the delivery limit."""
     for recover in (False, True):
         filled(client, 4, **arguments)
         fetch(client, 3)
@@ -70,7 +68,7 @@ def test_returned(client: Client, arguments: dict[str, int], order: str) -> None
             client.channel.recover(requeue=True)
         else:
             client.channel.nack(0, multiple=True, requeue=True)
-        assert fetch(client, 4) == order
+        assert fetch(client, 4) == "0123"
         client.channel.queue_delete("q", if_unused=False, if_empty=False)
 
 
@@ -83,20 +81,45 @@ def test_behind_earlier_returns(client: Client) -> None:
     assert fetch(client, 4) == "2031"
 
 
-@pytest.mark.parametrize("limit", [-1, 0, 1, 2])
-def test_limit(broker: Node, client: Client, limit: int) -> None:
-    """A message dies with the return that is one too many; -1 bears none, as 0."""
-    client.declare("q", queue_type="quorum", delivery_limit=limit)
+@pytest.mark.parametrize("limit", [None, 0, 1, 2])
+def test_limit(broker: Node, client: Client, limit: int | None) -> None:
+    """A message dies with the rejection that is one too many: the 21st where no limit is named."""
+    named = {} if limit is None else {"delivery_limit": limit}
+    client.declare("q", queue_type="quorum", **named)
     message = client.publish("q")
     returns = 0
     while (delivery := client.get("q")) is not None:
         client.channel.reject(delivery.tag, requeue=True)
         returns += 1
-    assert returns == max(limit, 0) + 1
+    assert returns == (20 if limit is None else limit) + 1
     assert steps(broker, message)[-1] == (
         Step.DROPPED,
         "delivery_limit; the queue has no dead-letter exchange",
     )
+
+
+def test_no_limit(client: Client) -> None:
+    """A negative limit is none."""
+    client.declare("q", queue_type="quorum", delivery_limit=-1)
+    client.publish("q")
+    for _ in range(30):
+        delivery = client.get("q")
+        assert delivery is not None
+        client.channel.reject(delivery.tag, requeue=True)
+
+
+@pytest.mark.parametrize("recover", [False, True])
+def test_limit_does_not_count_what_is_nobodys_fault(client: Client, *, recover: bool) -> None:
+    """A nack with requeue and a basic.recover never reach the limit."""
+    client.declare("q", queue_type="quorum", delivery_limit=0)
+    client.publish("q")
+    for _ in range(30):
+        delivery = client.get("q")
+        assert delivery is not None
+        if recover:
+            client.channel.recover(requeue=True)
+        else:
+            client.channel.nack(delivery.tag, multiple=False, requeue=True)
 
 
 def test_limit_counts_lost_channels(broker: Node, client: Client) -> None:

@@ -306,7 +306,7 @@ async def test_stream(server: Server, connection: AbstractConnection) -> None:
 
 
 async def test_quorum(server: Server, channel: AbstractChannel) -> None:
-    """A quorum queue counts deliveries, and dead-letters beyond its limit."""
+    """A quorum queue counts rejections, and dead-letters beyond its limit."""
     dead = await declare(server, channel, "dead")
     queue = await declare(
         server,
@@ -321,7 +321,7 @@ async def test_quorum(server: Server, channel: AbstractChannel) -> None:
     for count in (None, 1):
         message = await next_of(inbox)
         assert (message.header.properties.headers or {}).get("x-delivery-count") == count
-        await channel.basic_nack(tag_of(message), requeue=True)
+        await channel.basic_reject(tag_of(message), requeue=True)
     await until_ready(channel, dead, 1)
     headers: Any = (await channel.basic_get(dead)).header.properties.headers
     assert headers["x-death"][0]["reason"] == "delivery_limit"

@@ -1,7 +1,8 @@
 """Each case runs against the embedded broker and against RabbitMQ.
 
-`@versions("3.10 - 4.2")` names the RabbitMQ versions whose behaviour a case states. A server
-outside of them is not held to it, and the case is reported as not run there.
+`@versions("3.10 - 4.3")` names the RabbitMQ versions whose behaviour a case states. A server
+outside of them is not held to it, and the case is reported as not run there. Cases about versions
+that the embedded broker does not imitate are not chosen for it.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from pamqp.commands import Basic, Exchange, Queue
 
 from busauth.testing.broker import Broker
 from tests.conformance.client import Closed, RawChannel, RawConnection
-from tests.conformance.versions import Version, covers, version_of
+from tests.conformance.versions import Version, covers, means_embedded, version_of
 from tests.support import amqp_url
 
 
@@ -89,6 +90,21 @@ _VERSION = pytest.StashKey[Version]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq_versions(first, last): see versions.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the embedded broker does not imitate."""
+    others = [item for item in items if _is_embedded_otherwise(item)]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in set(others)]
+
+
+def _is_embedded_otherwise(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("rabbitmq_versions")
+    callspec = getattr(item, "callspec", None)
+    if marker is None or callspec is None or callspec.params.get("server") != "embedded":
+        return False
+    return not means_embedded(marker)
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])

@@ -25,7 +25,7 @@ from tests.conformance.lettering import consume, eventually, queue
 from tests.conformance.refusals import closes_the_connection, method_id, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 BODIES = b"0", b"1", b"2", b"3"
 

@@ -8,7 +8,7 @@ from tests.conformance.conftest import Server
 from tests.conformance.refusals import bodies, who_got
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 async def exchange(

@@ -37,7 +37,7 @@ async def cycles(channel: RawChannel, queue: str) -> bool:
     return taken
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("reason", ["rejected", "expired", "delivery_limit"])
 async def test_reasons(server: Server, channel: RawChannel, reason: str) -> None:
     """A dead letter arrives with its reason and key as with at-most-once."""
@@ -62,7 +62,7 @@ async def test_reasons(server: Server, channel: RawChannel, reason: str) -> None
     assert letter.properties.expiration is None
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_several_queues(server: Server, channel: RawChannel) -> None:
     """A dead letter goes once to each queue that its exchange routes it to, of any type."""
     exchange, one = await sink(server, channel)
@@ -78,7 +78,7 @@ async def test_several_queues(server: Server, channel: RawChannel) -> None:
         await until_count(server, channel, dead, 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("missing", ["queue", "exchange"])
 async def test_kept(server: Server, channel: RawChannel, missing: str) -> None:
     """A dead letter that cannot be routed is kept, and counts for the queue's limit."""
@@ -103,7 +103,7 @@ async def test_kept(server: Server, channel: RawChannel, missing: str) -> None:
     assert not await cycles(channel, source)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -134,7 +134,7 @@ async def test_needs_reject_publish(
     assert [await cycles(channel, source) for _ in range(5)] == [True] * 5
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_without_an_exchange(server: Server, channel: RawChannel) -> None:
     """Without a dead letter exchange the strategy means nothing: what is rejected is gone."""
     source = await queue(server, await confirming(channel), **AT_LEAST_ONCE, max_length=1)
@@ -144,7 +144,7 @@ async def test_without_an_exchange(server: Server, channel: RawChannel) -> None:
     assert [await cycles(channel, source) for _ in range(5)] == [True] * 5
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_cycle(server: Server, channel: RawChannel) -> None:
     """A message that expires back into its own queue is dropped, at the others it arrives."""
     exchange, dead = await sink(server, channel)

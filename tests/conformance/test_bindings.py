@@ -10,7 +10,7 @@ from tests.conformance.conftest import Server
 from tests.conformance.refusals import bodies, exchange_at, exchange_exists, refused, who_got
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 class AnyQueueBind(Queue.Bind):

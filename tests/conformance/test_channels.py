@@ -13,7 +13,7 @@ from tests.conformance.lettering import eventually
 from tests.conformance.refusals import queue_at, same, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 UNEXPECTED = "CHANNEL_ERROR - unexpected method in connection state running"
 UNIMPLEMENTED = "COMMAND_INVALID - unimplemented method"
@@ -41,7 +41,7 @@ async def test_open(connection: RawConnection, number: int) -> None:
     await works(await connection.channel(7))
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize("number", [2048, 65535])
 async def test_open_above_the_limit(connection: RawConnection, number: int) -> None:
     """The limit is one to how many channels there are, not to their numbers."""
@@ -132,6 +132,7 @@ async def test_after_a_refusal(server: Server, channel: RawChannel) -> None:
     assert await again.get(queue) is None
 
 
+@versions("3.10 - 4.2", still=True)
 @pytest.mark.parametrize(
     "method",
     [

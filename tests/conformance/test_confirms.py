@@ -10,7 +10,7 @@ from tests.conformance.lettering import bind, confirming, consume, queue, take
 from tests.conformance.refusals import works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 async def confirmed(channel: RawChannel, count: int) -> list[int]:

@@ -31,7 +31,7 @@ from tests.conformance.refusals import (
 )
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 async def test_delivery(server: Server, channel: RawChannel) -> None:

@@ -22,7 +22,7 @@ from tests.conformance.lettering import consume, eventually, queue
 from tests.conformance.refusals import queue_at, refused, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 def in_use(name: str) -> str:
@@ -184,7 +184,7 @@ async def test_no_priority(server: Server, channel: RawChannel, value: Any, kind
     await refused(channel, method, 406, text)
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize(
     ("kind", "argument", "value", "fault"),
     [

@@ -22,7 +22,7 @@ from tests.conformance.versions import versions
 both = pytest.mark.parametrize("kind", TYPES)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.2", still=True)
 @both
 @pytest.mark.parametrize("method", [Basic.Reject, Basic.Nack])
 async def test_refused(server: Server, channel: RawChannel, kind: str, method: type) -> None:
@@ -39,7 +39,7 @@ async def test_refused(server: Server, channel: RawChannel, kind: str, method: t
     await until_count(server, channel, source, 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_key(server: Server, channel: RawChannel, kind: str) -> None:
     """x-dead-letter-routing-key replaces the message's key."""
@@ -59,7 +59,7 @@ async def test_key(server: Server, channel: RawChannel, kind: str) -> None:
     assert (letter.method.exchange, letter.method.routing_key) == (exchange, "gone")
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_default_exchange(server: Server, channel: RawChannel, kind: str) -> None:
     """The empty name as x-dead-letter-exchange is the default exchange."""
@@ -73,7 +73,7 @@ async def test_default_exchange(server: Server, channel: RawChannel, kind: str) 
     assert (letter.method.exchange, letter.method.routing_key) == ("", dead)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_several_queues(server: Server, channel: RawChannel, kind: str) -> None:
     """A dead letter goes to every queue that its exchange routes it to."""
@@ -87,7 +87,7 @@ async def test_several_queues(server: Server, channel: RawChannel, kind: str) ->
         assert deaths(await arrival(channel, dead)) == [(source, "rejected", 1)]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_multiple(server: Server, channel: RawChannel, kind: str) -> None:
     """basic.nack with `multiple` dead-letters each message up to its tag, oldest first."""
@@ -104,7 +104,7 @@ async def test_multiple(server: Server, channel: RawChannel, kind: str) -> None:
     assert (await arrival(channel, dead)).body == b"3"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_order_of_refusal(server: Server, channel: RawChannel, kind: str) -> None:
     """Messages refused one by one arrive in the order of their refusal."""
@@ -118,7 +118,7 @@ async def test_order_of_refusal(server: Server, channel: RawChannel, kind: str) 
     assert [(await arrival(channel, dead)).body for _ in range(3)] == [b"2", b"1", b"0"]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_not_refused(
     server: Server, connection: RawConnection, channel: RawChannel, kind: str
@@ -145,7 +145,7 @@ async def test_not_refused(
     await until_count(server, channel, dead, 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_purge(server: Server, channel: RawChannel, kind: str) -> None:
     """Purged messages are no dead letters."""
@@ -159,7 +159,7 @@ async def test_purge(server: Server, channel: RawChannel, kind: str) -> None:
     assert (await arrival(channel, dead)).body == b"refused"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_delete(server: Server, channel: RawChannel, kind: str) -> None:
     """Messages of a deleted queue, ready or delivered, are no dead letters."""
@@ -177,7 +177,7 @@ async def test_delete(server: Server, channel: RawChannel, kind: str) -> None:
     assert (await arrival(channel, dead)).body == b"refused"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_no_exchange(server: Server, channel: RawChannel, kind: str) -> None:
     """The exchange is looked up when a message dies: without one the message is dropped."""
@@ -194,7 +194,7 @@ async def test_no_exchange(server: Server, channel: RawChannel, kind: str) -> No
     assert (await arrival(channel, dead)).body == b"kept"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_deleted_exchange(server: Server, channel: RawChannel, kind: str) -> None:
     """An exchange may be deleted while queues name it; their dead letters are dropped then."""
@@ -209,7 +209,7 @@ async def test_deleted_exchange(server: Server, channel: RawChannel, kind: str) 
     assert (await arrival(channel, dead)).body == b"direct"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_unroutable(server: Server, channel: RawChannel, kind: str) -> None:
     """A dead letter that no queue is bound for is dropped, a mandatory one is not returned."""
@@ -225,7 +225,7 @@ async def test_unroutable(server: Server, channel: RawChannel, kind: str) -> Non
     assert (await channel.returns.get()).body == b"unroutable"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_alternate_exchange(server: Server, channel: RawChannel, kind: str) -> None:
     """What a dead letter exchange cannot route goes to its alternate exchange."""
@@ -239,7 +239,7 @@ async def test_alternate_exchange(server: Server, channel: RawChannel, kind: str
     assert deaths(letter) == [(source, "rejected", 1)]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_internal_exchange(server: Server, channel: RawChannel, kind: str) -> None:
     """An internal exchange, closed to publishers, takes dead letters."""
@@ -252,7 +252,7 @@ async def test_internal_exchange(server: Server, channel: RawChannel, kind: str)
     assert (await arrival(channel, dead)).method.exchange == exchange
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_cycle(server: Server, channel: RawChannel, kind: str) -> None:
     """A message that expires back into its own queue is dropped, at the others it arrives."""
@@ -269,7 +269,7 @@ async def test_cycle(server: Server, channel: RawChannel, kind: str) -> None:
     await until_count(server, channel, source, 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_cycle_of_two(server: Server, channel: RawChannel, kind: str) -> None:
     """A message that expires through two queues is dropped where it would enter the first again."""
@@ -294,7 +294,7 @@ async def test_cycle_of_two(server: Server, channel: RawChannel, kind: str) -> N
     assert (letter.body, deaths(letter)) == (b"y", [(two, "expired", 1), (one, "expired", 1)])
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_cycle_with_rejection(server: Server, channel: RawChannel, kind: str) -> None:
     """A rejection anywhere in the cycle lets the message go round, again and again."""
@@ -324,7 +324,7 @@ async def test_cycle_with_rejection(server: Server, channel: RawChannel, kind: s
         reject(channel, content)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.2", still=True)
 @both
 async def test_rejected_to_itself(server: Server, channel: RawChannel, kind: str) -> None:
     """A queue that dead-letters to itself gets a rejected message back."""
@@ -338,7 +338,7 @@ async def test_rejected_to_itself(server: Server, channel: RawChannel, kind: str
         reject(channel, content)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

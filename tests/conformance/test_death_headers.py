@@ -24,7 +24,7 @@ both = pytest.mark.parametrize("kind", TYPES)
 FIRST = ("x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_entry(
     server: Server, connection: RawConnection, channel: RawChannel, kind: str
@@ -51,7 +51,7 @@ async def test_entry(
     }
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_original_expiration(
     server: Server, connection: RawConnection, channel: RawChannel, kind: str
@@ -71,7 +71,7 @@ async def test_original_expiration(
     }
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_original_expiration_of_a_rejected_one(
     server: Server, channel: RawChannel, kind: str
@@ -91,7 +91,7 @@ async def test_original_expiration_of_a_rejected_one(
     assert oldest["original-expiration"] == "60000"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_ttl_of_the_queue(server: Server, channel: RawChannel, kind: str) -> None:
     """A queue's TTL is no original-expiration."""
@@ -105,7 +105,7 @@ async def test_ttl_of_the_queue(server: Server, channel: RawChannel, kind: str) 
     assert "original-expiration" not in entry
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_first_death(
     server: Server, connection: RawConnection, channel: RawChannel, kind: str
@@ -136,7 +136,7 @@ async def test_first_death(
     assert [entry["exchange"] for entry in letter.headers["x-death"]] == [exchange, ""]
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @both
 async def test_no_last_death(server: Server, channel: RawChannel, kind: str) -> None:
     """x-death and x-first-death-* are all that is added."""
@@ -147,7 +147,7 @@ async def test_no_last_death(server: Server, channel: RawChannel, kind: str) -> 
     assert set((await arrival(channel, dead)).headers) == {"x-death", *FIRST}
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_repetition(server: Server, channel: RawChannel, kind: str) -> None:
     """A death of the same queue and reason counts up and moves to the front."""
@@ -174,7 +174,7 @@ async def test_repetition(server: Server, channel: RawChannel, kind: str) -> Non
     assert (entries[one]["exchange"], entries[one]["routing-keys"]) == ("", [one])
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_entry_of_the_first_time(server: Server, channel: RawChannel, kind: str) -> None:
     """A repeated death keeps exchange, routing keys and original-expiration of the first one."""
@@ -197,7 +197,7 @@ async def test_entry_of_the_first_time(server: Server, channel: RawChannel, kind
     assert entry["original-expiration"] == "60000"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_reasons(server: Server, channel: RawChannel, kind: str) -> None:
     """Another reason in the same queue is another entry."""
@@ -220,7 +220,7 @@ async def test_reasons(server: Server, channel: RawChannel, kind: str) -> None:
     ]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_copies(server: Server, channel: RawChannel, kind: str) -> None:
     """routing-keys names the key and those in CC, not those in BCC."""
@@ -235,7 +235,7 @@ async def test_copies(server: Server, channel: RawChannel, kind: str) -> None:
     assert "BCC" not in letter.headers
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_copies_of_a_dead_letter(server: Server, channel: RawChannel, kind: str) -> None:
     """Without x-dead-letter-routing-key the keys in CC and BCC route the dead letter too."""
@@ -251,7 +251,7 @@ async def test_copies_of_a_dead_letter(server: Server, channel: RawChannel, kind
         assert (await arrival(channel, dead)).method.routing_key == "a"
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @both
 async def test_copies_with_a_key(server: Server, channel: RawChannel, kind: str) -> None:
     """With x-dead-letter-routing-key the CC header goes, and its keys remain in x-death."""
@@ -268,7 +268,7 @@ async def test_copies_with_a_key(server: Server, channel: RawChannel, kind: str)
     assert "CC" not in letter.headers
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @both
 async def test_republished(server: Server, channel: RawChannel, kind: str) -> None:
     """What a publisher sends as x-death is counted on, and no x-first-death-* is added to it."""
@@ -283,7 +283,7 @@ async def test_republished(server: Server, channel: RawChannel, kind: str) -> No
     assert set(headers) == {"x-death"}
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @both
 async def test_sent_by_a_publisher(server: Server, channel: RawChannel, kind: str) -> None:
     """An x-death that is no array is replaced."""
@@ -296,7 +296,7 @@ async def test_sent_by_a_publisher(server: Server, channel: RawChannel, kind: st
     assert set(letter.headers) == {"x-death"}
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_properties(
     server: Server, connection: RawConnection, channel: RawChannel, kind: str

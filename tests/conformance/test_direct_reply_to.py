@@ -19,7 +19,7 @@ from tests.conformance.refusals import (
 )
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 REPLIES = "amq.rabbitmq.reply-to"
 ADDRESS = re.compile(r"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=]+\.[A-Za-z0-9+/=]+\Z")
@@ -95,7 +95,7 @@ async def test_tag_reused(server: Server, channel: RawChannel) -> None:
     await closes_the_connection(server, channel, method, 530, text)
 
 
-@versions("3.10 - 4.1")
+@versions("3.10 - 4.1", still=True)
 async def test_tag_of_replies_reused(server: Server, channel: RawChannel) -> None:
     """The tag of the consumer of replies may be used again, and a cancel means the replies."""
     await listen(channel, "mine")
@@ -166,7 +166,7 @@ async def test_reply(server: Server, channel: RawChannel, where: str) -> None:
         assert (method.exchange, method.routing_key) == ("", target)
 
 
-@versions("3.10 - 4.1")
+@versions("3.10 - 4.1", still=True)
 async def test_reply_takes_no_number(server: Server, channel: RawChannel) -> None:
     """Replies have the number of the channel's next delivery and leave it to that."""
     await listen(channel)
@@ -208,6 +208,7 @@ async def test_reply_by_copy(server: Server, channel: RawChannel, header: str) -
     assert (await channel.deliveries.get()).method.routing_key == "no.such.queue"
 
 
+@versions("3.10 - 4.2", still=True)
 async def test_other_exchange(server: Server, channel: RawChannel) -> None:
     """Only the default exchange knows the address."""
     await listen(channel)
@@ -254,7 +255,7 @@ async def test_confirmed(server: Server, channel: RawChannel) -> None:
     assert isinstance(await channel.confirms.get(), Basic.Ack)
 
 
-@versions("3.10 - 4.1")
+@versions("3.10 - 4.1", still=True)
 @pytest.mark.parametrize("alive", [True, False])
 async def test_mandatory(server: Server, channel: RawChannel, alive: bool) -> None:
     """A mandatory reply comes back though it is delivered, for no queue has it."""
@@ -271,7 +272,7 @@ async def test_mandatory(server: Server, channel: RawChannel, alive: bool) -> No
         assert await next_bodies(other, 1) == [b"x"]
 
 
-@versions("3.10 - 4.1")
+@versions("3.10 - 4.1", still=True)
 async def test_transaction(server: Server, channel: RawChannel) -> None:
     """A reply does not wait for a commit."""
     await listen(channel)
@@ -358,7 +359,7 @@ async def test_cancel_nowait(channel: RawChannel) -> None:
     assert names == ["Basic.ConsumeOk", "Basic.ConsumeOk"]
 
 
-@versions("3.10 - 4.1")
+@versions("3.10 - 4.1", still=True)
 @pytest.mark.parametrize(
     "kind", [Basic.Get, Basic.Consume, Queue.Purge], ids=["get", "consume", "purge"]
 )

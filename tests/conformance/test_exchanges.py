@@ -21,7 +21,7 @@ from tests.conformance.refusals import (
 )
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 ON_DEFAULT = "ACCESS_REFUSED - operation not permitted on the default exchange"
 TYPES = ["direct", "fanout", "topic", "headers"]
@@ -147,7 +147,7 @@ async def test_passive_missing(server: Server, channel: RawChannel, name: str) -
     await refused(channel, Exchange.Declare(exchange=name, passive=True), 404, text)
 
 
-@versions("3.10 - 3.11")
+@versions("3.10 - 3.11", still=True)
 @pytest.mark.parametrize("name", ["x", "amq.x", "amq.direct"])
 @pytest.mark.parametrize("kind", ["x-mine", "Direct"])
 async def test_unknown_type(server: Server, channel: RawChannel, name: str, kind: str) -> None:
@@ -158,7 +158,7 @@ async def test_unknown_type(server: Server, channel: RawChannel, name: str, kind
     await closes_the_connection(server, channel, method, 503, text)
 
 
-@versions("3.10 - 3.11")
+@versions("3.10 - 3.11", still=True)
 async def test_empty_type(server: Server, channel: RawChannel) -> None:
     """The empty text is told apart from other types that do not exist."""
     method = Exchange.Declare(exchange=server.exchange_name(), exchange_type="")

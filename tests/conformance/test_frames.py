@@ -24,7 +24,7 @@ from tests.conformance.frames import (
 from tests.conformance.refusals import bodies, same, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 QOS = pack(">IHB", 0, 0, 0)
 PUBLISH = sent(Basic.Publish(exchange="", routing_key="nobody"))
@@ -136,7 +136,7 @@ async def test_not_utf8(server: Server, channel: RawChannel, declared: bytes) ->
     await closes_the_connection_by(server, channel, data, expected)
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize(
     "data",
     [
@@ -163,7 +163,7 @@ async def test_hang_up(server: Server, channel: RawChannel, data: bytes) -> None
     await closes_the_connection_by(server, channel, data, (0, "hung up", (0, 0)))
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize(
     "content",
     [

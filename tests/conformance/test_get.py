@@ -17,7 +17,7 @@ from tests.conformance.lettering import consume, queue, take
 from tests.conformance.refusals import locked, queue_at, refused
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])

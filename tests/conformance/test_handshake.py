@@ -15,7 +15,7 @@ from tests.conformance.frames import HEARTBEAT, frame, sent
 from tests.conformance.refusals import same, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 SILENCE = (0, "hung up", (0, 0))
@@ -110,7 +110,7 @@ async def test_byte_by_byte(server: Server) -> None:
     assert names == ["Connection.Start", "Connection.Tune"]
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize(
     "header",
     [
@@ -261,7 +261,7 @@ async def test_tune_ok(server: Server, channels: int, frame_max: int) -> None:
         await works(await connection.channel())
 
 
-@versions("3.10 - 4.0")
+@versions("3.10 - 4.0", still=True)
 async def test_smallest_frames(server: Server) -> None:
     """The smallest frames that can be asked for have 4096 bytes."""
     async with knocking(server) as connection:

@@ -39,7 +39,7 @@ async def publish(channel: RawChannel, queue: str, body: bytes, **values: Any) -
     return "ack" if isinstance(await channel.confirms.get(), Basic.Ack) else "nack"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.2", still=True)
 @both
 @limits
 @pytest.mark.parametrize("overflow", [{}, {"overflow": "drop-head"}])
@@ -60,7 +60,7 @@ async def test_drop_head(
     assert await channel.get(source) is None
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 @limits
 async def test_maxlen(
@@ -76,7 +76,7 @@ async def test_maxlen(
     assert [deaths(letter) for letter in letters] == [[(source, "maxlen", 1)]] * 2
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_larger_than_the_limit(server: Server, channel: RawChannel, kind: str) -> None:
     """A message larger than x-max-length-bytes drops all before it and then itself."""
@@ -91,7 +91,7 @@ async def test_larger_than_the_limit(server: Server, channel: RawChannel, kind: 
     await until_count(server, channel, source, 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_bytes_of_bodies(server: Server, channel: RawChannel) -> None:
     """x-max-length-bytes counts the bodies and not the headers."""
     source = await queue(
@@ -107,7 +107,7 @@ async def test_bytes_of_bodies(server: Server, channel: RawChannel) -> None:
     assert [len((await take(channel, source)).body) for _ in range(3)] == [10, 0, 1]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 @pytest.mark.parametrize("limit", ["max_length", "max_length_bytes"])
 async def test_zero(server: Server, channel: RawChannel, kind: str, limit: str) -> None:
@@ -123,7 +123,7 @@ async def test_zero(server: Server, channel: RawChannel, kind: str, limit: str) 
     assert (await channel.deliveries.get()).body == b"delivered"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 async def test_held(server: Server, channel: RawChannel, kind: str) -> None:
     """Delivered messages do not count; one requeued to the head of a full queue is dropped."""
@@ -142,7 +142,7 @@ async def test_held(server: Server, channel: RawChannel, kind: str) -> None:
     assert (await take(channel, source)).body == b"ready"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(("limit", "body"), LIMITS)
 @pytest.mark.parametrize("overflow", ["reject-publish", "reject-publish-dlx"])
 async def test_reject_publish(
@@ -157,7 +157,7 @@ async def test_reject_publish(
     assert await publish(channel, source, body) == "ack"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_larger(server: Server, channel: RawChannel) -> None:
     """A classic queue rejects what would exceed its limit of bytes, and takes what still fits."""
     await confirming(channel)
@@ -172,7 +172,7 @@ async def test_reject_larger(server: Server, channel: RawChannel) -> None:
     assert await server.count(channel, source) == 3
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_without_confirms(server: Server, channel: RawChannel) -> None:
     """Without confirms what a full queue rejects is lost without a word."""
     source = await queue(
@@ -185,7 +185,7 @@ async def test_reject_without_confirms(server: Server, channel: RawChannel) -> N
     assert not channel.returns.items
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_of_one_queue(server: Server, channel: RawChannel) -> None:
     """A message that one queue rejects is nacked, and the other queues have it."""
     exchange, other = await sink(server, await confirming(channel), "other")
@@ -200,7 +200,7 @@ async def test_reject_of_one_queue(server: Server, channel: RawChannel) -> None:
     assert not channel.returns.items
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_with_a_consumer(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -221,7 +221,7 @@ async def test_reject_with_a_consumer(
     assert await publish(channel, source, b"taken") == "ack"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_publish_dlx(server: Server, channel: RawChannel) -> None:
     """With reject-publish-dlx the rejected message is dead-lettered, and nacked as well."""
     exchange, dead = await sink(server, await confirming(channel))
@@ -240,7 +240,7 @@ async def test_reject_publish_dlx(server: Server, channel: RawChannel) -> None:
     assert await server.count(channel, source) == 1
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_reject_publish_without_dlx(server: Server, channel: RawChannel) -> None:
     """With reject-publish the rejected message is no dead letter."""
     exchange, dead = await sink(server, await confirming(channel))
@@ -259,7 +259,7 @@ async def test_reject_publish_without_dlx(server: Server, channel: RawChannel) -
     assert (letter.body, deaths(letter)) == (b"kept", [(source, "rejected", 1)])
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_dead_letter_to_a_full_queue(server: Server, channel: RawChannel) -> None:
     """A dead letter that a full queue rejects is lost."""
     dead = await queue(
@@ -280,7 +280,7 @@ async def test_dead_letter_to_a_full_queue(server: Server, channel: RawChannel) 
     assert (await arrival(channel, dead)).body == b"2"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_quorum_reject_publish(server: Server, channel: RawChannel) -> None:
     """A full quorum queue nacks too, soon after it is full, and takes messages again later."""
     await confirming(channel)
@@ -296,7 +296,7 @@ async def test_quorum_reject_publish(server: Server, channel: RawChannel) -> Non
     assert (await arrival(channel, source)).body == b"y"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_quorum_reject_publish_dlx(server: Server, channel: RawChannel) -> None:
     """A quorum queue does not know reject-publish-dlx and drops its head instead."""
     exchange, dead = await sink(server, await confirming(channel))
@@ -313,7 +313,7 @@ async def test_quorum_reject_publish_dlx(server: Server, channel: RawChannel) ->
     assert (letter.body, deaths(letter)) == (b"0", [(source, "maxlen", 1)])
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @both
 @pytest.mark.parametrize(
     ("name", "value", "text"),

@@ -22,7 +22,7 @@ from tests.conformance.lettering import consume, queue
 from tests.conformance.refusals import closes_the_connection, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 BODIES = [b"%d" % number for number in range(8)]
 
@@ -170,6 +170,7 @@ async def test_the_same_tag(server: Server, channel: RawChannel) -> None:
     assert await got(channel, name, 2) == BODIES[2:4]
 
 
+@versions("3.10 - 4.2")
 async def test_whole_channel(server: Server, channel: RawChannel) -> None:
     """With global the count holds for all consumers of the channel together."""
     first = await filled(server, channel, *BODIES[:4], name="first")
@@ -188,6 +189,7 @@ async def test_whole_channel(server: Server, channel: RawChannel) -> None:
     assert set(found) <= set(BODIES[3:])
 
 
+@versions("3.10 - 4.2")
 async def test_whole_channel_at_once(server: Server, channel: RawChannel) -> None:
     """With global the count holds at once, for the consumers that are there."""
     name = await filled(server, channel, *BODIES[:2])
@@ -208,6 +210,7 @@ async def test_whole_channel_at_once(server: Server, channel: RawChannel) -> Non
     assert await got(channel, name, 2) == BODIES[6:]
 
 
+@versions("3.10 - 4.2")
 async def test_both(server: Server, channel: RawChannel) -> None:
     """A consumer's count and the channel's hold together."""
     name = await filled(server, channel, *BODIES)
@@ -225,6 +228,7 @@ async def test_both(server: Server, channel: RawChannel) -> None:
     assert (content.method.consumer_tag, content.body) == ("b", b"3")
 
 
+@versions("3.10 - 4.2")
 async def test_whole_channel_is_lifted(server: Server, channel: RawChannel) -> None:
     """basic.qos without global takes the channel's own count away."""
     name = await filled(server, channel, *BODIES)
@@ -235,6 +239,7 @@ async def test_whole_channel_is_lifted(server: Server, channel: RawChannel) -> N
     assert await got(channel, name, 7) == BODIES[1:]
 
 
+@versions("3.10 - 4.2")
 async def test_whole_channel_counts_get(server: Server, channel: RawChannel) -> None:
     """With global what basic.get took before counts as held by the channel."""
     name = await filled(server, channel, *BODIES)
@@ -255,6 +260,7 @@ async def test_whole_channel_and_get(server: Server, channel: RawChannel) -> Non
     assert [body for body, _ in found] == BODIES[4:]
 
 
+@versions("3.10 - 4.2")
 async def test_whole_channel_no_ack(server: Server, channel: RawChannel) -> None:
     """With global a consumer with no-ack waits while the channel holds all it may."""
     first = await filled(server, channel, *BODIES[:2], name="first")
@@ -268,3 +274,18 @@ async def test_whole_channel_no_ack(server: Server, channel: RawChannel) -> None
     ack(channel, 1)
     found = await next_bodies(channel, 1)
     assert found[0] in {b"1", b"2"}
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_global_is_not_looked_at(server: Server, channel: RawChannel, kind: str) -> None:
+    """With global the count holds for each of the consumers that come, as without."""
+    first = await queue(server, channel, "first", queue_type=kind)
+    second = await queue(server, channel, "second", queue_type=kind)
+    await publish(channel, first, *BODIES[:4])
+    await publish(channel, second, *BODIES[4:])
+    await qos(channel, 3, whole=True)
+    await consume(channel, first)
+    assert await got(channel, first, 3) == BODIES[:3]
+    await consume(channel, second)
+    assert await got(channel, second, 3) == BODIES[4:7]

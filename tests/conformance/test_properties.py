@@ -15,7 +15,7 @@ from tests.conformance.frames import body, header, sent, short
 from tests.conformance.lettering import confirming, consume, queue, take
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 13, 1 << 12
 PRIORITY, CORRELATION_ID, REPLY_TO, EXPIRATION = 1 << 11, 1 << 10, 1 << 9, 1 << 8
@@ -117,7 +117,7 @@ async def test_header(server: Server, channel: RawChannel, value: str) -> None:
     await kept(channel, name, HEADERS, long(short(b"name") + VALUES[value]))
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @pytest.mark.parametrize(
     "table",
     [
@@ -148,7 +148,7 @@ async def test_large_headers(server: Server, channel: RawChannel) -> None:
     await kept(channel, name, HEADERS, properties)
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @pytest.mark.parametrize("mode", [0, 3, 255])
 async def test_delivery_mode(server: Server, channel: RawChannel, mode: int) -> None:
     """A delivery mode other than 1 and 2 closes the channel."""
@@ -181,6 +181,7 @@ async def smaller(server: Server) -> RawConnection:
     return await connection.__aenter__()
 
 
+@versions("3.10 - 4.2", still=True)
 @pytest.mark.parametrize(
     ("size", "frames"),
     [(0, []), (1, [1]), (4088, [4088]), (4089, [4088, 1]), (9000, [4088, 4088, 824])],

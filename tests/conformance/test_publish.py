@@ -14,7 +14,7 @@ from tests.conformance.lettering import bind, confirming, take
 from tests.conformance.refusals import exchange_at, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 FRAME = 131072 - 8
 HEADERS, EXPIRATION, USER_ID = 1 << 13, 1 << 8, 1 << 4
@@ -67,6 +67,7 @@ async def test_user_id(channel: RawChannel, user: str) -> None:
     await closes(channel, 406, text if len(text) < 256 else text[:252] + "...", PUBLISH)
 
 
+@versions("3.10 - 4.2", still=True)
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -138,7 +139,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 }
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @pytest.mark.parametrize("first", FAULTS)
 async def test_first_fault(channel: RawChannel, first: str) -> None:
     """Of several faults the first one in this order is told."""

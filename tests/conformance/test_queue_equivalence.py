@@ -13,7 +13,7 @@ from tests.conformance.frames import method, short
 from tests.conformance.refusals import inequivalent, locked, queue_at, refused
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 FULL: dict[str, Any] = {
@@ -181,7 +181,7 @@ async def test_other_argument(
     await refused(channel, method, 406, inequivalent(argument, queue_at(name), difference))
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 @pytest.mark.parametrize(
     ("kind", "several", "told"),
     [
@@ -267,7 +267,7 @@ async def test_argument_that_does_not_matter(
     assert (await channel.call(Queue.Declare(queue=other, arguments={"x-mine": 3}))).queue == other
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 async def test_type_of_classic(server: Server, channel: RawChannel) -> None:
     """A classic queue by default is not declared again as a quorum queue."""
     name = await server.queue(channel, durable=True)
@@ -285,7 +285,7 @@ async def test_type(server: Server, channel: RawChannel, current: str, received:
     await refused(channel, method, 406, inequivalent("x-queue-type", queue_at(name), difference))
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 async def test_type_of_quorum(server: Server, channel: RawChannel) -> None:
     """A quorum queue is not declared again without its type."""
     name = await server.queue(channel, durable=True, arguments=QUORUM)

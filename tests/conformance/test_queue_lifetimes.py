@@ -10,7 +10,7 @@ from tests.conformance.lettering import eventually
 from tests.conformance.refusals import locked, queue_exists, refused, same
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 async def gone(channel: RawChannel, queue: str) -> None:

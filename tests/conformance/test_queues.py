@@ -17,7 +17,7 @@ from tests.conformance.refusals import (
 )
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 NO_QUEUE = "NOT_FOUND - no previously declared queue"
 

@@ -22,7 +22,7 @@ from tests.conformance.tables import typed_headers
 from tests.conformance.versions import versions
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
@@ -48,7 +48,7 @@ async def test_flags(
     assert caught.value.text == "PRECONDITION_FAILED - " + text.format(server.queues[-1])
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("kind", ["quorum", "stream"])
 async def test_named_by_the_server(channel: RawChannel, kind: str) -> None:
     """A quorum queue, as a stream, has a name of its declarer's choice."""
@@ -60,7 +60,7 @@ async def test_named_by_the_server(channel: RawChannel, kind: str) -> None:
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -87,7 +87,7 @@ async def test_arguments(
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("name", ["x-delivery-limit", "x-dead-letter-strategy"])
 async def test_classic_arguments(server: Server, channel: RawChannel, name: str) -> None:
     """A classic queue refuses the arguments of a quorum queue."""
@@ -114,7 +114,7 @@ async def test_global_qos(server: Server, channel: RawChannel) -> None:
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("flag", ["if-empty", "if-unused"])
 async def test_conditional_delete(server: Server, channel: RawChannel, flag: str) -> None:
     """queue.delete of a quorum queue has no conditions."""
@@ -131,7 +131,7 @@ async def test_conditional_delete(server: Server, channel: RawChannel, flag: str
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("mode", [1, 2, None])
 async def test_delivery_mode(server: Server, channel: RawChannel, mode: int | None) -> None:
     """A message's delivery mode stays as it was published."""
@@ -141,7 +141,7 @@ async def test_delivery_mode(server: Server, channel: RawChannel, mode: int | No
     assert (await take(channel, source)).properties.delivery_mode == mode
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 async def test_priorities(server: Server, channel: RawChannel) -> None:
     """A message's priority is kept and does not change the order."""
     source = await queue(server, channel, queue_type="quorum")
@@ -151,7 +151,7 @@ async def test_priorities(server: Server, channel: RawChannel) -> None:
     assert found == [1, 9, 5]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_exclusive_consumer(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -168,7 +168,7 @@ async def test_exclusive_consumer(
     await other.deliveries.get()
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_single_active_consumer(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -187,7 +187,7 @@ async def test_single_active_consumer(
     assert (content.body, content.method.redelivered) == (b"2", True)
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 async def test_single_active_consumer_by_age(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -235,8 +235,50 @@ async def test_delivery_count_of_get(
         reject(channel, content, requeue=True)
 
 
+@versions("4.3 -")
+@pytest.mark.parametrize("fetched", [False, True])
+async def test_counts(
+    server: Server, connection: RawConnection, channel: RawChannel, *, fetched: bool
+) -> None:
+    """A redelivery tells how often a message was rejected, and how often it came back, as longs."""
+    source = await queue(server, channel, queue_type="quorum")
+    if not fetched:
+        await consume(channel, source)
+    channel.publish(b"x", source)
+    content = await take(channel, source) if fetched else await channel.deliveries.get()
+    assert (content.method.redelivered, typed_headers(connection)) == (False, {})
+    for count in (1, 2, 3):
+        reject(channel, content, requeue=True)
+        content = await take(channel, source) if fetched else await channel.deliveries.get()
+        assert content.method.redelivered
+        assert typed_headers(connection) == {
+            "x-acquired-count": ("l", count),
+            "x-delivery-count": ("l", count),
+        }
+
+
+@versions("4.3 -")
+async def test_forged_counts(
+    server: Server, connection: RawConnection, channel: RawChannel
+) -> None:
+    """What a sender writes there is shown until the broker counts, in a redelivery as well."""
+    source = await queue(server, channel, queue_type="quorum")
+    channel.publish(b"x", source, headers={"x-acquired-count": 9, "x-delivery-count": 7})
+    forged = {"x-acquired-count": ("b", 9), "x-delivery-count": ("b", 7)}
+    content = await take(channel, source)
+    assert typed_headers(connection) == forged
+    await nack(channel, content)
+    content = await take(channel, source)
+    assert content.method.redelivered
+    assert typed_headers(connection) == forged | {"x-acquired-count": ("l", 1)}
+
+
 async def nack(channel: RawChannel, content: Any) -> None:
     channel.send(Basic.Nack(delivery_tag=content.method.delivery_tag, requeue=True))
+
+
+async def rejected(channel: RawChannel, content: Any) -> None:
+    reject(channel, content, requeue=True)
 
 
 async def recover(channel: RawChannel, content: Any) -> None:
@@ -251,28 +293,100 @@ async def hang_up(channel: RawChannel, content: Any) -> None:
     await channel.connection.hang_up()
 
 
+Requeue = Callable[[RawChannel, Any], Awaitable[None]]
+
+
 @versions("3.10 - 4.2")
-@pytest.mark.parametrize("requeue", [nack, recover, close, hang_up])
-async def test_counted(
-    server: Server,
-    channel: RawChannel,
-    requeue: Callable[[RawChannel, Any], Awaitable[None]],
-) -> None:
+@pytest.mark.parametrize("requeue", [nack, recover, rejected, close, hang_up])
+async def test_counted(server: Server, channel: RawChannel, requeue: Requeue) -> None:
     """A nack, a basic.recover, a closed channel and a lost connection each count."""
-    source = await queue(server, channel, queue_type="quorum")
-    for count in (0, 1, 2):
+    for number, headers in enumerate(await returned(server, channel, requeue)):
+        assert headers.get("x-delivery-count", 0) == number
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize(
+    ("requeue", "counts"),
+    [(nack, False), (recover, False), (rejected, True), (close, True), (hang_up, True)],
+)
+async def test_counted_as_failed(
+    server: Server, channel: RawChannel, requeue: Requeue, *, counts: bool
+) -> None:
+    """A rejection, a closed channel and a lost connection count as failed; a nack does not."""
+    for number, headers in enumerate(await returned(server, channel, requeue)):
+        assert headers.get("x-acquired-count", 0) == number
+        assert headers.get("x-delivery-count", 0) == (number if counts else 0)
+
+
+async def returned(
+    server: Server, channel: RawChannel, requeue: Requeue, times: int = 3, **limit: Any
+) -> list[dict[str, Any]]:
+    """The headers of a message that comes back so many times."""
+    source = await queue(server, channel, queue_type="quorum", **limit)
+    channel.publish(b"x", source)
+    found = []
+    for _ in range(times):
         other = await (await server.connect()).channel()
-        await other.call(Basic.Qos(prefetch_count=1))
-        tag = await consume(other, source)
-        if not count:
-            channel.publish(b"x", source)
-        content = await other.deliveries.get()
-        assert content.headers.get("x-delivery-count", 0) == count
-        await other.call(Basic.Cancel(consumer_tag=tag))
+        content = await take(other, source)
+        found.append(content.headers)
         await requeue(other, content)
+    return found
 
 
-@versions("3.10 - 4.2")
+@versions("4.3 -")
+@pytest.mark.parametrize("requeue", [nack, recover])
+async def test_limit_of_failures(server: Server, channel: RawChannel, requeue: Requeue) -> None:
+    """What does not count as failed never reaches the limit."""
+    assert len(await returned(server, channel, requeue, 5, delivery_limit=0)) == 5
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize("requeue", [rejected, close, hang_up])
+async def test_limit_of_the_lost(server: Server, channel: RawChannel, requeue: Requeue) -> None:
+    """What a closed channel or a lost connection held dies as what is rejected too often."""
+    exchange, dead = await sink(server, channel)
+    await returned(server, channel, requeue, 2, delivery_limit=1, dead_letter_exchange=exchange)
+    assert [reason for _, reason, _ in deaths(await arrival(channel, dead))] == ["delivery_limit"]
+
+
+@versions("4.3 -")
+async def test_cancelled_consumer(server: Server, channel: RawChannel) -> None:
+    """What a cancelled consumer holds stays with its channel: nothing comes back, nor counts."""
+    source = await queue(server, channel, queue_type="quorum")
+    channel.publish(b"x", source)
+    tag = await consume(channel, source)
+    content = await channel.deliveries.get()
+    await channel.call(Basic.Cancel(consumer_tag=tag))
+    assert await server.count(channel, source) == 0
+    await nack(channel, content)
+    assert (await take(channel, source)).headers == {"x-acquired-count": 1}
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize(("limit", "bears"), [({}, 20), ({"delivery_limit": -1}, 30)])
+async def test_default_limit(
+    server: Server, channel: RawChannel, limit: dict[str, int], bears: int
+) -> None:
+    """Where no limit is named it is 20, and a negative one is none."""
+    source = await queue(server, channel, queue_type="quorum", **limit)
+    await channel.call(Basic.Qos(prefetch_count=1))
+    await consume(channel, source)
+    channel.publish(b"first", source)
+    channel.publish(b"marker", source)
+    assert await deliveries_until_gone(channel, most=31) == bears + 1
+
+
+async def deliveries_until_gone(channel: RawChannel, *, most: int) -> int:
+    """Reject and requeue `first` until it comes no more, or so many times."""
+    for count in range(most):
+        content = await channel.deliveries.get()
+        if content.body != b"first":
+            return count
+        reject(channel, content, requeue=count < most - 1)
+    return most
+
+
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("limit", [0, 1, 3])
 async def test_delivery_limit(server: Server, channel: RawChannel, limit: int) -> None:
     """A message that was redelivered x-delivery-limit times dies with the reason delivery_limit."""
@@ -291,7 +405,7 @@ async def test_delivery_limit(server: Server, channel: RawChannel, limit: int) -
     assert not channel.deliveries.items
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_dropped(server: Server, channel: RawChannel) -> None:
     """Without a dead letter exchange a message beyond its limit is dropped."""
     source = await queue(server, channel, queue_type="quorum", delivery_limit=0)
@@ -303,7 +417,7 @@ async def test_dropped(server: Server, channel: RawChannel) -> None:
     assert (await channel.deliveries.get()).body == b"next"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_to_the_head(server: Server, channel: RawChannel) -> None:
     """With a delivery limit requeued messages come first, in the order of their return."""
     source = await queue(server, channel, queue_type="quorum", delivery_limit=5)
@@ -312,6 +426,23 @@ async def test_to_the_head(server: Server, channel: RawChannel) -> None:
     taken = [await take(channel, source) for _ in range(3)]
     for index in (1, 0, 2):
         reject(channel, taken[index], requeue=True)
+    bodies = [(await take(channel, source)).body for _ in range(4)]
+    assert bodies == [b"1", b"0", b"2", b"3"]
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize("limit", [{}, {"delivery_limit": -1}])
+@pytest.mark.parametrize("requeue", [nack, rejected])
+async def test_always_to_the_head(
+    server: Server, channel: RawChannel, requeue: Requeue, limit: dict[str, Any]
+) -> None:
+    """Requeued messages come first, in the order of their return, whatever the limit."""
+    source = await queue(server, channel, queue_type="quorum", **limit)
+    for body in (b"0", b"1", b"2", b"3"):
+        channel.publish(body, source)
+    taken = [await take(channel, source) for _ in range(3)]
+    for index in (1, 0, 2):
+        await requeue(channel, taken[index])
     bodies = [(await take(channel, source)).body for _ in range(4)]
     assert bodies == [b"1", b"0", b"2", b"3"]
 
@@ -342,7 +473,7 @@ async def test_to_the_end(server: Server, channel: RawChannel) -> None:
     assert bodies == [b"3", b"0", b"1", b"2"]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("limit", [{}, {"delivery_limit": 5}])
 async def test_given_back(
     server: Server, connection: RawConnection, channel: RawChannel, limit: dict[str, Any]

@@ -19,7 +19,7 @@ async def refused(channel: RawChannel, method: Any) -> tuple[int, str, tuple[int
     return caught.value.code, caught.value.text, caught.value.method
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -57,7 +57,7 @@ async def test_arguments(
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_segment_size(server: Server, channel: RawChannel) -> None:
     """A segment has at most 3 GB."""
     await queue(server, channel, queue_type="stream", stream_max_segment_size_bytes=3_000_000_000)
@@ -71,13 +71,21 @@ async def test_segment_size(server: Server, channel: RawChannel) -> None:
     )
 
 
+@versions("3.10 - 3.13", still=True)
+async def test_without_prefetch(server: Server, channel: RawChannel) -> None:
+    """A consumer of a stream needs a prefetch count."""
+    await needs_prefetch(server, channel)
+
+
 @versions("3.10 - 3.13")
-@pytest.mark.parametrize("global_", [False, True])
-async def test_without_prefetch(server: Server, channel: RawChannel, global_: bool) -> None:
-    """A consumer of a stream needs a prefetch count of its own."""
+async def test_without_prefetch_of_its_own(server: Server, channel: RawChannel) -> None:
+    """For a stream a channel's prefetch count is none."""
+    await channel.call(Basic.Qos(prefetch_count=5, global_=True))
+    await needs_prefetch(server, channel)
+
+
+async def needs_prefetch(server: Server, channel: RawChannel) -> None:
     stream = await queue(server, channel, queue_type="stream")
-    if global_:
-        await channel.call(Basic.Qos(prefetch_count=5, global_=True))
     with pytest.raises(ChannelClosed) as caught:
         await consume(channel, stream)
     assert (caught.value.code, caught.value.text, caught.value.method) == (
@@ -88,7 +96,7 @@ async def test_without_prefetch(server: Server, channel: RawChannel, global_: bo
     )
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 async def test_no_ack(server: Server, channel: RawChannel) -> None:
     """A consumer of a stream acknowledges."""
     stream = await queue(server, channel, queue_type="stream")
@@ -101,7 +109,7 @@ async def test_no_ack(server: Server, channel: RawChannel) -> None:
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_get(server: Server, channel: RawChannel) -> None:
     """basic.get does not work on a stream."""
     stream = await queue(server, channel, queue_type="stream")
@@ -112,7 +120,7 @@ async def test_get(server: Server, channel: RawChannel) -> None:
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_purge(server: Server, channel: RawChannel) -> None:
     """A stream cannot be purged."""
     stream = await queue(server, channel, queue_type="stream")
@@ -124,7 +132,7 @@ async def test_purge(server: Server, channel: RawChannel) -> None:
     )
 
 
-@versions("3.10 - 3.13")
+@versions("3.10 - 3.13", still=True)
 @pytest.mark.parametrize("requeue", [False, True])
 @pytest.mark.parametrize(("method", "ids"), [(Basic.Nack, (60, 120)), (Basic.Reject, (60, 90))])
 async def test_reject(
@@ -147,7 +155,7 @@ async def test_reject(
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("offset", ["5x", "5"])
 async def test_bad_offset(server: Server, channel: RawChannel, offset: str) -> None:
     """A text that is no offset is refused."""
@@ -163,7 +171,7 @@ async def test_bad_offset(server: Server, channel: RawChannel, offset: str) -> N
     )
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
 async def test_offset_of_a_queue(server: Server, channel: RawChannel, kind: str) -> None:
     """Queues that are no streams do not know x-stream-offset."""

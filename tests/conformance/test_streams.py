@@ -21,7 +21,7 @@ from tests.conformance.tables import typed_headers
 from tests.conformance.versions import versions
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("age", ["1Y", "2M", "3D", "4h", "5m", "60s", "007D"])
 async def test_max_age(
     server: Server, connection: RawConnection, channel: RawChannel, age: str
@@ -39,7 +39,7 @@ async def test_max_age(
     assert await bodies(await read(connection, stream), 1) == [b"x"]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_offset_header(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -54,7 +54,7 @@ async def test_offset_header(
         ack(reader, content.method.delivery_tag)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(
     ("offset", "first"),
     [("first", 0), (0, 0), (2, 2), ("last", 3), ("next", 4), (None, 4), (4, 4), ("1h", 0)],
@@ -70,7 +70,7 @@ async def test_offset(
     assert await bodies(reader, len(expected)) == expected
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_offset_to_come(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -82,7 +82,7 @@ async def test_offset_to_come(
     assert await bodies(reader, 2) == [b"6", b"7"]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize(("ago", "first"), [(timedelta(hours=1), 0), (timedelta(hours=-1), 4)])
 async def test_timestamp(
     server: Server,
@@ -99,7 +99,7 @@ async def test_timestamp(
     assert await bodies(reader, len(expected)) == expected
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_several_consumers(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -113,7 +113,7 @@ async def test_several_consumers(
     assert await bodies(other, 3) == BODIES[1:]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_two_on_a_channel(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -125,7 +125,7 @@ async def test_two_on_a_channel(
     assert await bodies(reader, 2) == BODIES[2:]
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 @pytest.mark.parametrize("multiple", [False, True])
 async def test_credit(
     server: Server, connection: RawConnection, channel: RawChannel, multiple: bool
@@ -145,7 +145,7 @@ async def test_credit(
     assert not reader.deliveries.items
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_cancel(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """A cancelled consumer's messages go nowhere; a further one begins where it says."""
     stream = await filled(server, channel)
@@ -159,7 +159,7 @@ async def test_cancel(server: Server, connection: RawConnection, channel: RawCha
     assert (content.body, content.method.redelivered) == (b"2", False)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_exclusive_consumer(
     server: Server, connection: RawConnection, channel: RawChannel
 ) -> None:
@@ -172,7 +172,7 @@ async def test_exclusive_consumer(
         assert await bodies(reader, 4) == BODIES
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_properties(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """A message keeps its properties; nothing in a stream expires by its own expiration."""
     stream = await queue(server, await confirming(channel), queue_type="stream")
@@ -196,7 +196,7 @@ async def test_properties(server: Server, connection: RawConnection, channel: Ra
     assert content.headers == {**headers, "x-stream-offset": 0}
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_exchange(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """A stream is bound as queues are, and its deliveries tell exchange and routing key."""
     exchange = await server.exchange(channel, "direct")
@@ -210,7 +210,7 @@ async def test_exchange(server: Server, connection: RawConnection, channel: RawC
     assert (content.method.exchange, content.method.routing_key) == (exchange, "k")
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_dead_letter(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """A dead letter that is sent at least once may go to a stream."""
     stream = await queue(server, channel, "stream", queue_type="stream")
@@ -231,7 +231,7 @@ async def test_dead_letter(server: Server, connection: RawConnection, channel: R
     assert content.headers["x-first-death-reason"] == "rejected"
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_delete(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """A stream is deleted with its messages; its consumers are cancelled."""
     stream = await filled(server, channel)
@@ -249,7 +249,7 @@ async def test_delete(server: Server, connection: RawConnection, channel: RawCha
     assert (content.body, content.headers["x-stream-offset"]) == (b"new", 0)
 
 
-@versions("3.10 - 4.2")
+@versions("3.10 - 4.3")
 async def test_conditional_delete(server: Server, channel: RawChannel) -> None:
     """`if-empty` does not protect a stream."""
     stream = await filled(server, channel)
@@ -259,7 +259,7 @@ async def test_conditional_delete(server: Server, channel: RawChannel) -> None:
     assert caught.value.code == 404
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 async def test_headers(server: Server, connection: RawConnection, channel: RawChannel) -> None:
     """Headers keep their types, and those that are arrays or tables are left out."""
     stream = await queue(server, await confirming(channel), queue_type="stream")

@@ -26,7 +26,7 @@ from tests.conformance.lettering import bind, consume, eventually, queue
 from tests.conformance.refusals import exchange_at, method_id, refused, works
 from tests.conformance.versions import versions
 
-pytestmark = versions("3.10 - 4.2")
+pytestmark = versions("3.10 - 4.3")
 
 
 async def selected(channel: RawChannel) -> RawChannel:
@@ -317,7 +317,7 @@ async def test_routed_when_published(server: Server, channel: RawChannel) -> Non
     assert await all_taken(channel, late) == []
 
 
-@versions("3.10 - 3.12")
+@versions("3.10 - 3.12", still=True)
 async def test_queue_is_gone(server: Server, channel: RawChannel) -> None:
     """A message whose queue was deleted before the commit comes back."""
     tx = await selected(channel)

@@ -58,7 +58,7 @@ class Ledger:
         self.emptied: set[str] = set()
         self.made_of: dict[int, Record] = {}
         self._queued_at: dict[Place, float] = {}
-        self._returns = Counter[Place]()
+        self._failures = Counter[Place]()
         self._had_by: dict[Place, str] = {}
         self._fates: dict[int, set[Step]] = {}
 
@@ -80,7 +80,7 @@ class Ledger:
             self.came[at] += 1
             self._queued_at[at] = record.at
         elif record.step is Step.RETURNED:
-            self._returns[at] += 1
+            self._failures[at] += record.detail == "failed"
         elif record.step is Step.DELIVERED:
             self._had_by[at] = record.detail
         elif record.step in ENDINGS:
@@ -116,7 +116,8 @@ class Ledger:
         )
 
     def _returned_often(self, record: Record, at: Place) -> None:
-        assert self._returns[at] == max(0, self.options[record.queue]["delivery_limit"])
+        limit = self.options[record.queue].get("delivery_limit", 20)
+        assert self._failures[at] == limit >= 0
 
     def _went_on(self, record: Record, reason: str, outcome: str) -> None:
         """A dead letter is another message in a queue; what is dropped had nowhere to go."""

@@ -24,6 +24,8 @@ _DLX, _DLX_KEY = "x-dead-letter-exchange", "x-dead-letter-routing-key"
 _SEGMENT = "x-stream-max-segment-size-bytes"
 _MAX_SEGMENT = 3_000_000_000
 _MISSING: Final = object()
+_DELIVERY_LIMIT = 20
+"""Of a quorum queue that names none; a negative one is no limit."""
 
 
 def check(resource: str, arguments: Arguments) -> None:
@@ -153,6 +155,7 @@ class QueueOptions:
         if kind == QUORUM and overflow == "reject-publish-dlx":
             overflow = "drop-head"
         strategy = arguments.get("x-dead-letter-strategy")
+        limit = arguments.get("x-delivery-limit", _DELIVERY_LIMIT)
         age = arguments.get("x-max-age")
         return cls(
             kind=kind,
@@ -166,6 +169,6 @@ class QueueOptions:
             at_least_once=strategy == "at-least-once" and overflow == "reject-publish",
             max_priority=arguments.get("x-max-priority"),
             single_active=arguments.get("x-single-active-consumer", False),
-            delivery_limit=arguments.get("x-delivery-limit"),
+            delivery_limit=limit if limit >= 0 else None,
             max_age=None if age is None else seconds_of(age),
         )

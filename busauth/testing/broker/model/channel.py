@@ -8,7 +8,6 @@ from busauth.testing.broker.model.consumers import Consumer, Held
 from busauth.testing.broker.model.consuming import check_arguments, check_consumer
 from busauth.testing.broker.model.declarations import Declarations
 from busauth.testing.broker.model.errors import NOT_ALLOWED, NOT_IMPLEMENTED, AMQPError
-from busauth.testing.broker.model.limiter import Limit
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.publishing import Publisher
 from busauth.testing.broker.model.ready import Entry
@@ -40,7 +39,6 @@ class Channel(Declarations):
         self.publisher = Publisher(self)
         self.unacked = Unacked()
         self._prefetch = 0
-        self.limit = Limit()
 
     def close(self) -> None:
         """Stop consuming; what was not acknowledged, and committed, goes back to its queues."""
@@ -50,23 +48,16 @@ class Channel(Declarations):
         consumers, self.consumers = self.consumers, {}
         for consumer in consumers.values():
             consumer.queue.unsubscribe(consumer)
-        unacked.restored([held for _, held in self.unacked.clear()])
+        unacked.failed([held for _, held in self.unacked.clear()])
 
     # --- consuming ------------------------------------------------------------------------------
 
     def qos(self, *, prefetch_size: int, prefetch_count: int, global_: bool) -> None:
-        """basic.qos: for consumers that are yet to come, or, global, for the whole channel.
-
-        A count for consumers lifts the channel's own.
-        """
+        """basic.qos: for each of the consumers that are yet to come, `global` or not."""
+        del global_  # RabbitMQ 4.3 permits no count of the whole channel, and does not say so
         if prefetch_size:
             raise AMQPError(NOT_IMPLEMENTED, f"prefetch_size!=0 ({prefetch_size})")
-        if global_:
-            self.limit.set(prefetch_count, len(self.unacked))
-        else:
-            self.limit.lift()
-            self._prefetch = prefetch_count
-        self.look_again()
+        self._prefetch = prefetch_count
 
     def look_again(self) -> None:
         """Its consumers may have room: offer them what waits."""
@@ -137,7 +128,7 @@ class Channel(Declarations):
         if entry is None:
             return None
         tag, redelivered = self.unacked.next_tag(), entry.redelivered
-        extra = source.fetched_headers(entry)
+        extra = source.delivery_headers(entry)
         if no_ack:
             source.ack(entry)
         else:
@@ -152,13 +143,16 @@ class Channel(Declarations):
 
     def nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         """basic.nack"""
-        items = self.unacked.remove(tag, multiple=multiple)
-        self._check_returns(items)
-        self._settle(unacked.requeued if requeue else unacked.rejected, items)
+        self._return(unacked.requeued if requeue else unacked.rejected, tag, multiple=multiple)
 
     def reject(self, tag: int, *, requeue: bool) -> None:
         """basic.reject"""
-        self.nack(tag, multiple=False, requeue=requeue)
+        self._return(unacked.failed if requeue else unacked.rejected, tag, multiple=False)
+
+    def _return(self, settle: Settle, tag: int, *, multiple: bool) -> None:
+        items = self.unacked.remove(tag, multiple=multiple)
+        self._check_returns(items)
+        self._settle(settle, items)
 
     def _check_returns(self, items: list[tuple[int, Held]]) -> None:
         """Let every queue refuse; then the channel holds everything as before."""
@@ -178,11 +172,8 @@ class Channel(Declarations):
     def _done(self, settle: Settle, items: list[tuple[int, Held]]) -> None:
         """Settle, and look at the queues whose consumers have room now."""
         settle([held for _, held in items])
-        if self.limit.is_set:
-            self.look_again()
-        else:
-            for queue in {held.queue for _, held in items}:
-                self.connection.engine.mark(queue)
+        for queue in {held.queue for _, held in items}:
+            self.connection.engine.mark(queue)
 
     def recover(self, *, requeue: bool) -> None:
         """basic.recover: everything unacknowledged goes back to its queues."""

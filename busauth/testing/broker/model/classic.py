@@ -17,6 +17,7 @@ from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.queues import (
     EXPIRED,
+    FAILED,
     MAXLEN,
     MILLI,
     REJECTED,
@@ -147,14 +148,12 @@ class Queue(BaseQueue):
         if self._held(entry):
             self._bury(entry, REJECTED)
 
-    def requeue(self, entries: Iterable[Entry]) -> None:
+    def requeue(self, entries: Iterable[Entry], *, failed: bool) -> None:
         """Take messages back, each to its place."""
         for entry in entries:
             if self._held(entry):
-                self._give_back(entry)
-        self._after_return()
-
-    def _after_return(self) -> None:
+                entry.failures += failed
+                self._give_back(entry, FAILED if failed else "")
         if not self.deleted:
             self._trim()
             self._settle_down()
@@ -162,14 +161,11 @@ class Queue(BaseQueue):
     def _held(self, entry: Entry) -> bool:
         return self.unacked.pop(entry.position, None) is not None
 
-    def _give_back(self, entry: Entry) -> None:
-        self._returned(entry)
-        self.ready.give_back(entry)
-
-    def _returned(self, entry: Entry) -> None:
+    def _give_back(self, entry: Entry, why: str) -> None:
         entry.redelivered = True
         entry.returns += 1
-        self.around.journal.tell(Step.RETURNED, entry.message, self.name)
+        self.around.journal.tell(Step.RETURNED, entry.message, self.name, why)
+        self.ready.give_back(entry)
 
     def _bury(self, entry: Entry, reason: str) -> None:
         """The queue no longer holds the entry: its message goes on, or is dropped."""

@@ -39,19 +39,17 @@ class Consumer:
 
     def can_take(self) -> bool:
         """Whether a delivery may be sent now."""
-        if not (self.channel.sink.writable() and self.channel.limit.has_room()):
+        if not self.channel.sink.writable():
             return False
         return self.no_ack or not self.prefetch or self.unacked < self.prefetch
 
     def took(self) -> None:
         """It holds one more."""
         self.unacked += 1
-        self.channel.limit.took()
 
     def settled(self) -> None:
         """It holds one less."""
         self.unacked -= 1
-        self.channel.limit.settled()
 
 
 class Consumers:

@@ -34,8 +34,6 @@ def check_consumer(consumer: Consumer) -> None:
         return
     if queue.options.kind == STREAM:
         _check_stream(consumer)
-    if consumer.channel.limit.is_set:
-        raise AMQPError(NOT_IMPLEMENTED, f"{queue.resource} does not support global qos")
 
 
 def _check_exclusive(consumer: Consumer) -> None:

@@ -14,6 +14,7 @@ from busauth.testing.broker.model.ready import Entry
 
 EXPIRED: Final = "expired"
 REJECTED: Final = "rejected"
+FAILED: Final = "failed"
 MAXLEN: Final = "maxlen"
 MILLI: Final = 1000
 """Milliseconds, as arguments have them, in a second."""
@@ -153,13 +154,9 @@ class BaseQueue:
         raise NotImplementedError
 
     def delivery_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
-        """Return headers that a delivery to a consumer gets on top, encoded."""
+        """Return headers that a delivery gets on top, encoded."""
         del entry
         return None
-
-    def fetched_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
-        """Return headers that a delivery by basic.get gets on top, encoded."""
-        return self.delivery_headers(entry)
 
     # --- settled --------------------------------------------------------------------------------
 
@@ -178,13 +175,14 @@ class BaseQueue:
         """The message is not wanted: dead-letter or drop it."""
         raise NotImplementedError
 
-    def requeue(self, entries: Iterable[Entry]) -> None:
-        """Take back what a client returns, in the order given."""
-        raise NotImplementedError
+    def requeue(self, entries: Iterable[Entry], *, failed: bool) -> None:
+        """Take messages back, in the order given.
 
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back what a channel held that is closed."""
-        self.requeue(entries)
+        Args:
+            entries: what comes back.
+            failed: whether it was rejected, or its channel is closed; else nobody blames it.
+        """
+        raise NotImplementedError
 
     # --- use ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A quorum queue: counts returns, and keeps a dead letter until a queue has taken it."""
+"""A quorum queue: counts failures, and keeps a dead letter until a queue has taken it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Letter:
 
 
 class QuorumQueue(Queue):
-    """As a classic queue, but for the delivery count, the delivery limit and at-least-once."""
+    """As a classic queue, but for the counts, the delivery limit and at-least-once."""
 
     def __init__(self, declared: Declaration, around: Surroundings) -> None:
         super().__init__(declared, around)
@@ -61,34 +61,16 @@ class QuorumQueue(Queue):
     # --- returns --------------------------------------------------------------------------------
 
     def delivery_headers(self, entry: Entry) -> dict[str, bytes | None] | None:
-        """Say how often it came back, from the first time on."""
-        return self.fetched_headers(entry) if entry.returns else None
+        """Say how often it came back, and how often it failed, from the first time on."""
+        counts = {"x-acquired-count": entry.returns, "x-delivery-count": entry.failures}
+        return {name: properties.long(count) for name, count in counts.items() if count} or None
 
-    def fetched_headers(self, entry: Entry) -> dict[str, bytes | None]:
-        """Say how often it came back, never included."""
-        return {"x-delivery-count": properties.long(entry.returns)}
-
-    def requeue(self, entries: Iterable[Entry]) -> None:
-        """Take messages back: to the end, or to the head where a limit keeps them from circling."""
-        if self.options.delivery_limit is not None:
-            self.restore(entries)
-            return
-        for entry in entries:
-            if self._held(entry):
-                self._returned(entry)
-                self.ready.append(entry)
-        self._after_return()
-
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take back, to the head, what a channel held that is closed."""
-        super().requeue(entries)
-
-    def _give_back(self, entry: Entry) -> None:
+    def _give_back(self, entry: Entry, why: str) -> None:
         limit = self.options.delivery_limit
-        if limit is not None and entry.returns >= limit:
+        if limit is not None and entry.failures > limit:
             self._bury(entry, DELIVERY_LIMIT)
         else:
-            super()._give_back(entry)
+            super()._give_back(entry, why)
 
     # --- dead letters ---------------------------------------------------------------------------
 

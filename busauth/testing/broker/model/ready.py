@@ -21,9 +21,10 @@ class Entry:
         expires_at: seconds on the monotonic clock; None for never.
         redelivered: whether somebody had it before.
         returns: how often it came back.
+        failures: how often of these because it was rejected, or its holder was gone.
     """
 
-    __slots__ = ("expires_at", "message", "position", "redelivered", "returns")
+    __slots__ = ("expires_at", "failures", "message", "position", "redelivered", "returns")
 
     def __init__(self, message: Message, position: int, expires_at: float | None) -> None:
         self.message = message
@@ -31,6 +32,7 @@ class Entry:
         self.expires_at = expires_at
         self.redelivered = False
         self.returns = 0
+        self.failures = 0
 
     def let_go(self) -> None:
         """Keep no message for those who still hold a delivery of a queue that is gone."""

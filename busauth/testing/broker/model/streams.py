@@ -93,7 +93,7 @@ class Stream(BaseQueue):
     def reject(self, entry: Entry) -> None:
         """Nothing, as `ack`."""
 
-    def requeue(self, entries: Iterable[Entry]) -> None:
+    def requeue(self, entries: Iterable[Entry], *, failed: bool) -> None:
         """Nothing: the consumer has read on."""
 
     def purge(self) -> int:

@@ -84,15 +84,15 @@ def rejected(items: list[Held]) -> None:
 
 
 def requeued(items: list[Held]) -> None:
-    """The messages go back to their queues, each queue's together."""
+    """The messages go back to their queues, each queue's together; it is not their fault."""
     for queue, entries in _by_queue(items):
-        queue.requeue(entries)
+        queue.requeue(entries, failed=False)
 
 
-def restored(items: list[Held]) -> None:
-    """As `requeued`, because their channel is closed."""
+def failed(items: list[Held]) -> None:
+    """As `requeued`, but they were rejected, or their channel is closed: that counts."""
     for queue, entries in _by_queue(items):
-        queue.restore(entries)
+        queue.requeue(entries, failed=True)
 
 
 def _by_queue(items: list[Held]) -> Iterator[tuple["BaseQueue", list[Entry]]]:
