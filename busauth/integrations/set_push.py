@@ -8,17 +8,15 @@
 
 An identity provider posts a signed event; the receiver holds it to the same rules as every reader
 of the feed, and answers 202 once the broker has confirmed it. The event goes into the feed as it
-was signed, so that readers need not trust the receiver. An event that was sent again is answered
-alike.
+was signed, so that readers need not trust the receiver. An event that was sent again is published
+again, which changes nothing where it is known, and restores it where the stream was deleted.
 """
 
 import asyncio
 import hmac
 import json
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Protocol
 
 from busauth.audit import LOGGER, Lines
@@ -33,7 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _MEDIA_TYPE = f"application/{TYPE}"
-_REMEMBERED = 10_000
 _MIN_SECRET = 16
 _KEY_SECONDS = 10.0
 
@@ -47,6 +44,9 @@ _ERRORS: Mapping[str, str] = {
     "event.heartbeat": "access_denied",
 }
 """The error codes of RFC 8935, section 2.4; everything else is ``invalid_request``."""
+
+_AHEAD = "event.issued_in_future"
+"""An event to be sent again: it may be our clock that is behind, and what is refused is lost."""
 
 
 class Outbound(Protocol):
@@ -107,7 +107,6 @@ class SetReceiver:
         self._lines = Lines(clock)
         self._publisher = publisher
         self._secret = secret
-        self._confirmed: OrderedDict[bytes, None] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or accompany the server from its start to its end."""
@@ -139,7 +138,8 @@ class SetReceiver:
         except Refused as error:
             self._log(error.code, "a pushed event was refused", error.detail)
             # Not what was found: a transmitter that nobody knows learns nothing about the others.
-            return _Answer(400, _ERRORS.get(error.code, "invalid_request"), error.code)
+            if error.code != _AHEAD:
+                return _Answer(400, _ERRORS.get(error.code, "invalid_request"), error.code)
         except (Deferred, PublishError, TimeoutError) as error:
             sort = type(error).__name__
             self._log(sort, "a pushed event could not be taken", f"{sort} {error}")
@@ -171,18 +171,9 @@ class SetReceiver:
     async def _taken(self, raw: str) -> _Answer:
         async with asyncio.timeout(_KEY_SECONDS):
             event = await self._reader.read(raw)
-        digest = sha256(raw.encode("latin-1")).digest()
         if event.is_heartbeat or event.targets:
-            if digest not in self._confirmed:
-                await self._publisher.publish(raw)
-            self._remember(digest)
+            await self._publisher.publish(raw)
         return _Answer(202)
-
-    def _remember(self, digest: bytes) -> None:
-        self._confirmed[digest] = None
-        self._confirmed.move_to_end(digest)
-        if len(self._confirmed) > _REMEMBERED:
-            self._confirmed.popitem(last=False)
 
 
 async def _body(receive: Receive) -> bytes | None:

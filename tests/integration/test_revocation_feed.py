@@ -12,7 +12,7 @@ import pytest
 from aiormq.channel import Channel
 
 from busauth.amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, StreamOptions
-from busauth.errors import Deferred
+from busauth.errors import Deferred, PublishError
 from busauth.late.events import EventSigner, Target, Transmitters
 from busauth.late.revoked import CheckpointFile, OnStale
 from busauth.testing import ManualClock
@@ -522,7 +522,7 @@ async def test_clocks_that_disagree(
             await clock.advance(1)
             await wrong.advance(1)
             await beat(publisher, clock)
-        await at(feed, 2)
+        await until(lambda: feed._read == 3)
         assert deferred(feed, wrong)
 
 
@@ -550,6 +550,165 @@ async def test_a_clock_that_is_set_ahead_for_a_moment(
         await at(feed, last + 1)
         clock.ahead = 0.0
         assert feed.revoked(caller(), clock.now())
+
+
+async def test_a_clock_that_is_ahead_while_attaching(
+    url: str, stream: str, publisher: FeedPublisher
+) -> None:
+    """Once it is right again, the next heartbeat ends the doubt, and not an hour later."""
+    clock = JumpingClock(NOW)
+    clock.ahead = 3600.0
+    async with reading(url, stream, clock) as feed:
+        await until(lambda: feed._attached)
+        clock.ahead = 0.0
+        await clock.advance(1)
+        await beat(publisher, clock)
+        await until(lambda: feed.doubt() is None)
+        assert not feed.revoked(caller("bob"), clock.now())
+
+
+@pytest.mark.parametrize("policy", list(OnStale))
+async def test_a_clock_that_is_years_ahead_while_attaching(
+    url: str, stream: str, publisher: FeedPublisher, file: CheckpointFile, policy: OnStale
+) -> None:
+    """What was published before is not left out: once the clock is right, everything is read anew.
+
+    Until then nothing is told, and no checkpoint takes the half for the whole.
+    """
+    clock = JumpingClock(NOW)
+    await publisher.publish(revocation(clock))
+    clock.ahead = 20 * 365 * 24 * 3600.0
+    async with reading(url, stream, clock, file=file, on_stale=policy) as feed:
+        await until(lambda: feed._attached)
+        clock.ahead = 0.0
+        await clock.advance(1)
+        await beat(publisher, clock)
+        await at(feed, 1)
+        assert feed.count == 0
+        assert "beginning" in deferred(feed, clock)
+        await feed._save(feed._keeper)  # type: ignore[arg-type]  # there is a file
+        assert not file.path.exists()
+        await until(lambda: feed.count == 1, clock)
+        await catch_up(feed, publisher, clock)
+        assert feed.revoked(caller(), clock.now())
+
+
+async def test_a_clock_that_is_behind_for_a_moment_loses_no_revocation(
+    url: str, stream: str, publisher: FeedPublisher
+) -> None:
+    """What seems to come from the future is judged again when a heartbeat says what time it is."""
+    clock = JumpingClock(NOW)
+    async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
+        read, known = feed._read, feed.position
+        raw = revocation(clock)
+        clock.ahead = -1000.0
+        await publisher.publish(raw)
+        await until(lambda: feed._read == read + 1)
+        assert (feed.count, feed.refused.total(), feed.position) == (0, 0, known)
+        clock.ahead = 0.0
+        await clock.advance(1)
+        await beat(publisher, clock)
+        await until(lambda: feed._read == read + 2)
+        assert feed.revoked(caller(), clock.now())
+        assert feed.position != known
+
+
+async def test_an_event_from_the_future_is_refused_in_the_end(
+    url: str, stream: str, publisher: FeedPublisher, clock: ManualClock
+) -> None:
+    """It holds nothing up, is counted once however often it comes, and changes nothing."""
+    async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
+        read = feed._read
+        raw = written(claims(iat=int(clock.now()) + 10_000))
+        for _ in range(5):
+            await publisher.publish(raw)
+        await clock.advance(1)
+        await beat(publisher, clock)
+        await until(lambda: feed._read == read + 6)
+        assert feed.refused == {"event.issued_in_future": 1}
+        assert (feed.count, feed.doubt()) == (0, None)
+
+
+async def test_too_many_events_from_the_future_are_not_read_on(
+    url: str, stream: str, publisher: FeedPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be held is waited for: the feed is stale until the clock is right."""
+    monkeypatch.setattr("busauth.amqp.feed.feed._MOST_AHEAD", 3)
+    clock = JumpingClock(NOW)
+    async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
+        read = feed._read
+        raws = [revocation(clock, f"user-{number}") for number in range(6)]
+        clock.ahead = -1000.0
+        for raw in raws:
+            await publisher.publish(raw)
+        await until(lambda: feed._read == read + 3)
+        await clock.advance(31)
+        assert feed._read == read + 3
+        clock.ahead = 0.0
+        await clock.advance(1)
+        await catch_up(feed, publisher, clock)
+        assert feed.count == 6
+
+
+class NoKeys:
+    """Keys of somebody who has one, and is asked for others."""
+
+    def __init__(self) -> None:
+        self.asked, self.epoch = 0, 0
+        self._keys = StaticKeys([Signer("ES256", "ops").jwk()])
+
+    def candidates(self, key_id: str | None, algorithm: str) -> Any:
+        return self._keys.candidates(key_id, algorithm)
+
+    async def refresh(self) -> bool:
+        self.asked += 1
+        return True
+
+
+async def test_names_of_keys_that_nobody_has_do_not_keep_it_waiting(
+    url: str, stream: str, publisher: FeedPublisher, clock: ManualClock
+) -> None:
+    """A pile of events with such names costs one question for all that had come by then."""
+    forged, keys = Signer("ES256", "mallory"), NoKeys()
+    names = [f"mallory-{number}" for number in range(400)]
+    pile = [forged.sign(claims(), typ="secevent+jwt", kid=name).encode() for name in names]
+    await flood(url, stream, pile)
+    trusted = transmitters(transmitter(keys=keys))
+    async with caught_up(reading(url, stream, clock, trusted=trusted), publisher, clock) as feed:
+        assert feed.refused["event.key_unknown"] == 400
+        assert keys.asked < 40
+
+
+async def test_a_queue_that_is_no_stream(
+    url: str, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is taken from it, and nothing is told of anybody while it stands in the way."""
+    name = f"t{uuid4().hex[:10]}.queue"
+    connection = await aiormq.connect(url)
+    channel = cast("Channel", await connection.channel(publisher_confirms=True))
+    await channel.queue_declare(name, durable=True)
+    await channel.basic_publish(revocation(clock).encode(), routing_key=name)
+    async with reading(url, name, clock) as feed:
+        await until(lambda: "feed was lost" in caplog.text)
+        assert deferred(feed, clock)
+        assert (feed.count, feed.position) == (0, None)
+    declared = await channel.queue_declare(name, passive=True)
+    assert declared.message_count == 1
+    await channel.queue_delete(name)
+    await connection.close()
+
+
+async def test_a_publisher_declares_a_stream_that_was_deleted(
+    url: str, stream: str, publisher: FeedPublisher, clock: ManualClock
+) -> None:
+    """What is published into nothing is told, and the next event finds a stream again."""
+    await publisher.publish(revocation(clock))
+    await delete(url, stream)
+    with pytest.raises(PublishError):
+        await publisher.publish(revocation(clock))
+    await publisher.publish(revocation(clock))
+    async with reading(url, stream, clock) as feed:
+        await until(lambda: feed.count == 1)
 
 
 async def test_it_forgets_what_can_no_longer_matter(

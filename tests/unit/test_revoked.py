@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from busauth.caller import Caller, read_only
 from busauth.errors import ConfigurationError, Deferred
@@ -21,7 +23,13 @@ from tests.unit.support import NOW
         ({"subject": "alice"}, caller(), caller(issuer="https://other.test")),
         ({"session": "s-1"}, caller(session="s-1"), caller(session="s-2")),
         ({"session": "s-1"}, caller(session="s-1"), caller()),
-        ({"session": "1"}, caller(session="1"), caller(session=1)),
+        ({"session": "1"}, caller(session="1"), caller(session=2)),
+        ({"session": "1"}, caller(session=1), caller(session="01")),
+        ({"session": "1.5"}, caller(session=1.5), caller(session=1)),
+        ({"session": "true"}, caller(session=True), caller(session=1)),
+        ({"subject": "alice", "session": "1"}, caller(session=1), caller("bob", session=1)),
+        ({"session": "None"}, caller(session="None"), caller(session=None)),
+        ({"session": "{}"}, caller(session="{}"), caller(session={})),
         ({"client": "shop-web"}, caller(), caller(client="shop-app")),
         ({"client": "shop-web"}, caller(), caller(client=None)),
         (
@@ -270,6 +278,28 @@ def test_a_clock_that_jumps(jump: float) -> None:
     freshness.beat(NOW + 1, 1)
     assert freshness.doubt(NOW + 10 + jump, 40) is not None
     assert (freshness.doubt(NOW + 10 + jump, 10) is None) is (jump < 0)
+
+
+@given(wrong=st.floats(-1e8, 1e8), newer=st.sampled_from([-1.0, 0.0, 0.001]))
+def test_a_clock_that_is_wrong_while_attaching(wrong: float, newer: float) -> None:
+    """Nothing is waited for longer, and nothing is relied on earlier, than by a right clock."""
+    freshness = fresh()
+    freshness.attached(NOW + wrong, 0)
+    freshness.beat(NOW + newer, 1)
+    assert (freshness.doubt(NOW + 1, 1) is None) is (newer > 0)
+
+
+def test_who_began_to_read_too_late_has_not_read_everything() -> None:
+    """By a clock that was ahead, reading began after what may matter: it is begun anew."""
+    freshness = fresh(OnStale.GO_ON)
+    freshness.begins(NOW + 1000)
+    freshness.attached(NOW, 0)
+    freshness.beat(NOW + 1, 1)
+    assert "beginning" in str(freshness.doubt(NOW + 1, 1))
+    assert freshness.objection(NOW + 1, 1) is not None
+    assert not freshness.covers(NOW + 1)
+    freshness.begins(NOW - 1000)
+    assert freshness.doubt(NOW + 1, 1) is None
 
 
 def test_after_a_gap_it_catches_up_once_more() -> None:

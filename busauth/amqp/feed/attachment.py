@@ -5,6 +5,7 @@ offset that it first asked for, and an acknowledgement for each message would ha
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -26,20 +27,35 @@ class DetachedError(ConnectionError):
 
 
 class Reading(NamedTuple):
-    """One message of a stream."""
+    """One message of a stream.
+
+    Attributes:
+        offset: its place.
+        body: as it was published.
+        arrived: when it came, on the monotonic clock; it was published before.
+    """
 
     offset: int
     body: bytes
+    arrived: float
+
+
+class _Arrived(NamedTuple):
+    message: DeliveredMessage
+    at: float
 
 
 class Attachment:
     """A consumer on a stream; see `attach`."""
 
-    def __init__(self, connection: AbstractConnection, prefetch: int) -> None:
+    def __init__(
+        self, connection: AbstractConnection, prefetch: int, monotonic: Callable[[], float]
+    ) -> None:
         self._connection = connection
+        self._monotonic = monotonic
         self._channel: AbstractChannel | None = None
         self._prefetch = prefetch
-        self._arrived: asyncio.Queue[DeliveredMessage | str] = asyncio.Queue()
+        self._arrived: asyncio.Queue[_Arrived | str] = asyncio.Queue()
         self._unacknowledged = 0
         connection.closing.add_done_callback(lambda _: self.detach("the connection was closed"))
 
@@ -69,9 +85,10 @@ class Attachment:
             if isinstance(arrived, str):
                 self._arrived.put_nowait(arrived)
                 raise DetachedError(arrived)
-            self._unacknowledged = arrived.delivery_tag or 0
-            if not is_unreadable(arrived):  # it lost its offset as well
-                return Reading(_offset(arrived), arrived.body)
+            message = arrived.message
+            self._unacknowledged = message.delivery_tag or 0
+            if not is_unreadable(message):  # it lost its offset as well
+                return Reading(_offset(message), message.body, arrived.at)
 
     def detach(self, why: str) -> None:
         """Have `read` end once what has arrived was read."""
@@ -98,10 +115,17 @@ class Attachment:
         self.detach("the stream was deleted")
 
     async def _take(self, message: DeliveredMessage) -> None:
-        self._arrived.put_nowait(message)
+        self._arrived.put_nowait(_Arrived(message, self._monotonic()))
 
 
-async def attach(url: URL, stream: str, start: int | datetime, *, prefetch: int) -> Attachment:
+async def attach(
+    url: URL,
+    stream: str,
+    start: int | datetime,
+    *,
+    prefetch: int,
+    monotonic: Callable[[], float],
+) -> Attachment:
     """Connect, and consume a stream that exists.
 
     Args:
@@ -109,6 +133,7 @@ async def attach(url: URL, stream: str, start: int | datetime, *, prefetch: int)
         stream: what to read.
         start: an offset, or an instant before which nothing is wanted.
         prefetch: messages that the broker sends ahead.
+        monotonic: says when they came.
 
     Raises:
         ConnectionError, TimeoutError: the broker is out of reach.
@@ -116,7 +141,7 @@ async def attach(url: URL, stream: str, start: int | datetime, *, prefetch: int)
     """
     async with asyncio.timeout(_OPEN_SECONDS):
         connection = await aiormq.connect(url, transport_factory=TolerantTransport())
-        attachment = Attachment(connection, prefetch)
+        attachment = Attachment(connection, prefetch, monotonic)
         try:
             await attachment.consume(stream, start)
         except BaseException:

@@ -7,7 +7,9 @@ is read anew, and nothing that is known is forgotten for it.
 
 What cannot be judged now (keys out of reach, no room) is waited for, never skipped: the feed
 becomes stale, and its policy decides. What is refused is counted, logged and skipped: nobody who
-may say so has said it.
+may say so has said it. But an event that is ahead of the clock may be genuine, and the clock wrong:
+it is judged once more when a heartbeat shows that the clock is right, and the position stays before
+it until then.
 """
 
 import asyncio
@@ -29,7 +31,7 @@ from busauth.amqp.publisher import was_cancelled
 from busauth.audit import LOGGER
 from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
-from busauth.errors import Deferred, Refused
+from busauth.errors import BadMessage, Deferred, Refused
 from busauth.late.events import EventReader, SecurityEvent, Transmitters
 from busauth.late.revoked import CheckpointFile, Freshness, Position, RevokedTokens
 from busauth.redaction import redacted_traceback
@@ -40,6 +42,10 @@ _MARGIN = 3600.0
 
 _TURN = 20
 """Messages that are judged before others may run."""
+
+_AHEAD = "event.issued_in_future"
+_MOST_AHEAD = 1000
+"""Events that are ahead of the clock and held; where there are more, the feed is not read on."""
 
 
 class RevocationFeed:
@@ -86,6 +92,7 @@ class RevocationFeed:
         self._keeper = Keeper(checkpoint, options, transmitters) if checkpoint else None
         self.refused: Counter[str] = Counter()
         self._position: Position | None = None
+        self._ahead: dict[str, Reading] = {}
         self._read = 0
         self._attached = False
         self._moved = asyncio.Event()
@@ -98,7 +105,7 @@ class RevocationFeed:
 
     @property
     def position(self) -> Position | None:
-        """Return the last message that was read, None where none was."""
+        """Return the last message up to which everything is judged, None where none is."""
         return self._position
 
     def revoked(self, caller: Caller, now: float) -> bool:
@@ -144,7 +151,7 @@ class RevocationFeed:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         if self._keeper is not None:
-            await self._keeper.save(self._tokens, self._position, self._clock.now())
+            await self._save(self._keeper)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -178,9 +185,14 @@ class RevocationFeed:
     async def _follow(self) -> None:
         options = self._options
         attachment = await attach(
-            self._url, options.stream, self._start(), prefetch=options.prefetch
+            self._url,
+            options.stream,
+            self._start(),
+            prefetch=options.prefetch,
+            monotonic=self._clock.monotonic,
         )
         self._attached = True
+        self._ahead.clear()  # they come again
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(attachment), context=Context())
         try:
@@ -194,7 +206,9 @@ class RevocationFeed:
     def _start(self) -> int | datetime:
         if self._position is not None:
             return self._position.offset
-        return since(self._clock.now() - self._options.retention - _MARGIN)
+        now = self._clock.now()
+        self._freshness.begins(now - _MARGIN)
+        return since(now - self._options.retention - _MARGIN)
 
     async def _read_on(self, attachment: Attachment) -> None:
         if self._position is not None:
@@ -216,6 +230,7 @@ class RevocationFeed:
         """Detach where not even heartbeats come: a cut connection says nothing of it.
 
         Where nothing came at all, the position may be one that the stream does not have any more.
+        Where a clock that was ahead has told from when on to read, everything is read anew.
         """
         begun = self._read
         while True:
@@ -225,27 +240,51 @@ class RevocationFeed:
             if self._read == before:
                 self._position = None if before == begun else self._position
                 attachment.detach(f"nothing came for {self._options.stale_after:g} s")
+            elif not self._freshness.covers(self._clock.now()):
+                self._position = None
+                attachment.detach("a clock that was ahead has told where to begin")
 
     async def _take(self, reading: Reading) -> None:
         try:
-            event = await self._judged(reading.body.decode("latin-1"))
+            event = await self._judged(reading)
         except Refused as refused:
-            self._count(refused, reading)
+            if refused.code == _AHEAD:
+                self._ahead.setdefault(_position(reading).sha256, reading)
+            else:
+                self._count(refused, reading)
         else:
             await self._apply(event)
-        self._position = _position(reading)
+        if not self._ahead:
+            self._position = _position(reading)
         self._freshness.read(self._clock.monotonic())
 
-    async def _judged(self, raw: str) -> SecurityEvent:
+    async def _judged(self, reading: Reading) -> SecurityEvent:
+        raw = reading.body.decode("latin-1")
         while True:
             try:
-                return await self._reader.read(raw)
+                return await self._reader.read(raw, arrived=reading.arrived)
             except Deferred as deferred:
                 LOGGER.warning("the revocation feed waits: %s", deferred)
-                await self._clock.sleep(self._options.reconnect)
+            except BadMessage as refused:
+                if refused.code != _AHEAD or len(self._ahead) < _MOST_AHEAD:
+                    raise
+                LOGGER.warning("the revocation feed waits: a clock is behind: %s", refused.detail)
+            await self._clock.sleep(self._options.reconnect)
+
+    async def _catch_up_with_ahead(self) -> None:
+        """Judge what was ahead of the clock for good: a heartbeat says that the clock is right."""
+        ahead, self._ahead = self._ahead, {}
+        for reading in ahead.values():
+            try:
+                event = await self._judged(reading)
+            except Refused as refused:
+                self._count(refused, reading)
+            else:
+                await self._apply(event)
 
     async def _apply(self, event: SecurityEvent) -> None:
         if event.is_heartbeat:
+            await self._catch_up_with_ahead()
             self._freshness.beat(event.issued_at, self._clock.monotonic())
             self._sweep()
             self._moved.set()
@@ -277,7 +316,13 @@ class RevocationFeed:
     async def _keep(self, keeper: Keeper) -> None:
         while True:
             await self._clock.sleep(self._options.checkpoint_every)
-            await keeper.save(self._tokens, self._position, self._clock.now())
+            await self._save(keeper)
+
+    async def _save(self, keeper: Keeper) -> None:
+        """Write down what is known, unless a restart would take the half for the whole."""
+        now = self._clock.now()
+        if self._freshness.covers(now):
+            await keeper.save(self._tokens, self._position, now)
 
 
 def _position(reading: Reading) -> Position:

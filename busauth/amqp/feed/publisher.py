@@ -1,6 +1,7 @@
 """Publishing to the revocation feed, and keeping its time."""
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,7 @@ from busauth.errors import PublishError
 from busauth.late.events import TYPE, EventSigner
 
 _PERSISTENT = 2
+_CLOSE_SECONDS = 5.0
 
 
 class FeedPublisher:
@@ -65,9 +67,13 @@ class FeedPublisher:
         )
         outgoing = Outgoing(event.encode("ascii"), properties)
         connection = await self._connected()
-        await self._publisher.publish(
-            connection, outgoing, exchange="", routing_key=self._options.name
-        )
+        try:
+            await self._publisher.publish(
+                connection, outgoing, exchange="", routing_key=self._options.name
+            )
+        except PublishError:
+            await self._leave(connection)  # the next one connects, and declares what may be gone
+            raise
 
     async def open(self) -> None:
         """Connect, and declare the stream.
@@ -79,9 +85,15 @@ class FeedPublisher:
 
     async def close(self) -> None:
         """Close the connection; the next event opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        if self._connection is not None:
+            await self._leave(self._connection)
+
+    async def _leave(self, connection: AbstractConnection) -> None:
+        if self._connection is connection:
+            self._connection = None
+        with suppress(Exception):  # what cannot be closed is gone already
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await connection.close()
 
     async def __aenter__(self) -> Self:
         await self.open()

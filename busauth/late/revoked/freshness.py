@@ -4,6 +4,9 @@ A stream is read in order, so whoever has read a heartbeat has read everything b
 one that is newer than the moment of attaching, the reader has not caught up; once the newest is
 older than `stale_after`, by its signed instant or by when it arrived, the reader cannot tell what
 it has missed.
+
+The moment of attaching is kept on the monotonic clock alone. What the wall clock said then may have
+been wrong; each decision knows by its own reading when that moment was.
 """
 
 import math
@@ -32,10 +35,11 @@ class Freshness:
     def __init__(self, stale_after: float, policy: OnStale, monotonic: float) -> None:
         self._stale_after = stale_after
         self._policy = policy
-        self._attached_at = math.inf
-        self._beat_at = -math.inf
+        self._attached = math.inf
+        self._covers_from = -math.inf
+        self._beat_at = self._beat_until = -math.inf
         self._heard = self._heard_until = -math.inf
-        self._good_until = -math.inf
+        self._lead = -math.inf
         self._read = monotonic
 
     @property
@@ -43,11 +47,23 @@ class Freshness:
         """Return the signed instant of the newest heartbeat."""
         return self._beat_at
 
+    def begins(self, covers_from: float) -> None:
+        """Note that the stream is read from an instant on that somebody's clock has told.
+
+        Args:
+            covers_from: from then on, all that matters was read; before then, it began too late.
+        """
+        self._covers_from = covers_from
+
+    def covers(self, now: float) -> bool:
+        """Return whether reading has begun early enough for a decision at this instant."""
+        return self._covers_from <= now
+
     def attached(self, now: float, monotonic: float) -> None:
         """Note that reading begins; after a gap, it has to catch up once more."""
         if self.doubt(now, monotonic) is not None:
-            self._attached_at = now
-            self._good_until = -math.inf
+            self._attached = monotonic
+            self._lead = -math.inf
 
     def read(self, monotonic: float) -> None:
         """Note that something was read, whatever it was, or that it is about to be."""
@@ -57,24 +73,34 @@ class Freshness:
         """Note a heartbeat; an old one that somebody repeats says nothing new."""
         if issued_at > self._beat_at:
             self._beat_at, self._heard = issued_at, monotonic
+            self._beat_until = issued_at + self._stale_after
             self._heard_until = monotonic + self._stale_after
-            if issued_at > self._attached_at:
-                self._good_until = issued_at + self._stale_after
+            self._lead = issued_at - self._attached
 
     def holds(self, now: float, monotonic: float) -> bool:
         """Return whether there is no doubt; the short form, asked for each message."""
-        return now <= self._good_until and monotonic <= self._heard_until
+        return (
+            self._covers_from <= now <= self._beat_until
+            and monotonic <= self._heard_until
+            and now - monotonic < self._lead
+        )
 
     def doubt(self, now: float, monotonic: float) -> str | None:
         """Return why the reader cannot be relied on, None where it can."""
         if self.holds(now, monotonic):
             return None
-        if self._attached_at == math.inf:
+        if self._attached == math.inf:
             return "it was not reached yet"
-        if self._beat_at <= self._attached_at:
+        if not self.covers(now):
+            return "it was not read from its beginning, by a clock that was ahead"
+        if not self._has_caught_up(now, monotonic):
             return "it was not read to its end yet"
         age = max(now - self._beat_at, monotonic - self._heard)
         return f"its last heartbeat is {age:.0f} s old: expected {self._stale_after:g} s"
+
+    def _has_caught_up(self, now: float, monotonic: float) -> bool:
+        """Return whether a heartbeat is newer than the moment of attaching, by this reading."""
+        return now - monotonic < self._lead
 
     def objection(self, now: float, monotonic: float) -> str | None:
         """Return why nothing must be handled, None where the policy has it go on.
@@ -84,6 +110,6 @@ class Freshness:
         doubt = self.doubt(now, monotonic)
         if doubt is None or self._policy is OnStale.PAUSE:
             return doubt
-        caught_up = self._attached_at < self._beat_at
+        caught_up = self.covers(now) and self._has_caught_up(now, monotonic)
         waited = monotonic - self._read > self._stale_after
         return None if caught_up or waited else doubt
