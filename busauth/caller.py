@@ -5,6 +5,7 @@ that `publish` finds the caller without being handed one; a task that outlives i
 sees the lease, and sees that it has ended.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -185,9 +186,19 @@ def lease_for(
     return lease
 
 
+def session_of(caller: Caller, session_claim: str) -> str | None:
+    """Return the session that a caller's token belongs to, as events name it: in text.
+
+    An id that is a number is meant by its digits; what is neither names no session.
+    """
+    session = caller.claims.get(session_claim)
+    if isinstance(session, int | float):
+        return json.dumps(session)
+    return session if isinstance(session, str) else None
+
+
 def first_token(caller: Caller, session_claim: str) -> FirstToken:
     """Return what is to be kept of a caller's token, for when it is gone."""
-    session = caller.claims.get(session_claim)
     return FirstToken(
         issuer=caller.issuer,
         subject=caller.subject,
@@ -199,7 +210,7 @@ def first_token(caller: Caller, session_claim: str) -> FirstToken:
         issued_at=caller.issued_at,
         expires_at=caller.expires_at,
         token_id=caller.token_id,
-        session=session if isinstance(session, str) else None,
+        session=session_of(caller, session_claim),
         token_sha256=caller.token_sha256,
     )
 

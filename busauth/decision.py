@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from busauth.caller import Caller, Late, as_caller
-from busauth.errors import ConfigurationError, Deferred, Forbidden, NotGenuine, Refused, Untimely
+from busauth.errors import (
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    NotGenuine,
+    Refused,
+    Transient,
+    Untimely,
+    defer_if_transient,
+)
 from busauth.late.expiry import (
     Accept,
     Drop,
@@ -26,7 +35,7 @@ from busauth.tokens.encryption import TokenEncryption
 from busauth.tokens.verifier import Verified
 
 Predicate = Callable[[Caller], bool]
-"""A check of the user's. It must not block; an error in it refuses."""
+"""A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
 
 
 class Discarded(Untimely):
@@ -112,6 +121,7 @@ class Rules:
         demand: what the handler asks of its caller.
         revocations: what knows whether it was revoked.
         session_claim: the claim by which that knows sessions.
+        transient: errors of what a user brings that are nobody's fault, next to `OSError`.
 
     Raises:
         ConfigurationError: a policy takes away from everybody what is demanded.
@@ -121,6 +131,7 @@ class Rules:
     demand: Demand = Demand()
     revocations: Revocations = field(default_factory=NoRevocations)
     session_claim: str = "sid"
+    transient: Transient = ()
 
     def __post_init__(self) -> None:
         self.policies.check_demand(self.demand.scopes, self.demand.roles)
@@ -201,9 +212,10 @@ def check_retired(verified: Verified, origin: Origin) -> None:
 
 def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
     """Revoked now, this token or the first one? Then: may they?"""
-    check_revoked(rules.revocations, caller, now)
+    check_revoked(rules.revocations, caller, now, rules.transient)
     if caller.first is not None:
-        check_revoked(rules.revocations, as_caller(caller.first, rules.session_claim), now)
+        first = as_caller(caller.first, rules.session_claim)
+        check_revoked(rules.revocations, first, now, rules.transient)
     rules.demand.check(caller)
     return caller
 
@@ -217,6 +229,7 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
     except (Refused, Deferred):
         raise
     except Exception as error:
+        defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
 

@@ -127,6 +127,34 @@ class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, no
         self.probe = probe
 
 
+Transient = tuple[type[Exception], ...]
+"""Kinds of errors that are nobody's fault, next to `OSError`."""
+
+
+def defer_if_transient(what: str, error: Exception, transient: Transient = ()) -> None:
+    """Raise `Deferred` for an error that is nobody's fault, and return for every other.
+
+    One rule for all objects that a user brings: an `OSError`, of which `ConnectionError` and
+    `TimeoutError` are kinds, is nobody's fault, and so is what was declared to be. A group is, if
+    all that is in it is. Anything else is a verdict, or a mistake, which accepts nothing.
+
+    Args:
+        what: what was asked, for people, such as "the replay memory is".
+        error: what it raised.
+        transient: what was declared; see `GuardOptions.transient`.
+
+    Raises:
+        Deferred: from the error.
+    """
+    kinds = (Deferred, OSError, *transient)
+    if isinstance(error, ExceptionGroup):
+        is_transient = error.split(kinds)[1] is None
+    else:
+        is_transient = isinstance(error, kinds) and not isinstance(error, BusauthError)
+    if is_transient:
+        raise Deferred(f"{what} out of reach: {type(error).__name__}") from error
+
+
 class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject("card declined")
     """Raised by a handler for a message that will never succeed: dead-lettered, not retried.
 

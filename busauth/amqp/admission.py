@@ -14,7 +14,7 @@ from busauth.amqp.headers import token_in
 from busauth.amqp.provenance import Provenance
 from busauth.caller import Caller, narrowed
 from busauth.decision import Rules, check_again, decide, decide_in_time
-from busauth.errors import Deferred
+from busauth.errors import Deferred, defer_if_transient
 from busauth.late.proof import Signed
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
@@ -79,10 +79,15 @@ class Admission:
             Refused: with the first rule that one of them breaks.
             KeyMissing: keys must be fetched: `authenticate`.
         """
-        verified = self._trusted.recall(self.read(case))
-        if self._provenance.proofs is None:
-            return Genuine(verified, None)
-        return Genuine(verified, self._provenance.recall(case.delivery))
+        token = self.read(case)
+        try:
+            verified = self._trusted.recall(token)
+            if self._provenance.proofs is None:
+                return Genuine(verified, None)
+            return Genuine(verified, self._provenance.recall(case.delivery))
+        except Exception as error:
+            defer_if_transient("who proves tokens is", error, self._rules.transient)
+            raise
 
     async def authenticate(self, case: Case) -> Genuine:
         """Prove what `recall` has read, fetching keys that are not at hand.
@@ -91,8 +96,12 @@ class Admission:
             Refused: with the first rule that one of them breaks.
             Deferred: keys are out of reach.
         """
-        verified = await self._trusted.authenticate(case.token or "")
-        return Genuine(verified, await self._provenance.authenticate(case.delivery))
+        try:
+            verified = await self._trusted.authenticate(case.token or "")
+            return Genuine(verified, await self._provenance.authenticate(case.delivery))
+        except Exception as error:
+            defer_if_transient("who proves tokens is", error, self._rules.transient)
+            raise
 
     def compare(self, case: Case, genuine: Genuine) -> None:
         """Compare a message with its proof and its seal, and note what they say of it.

@@ -31,7 +31,7 @@ from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
-from busauth.errors import ConfigurationError, PublishError, evidence
+from busauth.errors import ConfigurationError, PublishError, defer_if_transient, evidence
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
@@ -216,6 +216,7 @@ class Guard:
                 demand=asked.demand,
                 revocations=self._revocations,
                 session_claim=self._session_claim,
+                transient=self.options.transient,
             ),
             concurrency=said.concurrency or self.options.concurrency,
             on_error=asked.on_error,
@@ -240,7 +241,7 @@ class Guard:
             Deferred: what knows about revocations is out of reach.
         """
         caller = as_caller(first, self._session_claim)
-        check_revoked(self._revocations, caller, self.clock.now())
+        check_revoked(self._revocations, caller, self.clock.now(), self.options.transient)
 
     def replica(
         self,
@@ -303,12 +304,17 @@ class Guard:
             ),
             demand=Demand.of(scopes, roles),
             revocations=self._revocations,
+            transient=self.options.transient,
         )
         token = bearer_token(authorization)
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)
-        verified = await self._trusted.authenticate(token)
+        try:
+            verified = await self._trusted.authenticate(token)
+        except Exception as error:
+            defer_if_transient("who proves tokens is", error, self.options.transient)
+            raise
         caller = await decide(verified, rules, self.clock.now())
         return replace(caller, _lease=lease_for(caller, token))
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from busauth.amqp.headers import AUTHORIZATION
+from busauth.errors import BusauthError, ConfigurationError
 from busauth.late.expiry import DeclaredPolicies
 from busauth.late.proof import ProofDemand
 from busauth.tokens.verifier import MAX_TOKEN_BYTES
@@ -47,6 +49,15 @@ class ConsumerOptions(_Options):
     deadline: float | None = Field(default=None, gt=0)
 
 
+def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    """Refuse what would make a verdict, or every mistake, nobody's fault."""
+    for kind in kinds:
+        if issubclass(kind, BusauthError) or issubclass(BusauthError, kind):
+            found = f"transient={kind.__name__}"
+            raise ConfigurationError(f"{found}: expected errors of a library's, or of yours")
+    return kinds
+
+
 class GuardOptions(_Options):
     """How a guard works; seconds and bytes throughout.
 
@@ -72,6 +83,9 @@ class GuardOptions(_Options):
         replies_per_second: how many such answers are sent at most.
         broker_stamps: the broker overwrites `timestamp_in_ms` on each publication (RabbitMQ 3.12
             and later, where its operator says so): a sender cannot choose what it says.
+        transient: kinds of errors that are nobody's fault next to `OSError`, where something that
+            you bring raises them (revocations, policies, keys, a memory): the message waits. Such
+            as ``redis.exceptions.ConnectionError``, which is no `OSError`.
         consumers: what is said about single consumers, by queue.
     """
 
@@ -90,6 +104,7 @@ class GuardOptions(_Options):
     reply_to: tuple[str, ...] = ()
     replies_per_second: float = Field(default=50.0, gt=0)
     broker_stamps: bool = False
+    transient: Annotated[tuple[type[Exception], ...], AfterValidator(_check_transient)] = ()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
 
     def of(self, queue: str) -> ConsumerOptions:

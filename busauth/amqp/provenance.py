@@ -18,7 +18,7 @@ from busauth.amqp.returning import Marks, check_return
 from busauth.amqp.sealing import copy_of
 from busauth.audit import LOGGER
 from busauth.caller import Caller, FirstToken, first_token
-from busauth.errors import BadMessage, Deferred
+from busauth.errors import BadMessage, Deferred, Transient, defer_if_transient
 from busauth.late.proof import HEADER, Proofs, SeenMessage, Signed
 from busauth.late.proof.routes import Route
 from busauth.late.published import BROKER_STAMP, Origin, origin_of, stamp_in
@@ -40,6 +40,7 @@ class Provenance:
         stamped: whether the broker overwrites `timestamp_in_ms`.
         header: the header that carries tokens.
         session_claim: the claim that names a token's session.
+        transient: errors of the memory that are nobody's fault, next to `OSError`.
     """
 
     group: str
@@ -50,6 +51,7 @@ class Provenance:
     stamped: bool = False
     header: str = AUTHORIZATION
     session_claim: str = "sid"
+    transient: Transient = ()
     asks: bool = field(init=False)
     """Whether a message needs a look at all."""
 
@@ -192,17 +194,25 @@ class Provenance:
         """
         if self.replay is None:
             return True
-        standing = await admitted(self.replay, key, holder=holder, redelivered=redelivered)
+        try:
+            standing = await admitted(self.replay, key, holder=holder, redelivered=redelivered)
+        except Exception as error:
+            defer_if_transient("the replay memory is", error, self.transient)
+            raise
         return standing is not Standing.DUPLICATE
 
     async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message that is in flight back: a copy of it takes over, undecided.
 
         Raises:
-            Deferred: the memory is out of reach.
+            Deferred: it cannot be, whatever the reason: no copy must take over.
         """
-        if self.replay is not None:
+        if self.replay is None:
+            return
+        try:
             await self.replay.forget(key, holder=holder)
+        except Exception as error:
+            raise Deferred(f"not taken back: {type(error).__name__}") from error
 
     async def done(self, key: ReplayKey) -> None:
         """Note that a message was settled; what cannot be noted is told, and changes nothing."""
@@ -210,8 +220,9 @@ class Provenance:
             return
         try:
             await self.replay.done(key)
-        except Deferred as deferred:
-            LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, deferred)
+        except Exception as error:
+            why = error.reason if isinstance(error, Deferred) else type(error).__name__
+            LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, why)
 
 
 def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:

@@ -104,6 +104,7 @@ class MessageSecurity:
             stamped=options.broker_stamps,
             header=options.header,
             session_claim=session_claim,
+            transient=options.transient,
         )
 
     def check_seal(self, policies: PolicyChain) -> None:

@@ -7,7 +7,7 @@ message, after the expiry policy and before authorization.
 from typing import Protocol
 
 from busauth.caller import Caller
-from busauth.errors import Deferred, Untimely
+from busauth.errors import Transient, Untimely, defer_if_transient
 
 
 class Revocations(Protocol):
@@ -22,7 +22,8 @@ class Revocations(Protocol):
         """Return whether this token was revoked, from memory: nothing is waited for.
 
         Raises:
-            Deferred: it cannot tell now; the message waits.
+            Deferred: it cannot tell now; the message waits. An `OSError` means the same, and so
+                does what `GuardOptions.transient` declares; any other error refuses.
         """
         ...
 
@@ -35,8 +36,16 @@ class NoRevocations:
         return False
 
 
-def check_revoked(revocations: Revocations, caller: Caller, now: float) -> None:
+def check_revoked(
+    revocations: Revocations, caller: Caller, now: float, transient: Transient = ()
+) -> None:
     """Refuse a revoked token; only a plain False lets it pass.
+
+    Args:
+        revocations: what knows.
+        caller: whose token it is.
+        now: the instant of the decision.
+        transient: which errors of it are nobody's fault, next to `OSError`.
 
     Raises:
         Untimely: ``token.revoked``.
@@ -44,7 +53,8 @@ def check_revoked(revocations: Revocations, caller: Caller, now: float) -> None:
     """
     try:
         revoked = revocations.revoked(caller, now)
-    except OSError as error:
-        raise Deferred(f"revocations are out of reach: {type(error).__name__}") from error
+    except Exception as error:
+        defer_if_transient("revocations are", error, transient)
+        raise
     if revoked is not False:
         raise Untimely("token.revoked", found="a revoked token", expected="one that still counts")

@@ -33,7 +33,7 @@ from busauth.amqp.guard import Guard
 from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.audit import Auditor, log_event
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError
+from busauth.errors import ConfigurationError, Transient
 from busauth.late.expiry import DeadLetter, DeclaredPolicies
 from busauth.late.replay import ReplayMemory
 from busauth.late.revocation import Revocations
@@ -92,6 +92,7 @@ class Settings(IssuerTable, BaseSettings):
         auditor: Auditor = log_event,
         revocations: Revocations | None = None,
         replay: ReplayMemory | None = None,
+        transient: Transient = (),
     ) -> Guard:
         """Return the guard that these settings describe.
 
@@ -100,6 +101,7 @@ class Settings(IssuerTable, BaseSettings):
             auditor: hears of every decision.
             revocations: a feed, which has a connection of its own and so is made in code.
             replay: a memory that workers share, likewise; counts above the settings.
+            transient: see `GuardOptions.transient`; kinds of errors cannot stand in a file.
 
         Raises:
             ConfigurationError: there is no issuer, a key's file cannot be used, or the parts do not
@@ -109,12 +111,13 @@ class Settings(IssuerTable, BaseSettings):
         fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
         verifiers = [issuer.verifier(fetcher, clock) for issuer in self._all_issuers()]
         merged = {**self.guard.consumers, **self.consumers}
+        options = {**dict(self.guard), "consumers": merged, "transient": transient}
         return Guard(
             *verifiers,
             on_expired=self.on_expired,
             revocations=revocations,
             messages=self.messages.security(fetcher, clock, replay),
-            options=self.guard.model_copy(update={"consumers": merged}),
+            options=GuardOptions(**options),
             clock=clock,
             auditor=auditor,
         )

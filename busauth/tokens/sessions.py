@@ -53,7 +53,8 @@ class SessionStore(Protocol):
         """Return a session, be it over; None for one that never was, or was too long ago.
 
         Raises:
-            Deferred: it cannot tell now. Any other error means the same.
+            Deferred: it cannot tell now. Any other error means the same: nobody could say whose
+                message it would be that was refused for it.
         """
         ...
 

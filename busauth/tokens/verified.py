@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from busauth.caller import Caller
-from busauth.errors import NotGenuine, Untimely
-from busauth.tokens.keys import Key, KeyMissing, KeySource
+from busauth.errors import Untimely
+from busauth.tokens.keys import Key, KeySource
 from busauth.tokens.retired import FormerKey, Retired
 
 
@@ -34,7 +34,10 @@ class SignedBy(NamedTuple):
     retired: Retired | None = None
 
     def holds(self) -> bool:
-        """Return whether the key still counts. Asking renews an ageing key set."""
+        """Return whether the key still counts. Asking renews an ageing key set.
+
+        What cannot tell does not vouch: the token is proven again, and the error is told there.
+        """
         key = self.key
         try:
             if self.retired is None:
@@ -42,7 +45,7 @@ class SignedBy(NamedTuple):
             else:
                 former = former_keys(self.keys, key.key_id, key.algorithm)
                 known = [each.key for each in former]
-        except (KeyMissing, NotGenuine):
+        except Exception:
             return False
         return self.epoch == self.keys.epoch and key in known
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from busauth.caller import Caller
 from busauth.decision import Demand, Discarded, Expired, Predicate, Rules, decide
-from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Untimely
+from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
 from busauth.late.expiry import (
     Accept,
     DeadLetter,
@@ -37,10 +37,12 @@ async def decided(
     leeway: float = 0,
     not_before: float | None = None,
     revocations: Revocations | None = None,
+    transient: Transient = (),
     **changes: Any,
 ) -> Caller:
     """Decide about a caller whose token is so many seconds past `exp`."""
-    rules = Rules(policies=PolicyChain(policies, hard_max_age=86400), demand=demand)
+    chain = PolicyChain(policies, hard_max_age=86400)
+    rules = Rules(policies=chain, demand=demand, transient=transient)
     if revocations is not None:
         rules = replace(rules, revocations=revocations)
     return await decide(Verified(caller(**changes), not_before, leeway), rules, NOW + late)
@@ -234,7 +236,7 @@ async def test_a_wrong_verdict_fails_closed(returned: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("secret"), KeyError("x"), TimeoutError(), TypeError()]
+    "error", [RuntimeError("secret"), KeyError("x"), ExceptionGroup("", [KeyError()]), TypeError()]
 )
 async def test_an_error_in_a_policy_fails_closed(error: Exception) -> None:
     """A policy that breaks refuses; only the kind of the error is told."""
@@ -246,6 +248,53 @@ async def test_an_error_in_a_policy_fails_closed(error: Exception) -> None:
         await decided([failing, Grace(hours=1)])
     assert caught.value.code == "token.expired"
     assert caught.value.found == f"{type(error).__name__} in an expiry policy"
+
+
+class DriverError(Exception):
+    """An error of a library's that is no `OSError`."""
+
+
+OUT_OF_REACH = [
+    OSError("down"),
+    ConnectionResetError(),
+    TimeoutError(),
+    DriverError(),
+    ExceptionGroup("", [TimeoutError(), ExceptionGroup("", [DriverError(), Deferred("down")])]),
+]
+MISTAKES = [KeyError("x"), ExceptionGroup("", [TimeoutError(), KeyError("x")]), RuntimeError()]
+
+
+@pytest.mark.parametrize("error", OUT_OF_REACH)
+async def test_a_policy_that_is_out_of_reach_defers(error: Exception) -> None:
+    """Whom a policy asks may be out of reach, and nobody is guilty of it."""
+
+    async def asks(token: LateToken) -> Verdict | None:
+        raise error
+
+    with pytest.raises(Deferred, match="policy is out of reach") as caught:
+        await decided([asks, Grace(hours=1)], transient=(DriverError,))
+    assert caught.value.__cause__ is error
+
+
+async def test_what_was_not_declared_is_a_mistake() -> None:
+    """A library's own error is nobody's fault only where somebody has said so."""
+
+    async def asks(token: LateToken) -> Verdict | None:
+        raise DriverError
+
+    assert await refused_code(decided([asks, Grace(hours=1)])) == "token.expired"
+
+
+@pytest.mark.parametrize("error", [*OUT_OF_REACH, Deferred("down")])
+async def test_a_predicate_asks_nobody(error: Exception) -> None:
+    """A predicate must not block: whatever it raises, it refuses."""
+
+    def asks(one: Caller) -> bool:
+        raise error
+
+    demand = Demand.of(allow=asks)
+    code = await refused_code(decided(demand=demand, late=-1, transient=(DriverError,)))
+    assert code == "caller.predicate"
 
 
 @pytest.mark.parametrize("error", [Deferred("the service is down"), Forbidden("caller.revoked")])
@@ -374,10 +423,19 @@ async def test_revocation_is_asked_after_the_policy_and_before_authority() -> No
     assert now == NOW + 60
 
 
-async def test_a_revocation_feed_out_of_reach_defers() -> None:
+@pytest.mark.parametrize("late", [-1, 60])
+@pytest.mark.parametrize("error", [*OUT_OF_REACH, Deferred("the feed is down")])
+async def test_a_revocation_feed_out_of_reach_defers(error: Exception, late: float) -> None:
     """Nobody is guilty of a feed that cannot tell."""
     with pytest.raises(Deferred):
-        await decided(late=-1, revocations=Known(Deferred("the feed is down")))
+        await decided(Grace(hours=1), late=late, revocations=Known(error), transient=(DriverError,))
+
+
+@pytest.mark.parametrize("error", [*MISTAKES, DriverError()])
+async def test_a_mistake_in_revocations_is_no_fault_of_the_line(error: Exception) -> None:
+    """What was not declared is told as it is, so that whoever asked refuses."""
+    with pytest.raises(type(error)):
+        await decided(late=-1, revocations=Known(error))
 
 
 def test_a_lone_name_is_demanded_whole() -> None:

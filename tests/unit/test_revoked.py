@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.caller import Caller, read_only
+from busauth.caller import Caller, as_caller, first_token, read_only
 from busauth.errors import ConfigurationError, Deferred
 from busauth.late.events import SecurityEvent, Target
 from busauth.late.revoked import Freshness, OnStale, table
@@ -50,6 +50,15 @@ def test_whose_tokens(named: dict[str, Any], meant: Caller, other: Caller) -> No
     known.add(event(**named))
     assert known.revoked(meant, NOW)
     assert not known.revoked(other, NOW)
+
+
+@pytest.mark.parametrize("session", ["1", 1])
+def test_a_session_is_known_by_the_record_of_its_token(session: object) -> None:
+    """What comes back without its first token is revoked with that one's session."""
+    known = store()
+    known.add(event(session="1"))
+    first = first_token(caller(session=session), "sid")
+    assert known.revoked(as_caller(first, "sid"), NOW)
 
 
 def test_names_do_not_run_into_each_other() -> None:

@@ -1,15 +1,17 @@
 """Settings from a file and from the environment, as the objects that code would make."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from busauth.amqp.bus import Bus
 from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.caller import Caller
-from busauth.errors import ConfigurationError
+from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
 from busauth.late.expiry import (
     Accept,
     DeadLetter,
@@ -467,3 +469,20 @@ def test_a_misspelt_variable_is_warned_of(
     load_settings()
     assert caplog.text.count("is no setting of busauth's") == 1
     assert "BUSAUTH_ON_EXPIRD" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [Exception, BusauthError, Refused, Deferred, ValueError])
+def test_what_would_make_every_verdict_nobodys_fault(kind: type[Exception]) -> None:
+    """Errors that are declared to be nobody's are a library's, never a verdict."""
+    wrong = issubclass(kind, BusauthError) or kind is Exception
+    with pytest.raises(ValidationError) if wrong else nullcontext():
+        GuardOptions(transient=(kind,))
+
+
+def test_kinds_of_errors_are_said_in_code(file: Path) -> None:
+    """A file cannot name them; whoever makes the guard can."""
+    file.write_text(BASE)
+    guard = load_settings(file).make_guard(transient=(KeyError,))
+    assert guard.options == GuardOptions(transient=(KeyError,))
+    file.write_text(BASE + '[guard]\ntransient = ["KeyError"]\n')
+    assert "transient" in wrong(file)

@@ -109,6 +109,7 @@ class ExpiryPolicy(Protocol):
         """Return a verdict, or None to let the next policy decide.
 
         Raises:
-            Deferred: it cannot tell now; the message waits.
+            Deferred: it cannot tell now; the message waits. An `OSError` means the same, and so
+                does what `GuardOptions.transient` declares; any other error refuses.
         """
         ...

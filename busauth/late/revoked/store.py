@@ -10,14 +10,13 @@ its revocation took effect is revoked. So is one that does not say when it was i
 About 150 bytes an entry, bounded by `capacity`.
 """
 
-import json
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import attrgetter
 
-from busauth.caller import Caller
+from busauth.caller import Caller, session_of
 from busauth.errors import ConfigurationError, Deferred
 from busauth.late.events import SecurityEvent, Target
 from busauth.late.revoked.table import Table, joined
@@ -191,8 +190,7 @@ def _naming(kind: int, session_claim: str) -> Named:
     """Return how a caller is named in revocations of a kind."""
 
     def session(caller: Caller) -> str | None:
-        value = caller.claims.get(session_claim)
-        return value if isinstance(value, str) else _written(value)
+        return session_of(caller, session_claim)
 
     single: dict[int, Named] = {
         TOKEN: attrgetter("token_id"),
@@ -202,11 +200,6 @@ def _naming(kind: int, session_claim: str) -> Named:
     }
     chosen = tuple(name for bit, name in single.items() if kind & bit)
     return chosen[0] if len(chosen) == 1 else lambda caller: _all(chosen, caller)
-
-
-def _written(value: object) -> str | None:
-    """Return a session id that is no text as JSON writes it: events name it in text."""
-    return json.dumps(value) if isinstance(value, int | float) else None
 
 
 def _all(named: tuple[Named, ...], caller: Caller) -> str | None:
