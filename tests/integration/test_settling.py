@@ -240,16 +240,16 @@ async def test_one_undecidable_message_does_not_stop_the_others(
         bus.consumer(queue)(handle)
         async with bus:
             await fill(queue)
-            await trail.until("handled", count=80)
+            await trail.until("handled", count=80, seconds=80)
             state["away"] = False
-            await trail.until("refused")
+            await trail.until("refused", seconds=80)
     else:
         queue = await declared(broker, kind)
         await fill(queue)
         async with consuming(broker, queue, guard(queue=queue)(handle)):
-            await trail.until("handled", count=80)
+            await trail.until("handled", count=80, seconds=80)
             state["away"] = False
-            await trail.until("refused")
+            await trail.until("refused", seconds=80)
     assert set(seen.values()) == {1}
     await broker.settles_at(queue, 0)
     letter = await broker.one(f"{queue}.dead")
