@@ -115,18 +115,24 @@ class Intake:
 
     async def close(self) -> None:
         """Stop deliveries; a connection that is gone has stopped them already."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-        await self.consumer.close()
+        await self._stay_ended()
         if self._line is not None:
             await self._line.cancel()
 
     async def leave(self) -> None:
         """Close the channel, behind every acknowledgement that is on its way."""
+        await self._stay_ended()
         line, self._line = self._line, None
         if line is not None:
             await line.close()
+
+    async def _stay_ended(self) -> None:
+        """Consume no more by itself; asked again where a deadline cut it off."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        await self.consumer.close()
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""

@@ -298,11 +298,11 @@ async def test_an_unreadable_dead_letter_is_told(broker: Broker, url: str) -> No
     await broker.publish(dead, b"three")
     await broker.settles_at(dead, 3)
     letters = await dead_letters(url, dead)
-    assert [(letter.code, letter.body) for letter in letters] == [
+    assert {(letter.code, letter.body) for letter in letters} == {
         (None, b"one"),
         ("message.unreadable", b"{}"),
         (None, b"three"),
-    ]
+    }
     await broker.settles_at(dead, 3)
 
 
