@@ -22,12 +22,15 @@ not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from itertools import islice
 from typing import ClassVar
 
-from busauth.redaction import redact
+from busauth.redaction import redact, redact_cut
 
 EVIDENCE_LIMIT = 200
 """Characters of `found` and `expected` that are kept: a sender chooses some of them."""
+
+_LOOKED_AT, _LEVELS = 5 * EVIDENCE_LIMIT, 8
 
 
 class BusauthError(Exception):
@@ -203,9 +206,30 @@ class ConfigurationError(BusauthError, ValueError):
 
 
 def evidence(value: object) -> str | None:
-    """Render a value as bounded, printable, single-line text without tokens; None stays None."""
+    """Render a value as bounded, printable, single-line text without tokens; None stays None.
+
+    Of a large value as much is looked at as is shown: it may be a sender's.
+    """
     if value is None:
         return None
-    text = redact(value if isinstance(value, str) else repr(value))
+    text = value if isinstance(value, str) else repr(_beginning(value, _LEVELS))
+    is_cut = len(text) > _LOOKED_AT
+    text = redact_cut(text[:_LOOKED_AT]) if is_cut else redact(text)
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= EVIDENCE_LIMIT else f"{text[: EVIDENCE_LIMIT - 1]}…"
+    is_cut = is_cut or len(text) > EVIDENCE_LIMIT
+    return f"{text[: EVIDENCE_LIMIT - 1]}…" if is_cut else text
+
+
+def _beginning(value: object, levels: int) -> object:
+    """Return what of a value can come to be shown."""
+    match value:
+        case str() | bytes() | bytearray():
+            return value[:_LOOKED_AT]
+        case list() | dict() if not levels:
+            return ...
+        case list():
+            return [_beginning(item, levels - 1) for item in value[:EVIDENCE_LIMIT]]
+        case dict():
+            shown = islice(value.items(), EVIDENCE_LIMIT)
+            return {_beginning(name, 0): _beginning(item, levels - 1) for name, item in shown}
+    return value

@@ -18,6 +18,12 @@ A match begins where a run of base64url does, and never goes back: the time is l
 
 REDACTED = "[token]"
 
+_BEGINNINGS = ("eyJ", "eyA", "eyI", "ew0", "ewk", "ewo")
+"""One of these is in whatever has the shape of a token; to look for them costs next to nothing."""
+
+_LONGEST = 16 * 1024
+"""Characters of one error's words that are kept: a sender may have chosen them."""
+
 _TRANSPORT_LOGGERS = (
     "aio_pika.exchange",
     "aio_pika.message",
@@ -25,17 +31,36 @@ _TRANSPORT_LOGGERS = (
     "aiormq.channel",
     "aiormq.connection",
     "aiormq.connection.marshall",
+    "pamqp.encode",
 )
+
+
+def may_hold_token(text: str) -> bool:
+    """Return whether a search for tokens could find one; False for most text, and soon."""
+    if "ey" not in text and "ew" not in text:
+        return False
+    return any(beginning in text for beginning in _BEGINNINGS)
 
 
 def redact(text: str) -> str:
     """Return the text with every token in it replaced."""
-    return TOKEN_SHAPE.sub(REDACTED, text)
+    return TOKEN_SHAPE.sub(REDACTED, text) if may_hold_token(text) else text
+
+
+def redact_cut(text: str) -> str:
+    """Do the same with text that was cut off, perhaps within a token's first part."""
+    return redact(f"{text}..")
 
 
 def redacted_traceback(error: BaseException) -> str:
-    """Return an error's traceback as text, every token in it replaced."""
-    return redact("".join(traceback.format_exception(error)))
+    """Return an error's traceback as text, every token in it replaced, and long words cut."""
+    return "".join(map(_bounded, traceback.format_exception(error)))
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return redact(text)
+    return f"{redact_cut(text[:_LONGEST])}. {len(text) - _LONGEST} more characters\n"
 
 
 class TokenFilter(logging.Filter):

@@ -13,9 +13,11 @@ where that is not enough, a bare one goes, of body, id and reason.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from pamqp import encode
 from pamqp.commands import Basic
 
 from busauth.amqp import headers as names
@@ -26,7 +28,7 @@ from busauth.errors import Refused, evidence
 from busauth.late.canonical import spelled
 from busauth.late.published import BROKER_STAMP
 from busauth.late.seal import Copy, Sealed
-from busauth.redaction import TOKEN_SHAPE, redact
+from busauth.redaction import TOKEN_SHAPE, may_hold_token, redact
 
 Keep = Callable[[str, bytes], str]
 """Encrypts a token for the letter with this message id and body."""
@@ -40,6 +42,12 @@ _LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, BROKER_STAMP})
 
 _CHANNEL_OVERHEAD = 64 + 192
 """Bytes kept free for what the broker adds to a frame on its way out, and for a seal."""
+
+_KEPT, _NOTED = 1000, 100
+"""Headers of a sender's that are kept, and that are noted as data."""
+
+_SEARCHED = 16 * 1024
+"""Characters that are searched for tokens, of those headers that may have one."""
 
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
@@ -153,12 +161,13 @@ class _Sent(NamedTuple):
 
 def _sent(message: Delivery, token_header: str) -> _Sent:
     properties, lost = _properties(message, clean=_without_token)
+    search = _TokenSearch(token_header)
     headers = {
         name: value
         for name, value in _sender_headers(message.headers)
-        if not _carries_token(name, value, token_header)
+        if not search.finds(name, value)
     }
-    return _Sent(properties, headers | _noted(message, token_header), lost)
+    return _Sent(properties, _noted(message, token_header) | headers, lost)
 
 
 def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) -> Outgoing | None:
@@ -173,7 +182,7 @@ def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) ->
     }
     if refusal.keep is not None:
         try:
-            kept[names.TOKEN] = refusal.keep(properties.message_id, message.body)
+            kept = {names.TOKEN: refusal.keep(properties.message_id, message.body), **kept}
         except Refused:  # too long for who would keep it
             lost.append(names.TOKEN)
     if not _shortened(own, properties, frame_max, lost):
@@ -291,24 +300,54 @@ def _writable(value: Any) -> Any:
     return value
 
 
-def _carries_token(name: str, value: object, token_header: str) -> bool:
-    """Tokens go wherever a sender puts them: known names, and whatever looks like one."""
-    if name.lower() in _TOKEN_HEADERS or name == token_header:
-        return True
-    return TOKEN_SHAPE.search(f"{name} {value!r}") is not None
+class _TokenSearch:
+    """Looks for tokens, which go wherever a sender puts them: known names, and what looks like one.
+
+    What begins like one is searched up to some length in all, and counts as one beyond that.
+    """
+
+    def __init__(self, token_header: str) -> None:
+        self._names = _TOKEN_HEADERS | {token_header}
+        self._room = _SEARCHED
+
+    def finds(self, name: str, value: object) -> bool:
+        """Return whether a header has to be left out."""
+        if name.lower() in self._names or name in self._names or self._in_text(name):
+            return True
+        return value is not None and any(self._in_text(text) for text in _texts(value))
+
+    def _in_text(self, text: str) -> bool:
+        if not may_hold_token(text):
+            return False
+        self._room -= len(text)
+        return self._room < 0 or TOKEN_SHAPE.search(text) is not None
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Return every text in a header's value, names and bytes included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes | bytearray):
+        yield value.decode("latin-1")
+    elif isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def _noted(message: Delivery, token_header: str) -> dict[str, Any]:
-    """Tell what was left out, as text that no broker acts on."""
+    """Tell what was left out, as text that no broker acts on; of many, the last and how many."""
     left_out: dict[str, object] = {
-        name: message.headers[name]
-        for name in message.headers
+        name: value
+        for name, value in message.headers.items()
         if is_noted(name) and name != token_header
     }
     left_out |= {"user_id": message.raw.user_id, "expiration": message.raw.expiration}
-    noted = {
-        evidence(name): evidence(value) for name, value in left_out.items() if value is not None
-    }
+    told = [(name, value) for name, value in left_out.items() if value is not None]
+    noted = {evidence(name): evidence(value) for name, value in told[-_NOTED:]}
+    if len(told) > _NOTED:
+        noted["…"] = f"{len(told) - _NOTED} more"
     return {names.NOTED: noted} if noted else {}
 
 
@@ -328,10 +367,11 @@ def _fitted(
 ) -> Outgoing:
     """Drop the largest of the sender's headers until the rest fits one frame.
 
-    Each size is measured once: a frame may hold tens of thousands of headers.
+    A frame may hold tens of thousands of headers: of so many the first are kept, each size is
+    measured once.
     """
-    sizes = {name: _encoded_size(name, value) for name, value in kept.items()}
-    cut = [*lost, *(name for name, size in sizes.items() if size is None)]
+    sizes = {name: _encoded_size(name, value) for name, value in islice(kept.items(), _KEPT)}
+    cut = [*lost, *(name for name in kept if sizes.get(name) is None)]
     by_size = sorted((size, name) for name, size in sizes.items() if size is not None)
     properties.headers = own
     room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - names.header_frame_size(properties)
@@ -355,8 +395,8 @@ def _listed(cut: list[str]) -> str:
 def _encoded_size(name: str, value: Any) -> int | None:
     """Return the bytes of one header, None where it cannot be sent, although it could be read."""
     try:
-        spelled({name: value})  # what has no spelling cannot be sealed
-        return names.header_frame_size(Basic.Properties(headers={name: value}))
+        spelled({name: value})  # names too long, or levels too deep: pamqp would cut them
+        return len(encode.field_table({name: value}))
     except Exception:
         return None
 

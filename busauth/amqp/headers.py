@@ -43,8 +43,8 @@ DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
 From RabbitMQ 4.3 on a nack counts in the second alone.
 """
 
-_BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE)
-_SCHEME = re.compile(r"bearer\s*", re.IGNORECASE)
+_BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
+_SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
 _COUNT_LIMIT = 1_000_000
 
 

@@ -6,24 +6,23 @@ A parameter is injected for what it is annotated with, never for what it is call
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
-from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic import BaseModel
 
+from busauth.amqp.bodies import BodyReader
 from busauth.amqp.delivery import Delivery
 from busauth.caller import Caller
-from busauth.errors import BadMessage, ConfigurationError
+from busauth.errors import ConfigurationError
 from busauth.late.proof import ProofDemand, Proofs, Proven
 
 Handler = Callable[..., Awaitable[Any]]
 
 _MESSAGE_TYPES = (AbstractIncomingMessage, IncomingMessage)
-_SHOWN_ERRORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class CallPlan:
         handler: the bare function.
         caller, proven, message, body: names of the parameters that take them, if any do.
         model: what the body is validated as.
+        reader: what does that.
         needs_proof: whether `proven` cannot be None.
     """
 
@@ -42,6 +42,7 @@ class CallPlan:
     message: str | None
     body: str | None
     model: type[BaseModel] | None
+    reader: BodyReader | None = None
     proven: str | None = None
     needs_proof: bool = False
 
@@ -63,8 +64,8 @@ class CallPlan:
             given[self.message] = message.message if isinstance(message, Delivery) else message
         if self.proven is not None:
             given[self.proven] = proven
-        if self.body is not None and self.model is not None:
-            given[self.body] = _read_body(message, self.model)
+        if self.body is not None and self.reader is not None:
+            given[self.body] = self.reader.read(message)
         return given
 
 
@@ -95,6 +96,7 @@ def compile_plan(handler: Handler) -> CallPlan:
         named.get("message"),
         named.get("body"),
         model,
+        None if model is None else BodyReader(model),
         proven=named.get("proven"),
         needs_proof="proven" in slots and slots["proven"][1] is Proven,
     )
@@ -141,52 +143,3 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
         "Proven, as AbstractIncomingMessage or as a pydantic model, or give it a default"
     )
-
-
-def _read_body(message: Delivery | AbstractIncomingMessage, model: type[BaseModel]) -> BaseModel:
-    encoding = message.content_encoding
-    if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
-        raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")
-    try:
-        return model.model_validate_json(message.body)
-    except ValidationError as error:
-        raise _body_refusal(error, model) from None
-    except RecursionError:
-        raise BadMessage("body.not_json", found="too deep", expected="JSON") from None
-
-
-def _body_refusal(error: ValidationError, model: type[BaseModel]) -> BadMessage:
-    """Tell where the body is wrong, in the model's own names, and nothing of what stands there."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if problems[0]["type"] == "json_invalid":
-        return BadMessage("body.not_json", found="a body that is not JSON", expected=model.__name__)
-    known = _field_names(model)
-    shown = [
-        f"{_place(problem['loc'], known)}: {problem['type']}"
-        for problem in problems[:_SHOWN_ERRORS]
-    ]
-    return BadMessage("body.invalid", found="; ".join(shown), expected=model.__name__)
-
-
-def _place(location: tuple[int | str, ...], known: frozenset[str]) -> str:
-    """Member names that the sender chose are data, and data stays in the body."""
-    parts = (str(part) if isinstance(part, int) or part in known else "*" for part in location)
-    return ".".join(parts) or "body"
-
-
-def _field_names(model: type[BaseModel]) -> frozenset[str]:
-    """Return the names that a model and the models in it have for their fields."""
-    try:
-        return frozenset(_properties_in(model.model_json_schema()))
-    except PydanticInvalidForJsonSchema:
-        return frozenset(model.model_fields)
-
-
-def _properties_in(schema: object) -> Iterator[str]:
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        yield from properties if isinstance(properties, dict) else ()
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _properties_in(part)

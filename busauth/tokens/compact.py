@@ -34,6 +34,9 @@ _LAST = (_DIGITS, b"", _DIGITS[::16], _DIGITS[::4])
 
 _PADDING = (b"", b"===", b"==", b"=")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_LONGEST_HEADER = 16 * 1024
+"""Characters: what is longer is read for nobody who only asks whether it is a header."""
+
 _REMEMBERED_HEADERS = 256
 _REMEMBERED_LENGTH = 512
 """Characters: real headers are shorter, and hostile ones must not fill the memory."""
@@ -76,7 +79,7 @@ def is_signed(token: str) -> bool:
     This is for telling kinds of token apart, and therefore lenient: a misspelt JWS is one as well.
     """
     header, *others = token.split(".")
-    if len(others) != _PARTS - 1:
+    if len(others) != _PARTS - 1 or len(header) > _LONGEST_HEADER:
         return False
     try:
         raw = urlsafe_b64decode(header + "=" * (-len(header) % 4))

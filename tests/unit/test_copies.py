@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiormq.abc import DeliveredMessage
+from pamqp import encode
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
@@ -13,8 +14,10 @@ from busauth.amqp.copies import Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.returns import Returns
 from busauth.errors import Forbidden, NotGenuine
+from busauth.redaction import TOKEN_SHAPE
 
 FRAME = 131_072
+TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln"
 
 
 def received(given: dict[str, Any], *, redelivered: bool = False, **said: Any) -> Delivery:
@@ -41,21 +44,88 @@ def letter(message: Delivery) -> dict[str, Any]:
     return dict(outgoing.properties.headers or {})
 
 
-def test_a_frame_full_of_headers_is_measured_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty-six thousand headers cost a measurement each, not one for each that is dropped."""
-    measured = 0
-    size = headers.header_frame_size
+def test_of_a_frame_full_of_headers_the_first_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twenty-six thousand headers a thousand are measured, once each; how many went is told."""
+    measured: list[dict[str, Any]] = []
+    size: Any = encode.field_table
 
-    def counted(properties: Any) -> int:
-        nonlocal measured
-        measured += 1
-        return size(properties)
+    def counted(table: dict[str, Any]) -> bytes:
+        measured.append(table)
+        encoded: bytes = size(table)
+        return encoded
 
-    monkeypatch.setattr(headers, "header_frame_size", counted)
-    flood = {f"{number:x}": None for number in range(26_000)}
-    found = letter(received(flood))
-    assert measured <= len(flood) + 3
+    flood = {f"h{number:x}": None for number in range(26_000)}
+    with monkeypatch.context() as patched:
+        patched.setattr(encode, "field_table", counted)
+        found = letter(received(flood))
+    assert sum(len(table) == 1 for table in measured) <= 1000
     assert found[headers.REFUSAL] == "header.missing"
+    assert [name for name in found if name in flood] == list(flood)[:1000]
+    assert found[headers.CUT].startswith("25000: h3e8, h3e9, ")
+
+
+def test_of_many_noted_headers_some_are_told() -> None:
+    """What the broker would act on is noted up to a number, and how many more there were."""
+    found = letter(received({f"x-{number}": "v" for number in range(9000)}))
+    assert len(found[headers.NOTED]) == 101
+    assert found[headers.NOTED]["…"] == "8900 more"
+
+
+@pytest.mark.parametrize("value", ["eyJ" * 40_000, ["eyJhbGciO"] * 9000, {"a": b"eyJ" * 40_000}])
+def test_what_is_too_long_to_be_searched_counts_as_a_token(
+    value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What begins like tokens is searched up to some length; ordinary headers are kept."""
+    searched: list[str] = []
+    found = letter_noting(searched, monkeypatch, {"a": value, "plain": "x" * 50_000})
+    assert "a" not in found
+    assert found["plain"] == "x" * 50_000
+    assert sum(map(len, searched)) <= 16 * 1024
+
+
+def letter_noting(
+    searched: list[str], monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a dead letter's headers; note what was searched for tokens in theirs."""
+    search = TOKEN_SHAPE.search
+
+    def noting(text: str) -> object:
+        searched.append(text)
+        return search(text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("busauth.amqp.copies.TOKEN_SHAPE", Mock(search=noting))
+        return letter(received(given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"a": TOKEN},
+        {"a": TOKEN.encode()},
+        {"a": b"\xff\xfe" + TOKEN.encode()},
+        {"a": {"b": [1, {"c": TOKEN}]}},
+        {"a": {TOKEN: 1}},
+        {TOKEN: 1},
+        {"a": [None, True, "eyJhbGciOiJub25lIn0", f"x {TOKEN} y"]},
+    ],
+)
+def test_tokens_are_found_wherever_they_are(given: dict[str, Any]) -> None:
+    """In names and values, text and bytes, lists and tables: a header with a token is left out."""
+    found = letter(received({**given, "plain": "stays"}))
+    assert found["plain"] == "stays"
+    assert not set(given) & set(found)
+
+
+@pytest.mark.parametrize("given", [{"n" * 129: 1}, {"é" * 65: 1}, {"a": [{"b": {"n" * 200: 1}}]}])
+def test_a_name_that_is_too_long_is_cut(
+    given: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be cut to another's name, with a line in the log each time."""
+    found = letter(received(given))
+    assert not set(given) & set(found)
+    assert found[headers.CUT].startswith("1: ")
+    assert not caplog.records
 
 
 def test_the_largest_headers_go_first_and_are_listed() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -196,6 +197,56 @@ def test_a_token_at_the_edge_of_the_limit_is_replaced_before_it_is_cut() -> None
     shown = evidence("x" * (EVIDENCE_LIMIT - 30) + " " + RAW)
     assert shown is not None
     assert "eyJ" not in shown
+
+
+@pytest.mark.parametrize("before", [0, 1, 150, 199, 200, 600])
+@pytest.mark.parametrize("length", [100, 700, 900, 2000, 100_000])
+@pytest.mark.parametrize("wrapped", [str, str.encode, lambda text: {"a": [text]}])
+def test_a_long_token_is_replaced_before_it_is_cut(
+    before: int, length: int, wrapped: Callable[[str], object]
+) -> None:
+    """However long a token's first part is, nothing of it is shown."""
+    token = f"eyJ{'Q' * length}.eyJ{'Q' * length}.QQQQ"
+    shown = evidence(wrapped("-- " * before + token))
+    assert shown is not None
+    assert "eyJ" not in shown
+    assert "QQQQ" not in shown
+
+
+class Costly:
+    """Counts how often it is shown."""
+
+    shown = 0
+
+    def __repr__(self) -> str:
+        Costly.shown += 1
+        return "costly"
+
+
+@pytest.mark.parametrize("value", [[Costly()] * 100_000, {n: Costly() for n in range(100_000)}])
+def test_evidence_looks_at_no_more_than_it_shows(
+    value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large value the beginning is rendered, and not all of it first."""
+    monkeypatch.setattr(Costly, "shown", 0)
+    assert len(evidence(value) or "") == EVIDENCE_LIMIT
+    assert Costly.shown <= EVIDENCE_LIMIT
+
+
+def test_evidence_of_a_deep_value() -> None:
+    """What is nested deeper than can be shown is not followed."""
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert evidence(deep) == "[" * 8 + "Ellipsis" + "]" * 8
+
+
+def test_a_traceback_with_a_megabyte_in_its_error_is_cut() -> None:
+    """A log line is bounded, whatever an error says, and no token is left half in it."""
+    shown = redacted_traceback(ValueError(f"{'- ' * 8185}eyJ{'Q' * 2_000_000}.eyJQ.Q"))
+    assert len(shown) < 20_000
+    assert "eyJ" not in shown
+    assert shown.endswith("more characters\n")
 
 
 def test_a_refusal_tells_code_found_and_expected() -> None:
