@@ -18,7 +18,6 @@ from string import ascii_lowercase
 from time import process_time
 from typing import Any
 
-from aio_pika.message import IncomingMessage
 from aiormq.abc import DeliveredMessage
 from pamqp import frame
 from pamqp.commands import Basic
@@ -28,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from busauth.amqp import copies
 from busauth.amqp.bodies import BodyReader
 from busauth.amqp.copies import Refusal
+from busauth.amqp.delivery import Delivery
 from busauth.errors import BadMessage, NotGenuine
 
 _FRAME = 131_072
@@ -121,13 +121,13 @@ BODIES: dict[str, tuple[type[BaseModel], bytes]] = {
 }
 
 
-def received(header: bytes, body: bytes = b"{}") -> IncomingMessage:
+def received(header: bytes, body: bytes = b"{}") -> Delivery:
     """Return a delivery with this header frame."""
     content: Any = frame.unmarshal(header)[2]
     deliver = Basic.Deliver(consumer_tag="c", delivery_tag=1, routing_key="orders")
     channel: Any = None
     delivered = DeliveredMessage(delivery=deliver, header=content, body=body, channel=channel)
-    return IncomingMessage(delivered, no_ack=True)
+    return Delivery(delivered)
 
 
 def quickest(step: Step) -> float:

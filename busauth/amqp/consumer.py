@@ -7,7 +7,8 @@ as it is unsettled. *Error*: one that is neither a refusal nor somebody's who is
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
 keys, a slot             outcome                  again                     refused: check.failed
-policies                 _decide_and_run          again                     refused: token.expired
+policies, keys again     _decided                 again                     refused: token.expired,
+                                                                            check.failed
 the replay memory        _check_new, is_new       again                     refused: check.failed
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back

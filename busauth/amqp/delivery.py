@@ -171,9 +171,9 @@ class Delivery:
             return False
         self.channel, self.tag = again.channel, again.tag
         self._delivered = again._delivered
-        if self._message is not None:
+        for message in filter(None, (self._message, self._outer)):
             for name in (_CHANNEL, "delivery_tag", "consumer_tag", "redelivered"):
-                object.__setattr__(self._message, name, getattr(again.message, name))
+                object.__setattr__(message, name, getattr(again.message, name))
         return True
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from busauth import EventKind
 from tests.exhaustive.scenarios import TARGET, WAIT, Scenario, honest
-from tests.exhaustive.suspensions import Point, Suspensions
+from tests.exhaustive.suspensions import Point, Suspensions, install
 from tests.exhaustive.virtual import VirtualLoop, run
 from tests.exhaustive.world import World
 
@@ -44,7 +44,7 @@ class Fault:
     def hits(self, point: Point) -> bool:
         """Whether it can happen there: nobody cancels a task that they do not know."""
         if self.error is not None:
-            return (point.is_ours or not point.depth) and not point.is_time
+            return (point.is_ours or not point.depth) and point.can_fail
         return not (self.cancels and point.depth)
 
 
@@ -100,6 +100,7 @@ class Account:
         stocks: its stock in the end, and those of the two honest ones.
         runs: how often its handler began.
         rested: whether everything came to rest.
+        bare: queues for people in which it has a token that is not encrypted.
     """
 
     points: list[Point]
@@ -109,6 +110,7 @@ class Account:
     stocks: tuple[Stock, Stock, Stock] = (Stock(), Stock(), Stock())
     runs: int = 0
     rested: bool = True
+    bare: tuple[str, ...] = ()
 
 
 def wrongs(scenario: Scenario, fault: Fault | None, account: Account) -> list[str]:
@@ -123,6 +125,8 @@ def wrongs(scenario: Scenario, fault: Fault | None, account: Account) -> list[st
     left = set(target.places) - _endings(scenario, fault)
     if left:
         found.append(f"it ended as {', '.join(sorted(left))}, not as {scenario.ends}")
+    if account.bare:
+        found.append(f"its token lies open in {', '.join(account.bare)}")
     if account.runs and not scenario.may_run:
         found.append("its handler ran")
     if behind.places.keys() != {"handled"} or behind.places["handled"] > 2:
@@ -172,7 +176,7 @@ class Case:
         scenario = self.scenario
         self.world = world = World(loop, scenario.setting, scenario.handler)
         watch = Suspensions(TARGET, self.number, self._happens)
-        watch.install(loop)
+        install(loop, [watch])
         self.account = account = Account(watch.points)
         self.watch = watch
         await world.open()
@@ -192,6 +196,7 @@ class Case:
         account.rested = await world.rest() and account.rested
         account.stocks = (self._stock(TARGET), self._stock(BEHIND), self._stock(LATER))
         account.runs = world.runs[TARGET]
+        account.bare = () if scenario.is_brokers else world.bare(TARGET)
         await self._end()
         return account
 
@@ -232,8 +237,8 @@ class Case:
         return Stock.taken(self.world, self.scenario, content)
 
     def _comes_again(self, content: bytes) -> None:
-        if content == TARGET:
-            self.account.doubled |= self._stock(TARGET).is_beside
+        if content == TARGET:  # what is handed out now is not counted at this instant
+            self.account.doubled |= bool(self._stock(TARGET).places)
             self.world.delivered = lambda _content: None
 
     def _happens(self, point: Point) -> BaseException | None:

@@ -3,12 +3,14 @@
 Each is drawn from a seed of its own, and is known by the number at the end of its body.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from struct import pack
+from typing import Any, cast
 
 import pamqp.frame
 from pamqp.header import ContentHeader
@@ -23,8 +25,7 @@ from tests.exhaustive.encoding import (
     table,
     text,
 )
-from tests.exhaustive.world import CLOCK, WEB, World, issuer, prepared, token
-from tests.parties import security
+from tests.exhaustive.world import CLOCK, World, issuer, prepared, token
 
 _NUMBER = re.compile(rb'"id": (\d+)\}\Z')
 _U64 = (0, 1, 1_750_000_000, 2**31, 2**32, 253_402_300_800, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
@@ -47,6 +48,9 @@ _NAMES = (
     *(b"busauth-queue", b"busauth-at", b"busauth-issuer", b"busauth-subject", b"busauth-cut"),
     *(b"busauth-noted", b"busauth-", b"CC", b"BCC", b"cc"),
 )
+SHORTLY = 10.0
+"""Seconds after which some tokens expire."""
+
 _COPIED_TO = (b"others", b"nowhere", b"")
 
 
@@ -90,29 +94,21 @@ def number_of(body: bytes) -> int | None:
 # --- values -------------------------------------------------------------------------------------
 
 
+_SCALARS = (
+    *(b"t\0", b"t\x01", b"t\xff", b"b\x80", b"B\xff", b"s\x80\0", b"u\xff\xff"),
+    *(b"I\x80\0\0\0", b"i\xff\xff\xff\xff", b"L" + bytes(8), b"L" + b"\xff" * 8, b"V"),
+    *map(number, (-(2**63), -1, 0, 1, 5, 21, 1000, 10**6, 2**63 - 1)),
+    *(b"f" + pack(">f", each) for each in (0.5, math.inf, math.nan, -0.0)),
+    *(b"d" + pack(">d", each) for each in (0.5, 1e308, -math.inf, math.nan)),
+    *(b"D" + bytes([scale]) + pack(">i", -7) for scale in (0, 2, 28, 255)),
+    *(b"T" + pack(">Q", each) for each in _U64),
+    *(kind(each) for kind in (text, octets) for each in _SHORTS),
+)
+"""Fields of every scalar type, at their limits."""
+
+
 def _scalar(rng: Random) -> bytes:
-    """A field of any scalar type, at its limits."""
-    return rng.choice(
-        (
-            b"t" + bytes([rng.choice((0, 1, 2, 255))]),
-            b"b" + rng.randbytes(1),
-            b"B" + rng.randbytes(1),
-            b"s\x80\0",
-            b"u\xff\xff",
-            b"I\x80\0\0\0",
-            b"i\xff\xff\xff\xff",
-            number(rng.choice((-(2**63), -1, 0, 1, 5, 21, 1000, 10**6, 2**63 - 1))),
-            b"L" + rng.choice((bytes(8), b"\xff" * 8)),
-            b"f" + pack(">f", rng.choice((0.5, float("inf"), float("nan"), -0.0))),
-            b"d" + pack(">d", rng.choice((0.5, 1e308, float("-inf"), float("nan")))),
-            b"D" + bytes([rng.choice((0, 2, 28, 255))]) + pack(">i", rng.randrange(-9, 2**31)),
-            b"T" + pack(">Q", rng.choice(_U64)),
-            b"V",
-            text(rng.choice(_SHORTS)),
-            text(rng.randbytes(rng.randrange(40))),
-            octets(rng.choice(_SHORTS)),
-        )
-    )
+    return rng.choice(_SCALARS) if rng.randrange(5) else text(rng.randbytes(rng.randrange(40)))
 
 
 def _deep(rng: Random) -> bytes:
@@ -124,12 +120,12 @@ def _deep(rng: Random) -> bytes:
 
 
 def _wide(rng: Random) -> bytes:
-    return array(_scalar(rng) for _ in range(rng.choice((0, 10, 300))))
+    return array(rng.choices(_SCALARS, k=rng.choice((0, 3, 10, 100))))
 
 
 def value_of(rng: Random) -> bytes:
     """A field of any type."""
-    return rng.choice((_scalar, _scalar, _scalar, _deep, _wide, _large))(rng)
+    return rng.choice((_scalar,) * 20 + (_deep, _deep, _wide, _wide, _large))(rng)
 
 
 def _large(rng: Random) -> bytes:
@@ -146,22 +142,25 @@ def _deaths(rng: Random) -> bytes:
     return array([nested(fields)] * rng.choice((1, 30)))
 
 
+_PLAUSIBLE: dict[bytes, tuple[bytes, ...]] = {
+    b"busauth-seal": (text(b"1.2026." + b"A" * 43), text(b"2.2026." + b"A" * 43)),
+    b"busauth-published": (text(b"1700000000.000000"),),
+    b"busauth-refusal": (text(b"token.expired"),),
+    b"busauth-queue": (text(b"orders"),),
+    b"busauth-attempt": (number(0), number(1), number(99)),
+    b"busauth-redrive": (number(1), number(10**6)),
+    b"busauth-hop": (number(1), number(33)),
+    b"x-delivery-count": (number(4), number(19), number(2**40), number(-1)),
+    b"x-acquired-count": (number(5), number(21)),
+    b"txn-token": (text(b"e30.e30.e30"),),
+}
+"""What busauth or the broker could have written there."""
+
+
 def _forged(rng: Random, name: bytes) -> bytes:
-    """A value that busauth or the broker could have written there."""
-    plausible: dict[bytes, tuple[bytes, ...]] = {
-        b"busauth-seal": (text(b"1.2026." + b"A" * 43), text(b"2.2026." + b"A" * 43)),
-        b"busauth-published": (text(b"1700000000.000000"),),
-        b"busauth-refusal": (text(b"token.expired"),),
-        b"busauth-queue": (text(b"orders"),),
-        b"busauth-attempt": (number(0), number(1), number(99)),
-        b"busauth-redrive": (number(1), number(10**6)),
-        b"busauth-hop": (number(1), number(33)),
-        b"x-delivery-count": (number(4), number(19), number(2**40), number(-1)),
-        b"x-acquired-count": (number(5), number(21)),
-        b"x-death": (_deaths(rng),),
-        b"txn-token": (text(b"e30.e30.e30"),),
-    }
-    return rng.choice(plausible.get(name, (value_of(rng),)))
+    if name == b"x-death":
+        return _deaths(rng)
+    return rng.choice(_PLAUSIBLE[name]) if name in _PLAUSIBLE else value_of(rng)
 
 
 def _header(rng: Random) -> tuple[bytes, bytes]:
@@ -172,8 +171,10 @@ def _header(rng: Random) -> tuple[bytes, bytes]:
 
 
 def _some_headers(rng: Random) -> list[tuple[bytes, bytes]]:
-    count = rng.choice((0, 0, 1, 2, 4, 4, 300))
-    return list(dict(_header(rng) for _ in range(count)).items())
+    found = dict(_header(rng) for _ in range(rng.choice((0, 0, 1, 2, 4, 4))))
+    if not rng.randrange(50):
+        found |= {b"%d" % n: rng.choice(_SCALARS) for n in range(rng.choice((50, 300, 2000)))}
+    return list(found.items())
 
 
 def _some_properties(rng: Random) -> dict[str, bytes]:
@@ -280,34 +281,51 @@ def honest_one(seed: int, world: World) -> Hostile:
     return Hostile(seed, body, _signed(world, body), may_run=True, must_run=True)
 
 
-def _signed(world: World, body: bytes) -> bytes:
-    guard = world.guard(messages=security(signer=WEB.signer))
-    properties = prepared(guard, body, token(), content_type="application/json")
+def _signed(world: World, body: bytes, **claims: Any) -> bytes:
+    bearer = token(**claims)
+    properties = prepared(world, body, bearer, content_type="application/json")
     header = ContentHeader(body_size=len(body), properties=properties)
     return pamqp.frame.marshal(header, 1)
 
 
 def _decorated(rng: Random, seed: int, world: World, proven: bool) -> Hostile:
-    """An honest one to which somebody has added what no proof binds."""
+    """An honest one to which somebody has added what no proof binds; now and then a copy of it."""
     body = b'{"id": %d}' % seed
-    signed = pamqp.frame.unmarshal(_signed(world, body))[2].properties
-    headers = dict(_some_headers(rng))
-    headers |= {name.encode(): text(value) for name, value in signed.headers.items()}
-    properties = {
-        **_some_properties(rng),
-        "headers": table(headers.items()),
-        "content_type": short(b"application/json"),
-        "message_id": short(signed.message_id.encode()),
-    }
+    properties = _and_more(rng, _signed(world, body))
     times = 2 if proven and not rng.randrange(4) else 1
     return _made(seed, body, properties, may_run=True, times=times)
 
 
+def _late(rng: Random, seed: int, world: World, proven: bool) -> Hostile:
+    """As `_decorated`, and its token has expired when it comes."""
+    body = b'{"id": %d}' % seed
+    made = _signed(world, body, exp=int(CLOCK.now() + SHORTLY))
+    return _made(seed, body, _and_more(rng, made))
+
+
+def _and_more(rng: Random, made: bytes) -> dict[str, bytes]:
+    headers, message_id = _read(made)
+    headers = dict(_some_headers(rng)) | headers
+    return {
+        **_some_properties(rng),
+        "headers": table(headers.items()),
+        "content_type": short(b"application/json"),
+        "message_id": short(message_id),
+    }
+
+
+def _read(made: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """Return the headers, as fields, and the message id of what an honest service has made."""
+    content = cast("ContentHeader", pamqp.frame.unmarshal(made)[2])
+    headers = cast("dict[str, str]", content.properties.headers)
+    fields = {name.encode(): text(value) for name, value in headers.items()}
+    return fields, (content.properties.message_id or "").encode()
+
+
 def _stolen(rng: Random, seed: int, world: World, proven: bool) -> Hostile:
     """A genuine token, and a proof of another message."""
-    signed = pamqp.frame.unmarshal(_signed(world, b'{"id": 0}'))[2].properties
-    headers = dict(_some_headers(rng))
-    headers |= {name.encode(): text(value) for name, value in signed.headers.items()}
+    headers, _ = _read(_signed(world, b'{"id": 0}'))
+    headers = dict(_some_headers(rng)) | headers
     properties = {
         **_some_properties(rng),
         **_bound_properties(rng),
@@ -353,6 +371,7 @@ _KINDS: tuple[Drawing, ...] = (
     *(_odd,) * 3,
     *(_stolen,) * 3,
     *(_decorated,) * 2,
+    *(_late,) * 2,
     *(_honest,) * 2,
 )
 

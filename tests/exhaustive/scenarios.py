@@ -1,7 +1,7 @@
 """What can become of a message, each way of it once, with a service that is set up for it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ from tests.exhaustive.world import (
 from tests.parties import security
 
 TARGET: Body = b'{"id": 1}'
-LIFETIME, WAIT = 300.0, 600.0
+WAIT = 600.0
 REDRIVE_KEY = shared_encryption_key(bytes(range(32)), key_id="redrive")
 
 
@@ -69,17 +69,16 @@ Publishing = Callable[[World, Body], Basic.Properties]
 
 def honest(world: World, content: Body) -> Basic.Properties:
     """As an honest service publishes, with a proof."""
-    return prepared(world.guard(messages=security(signer=WEB.signer)), content, token())
+    return prepared(world, content, token())
 
 
 def short_lived(world: World, content: Body) -> Basic.Properties:
     """As an honest service publishes, with a token that expires in the queue."""
-    guard = world.guard(messages=security(signer=WEB.signer))
-    return prepared(guard, content, issuer().token("ann", scope="orders:write", exp=_soon()))
+    return prepared(world, content, issuer().token("ann", scope="orders:write", exp=_soon(world)))
 
 
-def _soon() -> int:
-    return int(CLOCK.now() + LIFETIME)
+def _soon(world: World) -> int:
+    return int(CLOCK.now() + world.lifetime)
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Scenario:
         act: what somebody does once the message waits in its queue beside.
         may_run: whether the handler may ever run.
         header: instead of `publish`, the content header as bytes.
+        is_brokers: whether the broker itself makes the letter, token included, as it was told to.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Scenario:
     act: Callable[[World], Awaitable[object]] | None = None
     may_run: bool = True
     header: Callable[[World, Body], bytes] | None = None
+    is_brokers: bool = False
 
     def made(self, world: World) -> bytes:
         """Return the message's content header, as its publisher makes it now."""
@@ -121,20 +122,20 @@ class Scenario:
 class SlowReplay(InProcessReplay):
     """A memory that answers like one at the end of a network."""
 
-    async def begin(self, key: ReplayKey, *, redelivered: bool, now: float) -> Standing:
+    async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
         await elsewhere()
-        standing = await super().begin(key, redelivered=redelivered, now=now)
+        standing = await super().begin(key, holder=holder, redelivered=redelivered)
         await elsewhere()
         return standing
 
-    async def done(self, key: ReplayKey, now: float) -> None:
+    async def done(self, key: ReplayKey) -> None:
         await elsewhere()
-        await super().done(key, now)
+        await super().done(key)
         await elsewhere()
 
-    async def forget(self, key: ReplayKey) -> None:
+    async def forget(self, key: ReplayKey, *, holder: str) -> None:
         await elsewhere()
-        await super().forget(key)
+        await super().forget(key, holder=holder)
         await elsewhere()
 
 
@@ -146,7 +147,7 @@ class SlowKeys:
         self._is_here = False
         self.epoch = 0
 
-    def candidates(self, key_id: str | None, algorithm: str) -> Iterable[Key]:
+    def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
         if not self._is_here:
             raise KeyMissing
         return self._keys.candidates(key_id, algorithm)
@@ -250,22 +251,23 @@ def bearer(**claims: Any) -> Callable[[], str]:
 
 
 async def _release(world: World) -> None:
-    await world.bus.release("orders", token())
+    await world.bus.release(world.queue, token())
 
 
 async def _redrive(world: World) -> None:
     keys = Decryption([REDRIVE_KEY])
-    redrive = Redrive(world.broker.url, guard=world.bus.guard, queue="orders", keys=keys)
+    redrive = Redrive(world.url, guard=world.bus.guard, queue=world.queue, keys=keys)
     await redrive.letters()
 
 
-def _keeping() -> DeadLetter:
+def keeping() -> DeadLetter:
+    """Letters keep their tokens."""
     return DeadLetter(keep_token=TokenEncryption({"redrive": REDRIVE_KEY}))
 
 
 def _redriven(world: World) -> Any:
     """Refuse once and keep the token, then accept."""
-    return [Twice(world), _keeping()]
+    return [Twice(world), keeping()]
 
 
 @dataclass(frozen=True)
@@ -331,7 +333,7 @@ def odd_proof(world: World, content: Body) -> bytes:
 
 def long_id(world: World, content: Body) -> bytes:
     """A message with the longest id that there is, and a token that expires in the queue."""
-    bearer = f"Bearer {token(exp=_soon())}"
+    bearer = f"Bearer {token(exp=_soon(world))}"
     headers = table([(b"authorization", text(bearer))])
     message_id = short("é".encode() * 127)
     return content_header(len(content), {"headers": headers, "message_id": message_id})
@@ -373,8 +375,8 @@ SCENARIOS = (
     _late("restrict", "handled", Restrict({"orders:write"})),
     _late("park", "parked", Park(), messages=proven),
     _late("dead_letter", "dead", DeadLetter()),
-    _late("kept", "dead", _keeping()),
-    Scenario("late_kept_long_id", "dead", on_expired(_keeping()), header=long_id, may_run=False),
+    _late("kept", "dead", keeping()),
+    Scenario("late_kept_long_id", "dead", on_expired(keeping()), header=long_id, may_run=False),
     _late("discard", "discarded", Discard()),
     _late("user_accepts", "handled", Asking(Accept())),
     _late("user_refuses", "dead", Asking(Refuse())),
@@ -395,7 +397,13 @@ SCENARIOS = (
     # --- settled by the handler
     Scenario("settled_acked", "handled", handler=settling(lambda m: m.ack()), settles=True),
     Scenario("settled_nacked", "handled", handler=settling(lambda m: m.nack(), 1), settles=True),
-    Scenario("settled_rejected", "dead", handler=settling(lambda m: m.reject()), settles=True),
+    Scenario(
+        "settled_rejected",
+        "dead",
+        handler=settling(lambda m: m.reject()),
+        settles=True,
+        is_brokers=True,
+    ),
     # --- sent again
     Scenario("released", "handled", on_expired(Park(), messages=proven), short_lived, act=_release),
     Scenario(

@@ -7,7 +7,7 @@ connection or kill the process.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,13 @@ class Point:
         depth: 0 in the delivery's own task, 1 in one that it began, and so on.
         stack: qualified names of what is suspended, the outermost first.
         is_ours: whether the task itself is busauth's, and not the client library's.
+        is_gathering: whether it waits for the end of other tasks, whatever that is.
     """
 
     depth: int
     stack: tuple[str, ...]
     is_ours: bool = False
+    is_gathering: bool = False
 
     @property
     def is_publishing(self) -> bool:
@@ -47,9 +49,9 @@ class Point:
         return any(name.endswith(_SETTLING) for name in self.stack)
 
     @property
-    def is_time(self) -> bool:
-        """Whether nothing but time is awaited, which does not fail."""
-        return self.stack[-2:] == ("LoopClock.sleep", "sleep")
+    def can_fail(self) -> bool:
+        """Whether what is awaited may raise: time and gathered results do not."""
+        return not self.is_gathering and self.stack[-2:] != ("LoopClock.sleep", "sleep")
 
     def __str__(self) -> str:
         return f"{'+' * self.depth}{' > '.join(self.stack[-3:])}"
@@ -65,6 +67,7 @@ class Suspensions:
 
     Attributes:
         body: what the message is known by: its body never changes.
+        queue: where it is consumed, where others are called the same; None for wherever it is.
         chosen: at which point `bystander` is called; None for none.
         is_watching: whether points are numbered; those before do not count.
         points: all so far.
@@ -74,23 +77,12 @@ class Suspensions:
     chosen: int | None = None
     bystander: Bystander = lambda _point: None
     is_watching: bool = True
+    queue: str | None = None
     points: list[Point] = field(default_factory=list)
     _current: "_Driven | None" = None
 
-    def install(self, loop: VirtualLoop) -> None:
-        """See every task that is made."""
-
-        def make(
-            its_loop: asyncio.AbstractEventLoop, coro: Any, **named: Any
-        ) -> "asyncio.Task[Any]":
-            driven = self._driven(coro)
-            task: asyncio.Task[Any] = asyncio.Task(driven, loop=its_loop, **named)
-            loop.tasks.append(task)
-            return task
-
-        loop.set_task_factory(make)
-
-    def _driven(self, coro: Any) -> Any:
+    def driven(self, coro: Any) -> Any:
+        """Return what is to be a task instead of a coroutine: itself where it is nobody's."""
         if self._carries(coro):
             return _Driven(self, coro, 0)
         if self._current is None or getattr(coro, "__name__", "").endswith(_LASTING):
@@ -107,14 +99,20 @@ class Suspensions:
         return frame is not None and any(map(self._is_it, frame.f_locals.values()))
 
     def _is_it(self, value: object) -> bool:
-        is_delivery = isinstance(value, DeliveredMessage | AbstractIncomingMessage)
-        return is_delivery and value.body == self.body
+        if not isinstance(value, DeliveredMessage | AbstractIncomingMessage):
+            return False
+        return value.body == self.body and self.queue in (None, value.routing_key)
 
-    def suspended(self, driven: "_Driven") -> BaseException | None:
+    def suspended(self, driven: "_Driven", awaited: object) -> BaseException | None:
         """Number a point; return what is to be raised at it."""
         if not self.is_watching:
             return None
-        point = Point(driven.depth, tuple(_names(driven.inner)), is_ours=_is_ours(driven.inner))
+        point = Point(
+            driven.depth,
+            tuple(_names(driven.inner)),
+            is_ours=_is_ours(driven.inner),
+            is_gathering=type(awaited).__name__ == "_GatheringFuture",
+        )
         self.points.append(point)
         return self.bystander(point) if len(self.points) - 1 == self.chosen else None
 
@@ -122,6 +120,19 @@ class Suspensions:
         """Note who is stepping now; return who was before."""
         before, self._current = self._current, driven
         return before
+
+
+def install(loop: asyncio.AbstractEventLoop, watches: list[Suspensions]) -> None:
+    """Let all of them see every task that is made; a virtual loop remembers these."""
+    made: list[asyncio.Task[Any]] = loop.tasks if isinstance(loop, VirtualLoop) else []
+
+    def make(its_loop: asyncio.AbstractEventLoop, coro: Any, **named: Any) -> "asyncio.Task[Any]":
+        driven = next((each for watch in watches if (each := watch.driven(coro)) is not coro), coro)
+        task: asyncio.Task[Any] = asyncio.Task(driven, loop=its_loop, **named)
+        made.append(task)
+        return task
+
+    loop.set_task_factory(make)
 
 
 class _Driven(Coroutine[Any, Any, Any]):
@@ -140,7 +151,7 @@ class _Driven(Coroutine[Any, Any, Any]):
     def close(self) -> None:
         self.inner.close()
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         raise NotImplementedError("made for a task")
 
     def _step(self, resume: Callable[..., Any], *given: Any) -> Any:
@@ -149,7 +160,7 @@ class _Driven(Coroutine[Any, Any, Any]):
             awaited = resume(*given)
         finally:
             self._watch.stepping(before)
-        error = self._watch.suspended(self)
+        error = self._watch.suspended(self, awaited)
         if error is None:
             return awaited
         if awaited is not None:

@@ -32,11 +32,14 @@ def told(case: Case) -> str | None:
     """Carry out a case; return what is wrong, None where nothing is."""
     assert case.fault is not None
     assert case.number is not None
+    points = way(case.scenario.name).points
+    if case.number >= len(points):
+        return f"{case}: its way has {len(points)} points"
     try:
         account = case.seen()
     except Exception as error:
         return f"{case}: {type(error).__name__}: {error}"
-    expected = way(case.scenario.name).points[case.number]
+    expected = points[case.number]
     if account.at != expected:
         return f"{case}: came to {account.at}, where {expected} was before: no two runs are alike"
     wrong = wrongs(case.scenario, case.fault, account)

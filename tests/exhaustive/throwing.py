@@ -15,6 +15,7 @@ from busauth import (
     BusOptions,
     Deferred,
     Event,
+    EventKind,
     Park,
     StaticKeys,
     Verifier,
@@ -22,8 +23,8 @@ from busauth import (
 from busauth.audit import log_event
 from busauth.redaction import TOKEN_SHAPE
 from busauth.tokens.keys import Key, KeyMissing
-from tests.exhaustive.hostile import Hostile, drawn, honest_one, number_of
-from tests.exhaustive.scenarios import proven
+from tests.exhaustive.hostile import SHORTLY, Hostile, drawn, honest_one, number_of
+from tests.exhaustive.scenarios import keeping, proven
 from tests.exhaustive.virtual import VirtualLoop, run
 from tests.exhaustive.world import GUARD, RETRY, Setting, World, issuer
 
@@ -67,11 +68,14 @@ def _settings(world: World, **more: Any) -> dict[str, Any]:
 SETTINGS = {
     "bare": Setting(guard=_settings, bus=_WIDE),
     "proven": Setting(guard=lambda world: _settings(world, messages=proven()), bus=_WIDE),
+    "keeping": Setting(guard=lambda world: _settings(world, on_expired=keeping()), bus=_WIDE),
     "parking": Setting(
         guard=lambda world: _settings(world, messages=proven(), on_expired=Park()), bus=_WIDE
     ),
 }
 """How consumers are set up."""
+
+_PROVEN = {"proven", "parking"}
 
 
 # --- states -------------------------------------------------------------------------------------
@@ -165,8 +169,16 @@ def _listening() -> Iterator[_Lines]:
             each.propagate = propagate
 
 
-async def _does_nothing(world: World, message: AbstractIncomingMessage) -> None:
+async def _handle(world: World, message: AbstractIncomingMessage) -> None:
+    """Fail for good now and then, and more often once."""
     await asyncio.sleep(0)
+    number = number_of(message.body) or 0
+    if _fails(number) or (not number % 3 and not world.note(f"failed {number}")):
+        raise LookupError(number)
+
+
+def _fails(number: int) -> bool:
+    return number % 7 == 1
 
 
 @dataclass
@@ -202,11 +214,12 @@ class Throw:
         return self
 
     async def _run(self, loop: VirtualLoop) -> None:
-        world = World(loop, SETTINGS[self.setting], _does_nothing)
+        world = World(loop, SETTINGS[self.setting], _handle)
         loop.set_task_factory(_remembering)
         await world.open()
-        is_proven = self.setting != "bare"
+        is_proven = self.setting in _PROVEN
         chosen = [drawn(n, world, proven=is_proven, readable=self.readable) for n in self.seeds]
+        await asyncio.sleep(2 * SHORTLY)
         await STATES[self.state](world, lambda: self._throw(world, chosen))
         if not await world.rest(most=400.0):
             self.wrong[-1] = "it never comes to rest"
@@ -244,14 +257,17 @@ class Throw:
         handled, gone = world.finished[each.body], world.gone[each.body]
         total, is_doubled = handled + sum(found.values()), self.state in _DOUBLING
         is_doubled |= not self.readable
+        known = sum(
+            event.kind == EventKind.DUPLICATE and event.message_id == each.body.hex()
+            for event in world.events
+        )
         waits = [name for name in found if name == "orders" or name.startswith("orders.retry")]
-        may_be_gone = gone and (each.expires or not self.readable)
         rules = {
             "its handler ran without authority": not each.may_run and world.runs[each.body],
-            "it is honest": each.must_run and (found or not handled),
+            "it is honest": each.must_run and not _fails(each.seed) and (found or not handled),
             "it is stuck": waits,
-            "a copy was handled": self.setting != "bare" and handled > 1 and not is_doubled,
-            "it is lost": total < times and not may_be_gone,
+            "a copy was handled": self.setting in _PROVEN and handled > 1 and not is_doubled,
+            "it is lost": total + known < times and not (gone and each.expires),
             "it is in too many places": total > times * (2 if is_doubled else 1),
         }
         return next((rule for rule, is_broken in rules.items() if is_broken), None)
@@ -266,7 +282,7 @@ class Throw:
             self.wrong[-1] = f"a log line of {lines.longest} characters"
 
 
-_LAST = 10**9
+_LAST = 10**9 + 2
 """The number of an honest message that comes after all others."""
 
 

@@ -5,17 +5,19 @@ bytes, at once, past busauth and past any client library.
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, cast
 
 from aio_pika import connect_robust
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import Message
 from pamqp.commands import Basic, Channel, Confirm, Queue
+from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from busauth import Bus, BusOptions, Event, Guard, GuardOptions, RetryOptions, StaticKeys, Verifier
@@ -28,9 +30,10 @@ from busauth.testing.broker.model.journal import Record, Step
 from tests.broker.fuzzing import HANDSHAKE, Wire, methods
 from tests.conformance.frames import body, sent
 from tests.exhaustive.virtual import LoopClock, VirtualLoop
-from tests.parties import Party
+from tests.parties import Party, security
 
 QUEUE = "orders"
+LIFETIME = 300.0
 SCOPE = "orders:write"
 RETRY = RetryOptions(limit=2, first=0.05)
 BUS = BusOptions(retry=RETRY, drain=5.0)
@@ -38,6 +41,8 @@ GUARD = GuardOptions(pause_first=0.05, pause_longest=0.2, publish_timeout=2.0)
 WEB, ORDERS = Party("web"), Party("orders")
 CLOCK = LoopClock()
 _PORTION = 131072 - 8
+_FOR_PEOPLE = {"dead", "rejected", "parked"}
+_BEARER = re.compile(rb"Bearer eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
 
 Body = bytes
 Handler = Callable[["World", AbstractIncomingMessage], Awaitable[None]]
@@ -69,8 +74,8 @@ class Operator:
         self._connect()
 
     def _connect(self) -> None:
-        self._wire, self._seen = Wire(), 0
-        self._protocol: Any = self._broker._accept()
+        self._wire: Any = Wire()
+        self._protocol = cast("Any", self._broker._accept())
         self._protocol.connection_made(self._wire)
         self._protocol.data_received(HANDSHAKE + sent(Channel.Open()) + sent(Confirm.Select()))
 
@@ -129,6 +134,8 @@ class World:
     """What there is while one case runs.
 
     Attributes:
+        queue: what is consumed.
+        lifetime: seconds until a token expires that is to expire in the queue.
         runs, finished: how often a handler began and ended well, by body.
         events: what guards told.
         acked: what was acknowledged in the main queue while there was no copy of it.
@@ -137,8 +144,12 @@ class World:
         is_dead: whether the process that runs was killed: what it does has no effect any more.
     """
 
-    def __init__(self, loop: VirtualLoop, setting: Setting, handler: Handler) -> None:
+    def __init__(
+        self, loop: VirtualLoop, setting: Setting, handler: Handler, *, queue: str = QUEUE
+    ) -> None:
         self.loop = loop
+        self.queue = queue
+        self.lifetime = LIFETIME
         self.setting = setting
         self.handler = handler
         self.broker = EmbeddedBroker(clock=CLOCK, limits=Limits(memory=2**31))
@@ -157,7 +168,7 @@ class World:
         await self.broker.start()
         self.broker.node.journal.listen(self._moved)
         self.operator = Operator(self.broker)
-        self.operator.declare(arguments_of(QUEUE, self.setting.bus, parks=True))
+        self.operator.declare(arguments_of(self.queue, self.setting.bus, parks=True))
         self.operator.declare({"answers": {}, "others": {}})
 
     def note(self, name: str) -> int:
@@ -168,9 +179,9 @@ class World:
     def _moved(self, record: Record) -> None:
         self.moves += 1
         content = record.message.body
-        if record.queue == QUEUE and record.step is Step.ACKED and not self.places(content):
+        if record.queue == self.queue and record.step is Step.ACKED and not self.places(content):
             self.acked[content] += 1
-        elif record.queue == QUEUE and record.step is Step.DELIVERED:
+        elif record.queue == self.queue and record.step is Step.DELIVERED:
             self.delivered(content)
         elif record.step in (Step.DROPPED, Step.PURGED):
             self.gone[content] += 1
@@ -179,6 +190,16 @@ class World:
         """Return a guard on this world's clock."""
         usual: dict[str, Any] = {"options": GUARD, "auditor": self.events.append}
         return Guard(verifier(), clock=CLOCK, **{**usual, **settings})
+
+    @property
+    def url(self) -> str:
+        """Where the service finds its broker."""
+        return self.broker.url
+
+    @cached_property
+    def web(self) -> Guard:
+        """The guard of an honest publisher, which signs."""
+        return self.guard(messages=security(signer=WEB.signer))
 
     # --- the service ----------------------------------------------------------------------------
 
@@ -207,26 +228,26 @@ class World:
     async def _plain(self) -> AsyncIterator[None]:
         """A plain consumer, on a connection of its own."""
 
-        @self._guarding()(queue=QUEUE, scopes={SCOPE}, **self.setting.consumer)
+        @self._guarding()(queue=self.queue, scopes={SCOPE}, **self.setting.consumer)
         async def place(message: AbstractIncomingMessage) -> None:
             await self.handled(message)
 
-        properties = {"connection_name": "test (consume)"}
+        properties: FieldTable = {"connection_name": "test (consume)"}
         connection = await connect_robust(
-            self.broker.url, client_properties=properties, reconnect_interval=1.0
+            self.url, client_properties=properties, reconnect_interval=1.0
         )
         async with connection:
             channel = await connection.channel()
             await channel.set_qos(prefetch_count=100)
-            await (await channel.get_queue(QUEUE)).consume(place)
+            await (await channel.get_queue(self.queue)).consume(place)
             yield
 
     def made(self) -> Bus:
         """Return the service, as a process has it that begins."""
         guard = self._guarding()
-        bus = Bus(self.broker.url, guard=guard, service="test", options=self.setting.bus)
+        bus = Bus(self.url, guard=guard, service="test", options=self.setting.bus)
 
-        @bus.consumer(QUEUE, **{"scopes": {SCOPE}, **self.setting.consumer})
+        @bus.consumer(self.queue, **{"scopes": {SCOPE}, **self.setting.consumer})
         async def place(message: AbstractIncomingMessage) -> None:
             await self.handled(message)
 
@@ -280,11 +301,28 @@ class World:
     def places(self, content: Body) -> Counter[str]:
         """Return in which queues a message is, and how often; delays are called ``retry``."""
         return Counter(
-            _kind(name)
+            self.kind(name)
             for name, queue in self.queues().items()
             for entry in queue.held()
             if entry.message.body == content
         )
+
+    def bare(self, content: Body) -> tuple[str, ...]:
+        """Return the queues for people in which a message has a token that is not encrypted."""
+        return tuple(
+            sorted(
+                name
+                for name, queue in self.queues().items()
+                for entry in queue.held()
+                if entry.message.body == content and self.kind(name) in _FOR_PEOPLE
+                if _BEARER.search(entry.message.header)
+            )
+        )
+
+    def kind(self, name: str) -> str:
+        """Return what a queue is to the consumer's."""
+        kind = name.removeprefix(self.queue).lstrip(".") or "main"
+        return "retry" if kind.startswith("retry") else kind
 
     async def rest(self, *, quiet: float = 8.0, most: float = 150.0) -> bool:
         """Let time pass until nothing has moved for a while; return whether that came."""
@@ -299,15 +337,10 @@ class World:
         return True
 
 
-def _kind(queue: str) -> str:
-    kind = queue.removeprefix(QUEUE).lstrip(".") or "main"
-    return "retry" if kind.startswith("retry") else kind
-
-
-def prepared(guard: Guard, content: Body, bearer: str, **properties: Any) -> Basic.Properties:
-    """Return what an honest publisher with this guard would send."""
+def prepared(world: World, content: Body, bearer: str, **properties: Any) -> Basic.Properties:
+    """Return what an honest publisher would send."""
     message = Message(content, **{"message_id": content.hex(), **properties})
-    outgoing = guard.outbox.prepare(message, bearer, exchange="", routing_key=QUEUE)
+    outgoing = world.web.outbox.prepare(message, bearer, exchange="", routing_key=world.queue)
     return outgoing.properties
 
 

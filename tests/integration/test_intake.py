@@ -14,7 +14,7 @@ from aiormq.channel import Channel
 
 from busauth import Bus, BusOptions, Caller, Deferred, GuardOptions, RetryOptions
 from busauth.testing import Issuer, ManualClock
-from tests.faults.test_cut import proxied
+from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, connected, guard_for, publish_raw
 
 DELIVERY_MODE_FLAG = 0x1000

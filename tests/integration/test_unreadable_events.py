@@ -1,5 +1,9 @@
 """What cannot be read in a stream of revocations."""
 
+import time
+
+from yarl import URL
+
 from busauth.amqp.feed.attachment import attach
 from tests.support import Broker, publish_raw
 
@@ -11,7 +15,7 @@ async def test_a_feed_skips_what_it_cannot_read(broker: Broker, url: str) -> Non
     for _ in range(12):
         await publish_raw(url, stream, 0x0400, b"\x02\xff\xfe")  # a correlation id
     await broker.publish(stream, b"an event")
-    attachment = await attach(url, stream, 0, prefetch=5)
+    attachment = await attach(URL(url), stream, 0, prefetch=5, monotonic=time.monotonic)
     try:
         reading = await attachment.read()
     finally:

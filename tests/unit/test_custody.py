@@ -10,7 +10,7 @@ from busauth.amqp import attempt, consumer, disposal, settlement
 
 _PASSING = {
     "__call__", "_take_directly", "take", "_receive", "_settled", "_settle", "_settle_unhandled",
-    "_failed", "_retried", "_park", "idle", "close",
+    "_failed", "_retried", "_park", "idle", "close", "ready", "_decide_and_run",
     "dead_letter", "park", "retry", "postpone",
 }  # fmt: skip
 """Functions that await others of these modules alone, or no message's affairs."""

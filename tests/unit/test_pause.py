@@ -3,9 +3,8 @@
 import asyncio
 from typing import Any, cast
 
-from aio_pika.abc import AbstractIncomingMessage
-
 from busauth import Deferred, Event
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.pause import Pause
 from busauth.testing import ManualClock
 
@@ -46,7 +45,7 @@ async def held_off(pause: Pause, channel: Channel, tag: str, back: list[str]) ->
     async def put_back(*_: object) -> None:
         back.append(tag)
 
-    message = cast("AbstractIncomingMessage", Message(channel, tag))
+    message = cast("Delivery", Message(channel, tag))
     await pause.hold_off(message, DOWN, put_back)
 
 

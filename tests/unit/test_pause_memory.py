@@ -3,8 +3,7 @@
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
-from aio_pika.abc import AbstractIncomingMessage
-
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.pause import Pause
 from busauth.errors import Deferred
 from busauth.testing import ManualClock
@@ -16,8 +15,8 @@ async def test_a_pause_keeps_no_closed_channel(clock: ManualClock) -> None:
     put_back = AsyncMock()
     for number in range(1000):
         channel = Mock(is_closed=False, consumers={"tag": object()}, basic_cancel=AsyncMock())
-        message = Mock(spec=AbstractIncomingMessage, channel=channel, consumer_tag="tag")
-        await pause.hold_off(cast("Any", message), Deferred("keys"), put_back)
+        delivery = Mock(spec=Delivery, channel=channel, consumer_tag="tag", is_lost=False)
+        await pause.hold_off(cast("Any", delivery), Deferred("keys"), put_back)
         assert put_back.await_count == number + 1
         channel.is_closed = True
     assert len(pause._stopping) == len(pause._cancelled) == 1
