@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -227,9 +227,11 @@ class Bus:
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
         try:
-            async with self:
-                with _signals(self.stop):
+            with ExitStack() as watched:
+                watched.enter_context(_signals(self.stop))  # handlers may run before all have begun
+                async with self:
                     await self._stopped.wait()
+                    watched.close()  # a second signal ends a service that is draining
         finally:
             self._stopped.clear()
 
