@@ -16,19 +16,20 @@ from uuid import uuid4
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aiormq import spec
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
+from busauth.amqp.patience import answered
 from busauth.amqp.publisher import was_cancelled
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
 
 _PATIENCE = 5.0
-_ANSWER = 30.0
+_DECLARING = 120.0
 """Seconds to wait for the broker's word; a channel without it is given up."""
 
 _FIRST, _LONGEST = 1.0, 30.0
@@ -136,12 +137,15 @@ class Intake:
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""
-        async with connection.channel() as channel:
-            await self.declare(channel)
+        await answered(_below(connection), self._declare(connection), _DECLARING)
         if self._line is None or self._line.channel.is_closed:
             self._line = await _opened(connection, self.consumer)
         await self._line.consume(self._options.prefetch)
         return self._line
+
+    async def _declare(self, connection: AbstractRobustConnection) -> None:
+        async with connection.channel() as channel:
+            await self.declare(channel)
 
     async def _keep(self, connection: AbstractRobustConnection, line: "_Line") -> None:
         while True:
@@ -189,10 +193,10 @@ class _Line:
         """Consume under a new tag."""
         self._ended.clear()
         self._tag = f"busauth.{uuid4().hex}"
-        await self.channel.basic_qos(prefetch_count=prefetch, timeout=_ANSWER)
-        await self.channel.basic_consume(
-            self._queue, self._take, consumer_tag=self._tag, timeout=_ANSWER
-        )
+        channel = self.channel
+        await answered(channel, channel.basic_qos(prefetch_count=prefetch))
+        consuming = channel.basic_consume(self._queue, self._take, consumer_tag=self._tag)
+        await answered(channel, consuming)
 
     async def ended(self) -> None:
         """Return once nothing more is delivered."""
@@ -203,14 +207,12 @@ class _Line:
         if self._tag not in self.channel.consumers or self.channel.is_closed:
             return
         with _telling(f"a consumer of {self._queue} was not cancelled"):
-            async with asyncio.timeout(_PATIENCE):
-                await self.channel.basic_cancel(self._tag)
+            await answered(self.channel, self.channel.basic_cancel(self._tag), _PATIENCE)
 
     async def close(self) -> None:
         """Close the channel, if the broker answers in time."""
         with _telling(f"a channel of {self._queue} was not closed"):
-            async with asyncio.timeout(_PATIENCE):
-                await self.channel.close()
+            await answered(self.channel, self.channel.close(), _PATIENCE)
 
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         """The queue is gone, or a handler took longer than the broker waits."""
@@ -224,13 +226,23 @@ class _Line:
         await self._consumer.take(Delivery(delivered))
 
 
+def _below(connection: AbstractRobustConnection) -> AbstractConnection:
+    """Return aiormq's connection.
+
+    Raises:
+        ConnectionError: it is being restored.
+    """
+    if connection.transport is None:
+        raise ConnectionError("the connection to the broker was lost")
+    return connection.transport.connection
+
+
 async def _opened(connection: AbstractRobustConnection, consumer: GuardedConsumer) -> _Line:
     """Open a channel below aio-pika, which would restore it by itself.
 
     Raises:
         ConnectionError: the connection is being restored.
     """
-    if connection.transport is None:
-        raise ConnectionError("the connection to the broker was lost")
-    channel = await connection.transport.connection.channel(publisher_confirms=False)
+    below = _below(connection)
+    channel = await answered(below, below.channel(publisher_confirms=False))
     return _Line(cast("Channel", channel), consumer)

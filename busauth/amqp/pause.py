@@ -17,6 +17,7 @@ from aiormq.abc import ConsumerCallback
 from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.patience import answered
 from busauth.amqp.publisher import was_cancelled
 from busauth.audit import Auditor, Event, EventKind
 from busauth.clock import Clock
@@ -26,7 +27,6 @@ PutBack = Callable[[], Awaitable[None]]
 """Puts an undecided delivery back, once its consumer was cancelled."""
 
 _PROBE_SECONDS = 60.0
-_ANSWER = 30.0
 """Seconds to wait for the broker's word; a channel without it is given up."""
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
@@ -152,7 +152,7 @@ class Pause:
         if callback is None:
             return
         try:
-            await channel.basic_cancel(tag, timeout=_ANSWER)
+            await answered(channel, channel.basic_cancel(tag))
         except _GONE:
             return  # the channel is closed: nothing is delivered on it any more
         except asyncio.CancelledError:
@@ -205,9 +205,10 @@ class Pause:
         if channel.is_closed or consumer.tag in channel.consumers:
             return  # a robust connection has restored the consumer on a new channel by itself
         try:
-            await channel.basic_consume(
-                self._queue, consumer.callback, consumer_tag=consumer.tag, timeout=30
+            consuming = channel.basic_consume(
+                self._queue, consumer.callback, consumer_tag=consumer.tag
             )
+            await answered(channel, consuming)
         except Exception as error:
             self._say(EventKind.ABANDONED, f"could not consume again: {error}")
 

@@ -13,9 +13,10 @@ import aiormq.exceptions
 from aio_pika.exceptions import ChannelInvalidStateError
 
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.patience import answered
 from busauth.amqp.publisher import was_cancelled
 
-_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
+_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
 
 
 async def give_back(delivery: Delivery) -> bool:
@@ -24,7 +25,7 @@ async def give_back(delivery: Delivery) -> bool:
     if delivery.is_settled or channel is None or tag is None:
         return False
     try:
-        await channel.basic_nack(tag, requeue=True)
+        await answered(channel, channel.basic_nack(tag, requeue=True))
     except _GONE:
         return False
     except asyncio.CancelledError:

@@ -27,6 +27,7 @@ from tests.exhaustive.hostile import SHORTLY, Hostile, drawn, honest_one, number
 from tests.exhaustive.scenarios import keeping, proven
 from tests.exhaustive.virtual import VirtualLoop, run
 from tests.exhaustive.world import GUARD, RETRY, Setting, World, issuer
+from tests.parties import security
 
 _LINES_EACH, _LINES_MORE = 2, 300
 _LONGEST_LINE = 20_000
@@ -68,7 +69,9 @@ def _settings(world: World, **more: Any) -> dict[str, Any]:
 SETTINGS = {
     "bare": Setting(guard=_settings, bus=_WIDE),
     "proven": Setting(guard=lambda world: _settings(world, messages=proven()), bus=_WIDE),
-    "keeping": Setting(guard=lambda world: _settings(world, on_expired=keeping()), bus=_WIDE),
+    "keeping": Setting(
+        guard=lambda world: _settings(world, messages=security(), on_expired=keeping()), bus=_WIDE
+    ),
     "parking": Setting(
         guard=lambda world: _settings(world, messages=proven(), on_expired=Park()), bus=_WIDE
     ),

@@ -1,0 +1,53 @@
+"""Waiting for the client library, and no longer than there is somebody to answer.
+
+Where a connection is reset in mid-call, aiormq waits for ever for a writer that is gone:
+without regard to its own timeout, and cancelled as well. So a call runs in a task of its own, which
+is left behind when its channel or connection is closed, or after a while.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from aiormq.abc import AbstractChannel, AbstractConnection
+
+T = TypeVar("T")
+
+ANSWER = 30.0
+"""Seconds that a broker has for one answer."""
+
+
+async def answered(
+    by: AbstractChannel | AbstractConnection, call: Coroutine[Any, Any, T], seconds: float = ANSWER
+) -> T:
+    """Return what a call of the client library returns.
+
+    Args:
+        by: the channel or the connection that it is made on.
+        call: the call.
+        seconds: how long it may take.
+
+    Raises:
+        ConnectionError: it was closed before there was an answer.
+        TimeoutError: there was none in time.
+    """
+    task, closing = asyncio.ensure_future(call), by.closing
+    task.add_done_callback(_heard)
+    try:
+        waited = {task, closing}
+        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if closing.done():
+            raise ConnectionError("closed before there was an answer")
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    finally:
+        task.cancel()
+        if not by.is_closed:
+            closing.cancel()
+
+
+def _heard(task: "asyncio.Future[Any]") -> None:
+    """What nobody waits for any more has nobody to tell of its end."""
+    if not task.cancelled():
+        task.exception()
