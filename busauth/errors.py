@@ -173,7 +173,8 @@ class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject(
 class PublishError(BusauthError):
     """A message was refused before it was sent, or the broker did not confirm that it was routed.
 
-    Where the connection was cut, the broker may have the message all the same.
+    Where it was sent and no answer came (a timeout, a closed connection), its fate is unknown, and
+    the reason says so: the broker may have the message, or take it later.
 
     Args:
         reason: what stood in the way and what to do about it.

@@ -12,6 +12,8 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         self.delay = 0.0
+        self._reads = asyncio.Event()
+        self._reads.set()
         self._target = URL(url)
         self._open: list[asyncio.StreamWriter] = []
 
@@ -29,12 +31,22 @@ class Proxy:
         try:
             while data := await reader.read(65536):
                 await asyncio.sleep(self.delay if slow else 0)
+                if not slow:
+                    await self._reads.wait()
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
             pass
         finally:
             writer.transport.abort()
+
+    def hold(self) -> None:
+        """Read nothing more of what clients write, as a broker does that is overwhelmed."""
+        self._reads.clear()
+
+    def release(self) -> None:
+        """Read on."""
+        self._reads.set()
 
     def cut(self, number: int | None = None) -> None:
         """Cut the n-th connection that was made, or all of them."""

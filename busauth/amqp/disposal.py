@@ -7,13 +7,14 @@ delivery is the broker's: whatever is cut or cancelled in between, it comes agai
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp import copies
 from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max
+from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, unblocked
 from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
@@ -71,7 +72,7 @@ class Disposal:
         if rung is None:
             return None
         next_one = carried._replace(sealed=replace(carried.sealed, attempt=attempt + 1))
-        with self._deferring():
+        with self._deferring(message):
             return rung if await self._publish_waiting(message, rung, next_one) else None
 
     def rung(self, failed: HandlerFailed, attempt: int) -> str | None:
@@ -90,7 +91,7 @@ class Disposal:
         return False
 
     async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
-        with self._deferring():
+        with self._deferring(message):
             connection = await self.outlet(message)
             copy = copies.dead_letter(
                 message, refusal, token_header=self.token_header, frame_max=frame_max(connection)
@@ -111,12 +112,18 @@ class Disposal:
         await self.publisher.publish(connection, copy, exchange="", routing_key=queue)
 
     @contextmanager
-    def _deferring(self) -> Iterator[None]:
+    def _deferring(self, message: Delivery) -> Iterator[None]:
         """Take a copy that could not be published for what it is: nobody's fault."""
         try:
             yield
         except PublishError as error:
-            raise Deferred(f"no copy of a message from {self.queue!r}: {error}") from error
+            reason = f"no copy of a message from {self.queue!r}: {error}"
+            raise Deferred(reason, probe=partial(self._unblocked, message)) from error
+
+    async def _unblocked(self, message: Delivery) -> None:
+        """Return once an alarm is over; a connection that is gone is for the next attempt."""
+        with suppress(PublishError):
+            await unblocked(await self.outlet(message))
 
 
 def _sendable(copy: Outgoing, limit: int) -> bool:
