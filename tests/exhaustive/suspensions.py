@@ -41,7 +41,7 @@ class Point:
     @property
     def is_publishing(self) -> bool:
         """Whether a copy may be on its way."""
-        return any("basic_publish" in name for name in self.stack)
+        return self.stack[-1].endswith("Publisher.publish")  # it waits for what it has written
 
     @property
     def is_settling(self) -> bool:

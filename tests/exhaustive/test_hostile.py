@@ -42,9 +42,10 @@ def test_all(state: str, setting: str, kind: str) -> None:
     thrown(state, setting, kind, range(first, first + each))
 
 
-def test_one(case: tuple[str, str, int]) -> None:
-    """One message, by its id."""
+@pytest.mark.parametrize("readable", [True, False])
+def test_one(case: tuple[str, str, int], readable: bool) -> None:
+    """One message, by its id, as each kind has it."""
     state, setting, seed = case
-    throw = Throw(state, setting, [seed], readable=False).carried_out()
+    throw = Throw(state, setting, [seed], readable).carried_out()
     print(throw.sent)  # noqa: T201 -- for who looks up a case
     assert throw.wrong == {}

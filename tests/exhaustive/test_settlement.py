@@ -1,6 +1,6 @@
 """Every outcome, broken off at every await of its way, in every manner: where is the message?
 
-A case is ``scenario-fault-number``; ``-k late_park-cut-7`` carries out that one alone, and fails
+A case is ``scenario-fault-number``; ``-k late_park-cut-3`` carries out that one alone, and fails
 with its story. The points of a way, by number, are what ``test_undisturbed`` prints (``-rP``).
 """
 

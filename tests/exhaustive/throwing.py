@@ -31,7 +31,7 @@ from tests.parties import security
 
 _LINES_EACH, _LINES_MORE = 2, 300
 _LONGEST_LINE = 20_000
-_SHOWN = 8
+_SHOWN, _TRIED = 8, 100
 _MANY = 1000
 _WIDE = BusOptions(retry=RETRY, drain=5.0, rejected_limit=1_000_000)
 
@@ -305,15 +305,25 @@ async def _end(world: World) -> None:
 
 
 def told(throw: Throw) -> str:
-    """Tell what is wrong, and which messages are enough for it by themselves."""
-    lines = []
-    for number, what in list(throw.wrong.items())[:_SHOWN]:
-        case = f"{throw.state}-{throw.setting}-{number}"
-        if number < 0:
-            lines.append(f"all of it: {what}")
-            continue
-        alone = Throw(throw.state, throw.setting, [number], throw.readable).carried_out()
-        also = "alone, too" if alone.wrong else "not by itself"
-        lines.append(f"{case}: {what} ({also})")
-    more = len(throw.wrong) - _SHOWN
-    return "\n".join(lines) + (f"\nand {more} more" if more > 0 else "")
+    """Tell what is wrong: first the messages that are enough for it by themselves."""
+    of_all = [f"all of it: {what}" for number, what in throw.wrong.items() if number < 0]
+    wrong = [number for number in throw.wrong if number >= 0]
+    alone = [number for number in wrong[:_TRIED] if _is_wrong_alone(throw, number)]
+    others = [number for number in wrong if number not in alone]
+    return "\n".join(
+        [
+            *of_all,
+            *(f"{_named(throw, number)} (alone, too)" for number in alone[:_SHOWN]),
+            *(f"{_named(throw, number)} (not by itself)" for number in others[:_SHOWN]),
+            f"{len(alone)} alone, {len(others)} not",
+        ]
+    )
+
+
+def _is_wrong_alone(throw: Throw, number: int) -> bool:
+    one = Throw(throw.state, throw.setting, [number], throw.readable)
+    return bool(one.carried_out().wrong)
+
+
+def _named(throw: Throw, number: int) -> str:
+    return f"{throw.state}-{throw.setting}-{number}: {throw.wrong[number]}"

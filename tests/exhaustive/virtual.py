@@ -7,6 +7,7 @@ timeouts, reconnections and retries takes some milliseconds, in one order only.
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -71,7 +72,7 @@ class Pipe(asyncio.Transport):
         self._loop = loop
         self._protocol = cast("asyncio.Protocol", protocol)
         self._closing = self._lost = self._paused = False
-        self._arrived: list[bytes] = []
+        self._arrived: deque[bytes] = deque()
 
     def write(self, data: Any) -> None:
         if self._closing or not data:
@@ -81,12 +82,13 @@ class Pipe(asyncio.Transport):
         self._loop.call_soon(self.peer.arrive, bytes(data))
 
     def arrive(self, data: bytes) -> None:
-        if self._lost:
-            return
-        if self._paused:
-            self._arrived.append(data)
-        else:
-            self._protocol.data_received(data)
+        """Take what the other end has written, in its order."""
+        self._arrived.append(data)
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._arrived and not (self._paused or self._lost):
+            self._protocol.data_received(self._arrived.popleft())
 
     def end(self) -> None:
         """The other end writes no more."""
@@ -133,9 +135,7 @@ class Pipe(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._paused = False
-        arrived, self._arrived = self._arrived, []
-        for data in arrived:
-            self._loop.call_soon(self.arrive, data)
+        self._loop.call_soon(self._hand_on)
 
     def is_reading(self) -> bool:
         return not self._paused
