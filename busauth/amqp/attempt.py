@@ -5,6 +5,7 @@ error here accepts.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -33,7 +34,7 @@ from busauth.errors import (
     Reject,
     evidence,
 )
-from busauth.late.replay import Duplicate
+from busauth.late.replay import Duplicate, ReplayKey, a_copy_of
 from busauth.redaction import redacted_traceback
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
@@ -86,13 +87,17 @@ class Attempts:
         plan: how the handler is called.
         terms: what is asked of callers, and how many handlers run at once.
         tools: what all consumers of a guard share.
+        running: the deliveries that are being judged, handled or settled now.
 
     Attributes:
         read: reads a case's token.
     """
 
-    def __init__(self, plan: CallPlan, terms: Terms, tools: Tools) -> None:
+    def __init__(
+        self, plan: CallPlan, terms: Terms, tools: Tools, running: Mapping[int, Case]
+    ) -> None:
         self._plan = plan
+        self._running = running
         self._terms = terms
         self._tools = tools
         self._slots = asyncio.Semaphore(terms.concurrency)
@@ -189,6 +194,8 @@ class Attempts:
         key = provenance.replay_key(case.origin, case.marks)
         if key is None:
             return
+        if case.delivery.redelivered and self._has(key):
+            raise a_copy_of(key)  # the broker has not taken that one back: it delivers another
         case.replay_key = key  # before asking: whoever is cut off may have been heard
         case.holder = token_hex(8)
         redelivered = case.delivery.redelivered
@@ -199,6 +206,13 @@ class Attempts:
             raise
         if not is_new:
             raise Duplicate.of(key)
+
+    def _has(self, key: ReplayKey) -> bool:
+        """Return whether a message is in hand already, and the broker cannot have it back."""
+        return any(
+            case.replay_key == key and not (case.delivery.is_lost or case.delivery.is_settled)
+            for case in self._running.values()
+        )
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
         error, lines = failed.__cause__, self._tools.auditor.lines

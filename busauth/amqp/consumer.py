@@ -93,12 +93,12 @@ class GuardedConsumer:
         self._tools = tools
         self._disposal = disposal
         self._returns = returns
-        self._attempts = Attempts(plan, terms, tools)
+        self._running: dict[int, Case] = {}
+        self._attempts = Attempts(plan, terms, tools, self._running)
         self._tell = self._attempts.tell
         self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._running: dict[int, Case] = {}
         self._taken_back: frozenset[str | None] = frozenset()
         options = tools.options
         self._pause = Pause(

@@ -6,7 +6,16 @@ from busauth.late.replay.memory import (
     ReplayKey,
     ReplayMemory,
     Standing,
+    a_copy_of,
     admitted,
 )
 
-__all__ = ["Duplicate", "InProcessReplay", "ReplayKey", "ReplayMemory", "Standing", "admitted"]
+__all__ = [
+    "Duplicate",
+    "InProcessReplay",
+    "ReplayKey",
+    "ReplayMemory",
+    "Standing",
+    "a_copy_of",
+    "admitted",
+]

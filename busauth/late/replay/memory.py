@@ -121,9 +121,14 @@ async def admitted(
     """
     standing = await memory.begin(key, holder=holder, redelivered=redelivered)
     if standing is Standing.COPY:
-        found = f"message id {key.message_id!r} of {key.publisher} once more"
-        raise Forbidden("replay.copy", found=found, expected="each message once")
+        raise a_copy_of(key)
     return standing
+
+
+def a_copy_of(key: ReplayKey) -> Forbidden:
+    """Return the refusal of a copy."""
+    found = f"message id {key.message_id!r} of {key.publisher} once more"
+    return Forbidden("replay.copy", found=found, expected="each message once")
 
 
 def check_bounds(keep_for: float, capacity: int) -> None:
