@@ -77,6 +77,7 @@ lock() {
 }
 
 current && exit 0
+if [ -L .venv ]; then fail ".venv is a link, and what it leads to is somebody else's: remove the link"; fi
 if [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv ]; }; then
     fail "$(pwd) or its .venv is not writable for $(id -un): run this as its owner, or use a clone of your own"
 fi

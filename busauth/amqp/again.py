@@ -26,7 +26,7 @@ from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
 from busauth.late.first import HEADER as FIRST
 from busauth.late.first import read
-from busauth.late.seal import PURPOSE, Purpose
+from busauth.late.seal import PURPOSE, Purpose, is_seal
 
 _TURNS, _BETWEEN = 200, 0.1
 """How often, and how many seconds apart, it is tried to have the queue alone."""
@@ -62,7 +62,7 @@ def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstTok
         Forbidden: ``seal.missing`` or ``seal.purpose``.
     """
     first = read(message.headers.get(FIRST))
-    if first is None or not isinstance(message.headers.get(headers.SEAL), str):
+    if first is None or not is_seal(message.headers.get(headers.SEAL)):
         found = "no seal of its consumer's, as on what an earlier version wrote"
         raise Forbidden("seal.missing", found=found, expected="one, with a first token's record")
     if message.headers.get(PURPOSE) != purpose.value:

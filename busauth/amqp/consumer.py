@@ -12,7 +12,7 @@ policies, keys again     _decided                 again                     refu
 the replay memory        _check_new, is_new       again                     refused: check.failed
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back
-a connection             _publish_reasoned,       again                     given back
+a connection             _reasoned,               again                     given back
                          _publish_waiting
 the copy's confirmation  _publish                 again, perhaps a copy     given back, perhaps a
                                                   as well                   copy as well
@@ -62,6 +62,7 @@ from busauth.errors import (
     Deferred,
     HandlerFailed,
     Refused,
+    Untimely,
 )
 from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
@@ -379,6 +380,10 @@ class GuardedConsumer:
     async def _park(self, case: Case, parked: Parked) -> None:
         refusal = self._refusal(case, parked, Purpose.PARKED)
         name = await self._disposal.park(case.delivery, refusal)
+        if name is None:
+            found = f"{parked.found}, and it cannot wait whole"
+            await self._refuse(case, Untimely(parked.code, found=found, expected="in time"))
+            return
         await self._remember(case)
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from aiormq.abc import AbstractConnection
 
-from busauth.amqp import copies
+from busauth.amqp import copies, headers
 from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, unblocked
@@ -48,13 +48,22 @@ class Disposal:
         name = dead_queue(self.queue) if genuine else rejected_queue(self.queue)
         return await self._publish_reasoned(message, refusal, name)
 
-    async def park(self, message: Delivery, refusal: Refusal) -> str:
+    async def park(self, message: Delivery, refusal: Refusal) -> str | None:
         """Publish a message that waits for its caller, and return the name of that queue.
+
+        None where it cannot wait whole: with something cut off, its proof could not be held to it,
+        and nobody could ever release it.
 
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
         """
-        return await self._publish_reasoned(message, refusal, parked_queue(self.queue))
+        with self._deferring(message):
+            connection, copy = await self._reasoned(message, refusal)
+            if headers.CUT in (copy.properties.headers or {}):
+                return None
+            name = parked_queue(self.queue)
+            await self._publish(connection, copy, name)
+            return name
 
     async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
         """Publish a failed message to where it waits; return that queue, None where none is due.
@@ -92,12 +101,18 @@ class Disposal:
 
     async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
         with self._deferring(message):
-            connection = await self.outlet(message)
-            copy = copies.dead_letter(
-                message, refusal, token_header=self.token_header, frame_max=frame_max(connection)
-            )
+            connection, copy = await self._reasoned(message, refusal)
             await self._publish(connection, copy, name)
         return name
+
+    async def _reasoned(
+        self, message: Delivery, refusal: Refusal
+    ) -> tuple[AbstractConnection, Outgoing]:
+        connection = await self.outlet(message)
+        limit = frame_max(connection)
+        return connection, copies.dead_letter(
+            message, refusal, token_header=self.token_header, frame_max=limit
+        )
 
     async def _publish_waiting(self, message: Delivery, rung: str, carried: Carried) -> bool:
         connection = await self.outlet(message)

@@ -21,6 +21,7 @@ from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.unreadable import Unreadable, message_of
 from busauth.caller import read_only
 from busauth.errors import Deferred
+from busauth.late.seal import is_seal
 
 _PATIENCE = 5.0
 _WINDOW = 65_535
@@ -40,6 +41,9 @@ class Letter:
         issuer, subject: whose message it was, where the token was genuine.
         token_sha256: identifies the token that it came with.
         message_id: its sender's.
+        sealed: whether it carries a seal of its consumer's, which only the consumer can verify.
+            Without one nothing shows who wrote it or what it was refused for, and it is not sent
+            again: the letters of an earlier version are like that.
         body: its body.
         headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
             itself has its token in there.
@@ -53,6 +57,7 @@ class Letter:
     subject: str | None
     token_sha256: str | None
     message_id: str | None
+    sealed: bool
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
 
@@ -71,6 +76,7 @@ class Letter:
             subject=told[names.SUBJECT],
             token_sha256=told[names.TOKEN_SHA256],
             message_id=message.message_id,
+            sealed=is_seal(message.headers.get(names.SEAL)),
             body=message.body,
             headers=read_only(dict(message.headers)),
         )

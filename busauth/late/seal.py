@@ -204,6 +204,11 @@ def _covered(copy: Copy, token_sha256: str | None) -> bytes:
     return spelled([token, body, list(copy.properties), dict(copy.own), dict(copy.sent)])
 
 
+def is_seal(value: object) -> bool:
+    """Return whether a value has the shape of a seal; whether it holds, its group knows."""
+    return isinstance(value, str) and _SHAPE.fullmatch(value) is not None
+
+
 def hinted_attempt(headers: Mapping[str, Any]) -> int:
     """Return the attempt that headers name, whoever wrote them; 0 for anything odd."""
     return _count(headers.get(ATTEMPT))

@@ -32,6 +32,7 @@ from busauth.amqp import letters as waiting_letters
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.testing import Issuer
+from busauth.tokens.encryption import KeptFor
 from tests.parties import Party, Scene, security
 from tests.support import Broker, guard_for
 
@@ -114,6 +115,7 @@ async def test_nothing_of_a_token_is_in_a_parked_message(scene: Scene) -> None:
         await scene.trail.until("parked")
     (letter,) = await dead_letters(scene.broker.url, f"{queue}.parked")
     assert (letter.code, letter.subject) == ("token.expired", "ann")
+    assert letter.sealed
     assert token not in repr(dict(letter.headers))
     assert "authorization" not in letter.headers
 
@@ -474,3 +476,41 @@ async def test_what_cannot_be_released_holds_up_nobody(scene: Scene) -> None:
     released = await bus.release(queue, scene.issuer.token("ann"))
     assert released.sent == (other.message_id,)
     assert list(released.refused.values()) == ["message.too_large"]
+
+
+async def test_what_cannot_wait_whole_is_a_dead_letter(scene: Scene) -> None:
+    """With something cut off, nobody could release it; it does not wait for ever."""
+    queue, bus = await consuming(scene)
+    async with scene.publishing(WEB) as publishing:
+        large: dict[str, Any] = {f"large-{number}": "v" * 40_000 for number in range(3)}
+        message = aio_pika.Message(b"{}", headers={**large, "rest": "v" * 9_500})
+        await publishing.publish(queue, message, token=scene.issuer.token("ann"))
+    await scene.clock.advance(600)
+    async with bus:
+        (refused,) = await scene.trail.until("refused")
+    assert refused.code == "token.expired"
+    assert "cannot wait whole" in str(refused.detail)
+    (letter,) = await dead_letters(scene.broker.url, f"{queue}.dead")
+    assert letter.headers["busauth-cut"].startswith("1: large-")
+
+
+async def test_an_earlier_version_s_letter_says_what_it_cannot_prove(scene: Scene) -> None:
+    """It can be read; without a seal over all of it, it is not sent again, and that is told."""
+    queue, bus = await consuming(scene)
+    key = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
+    token = scene.issuer.token("ann")
+    about = KeptFor(queue=queue, message_id="m-1", body=b"{}")
+    headers = {
+        "busauth-refusal": "token.expired",
+        "busauth-queue": queue,
+        "busauth-subject": "ann",
+        "busauth-attempt": 0,
+        "busauth-redrive": 0,
+        "busauth-seal": f"1.2026.{'A' * 43}",
+        "busauth-token": TokenEncryption({"redrive": key}).seal_for_redrive(token, about),
+    }
+    await scene.broker.publish(f"{queue}.dead", b"{}", headers=headers, message_id="m-1")
+    (letter,) = await dead_letters(scene.broker.url, f"{queue}.dead")
+    assert (letter.code, letter.subject, letter.sealed) == ("token.expired", "ann", False)
+    redrive = Redrive(scene.broker.url, guard=bus.guard, queue=queue, keys=Decryption([key]))
+    assert dict((await redrive.letters()).refused) == {"m-1": "seal.missing"}

@@ -5,6 +5,7 @@ world here while it is asked, and the handler must not run on what was so before
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,5 +179,6 @@ async def test_a_grace_that_ends_while_its_policy_is_asked(scene: Scene) -> None
             world.leap = 1300.0
             return verdict
 
-    assert await world.judges(on_expired=Slow(seconds=600)) == ["token.expired"]
+    window = timedelta(seconds=600)
+    assert await world.judges(on_expired=Slow(window=window)) == ["token.expired"]
     assert world.handled == []

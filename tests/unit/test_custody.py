@@ -10,7 +10,8 @@ from busauth.amqp import attempt, consumer, disposal, settlement
 
 _PASSING = {
     "__call__", "_take_directly", "take", "_receive", "_settled", "_settle", "_settle_unhandled",
-    "_failed", "_retried", "_park", "idle", "close", "ready", "_decide_and_run",
+    "_failed", "_retried", "_park", "idle", "close", "ready", "_unblocked",
+    "_decide_and_run", "_publish_reasoned",
     "dead_letter", "park", "retry", "postpone",
 }  # fmt: skip
 """Functions that await others of these modules alone, or no message's affairs."""
