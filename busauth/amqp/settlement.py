@@ -8,15 +8,18 @@ every version of RabbitMQ, and what reaches that is moved away with its token, o
 """
 
 import asyncio
+from contextlib import suppress
 
 import aiormq.exceptions
 from aio_pika.exceptions import ChannelInvalidStateError
+from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.patience import answered
 from busauth.amqp.publisher import was_cancelled
 
-_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError, TimeoutError)
+_GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
+_PATIENCE = 5.0
 
 
 async def give_back(delivery: Delivery) -> bool:
@@ -26,6 +29,9 @@ async def give_back(delivery: Delivery) -> bool:
         return False
     try:
         await answered(channel, channel.basic_nack(tag, requeue=True))
+    except TimeoutError:
+        await _give_up(channel)
+        return False
     except _GONE:
         return False
     except asyncio.CancelledError:
@@ -34,3 +40,9 @@ async def give_back(delivery: Delivery) -> bool:
         return False  # the connection was closed
     delivery.settled()
     return True
+
+
+async def _give_up(channel: Channel) -> None:
+    """Close a channel that takes nothing: on one that lives, the message would stay unsettled."""
+    with suppress(*_GONE, TimeoutError):
+        await answered(channel, channel.close(), _PATIENCE)
