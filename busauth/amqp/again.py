@@ -132,11 +132,11 @@ class Sending:
                     was_sent = await self._sent(connection, message, renew)
                 except Refused as refusal:
                     refused[message_id] = refusal.code
-                    self._tell(EventKind.REFUSED, message_id, refusal)
+                    self._tell(EventKind.REFUSED, message, refusal)
                     continue
                 if was_sent:
                     sent.append(message_id)
-                    self._tell(EventKind.RELEASED, message_id)
+                    self._tell(EventKind.RELEASED, message)
                     waiting.check()  # only while it was held, it is gone from there
                     await message.ack()
                 else:
@@ -174,15 +174,19 @@ class Sending:
             await asyncio.sleep(_BETWEEN)
         raise Deferred(f"{self.source} is in somebody else's hands: try again later")
 
-    def _tell(self, kind: EventKind, message_id: str, refused: Refused | None = None) -> None:
+    def _tell(
+        self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None
+    ) -> None:
+        """Tell whose it is: who asked for it, else who the message says."""
+        caller, said = self.caller, message.headers
         self.guard.tell(
             Event(
                 kind=kind,
                 queue=self.source,
                 at=self.guard.clock.now(),
-                message_id=message_id,
-                issuer=self.caller.issuer if self.caller else None,
-                subject=evidence(self.caller.subject) if self.caller else None,
+                message_id=evidence(message.message_id) or "",
+                issuer=caller.issuer if caller else evidence(said.get(headers.ISSUER)),
+                subject=evidence(caller.subject if caller else said.get(headers.SUBJECT)),
                 code=refused.code if refused else None,
                 detail=refused.detail if refused else f"-> {self.queue}",
                 publisher=self.publisher,

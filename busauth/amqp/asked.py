@@ -1,9 +1,11 @@
 """What a decorator asks of one queue's messages; it can be said to another guard as well."""
 
+import math
 from dataclasses import dataclass, field
 
 from busauth.amqp.options import OnError
 from busauth.decision import Demand
+from busauth.errors import ConfigurationError
 from busauth.late.expiry import Policies
 from busauth.late.proof import Proofs, Route
 
@@ -20,3 +22,9 @@ class Asked:
     routes: tuple[Route, ...] = ()
     on_error: OnError = OnError.DEAD_LETTER
     deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None and not 0 < self.deadline < math.inf:
+            raise ConfigurationError(
+                f"{self.queue}: deadline={self.deadline!r}: expected seconds above 0, or None"
+            )

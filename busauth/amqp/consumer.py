@@ -24,7 +24,7 @@ the consumer cancelled   _hold_off                again                     give
 a copy for later         _postpone                again, perhaps a copy     given back, perhaps a
                                                   as well                   copy as well
 given back               _put_back, _give_back,   again                     again
-                         give_back
+                         give_back, _give_up
 an answer                _refuse                  acknowledged, or again    acknowledged
                                                   and a copy
 =======================  =======================  ========================  ======================

@@ -23,7 +23,7 @@ from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
-from busauth.amqp.patience import answered
+from busauth.amqp.patience import answered, closed
 from busauth.amqp.publisher import was_cancelled
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
@@ -212,7 +212,7 @@ class _Line:
     async def close(self) -> None:
         """Close the channel, if the broker answers in time."""
         with _telling(f"a channel of {self._queue} was not closed"):
-            await answered(self.channel, self.channel.close(), _PATIENCE)
+            await closed(self.channel, _PATIENCE)
 
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         """The queue is gone, or a handler took longer than the broker waits."""

@@ -17,6 +17,21 @@ ANSWER = 30.0
 """Seconds that a broker has for one answer."""
 
 
+async def closed(by: AbstractChannel, seconds: float) -> None:
+    """Close a channel; whoever does not answer in time is left behind.
+
+    Raises:
+        TimeoutError: there was no answer.
+    """
+    task = asyncio.ensure_future(by.close())
+    task.add_done_callback(_heard)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    task.result()
+
+
 async def answered(
     by: AbstractChannel | AbstractConnection, call: Coroutine[Any, Any, T], seconds: float = ANSWER
 ) -> T:

@@ -15,7 +15,7 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.patience import answered
+from busauth.amqp.patience import answered, closed
 from busauth.amqp.publisher import was_cancelled
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
@@ -45,4 +45,4 @@ async def give_back(delivery: Delivery) -> bool:
 async def _give_up(channel: Channel) -> None:
     """Close a channel that takes nothing: on one that lives, the message would stay unsettled."""
     with suppress(*_GONE, TimeoutError):
-        await answered(channel, channel.close(), _PATIENCE)
+        await closed(channel, _PATIENCE)

@@ -88,6 +88,11 @@ class TokenEncryption:
         self._keys = {name: _key(jwk, private=False) for name, jwk in recipients.items()}
         self.max_token_bytes = max_token_bytes
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Return who can read what it encrypts."""
+        return tuple(self._keys)
+
     def encrypt(self, token: str, recipient: str | None = None) -> str:
         """Return the token as a compact JWE.
 

@@ -647,3 +647,28 @@ def test_a_decorator_without_its_queue_is_told(url: str, issuer: Issuer, trail: 
 
     with pytest.raises(TypeError, match="got the handler itself"):
         bus.consumer(handle)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("inf"), float("nan")])
+def test_a_deadline_is_a_span_of_time(deadline: float, issuer: Issuer, trail: Trail) -> None:
+    """One that no handler could keep, or that none could miss, is an error where it is said."""
+    bus = Bus("amqp://localhost/", guard=guard_for(issuer, trail), service="test")
+    with pytest.raises(ConfigurationError, match="expected seconds above 0"):
+
+        @bus.consumer("orders", deadline=deadline)
+        async def place(caller: Caller) -> None: ...
+
+
+async def test_a_clean_end_says_nothing(
+    broker: Broker, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bus that begins and ends has nothing to warn of."""
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="test")
+
+    @bus.consumer(broker.name("orders"))
+    async def place(caller: Caller) -> None: ...
+
+    with caplog.at_level("INFO", "busauth"):
+        async with bus:
+            pass
+    assert [record.getMessage() for record in caplog.records if record.name == "busauth"] == []

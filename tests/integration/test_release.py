@@ -202,6 +202,7 @@ async def test_a_token_that_is_not_fresh_releases_nothing(scene: Scene) -> None:
         (late, "token.expired"),
         (other.token("ann"), "token.issuer"),
         (other.token("ann", iss=scene.issuer.url), "token.key_unknown"),
+        (f"Bearer {scene.issuer.token('ann')}", "header.scheme"),
     ):
         with pytest.raises(Refused) as caught:
             await bus.release(queue, token)
@@ -297,6 +298,8 @@ async def test_a_dead_letter_keeps_its_token_for_a_redrive(scene: Scene) -> None
     redrive = Redrive(scene.broker.url, guard=patient.guard, queue=queue, keys=Decryption([key]))
     assert (await redrive.letters(lambda letter: letter.subject == "bob")).others == 1
     assert len((await redrive.letters()).sent) == 1
+    (told,) = await scene.trail.until("released")
+    assert (told.issuer, told.subject) == (scene.issuer.url, "ann")
     async with patient:
         await scene.trail.until("handled")
     await scene.broker.settles_at(f"{queue}.dead", 0)

@@ -27,6 +27,7 @@ from busauth.late.expiry import (
     declared_policy,
     names,
 )
+from busauth.tokens.encryption import TokenEncryption, shared_encryption_key
 from tests.unit.support import NOW, caller
 
 DAY = 24 * 3600.0
@@ -392,3 +393,11 @@ def test_a_lone_name_is_one_name() -> None:
     assert names("orders:read") == {"orders:read"}
     assert names(["a", "b", "a"]) == {"a", "b"}
     assert names(()) == frozenset()
+
+
+def test_a_letter_keeps_its_token_for_one_recipient() -> None:
+    """Nobody could say for whom, once a message is late: it is found where the policy is made."""
+    two = {name: shared_encryption_key(bytes(32), key_id=name) for name in ("r", "s")}
+    for making in (DeadLetter, Refuse):
+        with pytest.raises(ValueError, match="keep_token for r and s"):
+            making(keep_token=TokenEncryption(two))

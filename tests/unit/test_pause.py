@@ -32,6 +32,10 @@ class Channel:
         del queue
         self.consumers[consumer_tag] = callback
 
+    @property
+    def closing(self) -> "asyncio.Future[None]":
+        return asyncio.get_running_loop().create_future()
+
 
 class Message:
     """A delivery to a consumer on a channel."""

@@ -12,7 +12,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 
 from busauth.errors import ConfigurationError
 from busauth.key_files import read_jwk
-from busauth.late.expiry.verdicts import Accept, Drop, Hold, LateToken, Refuse, Verdict
+from busauth.late.expiry.verdicts import (
+    Accept,
+    Drop,
+    Hold,
+    LateToken,
+    Refuse,
+    Verdict,
+    check_keeper,
+)
 from busauth.tokens.encryption import TokenEncryption
 
 
@@ -81,7 +89,7 @@ class ValidWhenPublished(OwnPolicy):
     def __init__(
         self,
         *,
-        sources: Iterable[str],
+        sources: Iterable[str] = (),
         max_age: timedelta | None = None,
         hours: float = 0,
         minutes: float = 0,
@@ -160,7 +168,11 @@ class Park(OwnPolicy):
 
 def _keeping(given: object) -> object:
     """A settings file names the file of the key."""
-    return TokenEncryption({"redrive": read_jwk(given)}) if isinstance(given, str | Path) else given
+    if isinstance(given, str | Path):
+        return TokenEncryption({"redrive": read_jwk(given)})
+    if isinstance(given, TokenEncryption):
+        check_keeper(given)
+    return given
 
 
 class DeadLetter(OwnPolicy):

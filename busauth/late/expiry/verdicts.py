@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from busauth.caller import Caller
+from busauth.errors import ConfigurationError
 from busauth.late.published import NOWHERE, Origin
 from busauth.tokens.encryption import TokenEncryption
 
@@ -79,10 +80,29 @@ class Refuse:
     Attributes:
         reason: for whoever reads the dead letters.
         keep_token: for whom the letter keeps its token, encrypted; None: it keeps none.
+
+    Raises:
+        ConfigurationError: it would be kept for several.
     """
 
     reason: str = "refused by policy"
     keep_token: TokenEncryption | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_keeper(self.keep_token)
+
+
+def check_keeper(keeper: TokenEncryption | None) -> None:
+    """Refuse to keep tokens for several: a letter has room for one, and nobody chooses.
+
+    Raises:
+        ConfigurationError: says for whom.
+    """
+    if keeper is not None and len(keeper.recipients) != 1:
+        raise ConfigurationError(
+            f"keep_token for {' and '.join(keeper.recipients)}: expected one recipient, who sends "
+            "letters again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
