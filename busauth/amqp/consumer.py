@@ -273,14 +273,14 @@ class GuardedConsumer:
         try:
             if case.replay_key is not None:
                 await self._terms.provenance.forget(case.replay_key, holder=case.holder)
-            return await self._disposal.postpone(case.delivery, self._carried(case))
+            return await self._disposal.postpone(case.delivery, self._carried(case, None))
         except Deferred:
             return False
         except Exception as error:
             self._fault(case, error)
             return False
 
-    def _carried(self, case: Case, purpose: Purpose = Purpose.RETRY) -> Carried:
+    def _carried(self, case: Case, purpose: Purpose | None) -> Carried:
         """Return what a copy carries on; the seal names its token, which may not be read yet."""
         if case.token is None:
             with suppress(Refused):
@@ -337,7 +337,7 @@ class GuardedConsumer:
                 await self._terms.provenance.forget(case.replay_key, holder=case.holder)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
-        carried = self._carried(case)
+        carried = self._carried(case, Purpose.RETRY)
         if self._terms.on_error is OnError.GIVE_BACK:
             await self._wait(failed, carried.sealed.attempt)
         if case.delivery.is_lost:

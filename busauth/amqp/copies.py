@@ -73,7 +73,7 @@ _SHORT = 255
 _TOO_DEEP = object()
 """In place of a header's value: pamqp writes none of this type, so that it is cut."""
 
-_UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
+UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
 """What pamqp raises over values that it could read and cannot write."""
 
 
@@ -131,7 +131,7 @@ def dead_letter(
     """
     try:
         whole = _letter(message, refusal, _sent(message, token_header), frame_max)
-    except _UNWRITABLE:
+    except UNWRITABLE:
         whole = None
     return whole or _bare(message, refusal, frame_max)
 

@@ -28,6 +28,9 @@ from busauth.errors import BadMessage
 from busauth.late.proof import Properties, Route
 
 _PROCESSED = "_IncomingMessage__processed"
+_COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
+_STAMPS = "x-opt-rabbitmq-"
+"""What a broker writes on each delivery: counts, and the instant at which it was sent."""
 _CHANNEL = "_IncomingMessage__channel"
 
 
@@ -152,12 +155,13 @@ class Delivery:
     def is_like(self, other: Self) -> bool:
         """Return whether both could be one message, delivered twice.
 
-        What the broker adds with each delivery is left aside.
+        What the broker writes anew with each delivery is left aside, and nothing else: two that
+        differ in anything that a handler can see are two.
         """
         return (
-            self.body == other.body
-            and self.message_id == other.message_id
-            and self.properties == other.properties
+            (self.body, self.exchange, self.routing_key)
+            == (other.body, other.exchange, other.routing_key)
+            and _said(self.raw) == _said(other.raw)
             and _sent(self.headers) == _sent(other.headers)
         )
 
@@ -233,7 +237,16 @@ class DirectCallback(Protocol):
 
 
 def _sent(headers: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in headers.items() if not name.startswith("x-")}
+    return {
+        name: value
+        for name, value in headers.items()
+        if name not in _COUNTS and not name.startswith(_STAMPS)
+    }
+
+
+def _said(properties: Basic.Properties) -> list[Any]:
+    """Return all properties but the headers."""
+    return [value for name, value in properties if name != "headers"]
 
 
 def channel_of(message: AbstractIncomingMessage) -> Channel | None:

@@ -117,7 +117,10 @@ class Disposal:
     async def _publish_waiting(self, message: Delivery, rung: str, carried: Carried) -> bool:
         connection = await self.outlet(message)
         limit = frame_max(connection)
-        copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
+        try:
+            copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
+        except copies.UNWRITABLE:
+            return False
         if not _sendable(copy, limit):
             return False
         await self._publish(connection, copy, rung)

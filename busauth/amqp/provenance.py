@@ -25,6 +25,7 @@ from busauth.late.published import BROKER_STAMP, Origin, origin_of, stamp_in
 from busauth.late.replay import ReplayKey, ReplayMemory, Standing, admitted
 from busauth.late.seal import HEADER as SEAL
 from busauth.late.seal import Purpose, Seal, Sealed, hinted_attempt
+from busauth.redaction import redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,25 +80,26 @@ class Provenance:
             return None
         return await self.proofs.authenticate(delivery.headers.get(HEADER))
 
-    def carried(self, case: Case, token_sha256: str | None, purpose: Purpose) -> Carried:
+    def carried(self, case: Case, token_sha256: str | None, purpose: Purpose | None) -> Carried:
         """Return what a copy of a delivery carries on.
 
         Args:
             case: the delivery.
             token_sha256: the hex SHA-256 of its token, None where it has none that can be read.
-            purpose: what the copy is made for.
+            purpose: what the copy is made for; None where nothing was decided, so that it stays
+                what it was.
         """
         before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
         if self.seal is None:
             return Carried(before, None)
         sealed = replace(
             before,
-            purpose=purpose,
+            purpose=purpose or before.purpose,
             published_at=stamp,
-            origin=before.origin or case.delivery.origin,
+            origin=before.origin or redact(case.delivery.origin),
             first=before.first or self._first(case),
         )
-        if purpose is not Purpose.RETRY:
+        if purpose in (Purpose.LETTER, Purpose.PARKED):
             sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
 

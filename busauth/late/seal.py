@@ -199,9 +199,10 @@ class Seal:
 
 
 def _covered(copy: Copy, token_sha256: str | None) -> bytes:
+    """Each part is spelled by itself: a header is as deep here as where it was measured."""
     token = None if copy.own.get(PURPOSE) == Purpose.PARKED else token_sha256
-    body = sha256(copy.body).hexdigest()
-    return spelled([token, body, list(copy.properties), dict(copy.own), dict(copy.sent)])
+    about = [token, sha256(copy.body).hexdigest(), list(copy.properties)]
+    return b"".join(map(spelled, (about, dict(copy.own), dict(copy.sent))))
 
 
 def is_seal(value: object) -> bool:

@@ -22,6 +22,7 @@ from busauth import (
     RetryOptions,
 )
 from busauth.amqp import copies, headers
+from busauth.amqp.topology import arguments_of
 from busauth.testing import Issuer, ManualClock
 from tests.parties import Party, Scene, security
 from tests.support import (
@@ -302,10 +303,14 @@ async def test_a_message_that_is_given_back_comes_to_an_end(
 async def test_without_its_delay_queues_a_failing_handler_comes_to_an_end(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
-    """A deleted ladder is told, and after some runs the message is a dead letter."""
+    """A ladder that nobody declares is told, and after some runs the message is a dead letter.
+
+    One that the bus declares is there again when it consumes again.
+    """
     queue = broker.name("orders")
     guard = guard_for(issuer, trail, options=QUICK)
-    bus = Bus(url, guard=guard, service="orders", options=LADDER)
+    operators = LADDER.model_copy(update={"declare": False})
+    bus = Bus(url, guard=guard, service="orders", options=operators)
     runs = 0
 
     @bus.consumer(queue)
@@ -314,10 +319,10 @@ async def test_without_its_delay_queues_a_failing_handler_comes_to_an_end(
         runs += 1
         raise LookupError
 
+    for name, arguments in arguments_of(queue, LADDER).items():
+        if ".retry." not in name:
+            await broker.channel.declare_queue(name, durable=True, arguments=arguments)
     async with bus:
-        for name in bus.queues:
-            if ".retry." in name:
-                await broker.channel.queue_delete(name)
         await broker.publish(queue, token=issuer.token())
         (deferred, *_) = await trail.until("deferred")
         await trail.until("refused")

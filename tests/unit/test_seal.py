@@ -307,9 +307,9 @@ def test_a_seal_on_the_wire() -> None:
     copy = Copy({}, {"half": 0.5}, ("m-1", None), b"")
     covered = (
         "l14:busauth-seal-26:orderse"
-        f"l64:{ALICE}64:{body}l3:m-1ne"
+        f"l64:{ALICE}64:{body}l3:m-1nee"
         "d15:busauth-attempti1e15:busauth-purpose5:retry15:busauth-redrivei0ee"
-        "d4:halfr3f000000eee"
+        "d4:halfr3f000000ee"
     )
     mac = hmac.digest(OLD, covered.encode(), "sha256")
     assert headers(sealed=sealed, copy=copy)[HEADER] == f"2.1.{b64(mac)}"
