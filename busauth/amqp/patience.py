@@ -33,14 +33,17 @@ async def closed(by: AbstractChannel, seconds: float) -> None:
 
 
 async def answered(
-    by: AbstractChannel | AbstractConnection, call: Coroutine[Any, Any, T], seconds: float = ANSWER
+    by: AbstractChannel | AbstractConnection,
+    call: Coroutine[Any, Any, T],
+    seconds: float | None = ANSWER,
 ) -> T:
     """Return what a call of the client library returns.
 
     Args:
         by: the channel or the connection that it is made on.
         call: the call.
-        seconds: how long it may take.
+        seconds: how long it may take: a call that is given up takes its channel along. None on a
+            channel that nobody would open again; heartbeats tell when there is nobody any more.
 
     Raises:
         ConnectionError: it was closed before there was an answer.

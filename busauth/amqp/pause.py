@@ -152,7 +152,7 @@ class Pause:
         if callback is None:
             return
         try:
-            await answered(channel, channel.basic_cancel(tag))
+            await answered(channel, channel.basic_cancel(tag), None)
         except _GONE:
             return  # the channel is closed: nothing is delivered on it any more
         except asyncio.CancelledError:
@@ -208,7 +208,7 @@ class Pause:
             consuming = channel.basic_consume(
                 self._queue, consumer.callback, consumer_tag=consumer.tag
             )
-            await answered(channel, consuming)
+            await answered(channel, consuming, None)
         except Exception as error:
             self._say(EventKind.ABANDONED, f"could not consume again: {error}")
 

@@ -28,7 +28,7 @@ async def give_back(delivery: Delivery) -> bool:
     if delivery.is_settled or channel is None or tag is None:
         return False
     try:
-        await answered(channel, channel.basic_nack(tag, requeue=True))
+        await answered(channel, channel.basic_nack(tag, requeue=True), None)
     except TimeoutError:
         await _give_up(channel)
         return False
