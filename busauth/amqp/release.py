@@ -144,12 +144,14 @@ def _relaying(guard: Guard, proofs: Proofs | None) -> tuple[Proofs, ProofSigner]
     if proofs is None or signer is None:
         raise ConfigurationError(
             "a release signs a proof and checks the first one: expected "
-            "Guard(messages=MessageSecurity(proofs=..., signer=...))"
+            "Guard(messages=MessageSecurity(proofs=..., signer=...)), or [messages.proofs] and "
+            "[messages.signer] in a settings file"
         )
     if not proofs.relays(signer.name):
         raise ConfigurationError(
             f"signer {signer.name!r} is not trusted to relay: expected "
-            f"Publisher({signer.name!r}, ..., relays=True) among the proofs' publishers"
+            f"Publisher({signer.name!r}, ..., relays=True) among the proofs' publishers, or "
+            "relays = true in [messages.proofs]"
         )
     return proofs, signer
 

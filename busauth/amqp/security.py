@@ -120,8 +120,9 @@ class MessageSecurity:
         ]
         if needing and self.seal is None:
             raise ConfigurationError(
-                f"{' and '.join(needing)}: who may write beside the queue could have anything come "
-                "back: expected MessageSecurity(seal={key_id: key}), too"
+                f"{' and '.join(needing)}: expected MessageSecurity(seal={{key_id: key}}), or "
+                "[messages.seal] in a settings file, too: without a seal, who may write beside the "
+                "queue could have anything come back"
             )
 
 

@@ -236,7 +236,9 @@ def _check_key(key_id: str, key: bytes) -> None:
         raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
     if not isinstance(key, bytes) or len(key) < _MIN_KEY_BYTES:
         found = f"of {len(key)} bytes" if isinstance(key, bytes) else "that is no bytes"
-        raise ConfigurationError(f"a key {found}: expected {_MIN_KEY_BYTES} bytes or more")
+        raise ConfigurationError(
+            f"seal: the key {key_id!r} is one {found}: expected {_MIN_KEY_BYTES} or more, random"
+        )
 
 
 def _count(value: object) -> int:
