@@ -12,6 +12,7 @@ from typing import NamedTuple
 from busauth.amqp.case import Case
 from busauth.amqp.headers import token_in
 from busauth.amqp.provenance import Provenance
+from busauth.amqp.returning import check_unasked
 from busauth.caller import Caller, narrowed
 from busauth.decision import Rules, check_again, decide, decide_in_time
 from busauth.errors import Deferred, defer_if_transient
@@ -106,7 +107,8 @@ class Admission:
     def compare(self, case: Case, genuine: Genuine) -> None:
         """Compare a message with its proof and its seal, and note what they say of it.
 
-        What came back with another token than its first one is narrowed to what both allow.
+        What came back with another token than its first one, or with a reference that means more
+        by now, is narrowed to what both allow.
 
         Raises:
             Refused: one speaks of another message, or not for here or now.
@@ -114,12 +116,13 @@ class Admission:
         verified = case.verified = genuine.verified
         case.caller = verified.caller
         if not self._provenance.asks:
+            check_unasked(case.delivery.headers)
             return
         case.origin, case.marks = self._provenance.origin(
             case.delivery, verified.caller, genuine.signed, case.now
         )
         first = case.marks.sealed.first
-        if first is not None and first.token_sha256 != verified.caller.token_sha256:
+        if first is not None and first != self._provenance.first(verified.caller):
             case.verified = replace(verified, caller=narrowed(verified.caller, first))
 
     async def decided(self, case: Case) -> Caller:

@@ -204,6 +204,7 @@ class Attempts:
         except Forbidden:
             case.replay_key = None  # the other one's
             raise
+        case.is_known = True
         if not is_new:
             raise Duplicate.of(key)
 

@@ -25,6 +25,8 @@ class Case:
         origin: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         replay_key: what it is in flight as, None where nothing remembers it.
+        is_known: the memory has answered that it is.
+        is_leaving: it is being given back.
         holder: this attempt's own name for what remembers it.
         is_acknowledged: the broker is about to be told that it is done.
     """
@@ -39,6 +41,8 @@ class Case:
     replay_key: ReplayKey | None = None
     holder: str = ""
     is_acknowledged: bool = False
+    is_known: bool = False
+    is_leaving: bool = False
 
     @property
     def known(self) -> Verified:

@@ -155,7 +155,8 @@ class GuardedConsumer:
         """
         for case in self._running.values():
             lost = case.delivery.is_lost or case.delivery.consumer_tag in self._taken_back
-            if lost and not case.is_acknowledged and case.delivery.is_like(again):
+            goes = case.is_acknowledged or case.is_leaving
+            if lost and not goes and case.delivery.is_like(again):
                 self._tools.acks.settled(case.delivery)
                 return case.delivery.goes_on_as(again)
         return False
@@ -239,7 +240,8 @@ class GuardedConsumer:
         return None
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
-        LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
+        if self._tools.auditor.lines.admit("settling failed", self.queue):
+            LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
         name = type(error).__name__
         self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")
@@ -265,6 +267,7 @@ class GuardedConsumer:
             await self._give_back(case)
 
     async def _give_back(self, case: Case) -> None:
+        case.is_leaving = True
         if await settlement.give_back(case.delivery):
             self._tools.acks.settled(case.delivery)
 

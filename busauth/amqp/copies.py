@@ -66,6 +66,10 @@ _MISSED_LEAST = (
 """Headers of busauth's own that go first where a frame is small, in this order."""
 
 _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
+_PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
+"""Direct reply-to as its asker says it, and as no delivery has it over AMQP 0-9-1: published by
+somebody who asks for no replies, it closes their channel."""
+
 _EPOCH = 1970
 _SHORT = 255
 """Bytes of a property that is text (AMQP 0-9-1, section 4.2.5.3)."""
@@ -133,10 +137,10 @@ def dead_letter(
         whole = _letter(message, refusal, _sent(message, token_header), frame_max)
     except UNWRITABLE:
         whole = None
-    return whole or _bare(message, refusal, frame_max)
+    return whole or bare(message, refusal, frame_max)
 
 
-def _bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
+def bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
     """Return a letter of body, id and reason; what goes wrong with that is no fault of a sender's.
 
     Raises:
@@ -145,10 +149,10 @@ def _bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
     properties = Basic.Properties(
         delivery_mode=_PERSISTENT, message_id=_short(message.message_id, _without_token)
     )
-    bare = _letter(message, refusal, _Sent(properties, {}, ["all but body and id"]), frame_max)
-    if bare is None:
+    letter = _letter(message, refusal, _Sent(properties, {}, ["all but body and id"]), frame_max)
+    if letter is None:
         raise ValueError(f"frame_max={frame_max}: no dead letter fits, expected 4096 or more")
-    return bare
+    return letter
 
 
 class _Sent(NamedTuple):
@@ -188,7 +192,7 @@ def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) ->
     if not _shortened(own, properties, frame_max, lost):
         return None
     fitted = _fitted(message.body, properties, own, kept, frame_max, lost=lost)
-    return _sealed(fitted, refusal.carried, token_header="")  # there is none on a letter
+    return _sealed(fitted, refusal.carried, None)
 
 
 def _shortened(
@@ -247,7 +251,7 @@ def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:
     return {**hop, **carried.sealed.headers()}
 
 
-def _sealed(copy: Outgoing, carried: Carried | None, token_header: str) -> Outgoing:
+def _sealed(copy: Outgoing, carried: Carried | None, token_header: str | None) -> Outgoing:
     """Seal what is sent, and not what was meant to be: after the last header was cut."""
     if carried is not None and carried.seal is not None:
         headers = copy.properties.headers = dict(copy.properties.headers or {})
@@ -410,7 +414,7 @@ def _properties(message: Delivery, *, clean: _Cleaning) -> tuple[Basic.Propertie
         delivery_mode=_PERSISTENT,
         priority=_octet(raw.priority),
         correlation_id=_short(raw.correlation_id, clean),
-        reply_to=_short(raw.reply_to, clean),
+        reply_to=_short(raw.reply_to, clean) if raw.reply_to != _PSEUDO_QUEUE else None,
         message_id=_short(raw.message_id, clean) or uuid4().hex,  # what vouches for a copy names it
         timestamp=_instant(raw.timestamp),
         message_type=_short(raw.message_type, clean),

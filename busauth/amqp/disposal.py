@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from busauth.amqp import copies, headers
 from busauth.amqp.copies import Carried, Outgoing, Refusal
@@ -102,7 +103,13 @@ class Disposal:
     async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
         with self._deferring(message):
             connection, copy = await self._reasoned(message, refusal)
-            await self._publish(connection, copy, name)
+            try:
+                await self._publish(connection, copy, name)
+            except PublishError as error:
+                if not isinstance(error.__cause__, ChannelPreconditionFailed):
+                    raise
+                bare = copies.bare(message, refusal, frame_max(connection))
+                await self._publish(connection, bare, name)  # nothing of the sender's is in it
         return name
 
     async def _reasoned(

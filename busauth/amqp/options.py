@@ -37,8 +37,8 @@ class ConsumerOptions(_Options):
         on_expired: the expiry policies.
         proof: whether its messages need their publishers' proofs.
         concurrency: handlers of this consumer that run at once.
-        formerly: names that its queue had before: what was parked or dead-lettered under them may
-            still come back.
+        formerly: names that its queue had before, the first one first: what was parked or
+            dead-lettered under them may still come back, and what was handled is still known.
         deadline: seconds after which a handler is cancelled, and its message tried again.
     """
 

@@ -33,7 +33,7 @@ class Provenance:
     """What one consumer asks.
 
     Attributes:
-        group: the consumer group: the queue's name.
+        group: the consumer group, as a memory knows it: the first name that the queue had.
         proofs: whose proofs count, None where they are ignored.
         routes: how messages get to this consumer.
         seal: seals the copies of this group, None where they carry hints only.
@@ -104,8 +104,11 @@ class Provenance:
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
 
     def _first(self, case: Case) -> FirstToken | None:
-        verified = case.verified
-        return None if verified is None else first_token(verified.caller, self.session_claim)
+        return None if case.verified is None else self.first(case.verified.caller)
+
+    def first(self, caller: Caller) -> FirstToken:
+        """Return the record of a caller's token."""
+        return first_token(caller, self.session_claim)
 
     def marks(self, delivery: Delivery, token_sha256: str | None) -> Marks:
         """Return what is believed of the headers that only busauth writes."""
@@ -167,7 +170,7 @@ class Provenance:
         """
         if self.seal is None or case.marks is None:
             return False
-        return self.replay_key(case.origin, case.marks) is None or case.replay_key is not None
+        return self.replay_key(case.origin, case.marks) is None or case.is_known
 
     def replay_key(self, origin: Origin, marks: Marks | None) -> ReplayKey | None:
         """Return what makes two deliveries this message, None where nothing is proven of it."""

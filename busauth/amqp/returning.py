@@ -12,7 +12,7 @@ So what comes back may do at most what its first token allowed: that one's recor
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from busauth.caller import Caller
+from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Forbidden
 from busauth.late.proof import Signed
 from busauth.late.proof.binding import TOKEN_SHA256
@@ -63,8 +63,18 @@ def check_return(
     if marks.sealed.purpose is Purpose.PARKED and not released:
         expected = "a proof that releases it"
         raise Forbidden("seal.purpose", found="a parked message", expected=expected)
-    if signed is not None and released:
-        _check_first(signed, marks.sealed, caller)
+    _check_first(marks.sealed.first, caller, signed if released else None)
+
+
+def check_unasked(headers: Mapping[str, Any]) -> None:
+    """Refuse what comes back to a consumer that asks nothing of messages: it could not be narrowed.
+
+    Raises:
+        Forbidden: ``seal.missing``.
+    """
+    if PURPOSE in headers and _says(headers, Purpose.PARKED, Purpose.LETTER):
+        expected = "a consumer with MessageSecurity(seal=...)"
+        raise Forbidden("seal.missing", found="a message that comes back", expected=expected)
 
 
 def _says(headers: Mapping[str, Any], *purposes: Purpose) -> bool:
@@ -72,11 +82,13 @@ def _says(headers: Mapping[str, Any], *purposes: Purpose) -> bool:
     return isinstance(said, str) and said in purposes
 
 
-def _check_first(signed: Signed, sealed: Sealed, caller: Caller) -> None:
-    first = sealed.first
+def _check_first(first: FirstToken | None, caller: Caller, release: Signed | None) -> None:
+    """A fresh token is the same caller's, and so is a reference, whoever it has come to mean."""
+    if first is None and release is None:
+        return
     if first is None or (first.issuer, first.subject) != (caller.issuer, caller.subject):
         found = "no record of a first token" if first is None else "another caller's first token"
         raise BadMessage("seal.caller", found=found, expected="this caller's")
-    if signed.claims.get(TOKEN_SHA256) != first.token_sha256:
+    if release is not None and release.claims.get(TOKEN_SHA256) != first.token_sha256:
         found = "a proof that releases another token's message"
         raise BadMessage("seal.token", found=found, expected="the first token that is sealed")

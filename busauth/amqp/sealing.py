@@ -19,13 +19,13 @@ _OPEN = frozenset({HEADER, names.PROOF, names.TOKEN})
 _ROUTING = frozenset({"cc", "bcc"})
 
 
-def copy_of(properties: Basic.Properties, body: bytes, token_header: str) -> Copy:
+def copy_of(properties: Basic.Properties, body: bytes, token_header: str | None) -> Copy:
     """Return a message as its seal speaks of it.
 
     Args:
         properties: with its headers; a seal among them plays no part.
         body: as it travels.
-        token_header: the header that carries tokens.
+        token_header: the header that carries tokens, None where none does.
     """
     headers = properties.headers or {}
     return Copy(dict(_own(headers)), dict(_sent(headers, token_header)), _said(properties), body)
@@ -43,7 +43,7 @@ def _own(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _sent(headers: Mapping[str, Any], token_header: str) -> Iterator[tuple[str, Any]]:
+def _sent(headers: Mapping[str, Any], token_header: str | None) -> Iterator[tuple[str, Any]]:
     """A stamping broker stamps the copy anew."""
     for name, value in headers.items():
         if not is_noted(name) and name not in (token_header, BROKER_STAMP):

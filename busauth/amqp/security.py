@@ -96,7 +96,7 @@ class MessageSecurity:
             _check_memory(replay, proofs)
         formerly = options.of(queue).formerly
         return Provenance(
-            group=queue,
+            group=(*formerly, queue)[0],
             proofs=proofs,
             routes=(*(Route("", name) for name in (queue, *formerly)), *routes),
             seal=None if self.seal is None else Seal(queue, self.seal, formerly=formerly),

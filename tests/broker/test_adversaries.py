@@ -214,6 +214,6 @@ async def test_signal() -> None:
         process.send_signal(signal.SIGTERM)
         for connection in (publishing, taking):
             assert (await connection.closed()).code == 320
-    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert b"Traceback" not in errors

@@ -3,18 +3,30 @@
 Who carries these out can write into every queue, and has the public keys. They have no seal's key.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from busauth import (
+    Bus,
+    BusOptions,
     Caller,
     CallerError,
+    ConsumerOptions,
     DeadLetter,
     Decryption,
+    Deferred,
     Grace,
+    Guard,
+    GuardOptions,
+    MessageSecurity,
     Park,
+    Publisher,
     Redrive,
+    Session,
+    Sessions,
+    StaticKeys,
     TokenEncryption,
     shared_encryption_key,
 )
@@ -25,9 +37,11 @@ from busauth.late.first import read, written
 from busauth.late.proof import Binding, Original, Properties
 from busauth.late.seal import PURPOSE
 from busauth.tokens.encryption import KeptFor
+from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verifier import fingerprint
-from tests.parties import Scene
+from tests.parties import SEAL, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
+from tests.support import LADDERS
 
 KEY = shared_encryption_key(bytes(range(32)), key_id="redrive")
 KEEPING = TokenEncryption({"redrive": KEY})
@@ -244,21 +258,7 @@ async def test_a_parked_message_with_a_fresh_token_and_no_release(scene: Scene) 
     stage = parking(scene)
     one, other = await park(stage, b"one", b"other")
     fresh = stage.token()
-    said = one.properties
-    forged = WEB.signer.sign(
-        Binding(
-            token=fresh,
-            body=one.body,
-            message_id=said["message_id"],
-            properties=_properties(said),
-            headers={"tenant": "a"},
-            issuer=scene.issuer.url,
-            subject="ann",
-            exchange="",
-            routing_key=stage.queue,
-        ),
-        scene.clock.now(),
-    )
+    forged = WEB.signer.sign(binding(stage, one, fresh, "ann"), scene.clock.now())
     await stage.put(one.having(authorization=f"Bearer {fresh}", **{PROOF: forged}))
     assert await release(stage, other) == (1, [])
     await handled_once(stage, other, "seal.purpose")
@@ -364,27 +364,130 @@ async def test_a_release_under_the_proof_of_another_first_token(scene: Scene) ->
     stage = parking(scene)
     one, other = await park(stage, b"same", b"same")
     assert one.headers[FIRST] != other.headers[FIRST]
-    fresh, said = stage.token(), one.properties
+    fresh = stage.token()
     original = Original.of(other.headers[PROOF], other.headers["busauth-token-sha256"])
-    proof = ORDERS.signer.sign(
-        Binding(
-            token=fresh,
-            body=one.body,
-            message_id=said["message_id"],
-            properties=_properties(said),
-            headers={},
-            issuer=scene.issuer.url,
-            subject="ann",
-            exchange="",
-            routing_key=stage.queue,
-        ),
-        scene.clock.now(),
-        original=original,
-    )
+    said = binding(stage, one, fresh, "ann")
+    proof = ORDERS.signer.sign(said, scene.clock.now(), original=original)
     await stage.put(one.having(authorization=f"Bearer {fresh}", **{PROOF: proof}))
     assert await release(stage, other) == (1, [])
     await handled_once(stage, other, "proof.original")
 
 
-def _properties(said: Any) -> Properties:
-    return Properties(content_type=said.get("content_type"))
+class Keys(StaticKeys):
+    """A publisher's keys, which are out of reach for a while."""
+
+    are_there = True
+
+    def candidates(self, key_id: str | None, algorithm: str) -> Any:
+        if not self.are_there:
+            raise KeyMissing
+        return super().candidates(key_id, algorithm)
+
+    async def refresh(self) -> bool:
+        if not self.are_there:
+            raise Deferred("the keys are out of reach")
+        return True
+
+
+@attack("return-postponed")
+async def test_a_parked_message_about_which_nothing_could_be_decided(scene: Scene) -> None:
+    """Postponed while keys are out of reach, it stays what it was: no retry of its own."""
+    keys = Keys(WEB.jwk)
+    stage = parking(
+        scene,
+        publishers=(Publisher("web", keys), ORDERS.publisher(relays=True)),
+        guarded={"options": GuardOptions(pause_first=1, pause_longest=2)},
+    )
+    one, other = await park(stage, b"one", b"other")
+    fresh = stage.token("mallory")
+    forged = WEB.signer.sign(binding(stage, one, fresh, "mallory"), scene.clock.now())
+    keys.are_there = False
+    await stage.put(one.having(authorization=f"Bearer {fresh}", **{PROOF: forged}))
+    async with stage.bus:
+        for count in range(1, 7):  # after some returns a copy waits instead
+            await scene.trail.until("deferred", count=count)
+            await scene.clock.advance(3)
+        keys.are_there = True
+        while not scene.codes():
+            await scene.clock.advance(3)
+            await asyncio.sleep(0)
+    assert scene.codes() == ["seal.purpose"]
+    assert await release(stage, other) == (1, [])
+    await stage.consume(handled=1, refused=1)
+    assert [body for _, body in stage.handled] == [other.body]
+
+
+@pytest.mark.parametrize(
+    ("later", "code"),
+    [
+        ({"sub": "guest", "scope": "read refund"}, None),
+        ({"sub": "admin", "scope": "read refund"}, "seal.caller"),
+    ],
+)
+@attack("return-reference")
+async def test_a_reference_that_has_come_to_mean_more(
+    later: dict[str, Any], code: str | None, scene: Scene
+) -> None:
+    """A session that grew, or became somebody else's, between a first try and its retry."""
+    sessions = {"s.1": Session(claims={"sub": "guest", "scope": "read"}, ends_at=1e12)}
+
+    class Store:
+        async def find(self, session_id: str) -> Session | None:
+            return sessions.get(session_id)
+
+    trusted = Sessions(Store(), issuer="sessions", audience="shop", prefix="s.", clock=scene.clock)
+    guard = Guard(
+        trusted, clock=scene.clock, auditor=scene.trail, messages=MessageSecurity(seal=SEAL)
+    )
+    bus = Bus(scene.broker.url, guard=guard, service="t", options=BusOptions(retry=LADDERS[1]))
+    queue = scene.broker.name("orders")
+    seen: list[Caller] = []
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None:
+        seen.append(caller)
+        if len(seen) == 1:
+            sessions["s.1"] = Session(claims=later, ends_at=1e12)
+            raise LookupError
+
+    async with bus:
+        await scene.broker.publish(queue, token="s.1")
+        await scene.trail.until("retried")
+        await scene.clock.advance(60)
+        await scene.trail.until("handled" if code is None else "refused")
+    assert scene.codes() == ([] if code is None else [code])
+    assert {caller.subject for caller in seen} == {"guest"}
+    assert all(caller.scopes == {"read"} for caller in seen)
+
+
+@attack("return-renamed")
+async def test_a_handled_message_under_the_queues_new_name(scene: Scene) -> None:
+    """A queue that names its former ones knows what was handled under them."""
+    stage = Stage.set(scene)
+    tapped, _ = await stage.pair()
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=0)
+    renamed = scene.broker.name("renamed")
+    options = GuardOptions(consumers={renamed: ConsumerOptions(formerly=(stage.queue,))})
+    memory = stage.bus.guard.messages.replay
+    later = Stage.set(scene, queue=renamed, replay=memory, guarded={"options": options})
+    await later.bus.declare()
+    await later.put(tapped)
+    await later.consume(handled=0, refused=1)
+    assert (scene.codes(), later.handled) == (["replay.copy"], [])
+
+
+def binding(stage: Stage, message: Message, token: str, subject: str) -> Binding:
+    """Return what a publisher says of a message, when it says that it is this caller's."""
+    said = message.properties
+    return Binding(
+        token=token,
+        body=message.body,
+        message_id=said["message_id"],
+        properties=Properties(content_type=said.get("content_type")),
+        headers={"tenant": "a"},
+        issuer=stage.scene.issuer.url,
+        subject=subject,
+        exchange="",
+        routing_key=stage.queue,
+    )
