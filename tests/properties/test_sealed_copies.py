@@ -39,7 +39,16 @@ fields = st.recursive(
     max_leaves=8,
 )
 names = texts.filter(bool) | st.sampled_from(
-    ["tenant", "x-death", "CC", "BUSAUTH-ATTEMPT", "busauth-first", "busauth-seal", "Busauth-Hop"]
+    [
+        "tenant",
+        "x-death",
+        "CC",
+        "BUSAUTH-ATTEMPT",
+        "busauth-first",
+        "busauth-seal",
+        "Busauth-Hop",
+        "",
+    ]
 )
 sent: st.SearchStrategy[dict[str, Any]] = st.dictionaries(names, fields, max_size=5)
 
@@ -117,3 +126,33 @@ def test_numbers_of_every_width_arrive_as_they_were_sealed() -> None:
     }
     delivery = carried(Outgoing(b"", Basic.Properties(headers=odd, message_id="m")))
     assert PROVENANCE.marks(carried(retried(delivery)), TOKEN).code is None
+
+
+def test_a_header_without_a_name_is_sealed_like_any_other() -> None:
+    """RabbitMQ takes one, and so does a copy."""
+    delivery = carried(Outgoing(b"", Basic.Properties(headers={"": 1, "a": 2}, message_id="m")))
+    marks = PROVENANCE.marks(carried(refused(delivery)), None)
+    assert marks.code is None
+
+
+def test_a_header_that_is_as_deep_as_may_be_is_sealed_or_cut() -> None:
+    """What can be measured can be sealed: no depth lies between the two."""
+    deep: Any = 1
+    for _ in range(36):
+        deep = [deep]
+        said = Basic.Properties(headers={"deep": deep}, message_id="m")
+        assert PROVENANCE.marks(carried(retried(carried(Outgoing(b"", said)))), TOKEN).code is None
+
+
+def test_no_token_stands_in_where_a_message_came_from() -> None:
+    """A routing key can be anything, a token too."""
+    token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln"
+    delivery = Delivery(
+        DeliveredMessage(
+            delivery=Basic.Deliver(consumer_tag="c", delivery_tag=1, routing_key=token),
+            header=ContentHeader(properties=Basic.Properties(headers={})),
+            body=b"",
+            channel=Mock(),
+        )
+    )
+    assert token not in repr(refused(delivery).properties.headers)

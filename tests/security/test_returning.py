@@ -20,6 +20,7 @@ from busauth import (
     Grace,
     Guard,
     GuardOptions,
+    InProcessReplay,
     MessageSecurity,
     Park,
     Publisher,
@@ -35,11 +36,12 @@ from busauth.caller import FirstToken
 from busauth.late.first import HEADER as FIRST
 from busauth.late.first import read, written
 from busauth.late.proof import Binding, Original, Properties
+from busauth.late.replay import Standing
 from busauth.late.seal import PURPOSE
 from busauth.tokens.encryption import KeptFor
 from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verifier import fingerprint
-from tests.parties import SEAL, Scene
+from tests.parties import DAY, SEAL, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 from tests.support import LADDERS
 
@@ -475,6 +477,53 @@ async def test_a_handled_message_under_the_queues_new_name(scene: Scene) -> None
     await later.put(tapped)
     await later.consume(handled=0, refused=1)
     assert (scene.codes(), later.handled) == (["replay.copy"], [])
+
+
+@attack("return-unknown")
+async def test_a_copy_about_which_the_memory_gave_no_answer(scene: Scene) -> None:
+    """What could not be told from a copy makes no letter that comes back as new."""
+
+    class Broken(InProcessReplay):
+        is_broken = False
+
+        async def begin(self, *args: Any, **named: Any) -> Standing:
+            if self.is_broken:
+                raise ValueError("out of order")
+            return await super().begin(*args, **named)
+
+    memory = Broken(keep_for=2 * DAY)
+    stage = Stage.set(scene, replay=memory)
+    tapped, _ = await stage.pair()
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=0)
+    memory.is_broken = True
+    await stage.put(tapped)
+    await stage.consume(handled=1, refused=1)
+    letter = Message.of(await scene.broker.one(f"{stage.queue}.dead"))
+    assert "busauth-seal" not in letter.headers
+    memory.is_broken = False
+    await stage.put(letter.having(authorization=tapped.headers["authorization"]))
+    await stage.consume(handled=1, refused=2)
+    assert scene.codes() == ["check.failed", "replay.copy"]
+    assert [body for _, body in stage.handled] == [tapped.body]
+
+
+@attack("return-unasked")
+async def test_a_released_message_to_a_consumer_that_asks_nothing(scene: Scene) -> None:
+    """Whoever cannot narrow what comes back does not take it: a replica without a seal, say."""
+    stage = parking(scene)
+    (parked,) = await park(stage, b"one")
+    assert await release(stage, parked, scope=WIDE) == (1, [])
+    replica = scene.bus(MessageSecurity())
+    handled: list[str] = []
+
+    @replica.consumer(stage.queue)
+    async def place(caller: Caller) -> None:
+        handled.append(caller.subject)
+
+    async with replica:
+        await scene.trail.until("refused")
+    assert (scene.codes(), handled) == (["seal.missing"], [])
 
 
 def binding(stage: Stage, message: Message, token: str, subject: str) -> Binding:

@@ -5,15 +5,19 @@ from unittest.mock import Mock
 
 import pytest
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelPreconditionFailed
 from pamqp import encode
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth.amqp import copies, headers
-from busauth.amqp.copies import Refusal
+from busauth.amqp.copies import Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.disposal import Disposal
+from busauth.amqp.publisher import Publisher
 from busauth.amqp.returns import Returns
-from busauth.errors import Forbidden, NotGenuine
+from busauth.amqp.topology import Tail
+from busauth.errors import Forbidden, NotGenuine, PublishError
 from busauth.redaction import TOKEN_SHAPE
 
 FRAME = 131_072
@@ -183,3 +187,47 @@ def test_a_token_header_of_any_name_is_not_noted() -> None:
     assert "secret" not in repr(outgoing.properties.headers)
     assert outgoing.properties.headers is not None
     assert outgoing.properties.headers[headers.NOTED] == {"x-other": "1"}
+
+
+def test_the_pseudo_queue_of_direct_reply_to_is_not_copied() -> None:
+    """Whoever publishes it and asks for no replies has their channel closed; a name is kept."""
+    refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
+    for reply_to, kept in (
+        ("amq.rabbitmq.reply-to", None),
+        ("amq.rabbitmq.reply-to.g1h2", "amq.rabbitmq.reply-to.g1h2"),
+        ("answers", "answers"),
+    ):
+        message = received({}, reply_to=reply_to)
+        copy = copies.dead_letter(message, refusal, token_header="authorization", frame_max=FRAME)
+        assert copy.properties.reply_to == kept
+        cut = (copy.properties.headers or {}).get(headers.CUT)
+        assert cut == ("1: reply_to" if kept is None else None)
+
+
+async def test_a_letter_that_the_broker_does_not_take_goes_bare() -> None:
+    """Whatever property closes the channel, a copy without any of the sender's takes its place."""
+    published: list[Outgoing] = []
+
+    class Closing(Publisher):
+        async def publish(self, connection: Any, outgoing: Outgoing, **_: Any) -> None:
+            published.append(outgoing)
+            if len(published) == 1:
+                raise PublishError("closed") from ChannelPreconditionFailed("406")
+
+    async def outlet(_: Delivery) -> Any:
+        return Mock(connection_tune=Mock(frame_max=FRAME))
+
+    disposal = Disposal(
+        queue="orders",
+        token_header="authorization",
+        publisher=Closing(),
+        outlet=outlet,
+        retries=Tail("orders", 1),
+    )
+    refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
+    message = received({"tenant": "a"}, app_id="odd")
+    assert await disposal.dead_letter(message, refusal) == "orders.rejected"
+    whole, bare = published
+    assert (whole.properties.app_id, bare.properties.app_id) == ("odd", None)
+    assert bare.body == message.body
+    assert (bare.properties.headers or {})[headers.REFUSAL] == "header.missing"

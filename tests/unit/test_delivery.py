@@ -10,8 +10,10 @@ from aio_pika.queue import consumer
 from aio_pika.tools import ensure_awaitable
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
-from busauth.amqp.delivery import handed_directly
+from busauth.amqp.delivery import Delivery, handed_directly
 
 TAG = "ctag"
 
@@ -114,3 +116,40 @@ def test_nothing_happens_without_a_channel_or_a_tag() -> None:
     channel = SimpleNamespace(consumers={TAG: entry(guarded)})
     handed_directly(cast("Channel", channel), None, guarded, direct)
     assert channel.consumers[TAG] is not direct
+
+
+def delivered(key: str = "orders", headers: dict[str, Any] | None = None, **said: Any) -> Delivery:
+    """Return a delivery with this routing key, these headers and properties."""
+    properties = Basic.Properties(headers=headers or {"tenant": "a"}, **said)
+    return Delivery(
+        DeliveredMessage(
+            delivery=Basic.Deliver(consumer_tag="c", delivery_tag=1, routing_key=key),
+            header=ContentHeader(properties=properties),
+            body=b"{}",
+            channel=cast("Any", None),
+        )
+    )
+
+
+def test_a_redelivery_is_like_the_delivery_before() -> None:
+    """The counts and stamps that a broker writes with each delivery are left aside."""
+    stamped = {"tenant": "a", "x-delivery-count": 1, "x-acquired-count": 2}
+    again = delivered(headers={**stamped, "x-opt-rabbitmq-sent-time": 17})
+    assert delivered().is_like(again)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        delivered("orders.2"),
+        delivered(app_id="a2"),
+        delivered(priority=3),
+        delivered(message_id="m2"),
+        delivered(user_id="guest"),
+        delivered(headers={"tenant": "b"}),
+        delivered(headers={"tenant": "a", "x-tenant": "b"}),
+    ],
+)
+def test_two_messages_are_not_alike(other: Delivery) -> None:
+    """What differs in anything that a handler can see is another message."""
+    assert not delivered().is_like(other)
