@@ -14,7 +14,7 @@ from workers import shop
 from workers.shop import Notice, PaymentRequest
 
 bus = shop.make_bus("payments")
-ledger = httpx.AsyncClient(base_url=shop.settings.ledger, timeout=5)
+ledger = httpx.AsyncClient(base_url=shop.settings.ledger, timeout=5, trust_env=False)
 
 
 @bus.consumer(

@@ -41,6 +41,9 @@ class Reply(NamedTuple):
 class Fetcher:
     """Gets JSON objects and posts forms: no redirects, no compression, nothing unasked for.
 
+    A proxy of the environment (``HTTPS_PROXY``, ``ALL_PROXY``) carries https alone, which it can
+    neither read nor change; over plain http it would be whoever sits between.
+
     Attributes:
         timeout: seconds for a whole request.
         max_bytes: the largest body that is read.
@@ -129,17 +132,18 @@ class Fetcher:
         _check_port(url)
         headers = {**headers, "Accept-Encoding": "identity"}
         async with (
-            self._client() as client,
+            self._client(httpx.URL(url).scheme) as client,
             client.stream(method, url, headers=headers, content=body) as response,
         ):
             if "content-encoding" in response.headers:
                 raise ValueError("a compressed answer, expected it uncompressed")
             return Reply(response.status_code, await self._read(response))
 
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self, scheme: str) -> httpx.AsyncClient:
         if self.transport is not None:
             return httpx.AsyncClient(transport=self.transport, timeout=self.timeout)
-        return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout)
+        through_proxies = scheme == "https"
+        return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout, trust_env=through_proxies)
 
     async def _read(self, response: httpx.Response) -> bytes:
         body = bytearray()

@@ -157,3 +157,37 @@ async def test_objects_come_back_as_they_are(value: dict[str, Any]) -> None:
     """What was sent is what is returned."""
     async with raw_server(lambda _: http(value)) as server:
         assert await Fetcher().get_object(server.url) == value
+
+
+_PROXIES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy")
+
+
+@pytest.mark.parametrize("variable", _PROXIES)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_plain_http_goes_through_no_proxy(
+    variable: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever proxy the environment names sees neither a request for keys nor a form over http."""
+    async with raw_server(lambda _: http({"keys": []})) as server, raw_server(_lying) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        url = server.url.replace("127.0.0.1", host)
+        assert await Fetcher().get_object(url) == {"keys": []}
+        await Fetcher().post_form(url, {"token": "secret"}, {"Authorization": "Basic secret"})
+    assert (len(server.requests), proxy.requests) == (2, [])
+
+
+async def test_https_still_goes_through_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A proxy that carries https end to end is asked for the way, and for nothing else."""
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    async with raw_server(lambda _: http({}, status="503 No")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(Deferred, match="503"):
+            await Fetcher().get_object("https://idp.example/jwks")
+    assert proxy.requests == ["idp.example:443"]
+
+
+def _lying(_: object) -> bytes:
+    return http({"keys": ["the proxy's"]})

@@ -144,7 +144,7 @@ def test_rotating_keeps_the_old_key_unless_retired() -> None:
 
 def test_an_issuer_is_served_over_http() -> None:
     """Metadata, keys and health are answered; other paths, faults and replies as told."""
-    with IssuerServer(Issuer(algorithm="ES256")) as server, httpx.Client() as client:
+    with IssuerServer(Issuer(algorithm="ES256")) as server, httpx.Client(trust_env=False) as client:
 
         def get(path: str) -> httpx.Response:
             return client.get(f"{server.issuer.url}{path}")

@@ -105,7 +105,7 @@ async def set_up(amqp_url: str, timeline: Timeline, prefix: str) -> AsyncIterato
         broker = Broker(await stack.enter_async_context(await connect(amqp_url)), prefix)
         stack.push_async_callback(broker.clean)
         services = make_services(amqp_url, issuer.url, prefix, Ears(record, timeline))
-        http = httpx.AsyncClient(base_url=services["gateway"].url, timeout=10)
+        http = httpx.AsyncClient(base_url=services["gateway"].url, timeout=10, trust_env=False)
         await stack.enter_async_context(http)
         await stack.enter_async_context(_running(services.values()))
         stage = Stage(keys, services, broker, http, record, timeline)
@@ -187,7 +187,7 @@ async def _running(services: Collection[Service]) -> AsyncIterator[None]:
 
 async def _answers(url: str) -> bool:
     try:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             return (await client.get(f"{url}/healthz")).is_success
     except httpx.TransportError:
         return False
