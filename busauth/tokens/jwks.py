@@ -19,10 +19,13 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
 from busauth.tokens.fetch import Fetcher
-from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, fitting, load_key
+from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, chosen, load_keys
 from busauth.tokens.retired import FormerKey, RetiredKeys
 
 LOGGER = logging.getLogger("busauth")
+
+_TOLD = 5
+"""Keys that are told where none can be used."""
 
 _Fetched = tuple[Mapping[str, Any], Key]
 
@@ -49,7 +52,7 @@ class JWKS:
 
     Args:
         url: where the key set is; https, unless `fetcher` says otherwise.
-        algorithms: what the keys may be pinned to; only public-key algorithms.
+        algorithms: what the keys may serve, where they do not say it; only public-key algorithms.
         options: how often to fetch, and how long to keep.
         fetcher: time and size limits, hosts that may be asked over plain http.
         clock: where ages come from.
@@ -140,16 +143,16 @@ class JWKS:
             raise KeyMissing
         if age >= self._options.fresh_for:
             self._renew()
-        found = fitting(self._keys, key_id, algorithm)
-        if not found:
-            if key_id is not None and key_id in self._refused:
-                raise NotGenuine(
-                    "token.key_compromised",
-                    found=f"kid={key_id!r}",
-                    expected="a key that was not reported compromised",
-                )
-            raise KeyMissing
-        return found
+        try:
+            return chosen(self._keys, key_id, algorithm)
+        except KeyMissing:
+            if key_id is None or key_id not in self._refused:
+                raise
+            raise NotGenuine(
+                "token.key_compromised",
+                found=f"kid={key_id!r}",
+                expected="a key that was not reported compromised",
+            ) from None
 
     def former(self, key_id: str | None, algorithm: str) -> Sequence[FormerKey]:
         """Return keys that were removed and may have signed, if any are remembered."""
@@ -252,12 +255,12 @@ class JWKS:
             return meant
         return meant + self._retired.forget(self._distrusted | {key.thumbprint for key in meant})
 
-    def _usable(self) -> dict[str, _Fetched]:
-        return {
-            key.thumbprint: (jwk, key)
-            for jwk, key in self._fetched_keys
-            if key.thumbprint not in self._distrusted
-        }
+    def _usable(self) -> dict[str, tuple[Mapping[str, Any], Sequence[Key]]]:
+        usable: dict[str, tuple[Mapping[str, Any], list[Key]]] = {}
+        for jwk, key in self._fetched_keys:
+            if key.thumbprint not in self._distrusted:
+                usable.setdefault(key.thumbprint, (jwk, []))[1].append(key)
+        return dict(usable)
 
     def _tell_unmet(self, names: Iterable[str]) -> None:
         LOGGER.warning(
@@ -275,19 +278,23 @@ class JWKS:
             raise Deferred(
                 f"{self._url}: expected `keys`, a list of at most {self._options.max_keys}"
             )
-        loaded = ((entry, self._load(entry)) for entry in entries)
-        keys = tuple((entry, key) for entry, key in loaded if key is not None)
+        left_out: list[str] = []
+        keys = tuple((entry, key) for entry in entries for key in self._load(entry, left_out))
         if not keys:
-            raise Deferred(f"{self._url} holds no key that fits {list(self._algorithms)}")
+            found = "; ".join(left_out[:_TOLD]) or "none at all"
+            raise Deferred(
+                f"{self._url} holds no key that fits {list(self._algorithms)}: found {found}"
+            )
         return keys
 
-    def _load(self, entry: Any) -> Key | None:
+    def _load(self, entry: Any, left_out: list[str]) -> Sequence[Key]:
         """Skip what this issuer may not sign with: keys for encryption, other curves, damage."""
         try:
-            return load_key(entry, self._algorithms) if isinstance(entry, dict) else None
+            return load_keys(entry, self._algorithms)
         except ConfigurationError as error:
+            left_out.append(str(error))
             LOGGER.info("%s: a key is left out: %s", self._url, error)
-            return None
+            return ()
 
 
 def _public_only(algorithms: Iterable[str]) -> tuple[str, ...]:

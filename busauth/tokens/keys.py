@@ -1,8 +1,9 @@
 """Keys, each pinned to one algorithm, and where they come from (RFC 7517, RFC 8725 section 3.1).
 
-A key that names its algorithm in `alg` is used with that one alone. A key that does not is pinned
-by its type and curve; where those leave a choice (RSA, shared secrets), to the first fitting
-algorithm in the order in which its issuer's were configured. The token never chooses.
+A JWK that names its algorithm in `alg` is one key, used with that one alone. One that does not is
+a key for each algorithm that fits its type, curve and length: one for most, several for RSA and for
+shared secrets. Which of them counts says the allow-list of whoever verifies, and `alg` of the JWK
+where there is one; the token never widens either.
 """
 
 import hashlib
@@ -38,10 +39,12 @@ _PUBLIC_MEMBERS = {"RSA": ("e", "n"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x
 _HASHES = {"HS256": hashes.SHA256(), "HS384": hashes.SHA384(), "HS512": hashes.SHA512()}
 _MIN_RSA_BITS = 2048
 _MIN_SECRET_BYTES = 32
+_TOLD = 5
+"""Keys that are named where none fits."""
 
 
 class KeyMissing(Exception):  # noqa: N818 -- not an error: the source may be asked again
-    """No key of the set fits; a fresh copy of the set might hold one."""
+    """No key of the set fits; a fresh copy might hold one. Its text tells which there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +152,35 @@ def fitting(keys: Iterable[Key], key_id: str | None, algorithm: str) -> list[Key
     ]
 
 
+def chosen(keys: Sequence[Key], key_id: str | None, algorithm: str) -> list[Key]:
+    """Return the keys that may have signed; see `fitting`.
+
+    Raises:
+        KeyMissing: there is none.
+    """
+    found = fitting(keys, key_id, algorithm)
+    if not found:
+        raise KeyMissing(_at_hand(keys, key_id))
+    return found
+
+
+def _at_hand(keys: Sequence[Key], key_id: str | None) -> str:
+    """Tell what a `kid` is good for; where nobody has it, what there is instead."""
+    named = [key for key in keys if key.key_id == key_id] if key_id is not None else []
+    serving: dict[str | None, list[str]] = {}
+    for key in named or keys:
+        serving.setdefault(key.key_id, []).append(key.algorithm)
+    told = [f"kid={name!r} for {' or '.join(found)}" for name, found in serving.items()]
+    more = [f"{len(told) - _TOLD} more"] if len(told) > _TOLD else []
+    return ", ".join([*told[:_TOLD], *more])
+
+
 class StaticKeys:
     """Keys that are known beforehand: JWKs, a JWK set, or shared secrets.
 
     Args:
         keys: JWKs as mappings (RFC 7517), or one JWK set. Private members are ignored.
-        algorithms: what a key without `alg` may be pinned to, first fitting first.
+        algorithms: what the keys may serve, those without `alg` included.
 
     Raises:
         ConfigurationError: a key is unusable, too short, or there is none.
@@ -170,7 +196,7 @@ class StaticKeys:
         if not isinstance(jwks, list | tuple) or not jwks:
             raise ConfigurationError("StaticKeys needs a list of JWKs, or a set: got none")
         allowed = tuple(canonical_algorithm(name) or name for name in algorithms)
-        self._keys = tuple(load_key(jwk, allowed) for jwk in jwks)
+        self._keys = tuple(key for jwk in jwks for key in load_keys(jwk, allowed))
 
     @property
     def epoch(self) -> int:
@@ -179,10 +205,7 @@ class StaticKeys:
 
     def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
         """Return the fitting keys, or raise `KeyMissing`."""
-        found = fitting(self._keys, key_id, algorithm)
-        if not found:
-            raise KeyMissing
-        return found
+        return chosen(self._keys, key_id, algorithm)
 
     async def refresh(self) -> bool:
         """Return True: what is not here does not exist."""
@@ -204,11 +227,23 @@ def shared_secret(
 
 
 def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
-    """Prepare one JWK, pinned to one algorithm.
+    """Prepare one JWK, pinned to the first of these algorithms that it may serve: see `load_keys`.
+
+    Raises:
+        ConfigurationError: with what was found and expected; the key itself is never printed.
+    """
+    return load_keys(jwk, allowed)[0]
+
+
+def load_keys(jwk: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Key, ...]:
+    """Prepare one JWK for each algorithm that it may serve.
 
     Args:
         jwk: the key; one whose `use` or `key_ops` say that it is not for signatures is refused.
-        allowed: the algorithms that it may be pinned to, preferred first.
+        allowed: the algorithms that it may serve, preferred first.
+
+    Returns:
+        One key, pinned to `alg`; without `alg` one for each allowed algorithm that fits it.
 
     Raises:
         ConfigurationError: with what was found and expected; the key itself is never printed.
@@ -216,28 +251,32 @@ def load_key(jwk: Mapping[str, Any], allowed: Sequence[str]) -> Key:
     if not isinstance(jwk, Mapping):
         raise ConfigurationError(f"a key of type {type(jwk).__name__}: expected a JWK, an object")
     name = _name(jwk)
-    algorithm = _pinned(jwk, allowed)
-    if algorithm is None:
+    algorithms = _served(jwk, allowed)
+    if not algorithms:
         raise ConfigurationError(f"{name} fits none of the algorithms {list(allowed)}")
     _check_use(jwk, name)
-    prepared = _prepare(jwk, algorithm, name)
-    _check_strength(prepared, algorithm, name)
+    prepared = _prepare(jwk, algorithms[0], name)
+    weak = {each: _weakness(prepared, each) for each in algorithms}
+    if all(weak.values()):
+        raise ConfigurationError(f"{name} has {weak[algorithms[0]]}")
     key_id = jwk["kid"] if isinstance(jwk.get("kid"), str) else None
-    digest, spelled = _hashed(_canonical(prepared, algorithm)), _hashed(jwk)
+    digest, spelled = _hashed(_canonical(prepared, algorithms[0])), _hashed(jwk)
     encoded = base64url_encode(digest).decode()
-    names = (key_id, digest.hex(), digest.hex().upper(), encoded, spelled.hex())
-    return Key(key_id, algorithm, digest.hex(), frozenset(filter(None, names)), prepared)
+    given = (key_id, digest.hex(), digest.hex().upper(), encoded, spelled.hex())
+    names = frozenset(filter(None, given))
+    strong = [each for each in algorithms if not weak[each]]
+    return tuple(Key(key_id, each, digest.hex(), names, prepared) for each in strong)
 
 
 def _name(jwk: Mapping[str, Any]) -> str:
     return f"key kid={jwk.get('kid')!r} kty={jwk.get('kty')!r} alg={jwk.get('alg')!r}"
 
 
-def _pinned(jwk: Mapping[str, Any], allowed: Sequence[str]) -> str | None:
-    """Return the one algorithm of this key, None where nothing fits."""
+def _served(jwk: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
+    """Return the algorithms of this key: the one that it names, or all that fit it."""
     kind = (jwk.get("kty"), jwk.get("crv"))
     named = [canonical_algorithm(jwk["alg"]) or ""] if "alg" in jwk else allowed
-    return next((name for name in named if name in allowed and ALGORITHMS.get(name) == kind), None)
+    return [name for name in named if name in allowed and ALGORITHMS.get(name) == kind]
 
 
 def _check_use(jwk: Mapping[str, Any], name: str) -> None:
@@ -260,14 +299,16 @@ def _prepare(jwk: Mapping[str, Any], algorithm: str, name: str) -> Any:
         raise ConfigurationError(f"{name} is damaged: it cannot be loaded") from None
 
 
-def _check_strength(prepared: Any, algorithm: str, name: str) -> None:
+def _weakness(prepared: Any, algorithm: str) -> str | None:
     """RSA of 2048 bits and more (RFC 7518, section 3.3), secrets as long as their hash."""
-    if isinstance(prepared, bytes):
+    kty, _ = ALGORITHMS[algorithm]
+    if kty == "oct":
         needed = max(_MIN_SECRET_BYTES, int(algorithm[2:]) // 8)
-        if len(prepared) < needed:
-            raise ConfigurationError(f"{name} has {len(prepared)} bytes: expected {needed} or more")
-    elif ALGORITHMS[algorithm][0] == "RSA" and prepared.key_size < _MIN_RSA_BITS:
-        raise ConfigurationError(f"{name} has {prepared.key_size} bits: expected 2048 or more")
+        short = len(prepared) < needed
+        return f"{len(prepared)} bytes: expected {needed} or more" if short else None
+    if kty == "RSA" and prepared.key_size < _MIN_RSA_BITS:
+        return f"{prepared.key_size} bits: expected 2048 or more"
+    return None
 
 
 def _canonical(prepared: Any, algorithm: str) -> Mapping[str, Any]:

@@ -54,10 +54,14 @@ class FormerKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A key, when it was last fetched by the wall clock, and when by the monotonic one."""
+    """A key, when it was last fetched by the wall clock, and when by the monotonic one.
+
+    Attributes:
+        keys: the same key for each algorithm that it served then.
+    """
 
     jwk: Mapping[str, Any]
-    key: Key
+    keys: Sequence[Key]
     at: float
     monotonic: float
 
@@ -130,20 +134,23 @@ class RetiredKeys:
         return None if self._file is None else self._file.path
 
     def noticed(
-        self, keys: Mapping[str, tuple[Mapping[str, Any], Key]], now: float, monotonic: float
+        self,
+        keys: Mapping[str, tuple[Mapping[str, Any], Sequence[Key]]],
+        now: float,
+        monotonic: float,
     ) -> None:
         """Take note of a fetched set.
 
         Args:
-            keys: its keys by thumbprint, each with its JWK.
+            keys: its keys by thumbprint: a JWK, and a key for each algorithm that it serves.
             now: when it was fetched, seconds since the epoch.
             monotonic: the same, on a clock that never goes back.
         """
         self._current = frozenset(keys)
         before = [(name, seen) for name, seen in self._seen.items() if name not in keys]
         here = [
-            (name, _Seen(public_part(jwk), key, now, monotonic))
-            for name, (jwk, key) in keys.items()
+            (name, _Seen(public_part(jwk), served, now, monotonic))
+            for name, (jwk, served) in keys.items()
         ]
         self._seen = dict([*before, *here][-_MOST:])
 
@@ -152,11 +159,11 @@ class RetiredKeys:
     ) -> list[FormerKey]:
         """Return the removed keys that may have signed, by these readings of both clocks."""
         return [
-            FormerKey(seen.key, Retired(last, self.sources))
+            FormerKey(key, Retired(last, self.sources))
             for thumbprint, seen in self._seen.items()
             if thumbprint not in self._current
             and now < (last := seen.last(now, monotonic)) + self._keep_for
-            and fitting((seen.key,), key_id, algorithm)
+            for key in fitting(seen.keys, key_id, algorithm)
         ]
 
     def forget(self, names: Iterable[str]) -> list[Key]:
@@ -166,7 +173,8 @@ class RetiredKeys:
             names: what they may be called by; see `Key.names`.
         """
         self.distrusted |= frozenset(names)
-        gone = [seen.key for seen in self._seen.values() if seen.key.names & self.distrusted]
+        known = [key for seen in self._seen.values() for key in seen.keys]
+        gone = [key for key in known if key.names & self.distrusted]
         self.distrusted |= {key.thumbprint for key in gone}
         self._seen = {
             name: seen for name, seen in self._seen.items() if name not in self.distrusted
@@ -195,11 +203,12 @@ class RetiredKeys:
             "keys": [
                 {
                     "jwk": seen.jwk,
-                    "kid": seen.key.key_id,
-                    "alg": seen.key.algorithm,
+                    "kid": key.key_id,
+                    "alg": key.algorithm,
                     "at": seen.last(now, monotonic),
                 }
                 for seen in self._seen.values()
+                for key in seen.keys
             ],
         }
         yield json.dumps(document).encode("utf-8")
@@ -214,5 +223,7 @@ class RetiredKeys:
             named = {} if kept["kid"] is None else {"kid": str(kept["kid"])}
             jwk = {**kept["jwk"], **named, "alg": kept["alg"]}
             key = load_key(jwk, algorithms)
-            self._seen[key.thumbprint] = _Seen(kept["jwk"], key, float(kept["at"]), monotonic)
+            before = self._seen.get(key.thumbprint)
+            keys = (*(before.keys if before else ()), key)
+            self._seen[key.thumbprint] = _Seen(kept["jwk"], keys, float(kept["at"]), monotonic)
         self.forget(())

@@ -82,9 +82,10 @@ class SignedAnswers:
                     break
         try:
             return self._verify(compact, algorithm)
-        except KeyMissing:
-            found = f"kid={compact.header.get('kid')!r}"
-            raise NotGenuine("token.key_unknown", found=found, expected="a known key") from None
+        except KeyMissing as missing:
+            found = f"kid={compact.header.get('kid')!r} alg={algorithm}"
+            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
+            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
 
     def _verify(self, compact: CompactToken, algorithm: str) -> None:
         key_id = compact.header.get("kid")

@@ -208,9 +208,9 @@ class Verifiers:
     def _recall_or_refuse(self, token: str, compact: CompactToken) -> Verified:
         try:
             return self.recall(token)
-        except KeyMissing:
+        except KeyMissing as missing:
             found = f"kid={compact.header.get('kid')!r} alg={compact.header.get('alg')!r}"
-            expected = "a key of its issuer"
+            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
             raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
 
     def recall(self, token: str) -> Verified:

@@ -16,7 +16,7 @@ from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.jwks import JWKS, JWKSOptions
 from busauth.tokens.keys import KeyMissing, KeySource
 from busauth.tokens.verifier import Verifier, Verifiers
-from tests.unit.support import Signer, http, raw_server
+from tests.unit.support import Signer, http, payload, raw_server
 
 PATH = "/jwks.json"
 DAY = 24 * 3600
@@ -303,6 +303,31 @@ async def test_a_wrong_key_set_defers_and_keeps_good_keys(
         await in_time(clock, jwks.refresh())
     assert jwks.candidates(server.issuer.signing.key_id, "ES256")
     assert jwks.epoch == 1
+
+
+async def test_a_set_without_a_fitting_key_tells_what_it_holds(clock: ManualClock) -> None:
+    """Who allowed the wrong algorithm reads which ones the issuer's keys name."""
+    held = {"keys": [Signer("RS256").jwk(kid="rsa"), {**GOOD, "kid": "curve", "use": "enc"}]}
+    async with raw_server(lambda _: http(held)) as server:
+        jwks = JWKS(server.url, algorithms=["PS256", "ES256"], clock=clock)
+        with pytest.raises(Deferred, match=r"found key kid='rsa'.*alg='RS256'.*kid='curve'"):
+            await jwks.refresh()
+
+
+async def test_a_verifier_that_takes_ps256_says_so_once(clock: ManualClock) -> None:
+    """Keys by discovery that name no algorithm serve what their verifier takes."""
+    signer = Signer("PS256")
+
+    def answer(path: str) -> bytes:
+        found = {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/jwks"}
+        return http({"keys": [signer.jwk(alg=None)]} if path == "/jwks" else found)
+
+    async with raw_server(answer) as issuer:
+        keys = JWKS.discover(issuer.url, clock=clock)
+        one = Verifier(keys, issuer=issuer.url, audience="shop", algorithms=["PS256"])
+        raw = signer.sign(payload(iss=issuer.url))
+        assert (await Verifiers(one).authenticate(raw)).caller.subject == "alice"
+        assert issuer.requests[-1] == "/jwks"
 
 
 HOSTILE_KEYS: list[Any] = [

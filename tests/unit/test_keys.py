@@ -21,6 +21,7 @@ from busauth.tokens.keys import (
     allow_list,
     canonical_algorithm,
     load_key,
+    load_keys,
     shared_secret,
 )
 from tests.unit.support import (
@@ -77,6 +78,77 @@ def test_a_key_is_pinned_when_it_is_loaded(
 ) -> None:
     """`alg` decides; without one, type, curve and the issuer's order do."""
     assert load_key(jwk, allowed).algorithm == pinned
+
+
+RSA = tuple(name for name in EVERY if ALGORITHMS[name][0] == "RSA")
+
+
+@pytest.mark.parametrize("algorithm", [*RSA, *SECRETS])
+async def test_a_key_without_alg_serves_what_its_verifier_takes(algorithm: str) -> None:
+    """A verifier that takes one algorithm needs say it once: its issuer's keys need not."""
+    signer = Signer(algorithm)
+    keys = StaticKeys(signer.jwk(alg=None))
+    verified = await authenticate(token(signer), keys=keys, algorithms=(algorithm,))
+    assert verified.caller.subject == "alice"
+
+
+@pytest.mark.parametrize("algorithm", RSA)
+async def test_an_rsa_key_without_alg_serves_every_rsa_algorithm_by_default(algorithm: str) -> None:
+    """Who does not say what an issuer signs with takes what its key can sign."""
+    keys = StaticKeys(Signer("RS256").jwk(alg=None))
+    assert await authenticate(token(Signer(algorithm)), keys=keys, algorithms=ASYMMETRIC)
+
+
+@pytest.mark.parametrize("algorithm", RSA)
+@pytest.mark.parametrize("taken", RSA)
+async def test_a_key_without_alg_serves_nothing_that_its_verifier_does_not_take(
+    algorithm: str, taken: str
+) -> None:
+    """The allow-list counts, whatever the key could verify."""
+    if algorithm == taken:
+        return
+    keys = StaticKeys(Signer("RS256").jwk(alg=None))
+    refused = await refusal(token(Signer(algorithm)), keys=keys, algorithms=(taken,))
+    assert refused.code == "token.algorithm"
+
+
+@pytest.mark.parametrize(("size", "served"), [(32, 1), (47, 1), (48, 2), (63, 2), (64, 3)])
+def test_a_secret_without_alg_serves_what_it_is_long_enough_for(size: int, served: int) -> None:
+    """A secret is never used with a hash that is longer than it."""
+    keys = load_keys({"kty": "oct", "k": b64(SECRET[:size])}, EVERY)
+    assert tuple(key.algorithm for key in keys) == SECRETS[:served]
+
+
+def test_a_secret_that_is_too_short_for_all_that_is_allowed_is_refused() -> None:
+    """What is left of the allow-list must be one that the secret is long enough for."""
+    with pytest.raises(ConfigurationError, match="has 32 bytes: expected 64 or more"):
+        load_keys({"kty": "oct", "k": b64(SECRET[:32])}, ("HS512",))
+
+
+@pytest.mark.parametrize(
+    ("jwks", "told"),
+    [
+        pytest.param([Signer().jwk()], "a key of its issuer: kid='main' for RS256", id="named"),
+        pytest.param(
+            [Signer().jwk(kid="a"), Signer("ES256").jwk(kid="b")],
+            "a key of its issuer: kid='a' for RS256, kid='b' for ES256",
+            id="others",
+        ),
+        pytest.param(
+            [Signer().jwk(kid=f"k{number}") for number in range(9)],
+            "kid='k4' for RS256, 4 more",
+            id="many",
+        ),
+    ],
+)
+async def test_a_refused_key_is_told_from_those_that_are_there(
+    jwks: list[dict[str, Any]], told: str
+) -> None:
+    """Who reads that no key fits reads also what keys there are, and what for."""
+    refused = await refusal(token(Signer("PS256")), keys=StaticKeys(jwks), algorithms=ASYMMETRIC)
+    assert refused.code == "token.key_unknown"
+    assert refused.found == "kid='main' alg='PS256'"
+    assert told in str(refused.expected)
 
 
 async def test_alg_ed25519_in_a_token_means_eddsa() -> None:

@@ -355,6 +355,30 @@ async def test_a_key_that_its_issuer_spells_oddly_is_distrusted_all_the_same(
     assert not jwks.former("main", "RS256")
 
 
+async def test_a_removed_key_without_alg_serves_what_it_served(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    """Each algorithm that a removed key was good for stays so, after a restart, too."""
+    served = [Signer("RS256").jwk(alg=None)]
+    kept: dict[str, Any] = {
+        "keep_for": DAY,
+        "sources": "web",
+        "file": tmp_path / "keys",
+        "file_key": KEY,
+    }
+    async with raw_server(lambda _: http({"keys": served})) as server:
+        await JWKS(server.url, clock=clock, retired=RetiredKeys(**kept)).refresh()
+        served[:] = [Signer("RS256", "next").jwk()]
+        jwks = JWKS(server.url, clock=clock, retired=RetiredKeys(**kept))
+        await jwks.refresh()
+    for algorithm in ("RS256", "PS256", "PS512"):
+        ((key, _),) = jwks.former("main", algorithm)
+        assert key.algorithm == algorithm
+    assert not jwks.former("main", "ES256")
+    assert jwks.distrust(key.thumbprint)
+    assert not jwks.former("main", "RS256")
+
+
 async def test_a_name_that_fits_no_key_is_told(
     server: IssuerServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -438,7 +462,7 @@ def test_the_number_of_remembered_keys_is_bounded() -> None:
     one = Signer("ES256").jwk()
     key = load_key(one, ["ES256"])
     for number in range(200):
-        keys.noticed({f"{number}": (one, key)}, NOW + number, number)
+        keys.noticed({f"{number}": (one, [key])}, NOW + number, number)
     assert len(keys._seen) == _MOST
     assert min(seen.at for seen in keys._seen.values()) == NOW + 200 - _MOST
 
@@ -450,7 +474,7 @@ def test_a_clock_that_was_ahead_believes_no_future(ahead: float) -> None:
     keys.open("i", ["ES256"], 0)
     one = Signer("ES256").jwk()
     key = load_key(one, ["ES256"])
-    keys.noticed({key.thumbprint: (one, key)}, NOW + ahead, 0)
+    keys.noticed({key.thumbprint: (one, [key])}, NOW + ahead, 0)
     keys.noticed({}, NOW, 0)
     ((_, retired),) = keys.candidates(None, "ES256", NOW, 0)
     assert retired.last_seen <= NOW
@@ -463,9 +487,9 @@ def test_a_clock_that_is_wrong_for_one_fetch_changes_nothing(wrong: float) -> No
     keys.open("i", ["ES256"], 0)
     one, other = Signer("ES256").jwk(), Signer("ES256", "other").jwk()
     old, new = load_key(one, ["ES256"]), load_key(other, ["ES256"])
-    keys.noticed({old.thumbprint: (one, old)}, NOW, 0)
-    keys.noticed({new.thumbprint: (other, new)}, NOW + 300 + wrong, 300)
-    keys.noticed({new.thumbprint: (other, new)}, NOW + 600, 600)
+    keys.noticed({old.thumbprint: (one, [old])}, NOW, 0)
+    keys.noticed({new.thumbprint: (other, [new])}, NOW + 300 + wrong, 300)
+    keys.noticed({new.thumbprint: (other, [new])}, NOW + 600, 600)
     ((_, retired),) = keys.candidates("main", "ES256", NOW + 999, 999)
     assert retired.last_seen == NOW
     assert not keys.candidates("main", "ES256", NOW + 1000, 1000)
@@ -478,7 +502,7 @@ def test_a_key_is_believed_no_longer_than_it_was_here(ahead: float, passed: floa
     keys.open("i", ["ES256"], 0)
     one = Signer("ES256").jwk()
     key = load_key(one, ["ES256"])
-    keys.noticed({key.thumbprint: (one, key)}, NOW + ahead, 0)
+    keys.noticed({key.thumbprint: (one, [key])}, NOW + ahead, 0)
     keys.noticed({}, NOW + passed, passed)
     ((_, retired),) = keys.candidates(None, "ES256", NOW + passed, passed)
     assert retired.last_seen == pytest.approx(NOW, abs=1e-3)

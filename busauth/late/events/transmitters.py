@@ -129,13 +129,14 @@ def _check_signature(compact: CompactToken, transmitter: Transmitter, algorithm:
         raise _key_unknown(key_id, algorithm)
     try:
         by = signer_of(compact, transmitter.keys, algorithm)
-    except KeyMissing:
-        raise KeyUnknown(transmitter, key_id, _key_unknown(key_id, algorithm)) from None
+    except KeyMissing as missing:
+        raise KeyUnknown(transmitter, key_id, _key_unknown(key_id, algorithm, missing)) from None
     if by is None:
         found = f"no valid {algorithm} signature"
         raise NotGenuine("event.signature", found=found, expected=f"one of {transmitter.name}")
 
 
-def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
+def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = None) -> NotGenuine:
     found = f"kid={key_id!r} alg={algorithm}"
-    return NotGenuine("event.key_unknown", found=found, expected="a transmitter's key")
+    there = f": {missing}" if missing is not None and str(missing) else ""
+    return NotGenuine("event.key_unknown", found=found, expected=f"a transmitter's key{there}")

@@ -229,17 +229,18 @@ def _signer(compact: CompactToken, publisher: Publisher, algorithm: str) -> Evid
         raise _key_unknown(key_id, algorithm)
     try:
         by = signer_of(compact, publisher.keys, algorithm)
-    except KeyMissing:
-        raise KeyUnknown(publisher, _key_unknown(key_id, algorithm)) from None
+    except KeyMissing as missing:
+        raise KeyUnknown(publisher, _key_unknown(key_id, algorithm, missing)) from None
     if by is None:
         found = f"no valid {algorithm} signature"
         raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
     return by
 
 
-def _key_unknown(key_id: object, algorithm: str) -> NotGenuine:
+def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = None) -> NotGenuine:
     found = f"kid={key_id!r} alg={algorithm}"
-    return NotGenuine("proof.key_unknown", found=found, expected="a publisher's key")
+    there = f": {missing}" if missing is not None and str(missing) else ""
+    return NotGenuine("proof.key_unknown", found=found, expected=f"a publisher's key{there}")
 
 
 def _signed(publisher: Publisher, claims: Mapping[str, Any], by: Evidence) -> Signed:
