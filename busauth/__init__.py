@@ -68,7 +68,7 @@ from busauth.late.replay import InProcessReplay, ReplayMemory
 from busauth.late.revocation import Revocations
 from busauth.late.revoked import CheckpointFile
 from busauth.settings import Settings, load_settings
-from busauth.tokens.client_auth import ClientSecretBasic, PrivateKeyJwt
+from busauth.tokens.client_auth import ClientSecretBasic, ClientSecretPost, PrivateKeyJwt
 from busauth.tokens.encryption import Decryption, TokenEncryption, shared_encryption_key
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 from busauth.tokens.introspection import Introspection, IntrospectionOptions
@@ -108,6 +108,7 @@ __all__ = [
     "CallerError",
     "CheckpointFile",
     "ClientSecretBasic",
+    "ClientSecretPost",
     "Clock",
     "ConfigurationError",
     "ConsumerOptions",

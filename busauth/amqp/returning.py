@@ -83,12 +83,20 @@ def _says(headers: Mapping[str, Any], *purposes: Purpose) -> bool:
 
 
 def _check_first(first: FirstToken | None, caller: Caller, release: Signed | None) -> None:
-    """A fresh token is the same caller's, and so is a reference, whoever it has come to mean."""
+    """A fresh token is the same caller's, and so is a reference, whoever it has come to mean.
+
+    Nobody in particular, as an introspection endpoint may say it, is no same caller.
+    """
     if first is None and release is None:
         return
-    if first is None or (first.issuer, first.subject) != (caller.issuer, caller.subject):
+    nobody = release is not None and not caller.subject
+    if first is None or nobody or not _is_same(first, caller):
         found = "no record of a first token" if first is None else "another caller's first token"
         raise BadMessage("seal.caller", found=found, expected="this caller's")
     if release is not None and release.claims.get(TOKEN_SHA256) != first.token_sha256:
         found = "a proof that releases another token's message"
         raise BadMessage("seal.token", found=found, expected="the first token that is sealed")
+
+
+def _is_same(first: FirstToken, caller: Caller) -> bool:
+    return (first.issuer, first.subject) == (caller.issuer, caller.subject)

@@ -63,6 +63,34 @@ class ClientSecretBasic:
         return f"<ClientSecretBasic {self.client_id}>"
 
 
+class ClientSecretPost:
+    """A shared secret among the form's parameters (RFC 6749, section 2.3.1).
+
+    For issuers that do not take it in a header; where both are taken, `ClientSecretBasic` is the
+    better one: forms are logged more often.
+
+    Args:
+        client_id: as the issuer knows it.
+        secret: is never printed.
+
+    Raises:
+        ConfigurationError: one of them is empty.
+    """
+
+    def __init__(self, client_id: str, secret: str) -> None:
+        if not client_id or not secret:
+            raise ConfigurationError(f"client_id={client_id!r}: expected a client and its secret")
+        self.client_id = client_id
+        self._form = {"client_id": client_id, "client_secret": secret}
+
+    def credentials(self, issuer: str, now: float) -> Credentials:
+        """Return the same parameters for every request."""
+        return Credentials({}, self._form)
+
+    def __repr__(self) -> str:
+        return f"<ClientSecretPost {self.client_id}>"
+
+
 class PrivateKeyJwt:
     """A signed assertion, good for a minute and for one request (RFC 7523, section 3).
 

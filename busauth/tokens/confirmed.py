@@ -8,6 +8,7 @@ Rules:
 3. An answer may say little. What it says must be what the token says: issuer, subject, client, id,
    audience, kind.
 4. It narrows and never widens: an earlier `exp` counts, and so do fewer scopes.
+5. An endpoint that refuses every JWT has said nothing about this one: the message waits.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from busauth.errors import NotGenuine, Refused, Untimely
 from busauth.tokens.answers import Answer, renewed
 from busauth.tokens.claims import check_audience, instant
 from busauth.tokens.introspection import Introspection, check_use
+from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import Verifiers
 
@@ -55,7 +57,10 @@ class Confirmed:
         """
         verified = self._local.recall(token)
         asked = self._asked[verified.caller.issuer]
-        return _confirmed(verified, asked.at_hand(token, verified.caller.expires_at), asked)
+        answer = asked.at_hand(token, verified.caller.expires_at)
+        if _is_none(answer):
+            raise KeyMissing
+        return _confirmed(verified, answer, asked)
 
     async def authenticate(self, token: str) -> Verified:
         """Prove a token, then have it confirmed.
@@ -67,7 +72,10 @@ class Confirmed:
         """
         verified = await self._local.authenticate(token)
         asked = self._asked[verified.caller.issuer]
-        return _confirmed(verified, await asked.said_of(token, verified.caller.expires_at), asked)
+        answer = await asked.said_of(token, verified.caller.expires_at)
+        if _is_none(answer):
+            await asked.check_jwts()
+        return _confirmed(verified, answer, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,11 @@ class _Confirmation:
 
     def holds(self) -> bool:
         return self.proof.holds() and self.answer.holds(self.proof.caller.expires_at)
+
+
+def _is_none(answer: Answer) -> bool:
+    """Return whether the endpoint refused the question: this one, or each about a JWT."""
+    return isinstance(answer.verdict, Refused) and answer.verdict.code == "token.unanswered"
 
 
 def _confirmed(verified: Verified, answer: Answer, asked: Introspection) -> Verified:

@@ -7,14 +7,20 @@ What comes back is judged like the claims of a token: issuer, audience, instants
    may have expired or been revoked, and the answer does not say whose it was: it is *not genuine*
    (``token.inactive``), and no expiry policy is asked. An answer that is active and names an `exp`
    in the past proves whose it was: that one is late.
-3. An endpoint that is out of reach, or talks nonsense, has not answered: see `endpoint`.
+3. A member that is null is one that is not there, and `sub` may be missing (section 2.2): a token
+   that a client got for itself has nobody's. Such a caller's `subject` is empty, which is nobody's
+   name: nothing is parked for it or released by it. A JWS still has what its profile demands.
+4. An endpoint that is out of reach, or talks nonsense, has not answered: see `endpoint`.
 """
 
+import json
+import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError, NotGenuine
+from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens.answers import NEVER, Answer, Answers, Freshness, Word
 from busauth.tokens.claims import instant
 from busauth.tokens.client_auth import ClientAuthentication
@@ -26,6 +32,7 @@ from busauth.tokens.opaque import check_opaque
 from busauth.tokens.providers import LENIENT, Profile, media_type
 from busauth.tokens.reading import Known, caller_of
 from busauth.tokens.signed_answers import SignedAnswers
+from busauth.tokens.signing import b64url
 from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import fingerprint
 
@@ -47,7 +54,7 @@ class Introspection:
         client: how this service proves who it is.
         keys: the issuer's keys. With them only signed answers count (RFC 9701).
         algorithms: what the issuer signs answers with.
-        profile: what its tokens look like.
+        profile: what its tokens look like; an answer needs no `sub`, a JWS does.
         prefix: what its opaque tokens begin with, where several can be asked.
         leeway: seconds of clock skew tolerated.
         options: how often it is asked, and when it is left alone.
@@ -86,7 +93,8 @@ class Introspection:
         options = options or IntrospectionOptions()
         fetcher = fetcher or Fetcher(max_bytes=_MAX_BYTES)
         self.max_token_bytes = options.max_token_bytes
-        self._known = Known(issuer, self.audience, profile)
+        self._demanded = frozenset({"sub"} & {*profile.required})
+        self._known = Known(issuer, self.audience, _without_subject(profile))
         self._clock = clock or SystemClock()
         signed = (
             SignedAnswers(
@@ -153,6 +161,22 @@ class Introspection:
         """
         return await self._answers.get(token, fingerprint(token), ends_at)
 
+    async def check_jwts(self) -> None:
+        """Ask about a JWT that nobody ever had; some endpoints answer about opaque tokens alone.
+
+        Raises:
+            Deferred: this one does not answer about any JWT, or there is no answer to be had now.
+        """
+        try:
+            await self._endpoint.ask(_made_up(self.issuer))
+        except NotGenuine as refused:
+            raise Deferred(
+                f"the introspection endpoint of {self.issuer} answers about opaque tokens, and "
+                f"{refused.found} about JWTs: introspect=True cannot work there; expected an "
+                "endpoint that answers about JWTs, or handlers without introspect=True",
+                probe=self.check_jwts,
+            ) from None
+
     def at_hand(self, token: str, ends_at: float) -> Answer:
         """Return what the issuer said, as `said_of` would without waiting.
 
@@ -190,6 +214,8 @@ class Introspection:
         odd = "typ" in token.header and not isinstance(typ, str)
         if odd or media_type(typ) not in self.profile.types:
             raise NotGenuine("token.type", found=typ, expected=self.profile.name)
+        if not token.payload.keys() >= self._demanded:  # a verifier would not take it either
+            raise NotGenuine("token.claim_missing", found="no sub", expected="sub")
 
     async def _asked(self, token: str, digest: str, fresh: Freshness) -> Answer:
         try:
@@ -198,11 +224,17 @@ class Introspection:
             return Answer(refused, fresh)
         if said["active"] is not True:
             return Answer(_inactive(), fresh)
+        said = self._there(said)
         try:
             verified = self._judged(said, token, digest, fresh)
         except NotGenuine as refused:
             return Answer(refused, fresh, said, _end(said))
         return Answer(verified, fresh, said, verified.caller.expires_at)
+
+    def _there(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what is null, but for scopes: there it says that there are none."""
+        scopes = {path[0] for path in self.profile.scopes}
+        return {name: value for name, value in said.items() if value is not None or name in scopes}
 
     def _judged(
         self, said: Mapping[str, Any], token: str, digest: str, fresh: Freshness
@@ -229,6 +261,17 @@ def check_use(said: Mapping[str, Any]) -> None:
         raise NotGenuine("token.type", found=f"token_type {kind!r}", expected="Bearer")
     if said.get("token_use") not in _USES:
         raise NotGenuine("token.type", found="another token_use", expected="an access token")
+
+
+def _without_subject(profile: Profile) -> Profile:
+    return replace(profile, required=tuple(name for name in profile.required if name != "sub"))
+
+
+def _made_up(issuer: str) -> str:
+    """Return what has the form of an issuer's JWT; its signature is nobody's."""
+    header, payload = {"alg": "RS256", "typ": "JWT"}, {"iss": issuer, "jti": secrets.token_hex(16)}
+    parts = (json.dumps(header).encode(), json.dumps(payload).encode(), secrets.token_bytes(256))
+    return b".".join(map(b64url, parts)).decode("ascii")
 
 
 def _inactive() -> NotGenuine:

@@ -9,7 +9,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
 from busauth.errors import ConfigurationError
-from busauth.tokens.client_auth import ClientSecretBasic, PrivateKeyJwt
+from busauth.tokens.client_auth import ClientSecretBasic, ClientSecretPost, PrivateKeyJwt
 from busauth.tokens.fetch import Fetcher
 from tests.unit.introspecting import OPAQUE, Scripted, asked, asks, outcome
 from tests.unit.issuer_fronts import make_issuer
@@ -30,6 +30,14 @@ async def test_odd_characters_arrive_as_they_were() -> None:
     assert await world.code(world.issuer.reference()) == "alice"
     scheme, _, encoded = world.transport.received[0].headers["authorization"].partition(" ")
     assert (scheme, base64.b64decode(encoded).count(b":")) == ("Basic", 1)
+
+
+async def test_a_secret_may_go_in_the_form() -> None:
+    """client_secret_post: name and secret are parameters, and no header proves anything."""
+    world = asked(client=ClientSecretPost(ODD, ODD))
+    world.issuer.register(ODD, ODD)
+    assert await world.code(world.issuer.reference()) == "alice"
+    assert "authorization" not in world.transport.received[0].headers
 
 
 async def test_a_signed_assertion_proves_the_client() -> None:
@@ -68,7 +76,8 @@ def test_the_audience_can_be_named() -> None:
 def test_secrets_are_not_printed() -> None:
     """Neither a client nor its credentials show what proves it."""
     encoded = base64.b64encode(b"orders:hush-hush").decode()
-    for client in (ClientSecretBasic("orders", "hush-hush"), assertion()):
+    secrets = (ClientSecretBasic("orders", "hush-hush"), ClientSecretPost("orders", "hush-hush"))
+    for client in (*secrets, assertion()):
         credentials = client.credentials("https://idp.test", NOW)
         for shown in (repr(client), str(client), repr(credentials), str(credentials)):
             assert "hush" not in shown
@@ -79,8 +88,9 @@ def test_secrets_are_not_printed() -> None:
 def test_what_proves_nothing_is_an_error() -> None:
     """A name and a secret are there, and a key is a private one."""
     for name, secret in (("", "x"), ("x", "")):
-        with pytest.raises(ConfigurationError):
-            ClientSecretBasic(name, secret)
+        for client in (ClientSecretBasic, ClientSecretPost):
+            with pytest.raises(ConfigurationError, match="expected a client and its secret"):
+                client(name, secret)
     with pytest.raises(ConfigurationError, match="private key"):
         PrivateKeyJwt("orders", Signer("HS256").private, algorithm="HS256")
     with pytest.raises(ConfigurationError):

@@ -109,27 +109,25 @@ async def test_an_active_answer_past_exp_is_late() -> None:
     ("changes", "code"),
     [
         ({"iss": "https://evil.test"}, "token.issuer"),
-        ({"iss": None}, "token.issuer"),
         ({"iss": ["https://issuer.test"]}, "token.issuer"),
         ({"aud": "bank"}, "token.audience"),
         ({"aud": ["bank"]}, "token.audience"),
         ({"aud": []}, "token.audience"),
         ({"aud": ...}, "token.claim_missing"),
         ({"aud": 5}, "token.claim_invalid"),
-        ({"sub": ...}, "token.claim_missing"),
         ({"sub": 5}, "token.claim_invalid"),
         ({"exp": ...}, "token.claim_missing"),
         ({"exp": "9999999999"}, "token.claim_invalid"),
         ({"exp": True}, "token.claim_invalid"),
         ({"exp": -1}, "token.claim_invalid"),
         ({"exp": 10**400}, "token.claim_invalid"),
-        ({"exp": None}, "token.claim_invalid"),
+        ({"exp": None}, "token.claim_missing"),
+        ({"aud": None}, "token.claim_missing"),
         ({"nbf": "0"}, "token.claim_invalid"),
         ({"iat": []}, "token.claim_invalid"),
         ({"cnf": {"jkt": "x"}}, "token.sender_constrained"),
         ({"token_type": "DPoP"}, "token.type"),
         ({"token_type": "Refresh"}, "token.type"),
-        ({"token_type": None}, "token.type"),
         ({"token_use": "refresh_token"}, "token.type"),
         ({"token_use": ["access_token"]}, "token.type"),
         ({"events": {}}, "token.type"),
@@ -145,11 +143,23 @@ async def test_what_an_answer_says_is_judged_like_claims(
     assert await world.code(OPAQUE) == code
 
 
+_OPTIONAL = ("iss", "jti", "nbf", "iat", "token_type", "cnf", "act", "scope", "client_id", "events")
+
+
 @pytest.mark.parametrize(
-    "changes", [{"iss": ...}, {"token_type": "bearer"}, {"aud": [AUDIENCE, "x"]}, {"client_id": 5}]
+    "changes",
+    [
+        {"iss": ...},
+        {"token_type": "bearer"},
+        {"aud": [AUDIENCE, "x"]},
+        {"client_id": 5},
+        *({name: None} for name in _OPTIONAL),
+        dict.fromkeys(_OPTIONAL),
+    ],
+    ids=str,
 )
 async def test_what_may_be_left_out_may_be_left_out(changes: dict[str, Any]) -> None:
-    """An answer without `iss` is the issuer's own, and kinds are compared without case."""
+    """An answer without `iss` is the issuer's own, null is absent, and kinds have no case."""
     world = asked()
     world.answers(active(**changes))
     assert await world.code(OPAQUE) == "alice"
@@ -237,6 +247,31 @@ async def test_an_answer_over_http_that_is_packed_or_elsewhere_is_none() -> None
         async with raw_server(always(answer)) as server:
             issuer = make_issuer(url=server.url)
             assert await outcome(asks(issuer, Fetcher()), OPAQUE) == "deferred"
+
+
+@pytest.mark.parametrize("missing", [..., None])
+async def test_a_token_of_a_client_alone_has_no_subject(missing: object) -> None:
+    """`sub` is optional (RFC 7662, section 2.2): the caller is a client, and nobody's name."""
+    world = asked()
+    world.answers(active(sub=missing))
+    caller = (await world.introspection.authenticate(OPAQUE)).caller
+    assert (caller.subject, caller.client) == ("", "shop-web")
+    assert "sub" not in caller.claims
+
+
+async def test_null_scopes_are_none_at_all() -> None:
+    """An answer that has no scopes to tell gives none."""
+    world = asked()
+    world.answers(active(scope=None))
+    assert (await world.introspection.authenticate(OPAQUE)).caller.scopes == frozenset()
+
+
+async def test_null_members_are_left_out_of_the_claims() -> None:
+    """Predicates over claims see what was said, and nothing that was not."""
+    world = asked()
+    world.answers(active(jti=None, nbf=None, department=None))
+    caller = (await world.introspection.authenticate(OPAQUE)).caller
+    assert {"jti", "nbf", "department"}.isdisjoint(caller.claims)
 
 
 async def test_a_token_that_breaks_the_question_is_refused() -> None:

@@ -351,6 +351,8 @@ def test_a_publisher_need_not_know_the_caller() -> None:
     assert not checked(proof).names_caller
     assert checked(signer().sign(binding(), NOW)).names_caller
     assert not checked(signer().sign(binding(issuer=None), NOW)).names_caller
+    nobody = binding(subject="")
+    assert not checked(signer().sign(nobody, NOW), seen(nobody)).names_caller
 
 
 def test_a_lone_header_name_is_one_name() -> None:

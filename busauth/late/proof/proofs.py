@@ -68,7 +68,7 @@ class Proven(NamedTuple):
     @property
     def names_caller(self) -> bool:
         """Return whether what was signed first names the token's issuer and subject."""
-        return self.issuer is not None and self.subject is not None
+        return bool(self.issuer and self.subject)
 
 
 class Proofs:
