@@ -41,14 +41,18 @@ def _check_present(claims: Mapping[str, Any], profile: Profile) -> None:
 
 
 def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
+    expected = f"an access token, {profile.name}"
     for name in profile.absent:
         if name in claims:
-            found = f"a token with {name}"
-            raise NotGenuine("token.type", found=found, expected=f"an access token, {profile.name}")
+            raise NotGenuine("token.type", found=f"a token with {name}", expected=expected)
     for name, value in profile.equals:
         if claims.get(name) != value:
-            found, expected = f"another {name}", f"{name}={value}"
-            raise NotGenuine("token.claim_invalid", found=found, expected=expected)
+            found, wanted = f"another {name}", f"{name}={value}"
+            raise NotGenuine("token.claim_invalid", found=found, expected=wanted)
+    for name, kinds in profile.others:
+        said = _text(claims.get(name))
+        if said is not None and said.lower() in kinds:
+            raise NotGenuine("token.type", found=f"a token with {name}={said!r}", expected=expected)
 
 
 def instant(claims: Mapping[str, Any], name: str) -> float | None:

@@ -3,7 +3,8 @@
 A `Profile` says what must hold beyond signature, issuer and time, and where scopes, roles and the
 client are found. Kinds of token are mutually exclusive (RFC 8725, section 3.11): every profile
 names the values of `typ` that it takes, so that an ID token with an explicit type, a proof or a
-security event is never read as an access token.
+security event is never read as an access token. Where the header says nothing, claims do that only
+another kind has. `nonce` is none of them: providers write it into access tokens, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +14,16 @@ from typing import Any
 ClaimPath = tuple[str, ...]
 """Where a claim is: member names from the outside in."""
 
+Kinds = tuple[tuple[str, frozenset[str]], ...]
+"""Claims that name a token's kind, and the kinds that are meant, in lower case."""
+
 AT_JWT = "application/at+jwt"
 _PLAIN_JWT = "application/jwt"
+
+_OTHER_KINDS: Kinds = (
+    ("typ", frozenset({"id", "serialized-id", "refresh", "offline", "logout"})),  # Keycloak
+    ("token_use", frozenset({"id", "refresh"})),  # Cognito
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +37,8 @@ class Profile:
         required: claims that must be there, next to `exp` and `iss` which always must.
         audience: the claim that names whom the token is for.
         equals: claims that must have exactly this value.
-        absent: claims that give another kind of token away.
+        absent: claims that give another kind of token away, whatever their value.
+        others: claims that do so by what they say.
         scopes: where scopes are; a string is split at spaces (RFC 6749, section 3.3), a list is
             taken as it is.
         roles: where roles are.
@@ -40,7 +50,8 @@ class Profile:
     required: tuple[str, ...] = ("sub", "aud")
     audience: str = "aud"
     equals: tuple[tuple[str, str], ...] = ()
-    absent: tuple[str, ...] = ("at_hash", "c_hash", "events")
+    absent: tuple[str, ...] = ("at_hash", "c_hash", "s_hash", "events")
+    others: Kinds = _OTHER_KINDS
     scopes: tuple[ClaimPath, ...] = (("scope",), ("scp",))
     roles: tuple[ClaimPath, ...] = (("roles",),)
     client: tuple[str, ...] = ("client_id", "azp", "appid")

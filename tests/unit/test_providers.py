@@ -1,11 +1,12 @@
 """What providers' access tokens look like, on payloads as they send them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
-from tests.unit.support import NOW, Signer, authenticate, refusal
+from tests.unit.support import NOW, Signer, authenticate, payload, refusal
 
 TIMES = {"iat": int(NOW), "exp": int(NOW) + 300}
 
@@ -98,6 +99,62 @@ async def test_keycloak_without_a_client_counts_realm_roles_alone() -> None:
 async def test_keycloaks_other_tokens_are_refused(typ: Any) -> None:
     """Keycloak names the kind of a token in the claim `typ`."""
     assert await code({**KEYCLOAK, "typ": typ}, keycloak(), "orders") == "token.claim_invalid"
+
+
+_PLAIN: dict[str, Any] = {"alg": "RS256", "kid": "main"}
+
+
+@pytest.mark.parametrize("header", [_PLAIN, {**_PLAIN, "typ": "JWT"}], ids=["untyped", "typed"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"at_hash": "x"},
+        {"c_hash": "x"},
+        {"s_hash": "x"},
+        {"typ": "ID"},
+        {"typ": "id"},
+        {"typ": "Serialized-ID"},
+        {"typ": "Refresh"},
+        {"typ": "Offline"},
+        {"typ": "Logout"},
+        {"token_use": "id"},
+        {"token_use": "ID"},
+        {"token_use": "refresh"},
+    ],
+    ids=str,
+)
+async def test_what_says_that_it_is_an_id_token_is_no_access_token(
+    said: dict[str, Any], header: dict[str, Any]
+) -> None:
+    """Nor is what says that it is another kind, whatever its audience."""
+    raw = Signer().sign({**payload(), "nonce": "n", **said}, header=header)
+    assert (await refusal(raw)).code == "token.type"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"nonce": "n"},
+        {"nonce": "n", "auth_time": int(NOW), "acr": "1", "amr": ["pwd"], "sid": "s", "azp": "web"},
+        {"typ": "Bearer", "nonce": "n"},
+        {"typ": "DPoP"},
+        {"typ": 5},
+        {"token_use": "access"},
+        {"token_use": None},
+    ],
+    ids=str,
+)
+async def test_nothing_else_gives_an_access_token_away(said: dict[str, Any]) -> None:
+    """Providers write `nonce` and the like into access tokens, too: it proves nothing alone."""
+    raw = Signer().sign({**payload(), **said}, header=_PLAIN)
+    assert (await authenticate(raw)).caller.subject == "alice"
+
+
+async def test_a_nonce_can_be_what_tells_them_apart() -> None:
+    """Where only ID tokens have one, a profile says so."""
+    profile = replace(LENIENT, absent=(*LENIENT.absent, "nonce"))
+    raw = Signer().sign({**payload(), "nonce": "n"}, header=_PLAIN)
+    assert (await refusal(raw, profile=profile)).code == "token.type"
 
 
 async def test_auth0() -> None:

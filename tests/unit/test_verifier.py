@@ -313,7 +313,7 @@ async def test_sender_constrained_tokens_are_refused(cnf: Any, profile: Profile)
     assert refused.code == "token.sender_constrained"
 
 
-@pytest.mark.parametrize("name", ["at_hash", "c_hash", "events"])
+@pytest.mark.parametrize("name", ["at_hash", "c_hash", "s_hash", "events"])
 async def test_claims_of_other_kinds_give_them_away(name: str) -> None:
     """An ID token or a security event under a plain `typ` is no access token."""
     assert (await refusal(token(**{name: "x"}))).code == "token.type"
