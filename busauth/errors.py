@@ -20,7 +20,7 @@ A `Refused` is safe to log, to count and to answer with: it holds no token and n
 not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import islice
 from typing import ClassVar
@@ -158,8 +158,25 @@ def defer_if_transient(what: str, error: Exception, transient: Transient = ()) -
         raise Deferred(f"{what} out of reach: {type(error).__name__}") from error
 
 
+def held_by(error: BaseException) -> Iterator[BaseException]:
+    """Yield what a group holds, in order, groups in it looked into; any other error is all of it.
+
+    Args:
+        error: what was raised, by a task group perhaps.
+    """
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(reversed(each.exceptions))
+        else:
+            yield each
+
+
 class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject("card declined")
     """Raised by a handler for a message that will never succeed: dead-lettered, not retried.
+
+    One in an exception group rejects as well, whatever else the group holds.
 
     Args:
         reason: why, for whoever reads the dead letters. It is published with the message.

@@ -18,7 +18,7 @@ from busauth.amqp.headers import HOP, count_in
 from busauth.amqp.options import GuardOptions, OnError
 from busauth.amqp.plan import CallPlan, Handler
 from busauth.amqp.provenance import Provenance
-from busauth.amqp.publisher import was_cancelled
+from busauth.amqp.publisher import raise_if_ending
 from busauth.amqp.replies import Replies
 from busauth.audit import LOGGER, Event, EventKind, Telling
 from busauth.caller import Caller, acting, holding, lease_for
@@ -33,6 +33,7 @@ from busauth.errors import (
     Refused,
     Reject,
     evidence,
+    held_by,
 )
 from busauth.late.replay import Duplicate, ReplayKey, a_copy_of
 from busauth.redaction import redacted_traceback
@@ -127,11 +128,10 @@ class Attempts:
                 self._slots.release()
         except Refused as refused:
             return refused
-        except (Deferred, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except Deferred:
             raise
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and was_cancelled():
-                raise
+            raise_if_ending(error)
             if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
                 what = "a check failed, the message is refused: %s"
                 LOGGER.error(what, redacted_traceback(error))
@@ -295,23 +295,31 @@ async def _run(
     try:
         async with deadline:
             await handler(**arguments)
-    except asyncio.CancelledError:
-        if was_cancelled():
-            raise
-        return HandlerFailed(
-            "handler.failed", found="something it awaited was cancelled", retry=True
-        )
-    except Reject as reject:
-        return HandlerFailed("handler.rejected", found=reject.reason, retry=False)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
     except BaseException as error:
-        if deadline.has_passed:
-            return HandlerFailed("handler.deadline", found=deadline.told, retry=True)
-        failed = HandlerFailed("handler.failed", found=_shown(error), retry=True)
-        failed.__cause__ = error
-        return failed
+        return _failure(error, deadline)
     return None
+
+
+def _failure(error: BaseException, deadline: Deadline) -> HandlerFailed:
+    """Return what an error of a handler's means; of a group, what it holds decides.
+
+    Raises:
+        BaseException: what ends this task or this process, where that is in it.
+    """
+    raise_if_ending(error)
+    held = tuple(held_by(error))
+    for each in held:
+        if isinstance(each, Reject):
+            return HandlerFailed("handler.rejected", found=each.reason, retry=False)
+    if deadline.has_passed:
+        return HandlerFailed("handler.deadline", found=deadline.told, retry=True)
+    if all(isinstance(each, asyncio.CancelledError) for each in held):
+        found = "something it awaited was cancelled"
+        return HandlerFailed("handler.failed", found=found, retry=True)
+    more = f", and {len(held) - 1} more" if len(held) > 1 else ""
+    failed = HandlerFailed("handler.failed", found=f"{_shown(held[0])}{more}", retry=True)
+    failed.__cause__ = error
+    return failed
 
 
 def _shown(error: BaseException) -> str:

@@ -53,7 +53,7 @@ from busauth.amqp.disposal import Disposal
 from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
-from busauth.amqp.publisher import was_cancelled
+from busauth.amqp.publisher import raise_if_ending
 from busauth.amqp.returns import Returns
 from busauth.audit import LOGGER, EventKind
 from busauth.decision import Discarded, Expired, Parked
@@ -234,8 +234,7 @@ class GuardedConsumer:
         except Deferred as deferred:
             return deferred
         except BaseException as error:
-            if _ends_us(error):
-                raise
+            raise_if_ending(error)
             return self._fault(case, error)
         return None
 
@@ -251,8 +250,7 @@ class GuardedConsumer:
         try:
             await self._pause.hold_off(case.delivery, deferred, partial(self._put_back, case))
         except BaseException as error:
-            if _ends_us(error):
-                raise
+            raise_if_ending(error)
             self._fault(case, error)
             await self._give_back(case)
 
@@ -438,13 +436,6 @@ class GuardedConsumer:
     def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
         """Tell nobody: the message waits elsewhere, undecided."""
         self._release()
-
-
-def _ends_us(error: BaseException) -> bool:
-    """Return whether an error ends this task or this process; all others leave it at work."""
-    if isinstance(error, asyncio.CancelledError):
-        return was_cancelled()
-    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
 def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:

@@ -30,7 +30,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import header_frame_size
 from busauth.amqp.patience import answered
-from busauth.errors import PublishError
+from busauth.errors import PublishError, held_by
 
 Outlet = Callable[[Delivery], Awaitable[AbstractConnection]]
 """Returns the connection on which to publish about a message; may raise `PublishError`."""
@@ -234,6 +234,24 @@ def was_cancelled() -> bool:
     """Return whether this task itself was cancelled, rather than something that it awaited."""
     task = asyncio.current_task()
     return task is None or bool(task.cancelling())
+
+
+def raise_if_ending(error: BaseException) -> None:
+    """Raise what ends this task or this process, also out of a group, and return for all others.
+
+    Raises:
+        BaseException: the task's own cancellation, or what no task may keep to itself.
+    """
+    for each in held_by(error):
+        if _ends_us(each):
+            raise each
+
+
+def _ends_us(error: BaseException) -> bool:
+    """Return whether an error ends this task or this process; all others leave it at work."""
+    if isinstance(error, asyncio.CancelledError):
+        return was_cancelled()
+    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
 def frame_max(connection: AbstractConnection) -> int:

@@ -158,6 +158,70 @@ async def test_reject_skips_the_ladder(
     assert "retried" not in trail.kinds()
 
 
+GROUPS: dict[str, tuple[BaseException, str]] = {
+    "one rejection": (ExceptionGroup("", [Reject("no")]), "handler.rejected: got no"),
+    "a rejection among failures": (
+        ExceptionGroup("", [LookupError("x"), ExceptionGroup("", [OSError(), Reject("no")])]),
+        "handler.rejected: got no",
+    ),
+    "of base exceptions": (
+        BaseExceptionGroup("", [asyncio.CancelledError(), Reject("no")]),
+        "handler.rejected: got no",
+    ),
+    "of cancellations": (
+        BaseExceptionGroup("", [asyncio.CancelledError()]),
+        "handler.failed: got something it awaited was cancelled",
+    ),
+    "of a failure": (ExceptionGroup("", [LookupError("x")]), "handler.failed: got LookupError: x"),
+    "of failures": (
+        ExceptionGroup("", [LookupError("x"), OSError()]),
+        "handler.failed: got LookupError: x, and 1 more",
+    ),
+}
+
+
+@pytest.mark.parametrize(("group", "detail"), GROUPS.values(), ids=GROUPS)
+async def test_what_a_group_holds_decides(
+    group: BaseException, detail: str, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A group is looked into: a `Reject` in it rejects, all else fails by what was raised."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        raise group
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        await trail.until("refused")
+    letter = await broker.one(f"{queue}.dead")
+    assert letter.headers[headers.DETAIL] == detail
+    assert trail.kinds().count("retried") == (0 if "rejected" in detail else QUICK.retry.limit)
+
+
+async def test_reject_in_a_task_group_skips_the_ladder(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A task of the handler's may reject the message, as its handler may."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+
+    async def charge() -> None:
+        raise Reject("card declined")
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(charge())
+            tasks.create_task(asyncio.Event().wait())
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        await trail.until("refused")
+    assert "retried" not in trail.kinds()
+
+
 async def test_something_awaited_that_was_cancelled_is_a_failure(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
