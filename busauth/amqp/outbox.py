@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from busauth.amqp import headers as names
 from busauth.amqp.copies import Outgoing
+from busauth.amqp.writing import writer_of
 from busauth.caller import Lease, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, Untimely
@@ -80,8 +81,8 @@ class Outbox:
         Raises:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
-            PublishError: the message carries headers that only busauth may write, or nothing that a
-                proof can say.
+            PublishError: the message carries headers that only busauth may write, nothing that a
+                proof can say, or a model that would not come back equal.
             ConfigurationError: no such recipient.
         """
         now = self._clock.now()
@@ -186,12 +187,16 @@ def as_message(body: Body, now: float) -> Message:
     """Return an aio-pika message: a model as JSON, bytes and messages as they are.
 
     The timestamp is for people: no consumer takes a sender's word for when something was sent.
+
+    Raises:
+        PublishError: a model that would not come back equal.
+        ConfigurationError: a body of another type.
     """
     match body:
         case Message():
             return body
         case BaseModel():
-            content = body.model_dump_json().encode()
+            content = writer_of(type(body)).write(body)
             return Message(content, content_type=_JSON, timestamp=now)
         case bytes():
             return Message(body, timestamp=now)

@@ -1,0 +1,189 @@
+"""What a core schema says of whether a model's values come back from what is written of them.
+
+It is asked once for each model. It names the fields that are lost whatever their values are, and
+tells when only the values can say: custom serializers and validators, ``Any``, alternatives that
+look alike in JSON. What it does not know is one of those.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+_KINDS = {
+    **dict.fromkeys(("str", "date", "time", "datetime", "timedelta", "uuid", "decimal"), "string"),
+    **dict.fromkeys(("list", "tuple", "set", "frozenset", "deque"), "array"),
+    **dict.fromkeys(("dict", "model", "dataclass", "typed-dict"), "object"),
+    **dict.fromkeys(("int", "float"), "number"),
+    "none": "null",
+    "bool": "boolean",
+    "bytes": "string",
+}
+"""What JSON has for values whose text is theirs alone."""
+
+_PLAIN = frozenset(
+    (
+        *(*_KINDS, "model-fields", "dataclass-args", "definitions", "definition-ref"),
+        *("default", "nullable", "union", "tagged-union", "literal", "enum", "missing-sentinel"),
+    )
+)
+_KEYS = frozenset(("str", "int", "date", "uuid"))
+_PARTS = ("schema", "items_schema", "values_schema", "lax_schema", "strict_schema", "json_schema")
+_FIXED = {"inf_nan": "null", "bytes": "utf8", "timedelta": "iso8601", "temporal": "iso8601"}
+
+
+class Survey:
+    """Walks through a core schema.
+
+    Args:
+        schema: of the model.
+        by_alias: how fields are named when they are written, None for as their models say.
+
+    Attributes:
+        names: of fields, by what they are written as.
+        lost: what does not come back, by its place, and why.
+        doubtful: whether values must be looked at.
+        nulls: whether a number that JSON cannot say is written as null.
+        exact: whether what is written must leave out what is computed, and keep JSON in strings.
+        classes: whose subclasses would be written without what they add.
+    """
+
+    def __init__(self, schema: Schema, *, by_alias: bool | None) -> None:
+        self._by_alias = by_alias
+        self.names: dict[str, str] = {}
+        self.lost: dict[str, str] = {}
+        self.doubtful = self.nulls = self.exact = False
+        self.classes: set[type] = set()
+        self._visit(schema, {}, "")
+
+    def _visit(self, schema: Schema, config: Schema, place: str, tags: object = None) -> None:
+        kind, config = schema.get("type"), schema.get("config") or config
+        serialization = schema.get("serialization")
+        self.doubtful |= _is_doubtful(schema) or serialization is not None
+        if serialization and serialization.get("type") != "function-wrap":
+            return  # somebody else writes what is in it
+        if isinstance(schema.get("cls"), type) and "schema" in schema:
+            self.classes.add(schema["cls"])
+        self.nulls |= kind == "float" and schema.get("allow_inf_nan") is not False
+        self.exact |= kind == "json"
+        if "fields" in schema and kind != "dataclass":
+            self._visit_fields(schema, config, place, tags)
+        if kind == "tagged-union":
+            tags = schema.get("discriminator")
+        for part in _parts(schema):
+            self._visit(part, config, place, tags)
+
+    def _visit_fields(self, schema: Schema, config: Schema, place: str, tags: object) -> None:
+        fields = dict(_named(schema["fields"]))
+        written = {name: self._written(name, field, config) for name, field in fields.items()}
+        self.names |= {key: name for name, key in written.items()}
+        extra = schema.get("extra_behavior") or config.get("extra_fields_behavior", "ignore")
+        self.doubtful |= extra == "allow"
+        computed = [
+            self._written(each["property_name"], {"serialization_alias": each.get("alias")}, config)
+            for each in schema.get("computed_fields", ())
+        ]
+        read = {key for name, field in fields.items() for key in _read(name, field, config)}
+        self.exact |= bool(computed) and (extra != "ignore" or not read.isdisjoint(computed))
+        if tags is not None and read.isdisjoint(set(written.values()) & _heads(tags)):
+            self.lost[place or next(iter(fields), "")] = "its discriminator has another name"
+        for name, field in fields.items():
+            inner = f"{place}.{name}" if place else name
+            why = _why_lost(name, field, config, written)
+            if why is not None:
+                self.lost[inner] = why
+            self.doubtful |= not field.get("init", True) or bool(field.get("init_only"))
+            self.doubtful |= field.get("serialization_exclude_if") is not None
+            self._visit(field["schema"], config, inner)
+
+    def _written(self, name: str, field: Schema, config: Schema) -> str:
+        by_alias = self._by_alias
+        if by_alias is None:
+            by_alias = bool(config.get("serialize_by_alias"))
+        return (field.get("serialization_alias") if by_alias else None) or name
+
+
+def _is_doubtful(schema: Schema) -> bool:
+    """Whether values of this schema may come back as others, whatever is in them."""
+    kind, choices = schema.get("type"), schema.get("choices", ())
+    return kind not in _PLAIN or bool(
+        (kind == "literal" and not _are_simple(schema["expected"]))
+        or (kind == "enum" and not _are_simple(each.value for each in schema["members"]))
+        or (kind == "dict" and (schema.get("keys_schema") or {}).get("type") not in _KEYS)
+        or (kind == "union" and (schema.get("mode", "smart") != "smart" or not _distinct(choices)))
+        or (kind == "tagged-union" and not _told_by_member(schema))
+        or (kind == "model" and (schema.get("custom_init") or schema.get("post_init")))
+        or _has_own_ways(schema.get("config") or {})
+    )
+
+
+def _are_simple(values: Iterable[object]) -> bool:
+    return all(isinstance(each, str | int | None) for each in values)
+
+
+def _told_by_member(schema: Schema) -> bool:
+    kinds = {each.get("type") for each in schema["choices"].values()}
+    return not callable(schema.get("discriminator")) and kinds == {"model"}
+
+
+def _why_lost(name: str, field: Schema, config: Schema, written: Mapping[str, str]) -> str | None:
+    if field.get("serialization_exclude"):
+        return "it is excluded from what is written; publish a model without it"
+    own, read = written[name], _read(name, field, config)
+    if own not in (key for key in read if read[key]):
+        wanted = " or ".join(map(repr, read))
+        return f"it is written as {own!r} and read as {wanted}; give it one alias= for both"
+    others = {key for other, key in written.items() if other != name}
+    if not others.isdisjoint(read):
+        return "another field is written under a name that it is read from"
+    return None
+
+
+def _read(name: str, field: Schema, config: Schema) -> dict[str, bool]:
+    """Return the members that a field is read from; whether it is all that is in them."""
+    alias = field.get("validation_alias")
+    if alias is None or not config.get("validate_by_alias", True):
+        return {name: True}
+    paths = [[alias]] if isinstance(alias, str) else alias
+    paths = [paths] if isinstance(paths[0], str) else paths
+    by_name = {name: True} if config.get("validate_by_name") else {}
+    return {str(path[0]): len(path) == 1 for path in reversed(paths)} | by_name
+
+
+def _heads(tags: object) -> set[str]:
+    """Return the members that tell the alternatives of a union apart."""
+    if isinstance(tags, str):
+        return {tags}
+    paths = tags if isinstance(tags, list) else []
+    return {each if isinstance(each, str) else each[0] for each in paths}
+
+
+def _has_own_ways(config: Schema) -> bool:
+    """Whether values are written, or read, in a way that only they can be held against."""
+    written = {name: config.get(f"ser_json_{name}", usual) for name, usual in _FIXED.items()}
+    return written != _FIXED or config.get("val_json_bytes", "utf8") != "utf8"
+
+
+def _distinct(choices: list[Any]) -> bool:
+    kinds = [_KINDS.get(str(dict(each).get("type"))) for each in choices]
+    return None not in kinds and len(set(kinds)) == len(kinds)
+
+
+def _named(fields: Any) -> Iterator[tuple[str, Schema]]:
+    if isinstance(fields, Mapping):
+        yield from fields.items()
+    else:
+        yield from ((field["name"], field) for field in fields)
+
+
+def _parts(schema: Schema) -> Iterator[Schema]:
+    """What is written by a schema of its own."""
+    choices = schema.get("choices", ())
+    held = [
+        *map(schema.get, _PARTS),
+        *(choices.values() if isinstance(choices, Mapping) else choices),
+        *schema.get("definitions", ()),
+    ]
+    for each in held:
+        several = each if isinstance(each, list | tuple) else [each]
+        yield from (part for part in several if isinstance(part, Mapping))
