@@ -45,11 +45,12 @@ class Survey:
         doubtful: whether values must be looked at.
         nulls: whether a number that JSON cannot say is written as null.
         exact: whether what is written must leave out what is computed, and keep JSON in strings.
-        classes: whose subclasses would be written without what they add.
+        classes: in the model, whose subclasses would be written without what they add.
     """
 
     def __init__(self, schema: Schema, *, by_alias: bool | None) -> None:
         self._by_alias = by_alias
+        self._whole = schema
         self.names: dict[str, str] = {}
         self.lost: dict[str, str] = {}
         self.doubtful = self.nulls = self.exact = False
@@ -62,7 +63,8 @@ class Survey:
         self.doubtful |= _is_doubtful(schema) or serialization is not None
         if serialization and serialization.get("type") != "function-wrap":
             return  # somebody else writes what is in it
-        if isinstance(schema.get("cls"), type) and "schema" in schema:
+        is_inside = schema is not self._whole and "schema" in schema
+        if is_inside and isinstance(schema.get("cls"), type):
             self.classes.add(schema["cls"])
         self.nulls |= kind == "float" and schema.get("allow_inf_nan") is not False
         self.exact |= kind == "json"

@@ -10,6 +10,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field
 
 from busauth import (
     ANONYMOUS,
@@ -70,6 +71,58 @@ async def test_a_chain_carries_the_caller_along(
     assert seen == [("one", "ann", 7), ("two", "ann", 7), ("three", "ann", 7)]
     async with await broker.connection.channel() as channel:
         await channel.exchange_delete(exchange)
+
+
+class Remark(BaseModel):
+    """A body whose field has another name on the wire."""
+
+    note: str | None = Field(None, alias="remark")
+
+
+class Total(BaseModel):
+    """A body that takes nothing but its fields."""
+
+    model_config = ConfigDict(extra="forbid")
+    price: int
+
+    @computed_field
+    def doubled(self) -> int:
+        return 2 * self.price
+
+
+class Secret(BaseModel):
+    """A body that pydantic does not write as it is."""
+
+    word: SecretStr
+
+
+async def test_what_is_published_comes_back_equal(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler has the model that was published; one that cannot be written is never sent."""
+    remarks, totals, secrets = (broker.name(each) for each in ("remarks", "totals", "secrets"))
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+    seen: list[BaseModel] = []
+
+    @bus.consumer(remarks)
+    async def remarked(body: Remark, caller: Caller) -> None:
+        seen.append(body)
+        await bus.publish(totals, Total(price=2))
+
+    @bus.consumer(totals)
+    async def summed(body: Total, caller: Caller) -> None:
+        seen.append(body)
+        with pytest.raises(PublishError, match=r"Secret\.word"):
+            await bus.publish(secrets, Secret(word=SecretStr("x")))
+
+    @bus.consumer(secrets)
+    async def told(body: Secret, caller: Caller) -> None:
+        seen.append(body)
+
+    async with bus:
+        await bus.publish(remarks, Remark(remark="hello"), token=issuer.token())
+        await trail.until("handled", count=2)
+    assert seen == [Remark(remark="hello"), Total(price=2)]
 
 
 async def test_a_failed_message_climbs_the_ladder_with_its_token(
