@@ -215,7 +215,8 @@ def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: 
     """Return the copy that waits in a delay queue and comes back with its token and its proof."""
     properties, lost = _properties(message, clean=_as_it_is)
     own = {
-        **_only(message.headers, token_header, names.PROOF),
+        **_only(message.headers, names.PROOF),
+        **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
         **_marked(message, carried),
     }
     kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}

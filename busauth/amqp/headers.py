@@ -48,8 +48,22 @@ _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
 _COUNT_LIMIT = 1_000_000
 
 
+def as_text(value: object) -> object:
+    """Return ASCII bytes as the text that they are, and everything else as it is.
+
+    AMQP 0-9-1 has a type for either, and some clients write one for the other. For headers that
+    carry tokens, which are ASCII; what is no ASCII has no one reading.
+    """
+    if isinstance(value, bytes | bytearray) and value.isascii():
+        return value.decode("ascii")
+    return value
+
+
 def bearer_token(value: object) -> str:
     """Return the token of an ``Authorization`` value (RFC 6750, section 2.1).
+
+    Args:
+        value: text, or its bytes in ASCII.
 
     Raises:
         NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
@@ -57,6 +71,7 @@ def bearer_token(value: object) -> str:
     """
     if value is None:
         raise NotGenuine("header.missing", found="no token header", expected="Bearer <JWT>")
+    value = as_text(value)
     if not isinstance(value, str):
         found = f"a token header of type {type(value).__name__}"
         raise NotGenuine("header.not_text", found=found, expected="a string")

@@ -147,7 +147,7 @@ def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) ->
     """Return what a proof says of a message; whose token it is, where that can be read."""
     said = outgoing.properties
     headers = said.headers or {}
-    transaction_token = headers.get(names.TXN_TOKEN)
+    transaction_token = names.as_text(headers.get(names.TXN_TOKEN))
     issuer, subject = named_caller(token)
     return Binding(
         token=token,

@@ -13,7 +13,7 @@ from functools import partial
 from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import AUTHORIZATION, TXN_TOKEN
+from busauth.amqp.headers import AUTHORIZATION, TXN_TOKEN, as_text
 from busauth.amqp.returning import Marks, check_return
 from busauth.amqp.sealing import copy_of
 from busauth.audit import LOGGER
@@ -231,7 +231,7 @@ class Provenance:
 
 
 def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
-    transaction_token = delivery.headers.get(TXN_TOKEN)
+    transaction_token = as_text(delivery.headers.get(TXN_TOKEN))
     if transaction_token is not None and not isinstance(transaction_token, str):
         found = f"{TXN_TOKEN} of type {type(transaction_token).__name__}"
         raise BadMessage("proof.token", found=found, expected="text")

@@ -340,6 +340,44 @@ async def test_headers_that_cannot_be_written_again_do_not_stop_a_retry(
     assert trail.kinds(queue) == ["accepted", "retried", "accepted", "refused"]
 
 
+@pytest.mark.parametrize("kind", [b"S", b"x"], ids=["text", "bytes"])
+async def test_a_token_in_ascii_bytes_is_read_like_its_text(
+    kind: bytes, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Some clients write either: it is accepted, retried with its token, and at last left out."""
+    queue = broker.name("orders")
+    options = BusOptions(retry=RetryOptions(limit=1, first=0.05))
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+
+    @bus.consumer(queue)
+    async def fail(caller: Caller) -> None:
+        raise LookupError
+
+    token = issuer.token()
+    bearer = f"Bearer {token}".encode()
+    header = short_string(b"authorization") + kind + struct.pack(">I", len(bearer)) + bearer
+    async with bus:
+        await publish_raw(url, queue, HEADERS_FLAG, long_table(header))
+        await trail.until("refused")
+        letter = await broker.one(f"{queue}.dead")
+    assert trail.kinds(queue) == ["accepted", "retried", "accepted", "refused"]
+    assert "authorization" not in letter.headers
+    assert token not in all_text([letter])
+
+
+async def test_a_token_in_bytes_that_are_no_ascii_is_refused(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Bytes that could be read in two ways are read in none."""
+    queue = await broker.declare("orders")
+    bearer = f"Bearer {issuer.token()}\u00e9".encode()
+    header = short_string(b"authorization") + b"x" + struct.pack(">I", len(bearer)) + bearer
+    async with consuming(broker, queue, orders(guard_for(issuer, trail), queue, [])):
+        await publish_raw(url, queue, HEADERS_FLAG, long_table(header))
+        letter = await broker.one(f"{queue}.rejected")
+    assert letter.headers[headers.REFUSAL] == "header.not_text"
+
+
 UNREADABLE = {
     "a correlation id that is no text": (CORRELATION_FLAG, short_string(b"\xff\xfe")),
     "a timestamp beyond any date": (TIMESTAMP_FLAG, b"\xff" * 8),

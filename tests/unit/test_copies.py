@@ -18,6 +18,7 @@ from busauth.amqp.publisher import Publisher
 from busauth.amqp.returns import Returns
 from busauth.amqp.topology import Tail
 from busauth.errors import Forbidden, NotGenuine, PublishError
+from busauth.late.seal import Sealed
 from busauth.redaction import TOKEN_SHAPE
 
 FRAME = 131_072
@@ -231,3 +232,43 @@ async def test_a_letter_that_the_broker_does_not_take_goes_bare() -> None:
     assert (whole.properties.app_id, bare.properties.app_id) == ("odd", None)
     assert bare.body == message.body
     assert (bare.properties.headers or {})[headers.REFUSAL] == "header.missing"
+
+
+_FORMS: list[Any] = [f"Bearer {TOKEN}", f"Bearer {TOKEN}".encode(), bytearray(b"Bearer opaque")]
+
+
+@pytest.mark.parametrize("value", _FORMS, ids=["text", "bytes", "opaque-bytes"])
+@pytest.mark.parametrize("name", ["authorization", "txn-token", "proxy-authorization", "x-token"])
+def test_a_token_that_came_as_bytes_is_left_out_like_its_text(name: str, value: object) -> None:
+    """No dead letter carries one, nor notes what it was."""
+    refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
+    header = name if name.startswith("x-") else "authorization"
+    message = received({name: value, "tenant": b"shop"})
+    outgoing = copies.dead_letter(message, refusal, token_header=header, frame_max=FRAME)
+    found = dict(outgoing.properties.headers or {})
+    assert name not in found
+    assert found["tenant"] == bytearray(b"shop")
+    assert TOKEN not in repr(found)
+    assert "opaque" not in repr(found)
+
+
+@pytest.mark.parametrize("value", _FORMS, ids=["text", "bytes", "opaque-bytes"])
+@pytest.mark.parametrize("header", ["authorization", "x-token"])
+@pytest.mark.parametrize("frame_max", [FRAME, 4096])
+def test_a_retry_keeps_a_token_that_came_as_bytes(header: str, value: Any, frame_max: int) -> None:
+    """It is busauth's to keep, as text, and no sender's header that could be cut."""
+    message = received({header: value, "large": "x" * 4000})
+    carried = copies.Carried(Sealed(attempt=1), None)
+    outgoing = copies.retry(message, carried, token_header=header, frame_max=frame_max)
+    text = value if isinstance(value, str) else value.decode()
+    assert (outgoing.properties.headers or {})[header] == text
+
+
+@pytest.mark.parametrize("value", [b"Bearer \xff", 5, ["Bearer x"]])
+def test_a_retry_makes_no_token_of_anything_else(value: object) -> None:
+    """What could not be read stays what it was."""
+    carried = copies.Carried(Sealed(attempt=1), None)
+    outgoing = copies.retry(
+        received({"authorization": value}), carried, token_header="authorization", frame_max=FRAME
+    )
+    assert (outgoing.properties.headers or {})["authorization"] == value

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from aio_pika.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from busauth.amqp.headers import AUTHORIZATION, bearer_token, count_in, header_frame_size, token_in
@@ -14,12 +16,15 @@ from busauth.testing import ManualClock
 from busauth.tokens.verifier import Verifiers
 from tests.unit.support import NOW, token, verifier
 
+_FORMS = ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "bEaReR abc"]
+
 
 @pytest.mark.parametrize(
-    "value", ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "bEaReR abc"]
+    "value",
+    [*_FORMS, *(form.encode() for form in _FORMS), *(bytearray(form.encode()) for form in _FORMS)],
 )
-def test_a_bearer_token_is_taken(value: str) -> None:
-    """The scheme is compared without case (RFC 9110, section 11.1)."""
+def test_a_bearer_token_is_taken(value: object) -> None:
+    """The scheme is compared without case (RFC 9110, section 11.1); text may come as its bytes."""
     assert bearer_token(value) == "abc"
     assert token_in({AUTHORIZATION: value}, AUTHORIZATION) == "abc"
 
@@ -30,7 +35,10 @@ def test_a_bearer_token_is_taken(value: str) -> None:
         (None, "header.missing"),
         (5, "header.not_text"),
         (True, "header.not_text"),
-        (b"Bearer abc", "header.not_text"),
+        ("Bearer abc\u00e9".encode(), "header.not_text"),
+        (bytearray("Bearer abc\u00a0".encode("latin-1")), "header.not_text"),
+        (memoryview(b"Bearer abc"), "header.not_text"),
+        ([b"Bearer abc"], "header.not_text"),
         (["Bearer abc"], "header.not_text"),
         ({"Bearer": "abc"}, "header.not_text"),
         (1.5, "header.not_text"),
@@ -57,6 +65,24 @@ def test_anything_else_is_refused_without_being_shown(value: Any, code: str) -> 
         token_in({AUTHORIZATION: value}, AUTHORIZATION)
     assert caught.value.code == code
     assert "abc" not in repr(caught.value)
+
+
+@given(
+    value=st.text(st.characters(max_codepoint=0x17F), max_size=20)
+    | st.from_regex(r"(?i)bearer ?[ -~\s]{0,10}", fullmatch=True)
+)
+def test_bytes_are_read_as_their_text_or_not_at_all(value: str) -> None:
+    """ASCII comes to what its text comes to, token or code; all other bytes are no text."""
+    expected = _read(value) if value.isascii() else "header.not_text"
+    for given_as in (value.encode(), bytearray(value.encode())):
+        assert _read(given_as) == expected
+
+
+def _read(value: object) -> str:
+    try:
+        return f"token: {bearer_token(value)}"
+    except NotGenuine as refused:
+        return refused.code
 
 
 def test_a_header_has_its_exact_name() -> None:
