@@ -4,11 +4,26 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from busauth.late.first import HEADER as FIRST
-from busauth.late.proof import Proofs, SeenMessage
+from busauth.late.proof import Proofs, ProofSigner, Properties, SeenMessage
 from busauth.late.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
 from busauth.late.proof.publishers import _CLAIMS
 from busauth.late.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
+from busauth.tokens.compact import split
+from tests.unit.proving import (
+    binding,
+    checked,
+    claims,
+    proofs,
+    publisher,
+    refusal,
+    seen,
+    signer,
+    written,
+)
+from tests.unit.support import NOW, Signer
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "proof.md").read_text()
@@ -51,3 +66,29 @@ def test_every_name_on_the_wire_is_documented() -> None:
         assert f"`{name}`" in TEXT
     assert f"{MAX_BYTES:,} bytes" in TEXT
     assert f"{MAX_HEADERS} at most" in TEXT
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+@pytest.mark.parametrize("said", [{}, ...])
+def test_an_empty_property_has_no_member(nothing: str | None, said: object) -> None:
+    """The object is empty, or is not there, whichever way a property is nothing."""
+    message = binding(properties=Properties(type=nothing, content_type=nothing))
+    assert "properties" not in signer()._claims(message)
+    assert checked(written(claims(message, properties=said)), seen(message))
+
+
+@pytest.mark.parametrize("member", ["", None])
+def test_a_member_without_a_value_is_another_property(member: str | None) -> None:
+    """Who writes null, or empty text, has not left the member out."""
+    message = binding(properties=Properties())
+    proof = written(claims(message, properties={"type": member}))
+    assert refusal(proof, seen(message)).code == "proof.property"
+
+
+def test_ed25519_is_another_name_for_eddsa() -> None:
+    """A proof may name its algorithm either way; busauth writes the older name."""
+    key, asked = Signer("EdDSA"), proofs(publisher(algorithm="EdDSA"))
+    for alg in ("EdDSA", "Ed25519"):
+        assert checked(written(claims(), key, alg=alg), asked=asked)
+    signed = ProofSigner("orders", key.private, algorithm="Ed25519").sign(binding(), NOW)
+    assert split(signed, max_bytes=MAX_BYTES).header["alg"] == "EdDSA"
