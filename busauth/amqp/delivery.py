@@ -24,13 +24,15 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth.amqp.tolerant import is_unreadable
-from busauth.errors import BadMessage
+from busauth.errors import BadMessage, evidence
 from busauth.late.proof import Properties, Route
 
 _PROCESSED = "_IncomingMessage__processed"
 _COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 _STAMPS = "x-opt-rabbitmq-"
 """What a broker writes on each delivery: counts, and the instant at which it was sent."""
+_NAMED = 20
+"""Headers that are named at most where a message is printed."""
 _CHANNEL = "_IncomingMessage__channel"
 
 
@@ -48,6 +50,14 @@ class Arrived(IncomingMessage):
         super().__init__(delivered)
         self.headers = _of_its_own(self.headers)
         self.returned = False
+
+    def __repr__(self) -> str:
+        """Name it without what its headers say and what is in it: they hold tokens, and data."""
+        names = sorted(evidence(str(name)) or "" for name in self.headers)[:_NAMED]
+        said = (
+            f"message_id={evidence(self.message_id)!r}, routing_key={evidence(self.routing_key)!r}"
+        )
+        return f"<{type(self).__name__} {said}, {self.body_size} bytes, headers {names}>"
 
     async def nack(self, multiple: bool = False, requeue: bool = True) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
         """Give up on the message, and note whether that puts it back."""
