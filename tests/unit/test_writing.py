@@ -244,6 +244,13 @@ class Place(TypedDict, total=False):
     at: Point
 
 
+class Odd:
+    """Nothing that JSON has a word for; prints alike in every process."""
+
+    def __repr__(self) -> str:
+        return "Odd()"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -330,7 +337,7 @@ def test_what_is_published_comes_back(body: BaseModel) -> None:
         (Rounded(price=1.5), "price"),
         (Hashed(word="a"), "word"),
         (one(Any, (1, 2)), "note"),
-        (one(Any, object()), "note"),
+        (one(Any, Odd()), "note"),
         (one(Any, datetime(2020, 1, 1, tzinfo=UTC)), "note"),
         (OpenTotal(price=2, other=(1,)), "other"),
         (one(bytes, b"\xff"), "note"),
