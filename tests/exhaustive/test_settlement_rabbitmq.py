@@ -138,7 +138,7 @@ class _Case:
         account, world = self.account, self.world
         account.at = point
         account.then = Stock(Counter({"main": 1, "handled": world.finished[TARGET]}))
-        started = any("basic_publish" in str(each.stack) for each in account.points)
+        started = any(each.is_publishing for each in account.points)
         account.doubled = started or bool(world.finished[TARGET]) or not self.fault.cancels
         if self.fault.cancels:
             task = asyncio.current_task()
