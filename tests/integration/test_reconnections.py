@@ -9,7 +9,7 @@ import aiormq
 import pytest
 from aiormq.channel import Channel
 
-from busauth import Bus, BusOptions, Caller, Reject, RetryOptions
+from busauth import Bus, BusOptions, Caller, GuardOptions, Reject, RetryOptions
 from busauth.amqp import links
 from busauth.amqp.acks import Ledger
 from busauth.amqp.delivery import Delivery
@@ -37,7 +37,9 @@ def service(url: str, broker: Broker, issuer: Issuer, trail: Trail) -> tuple[Bus
     """Return a service that handles, publishes, retries and refuses; and its queue."""
     queue, second = broker.name("orders"), broker.name("second")
     options = BusOptions(retry=RetryOptions(limit=3, first=0.05))
-    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=options)
+    brief = GuardOptions(pause_first=0.05, pause_longest=0.1)  # a cut in mid-copy is a pause
+    guard = guard_for(issuer, trail, options=brief)
+    bus = Bus(url, guard=guard, service="orders", options=options)
 
     @bus.consumer(queue)
     async def handle(order: Order, caller: Caller) -> None:
