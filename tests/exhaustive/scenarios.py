@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -78,7 +79,7 @@ def short_lived(world: World, content: Body) -> Basic.Properties:
 
 
 def _soon(world: World) -> int:
-    return int(CLOCK.now() + world.lifetime)
+    return ceil(CLOCK.now() + world.lifetime)
 
 
 @dataclass(frozen=True)
