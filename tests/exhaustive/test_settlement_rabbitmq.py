@@ -193,6 +193,7 @@ def _carried_out(cases: list[_Case]) -> list[Account]:
         return runner.run(main())
 
 
+@pytest.mark.alone  # a quiet second says that all is done only where the machine is not overloaded
 @pytest.mark.parametrize("fault", _HAPPENING, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("scenario", _CHOSEN, ids=lambda scenario: scenario.name)
 def test_every_await(scenario: Scenario, fault: Fault, rabbitmq_url: str) -> None:
