@@ -73,6 +73,7 @@ somebody who asks for no replies, it closes their channel."""
 _EPOCH = 1970
 _SHORT = 255
 """Bytes of a property that is text (AMQP 0-9-1, section 4.2.5.3)."""
+_OCTET = 255
 
 _TOO_DEEP = object()
 """In place of a header's value: pamqp writes none of this type, so that it is cut."""
@@ -409,30 +410,14 @@ def _encoded_size(name: str, value: Any) -> int | None:
 def _properties(message: Delivery, *, clean: _Cleaning) -> tuple[Basic.Properties, list[str]]:
     """Write a sender's properties again, and name those that cannot be."""
     raw = message.raw
-    copy = Basic.Properties(
-        content_type=_short(raw.content_type, clean),
-        content_encoding=_short(raw.content_encoding, clean),
-        delivery_mode=_PERSISTENT,
-        priority=_octet(raw.priority),
-        correlation_id=_short(raw.correlation_id, clean),
-        reply_to=_short(raw.reply_to, clean) if raw.reply_to != _PSEUDO_QUEUE else None,
-        message_id=_short(raw.message_id, clean) or uuid4().hex,  # what vouches for a copy names it
-        timestamp=_instant(raw.timestamp),
-        message_type=_short(raw.message_type, clean),
-        app_id=_short(raw.app_id, clean),
-    )
-    found = (
-        ("content_type", raw.content_type, copy.content_type),
-        ("content_encoding", raw.content_encoding, copy.content_encoding),
-        ("priority", raw.priority, copy.priority),
-        ("correlation_id", raw.correlation_id, copy.correlation_id),
-        ("reply_to", raw.reply_to, copy.reply_to),
-        ("message_id", raw.message_id, _short(raw.message_id, clean)),
-        ("timestamp", raw.timestamp, copy.timestamp),
-        ("type", raw.message_type, copy.message_type),
-        ("app_id", raw.app_id, copy.app_id),
-    )
-    return copy, [name for name, said, kept in found if said is not None and kept is None]
+    kept = {name: rewritten(getattr(raw, name), clean) for name, rewritten in _REWRITTEN.items()}
+    lost = [
+        _NAMES.get(name, name)
+        for name, value in kept.items()
+        if value is None and getattr(raw, name) is not None
+    ]
+    kept["message_id"] = kept["message_id"] or uuid4().hex  # what vouches for a copy names it
+    return Basic.Properties(delivery_mode=_PERSISTENT, **kept), lost
 
 
 def _short(value: object, clean: _Cleaning) -> str | None:
@@ -446,12 +431,33 @@ def _short(value: object, clean: _Cleaning) -> str | None:
         return None
 
 
-def _octet(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= _SHORT else None
+def _reply_to(value: object, clean: _Cleaning) -> str | None:
+    return None if value == _PSEUDO_QUEUE else _short(value, clean)
 
 
-def _instant(value: object) -> datetime | None:
+def _octet(value: object, _clean: _Cleaning) -> int | None:
+    return value if type(value) is int and 0 <= value <= _OCTET else None
+
+
+def _instant(value: object, _clean: _Cleaning) -> datetime | None:
     return value if isinstance(value, datetime) and value.year >= _EPOCH else None
+
+
+_REWRITTEN: dict[str, Callable[[object, _Cleaning], Any]] = {
+    "content_type": _short,
+    "content_encoding": _short,
+    "priority": _octet,
+    "correlation_id": _short,
+    "reply_to": _reply_to,
+    "message_id": _short,
+    "timestamp": _instant,
+    "message_type": _short,
+    "app_id": _short,
+}
+"""How each property of a sender's that a copy carries is written again: as None where it cannot."""
+
+_NAMES = {"message_type": "type"}
+"""What the standard calls a property, where pamqp has another name."""
 
 
 def _without_token(text: str | None) -> str | None:

@@ -86,6 +86,17 @@ def bearer_token(value: object) -> str:
     raise NotGenuine("header.scheme", found="another form", expected="Bearer <JWT>, once")
 
 
+def check_alone(token: str) -> None:
+    """Refuse a header's value where a raw token is to be handed in.
+
+    Raises:
+        NotGenuine: ``header.scheme``.
+    """
+    if token.lower().startswith("bearer"):
+        found = "Bearer and a token"
+        raise NotGenuine("header.scheme", found=found, expected="the token alone")
+
+
 def token_in(headers: Mapping[str, Any], name: str) -> str:
     """Return the token in a message's headers; see `bearer_token`."""
     return bearer_token(headers.get(name))

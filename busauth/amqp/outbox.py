@@ -12,7 +12,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.writing import writer_of
 from busauth.caller import Lease, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, NotGenuine, PublishError, Untimely
+from busauth.errors import ConfigurationError, PublishError, Untimely
 from busauth.late.proof import Binding, ProofSigner, Properties
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.compact import is_signed, split
@@ -132,10 +132,7 @@ class Outbox:
 
     def _check_at_the_edge(self, token: str) -> None:
         """Refuse work that could only be refused later; genuineness is the consumers' question."""
-        if token.lower().startswith("bearer"):
-            raise NotGenuine(
-                "header.scheme", found="Bearer and a token", expected="the token alone"
-            )
+        names.check_alone(token)
         expires_at = self._verifiers.check_shape(token)
         now = self._clock.now()
         if expires_at is None or now >= expires_at:

@@ -20,7 +20,7 @@ from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.topology import parked_queue
 from busauth.caller import Caller
-from busauth.errors import BadMessage, ConfigurationError, NotGenuine, PublishError, evidence
+from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
 from busauth.late.proof import Binding, Original, Proofs, ProofSigner, Route, SeenMessage
 from busauth.late.seal import Purpose
 
@@ -68,9 +68,7 @@ class Release:
             PublishError: the broker did not confirm one; it and all after it stay parked.
             aio_pika.exceptions.ChannelNotFoundEntity: nothing parks in front of this queue.
         """
-        if token.lower().startswith("bearer"):
-            found = "Bearer and a token"
-            raise NotGenuine("header.scheme", found=found, expected="the token alone")
+        headers.check_alone(token)
         caller = await self._guard.authenticate(f"Bearer {token}")
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:

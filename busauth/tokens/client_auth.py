@@ -37,6 +37,13 @@ class ClientAuthentication(Protocol):
         ...
 
 
+def _with_a_secret(client_id: str, secret: str) -> str:
+    """Return a client's name, where neither that nor its secret is empty."""
+    if not client_id or not secret:
+        raise ConfigurationError(f"client_id={client_id!r}: expected a client and its secret")
+    return client_id
+
+
 class ClientSecretBasic:
     """A shared secret in the `Authorization` header (RFC 6749, section 2.3.1).
 
@@ -49,9 +56,7 @@ class ClientSecretBasic:
     """
 
     def __init__(self, client_id: str, secret: str) -> None:
-        if not client_id or not secret:
-            raise ConfigurationError(f"client_id={client_id!r}: expected a client and its secret")
-        self.client_id = client_id
+        self.client_id = _with_a_secret(client_id, secret)
         pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
         self._header = f"Basic {b64encode(pair.encode('ascii')).decode('ascii')}"
 
@@ -78,9 +83,7 @@ class ClientSecretPost:
     """
 
     def __init__(self, client_id: str, secret: str) -> None:
-        if not client_id or not secret:
-            raise ConfigurationError(f"client_id={client_id!r}: expected a client and its secret")
-        self.client_id = client_id
+        self.client_id = _with_a_secret(client_id, secret)
         self._form = {"client_id": client_id, "client_secret": secret}
 
     def credentials(self, issuer: str, now: float) -> Credentials:
