@@ -23,12 +23,11 @@ from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
-from busauth.amqp.patience import answered, closed
+from busauth.amqp.patience import GOODBYE, answered, closed
 from busauth.amqp.publisher import was_cancelled
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
 
-_PATIENCE = 5.0
 _DECLARING = 120.0
 """Seconds to wait for the broker's word; a channel without it is given up."""
 
@@ -207,12 +206,12 @@ class _Line:
         if self._tag not in self.channel.consumers or self.channel.is_closed:
             return
         with _telling(f"a consumer of {self._queue} was not cancelled"):
-            await answered(self.channel, self.channel.basic_cancel(self._tag), _PATIENCE)
+            await answered(self.channel, self.channel.basic_cancel(self._tag), GOODBYE)
 
     async def close(self) -> None:
         """Close the channel, if the broker answers in time."""
         with _telling(f"a channel of {self._queue} was not closed"):
-            await closed(self.channel, _PATIENCE)
+            await closed(self.channel)
 
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         """The queue is gone, or a handler took longer than the broker waits."""

@@ -16,9 +16,12 @@ T = TypeVar("T")
 ANSWER = 30.0
 """Seconds that a broker has for one answer."""
 
+GOODBYE = 5.0
+"""Seconds that it has for the answer to a farewell."""
 
-async def closed(by: AbstractChannel, seconds: float) -> None:
-    """Close a channel; whoever does not answer in time is left behind.
+
+async def closed(by: AbstractChannel | AbstractConnection, seconds: float = GOODBYE) -> None:
+    """Close a channel or a connection; whoever does not answer in time is left behind.
 
     Raises:
         TimeoutError: there was no answer.

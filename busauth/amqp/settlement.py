@@ -19,7 +19,6 @@ from busauth.amqp.patience import answered, closed
 from busauth.amqp.publisher import was_cancelled
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
-_PATIENCE = 5.0
 
 
 async def give_back(delivery: Delivery) -> bool:
@@ -45,4 +44,4 @@ async def give_back(delivery: Delivery) -> bool:
 async def _give_up(channel: Channel) -> None:
     """Close a channel that takes nothing: on one that lives, the message would stay unsettled."""
     with suppress(*_GONE, TimeoutError):
-        await closed(channel, _PATIENCE)
+        await closed(channel)

@@ -15,10 +15,10 @@ import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from yarl import URL
 
+from busauth.amqp.patience import closed
 from busauth.amqp.tolerant import TolerantTransport, is_unreadable
 
 _OFFSET = "x-stream-offset"
-_CLOSE_SECONDS = 5.0
 _OPEN_SECONDS = 30.0
 
 
@@ -97,8 +97,7 @@ class Attachment:
     async def close(self) -> None:
         """Close the connection."""
         with suppress(Exception):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self._connection.close()
+            await closed(self._connection)
 
     @property
     def _is_full(self) -> bool:

@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.feed.options import StreamOptions
+from busauth.amqp.patience import closed
 from busauth.amqp.publisher import Publisher
 from busauth.audit import LOGGER
 from busauth.clock import Clock, SystemClock
@@ -20,7 +21,6 @@ from busauth.errors import PublishError
 from busauth.late.events import TYPE, EventSigner
 
 _PERSISTENT = 2
-_CLOSE_SECONDS = 5.0
 
 
 class FeedPublisher:
@@ -92,8 +92,7 @@ class FeedPublisher:
         if self._connection is connection:
             self._connection = None
         with suppress(Exception):  # what cannot be closed is gone already
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await connection.close()
+            await closed(connection)
 
     async def __aenter__(self) -> Self:
         await self.open()
