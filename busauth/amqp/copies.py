@@ -10,7 +10,7 @@ A dead letter can always be made: what of the sender's cannot be written again i
 where that is not enough, a bare one goes, of body, id and reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,21 +22,27 @@ from pamqp.commands import Basic
 
 from busauth.amqp import headers as names
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.rewriting import (
+    PERSISTENT,
+    UNWRITABLE,
+    TokenSearch,
+    as_it_is,
+    rewritten,
+    rewritten_properties,
+    sender_headers,
+    short,
+    without_token,
+)
 from busauth.amqp.sealing import copy_of, is_noted
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
 from busauth.late.canonical import spelled
 from busauth.late.published import BROKER_STAMP
 from busauth.late.seal import Copy, Sealed
-from busauth.redaction import TOKEN_SHAPE, may_hold_token, redact
 
 Keep = Callable[[str, bytes], str]
 """Encrypts a token for the letter with this message id and body."""
 
-_Cleaning = Callable[[str | None], str | None]
-
-_PERSISTENT = 2
-_TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
 _LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, BROKER_STAMP})
 """What a message that goes back does not take along: it gets another, or none."""
 
@@ -45,9 +51,6 @@ _CHANNEL_OVERHEAD = 64 + 192
 
 _KEPT, _NOTED = 1000, 100
 """Headers of a sender's that are kept, and that are noted as data."""
-
-_SEARCHED = 16 * 1024
-"""Characters that are searched for tokens, of those headers that may have one."""
 
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
@@ -66,20 +69,6 @@ _MISSED_LEAST = (
 """Headers of busauth's own that go first where a frame is small, in this order."""
 
 _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
-_PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
-"""Direct reply-to as its asker says it, and as no delivery has it over AMQP 0-9-1: published by
-somebody who asks for no replies, it closes their channel."""
-
-_EPOCH = 1970
-_SHORT = 255
-"""Bytes of a property that is text (AMQP 0-9-1, section 4.2.5.3)."""
-_OCTET = 255
-
-_TOO_DEEP = object()
-"""In place of a header's value: pamqp writes none of this type, so that it is cut."""
-
-UNWRITABLE = (ValueError, TypeError, OverflowError, RecursionError)
-"""What pamqp raises over values that it could read and cannot write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +137,7 @@ def bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
         ValueError: a frame of `frame_max` bytes is too small for a reason.
     """
     properties = Basic.Properties(
-        delivery_mode=_PERSISTENT, message_id=_short(message.message_id, _without_token)
+        delivery_mode=PERSISTENT, message_id=short(message.message_id, without_token)
     )
     letter = _letter(message, refusal, _Sent(properties, {}, ["all but body and id"]), frame_max)
     if letter is None:
@@ -165,11 +154,11 @@ class _Sent(NamedTuple):
 
 
 def _sent(message: Delivery, token_header: str) -> _Sent:
-    properties, lost = _properties(message, clean=_without_token)
-    search = _TokenSearch(token_header)
+    properties, lost = rewritten_properties(message.raw, clean=without_token)
+    search = TokenSearch(token_header)
     headers = {
         name: value
-        for name, value in _sender_headers(message.headers)
+        for name, value in sender_headers(message.headers)
         if not search.finds(name, value)
     }
     return _Sent(properties, _noted(message, token_header) | headers, lost)
@@ -214,13 +203,13 @@ def _shortened(
 
 def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: int) -> Outgoing:
     """Return the copy that waits in a delay queue and comes back with its token and its proof."""
-    properties, lost = _properties(message, clean=_as_it_is)
+    properties, lost = rewritten_properties(message.raw, clean=as_it_is)
     own = {
         **_only(message.headers, names.PROOF),
         **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
         **_marked(message, carried),
     }
-    kept = {name: value for name, value in _sender_headers(message.headers) if name not in own}
+    kept = {name: value for name, value in sender_headers(message.headers) if name not in own}
     return _sealed(
         _fitted(message.body, properties, own, kept, frame_max, lost=lost), carried, token_header
     )
@@ -236,11 +225,11 @@ def again(message: Delivery, identity: Mapping[str, str]) -> Outgoing:
         identity: the headers of its token and of its proof.
     """
     headers = {
-        name: _rewritten(value)
+        name: rewritten(value)
         for name, value in message.headers.items()
         if name not in _LEFT_BEHIND and not _acts(name)
     }
-    properties, _ = _properties(message, clean=_as_it_is)
+    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
     properties.headers = {**headers, **identity}
     return Outgoing(message.body, properties)
 
@@ -278,68 +267,6 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
         names.TOKEN_SHA256: refusal.token_sha256,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Leave out what the broker acts on, and what only busauth may write."""
-    for name, value in headers.items():
-        if not is_noted(name):
-            yield name, _rewritten(value)
-
-
-def _rewritten(value: Any) -> Any:
-    """Return what pamqp can write, or at least tell that it cannot: nested too deep for anybody."""
-    try:
-        return _writable(value)
-    except RecursionError:
-        return _TOO_DEEP
-
-
-def _writable(value: Any) -> Any:
-    """Turn text that was no UTF-8, which pamqp reads as bytes, into what pamqp can write."""
-    if isinstance(value, bytes):
-        return bytearray(value)
-    if isinstance(value, dict):
-        return {name: _writable(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_writable(item) for item in value]
-    return value
-
-
-class _TokenSearch:
-    """Looks for tokens, which go wherever a sender puts them: known names, and what looks like one.
-
-    What begins like one is searched up to some length in all, and counts as one beyond that.
-    """
-
-    def __init__(self, token_header: str) -> None:
-        self._names = _TOKEN_HEADERS | {token_header}
-        self._room = _SEARCHED
-
-    def finds(self, name: str, value: object) -> bool:
-        """Return whether a header has to be left out."""
-        if name.lower() in self._names or name in self._names or self._in_text(name):
-            return True
-        return value is not None and any(self._in_text(text) for text in _texts(value))
-
-    def _in_text(self, text: str) -> bool:
-        if not may_hold_token(text):
-            return False
-        self._room -= len(text)
-        return self._room < 0 or TOKEN_SHAPE.search(text) is not None
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Return every text in a header's value, names and bytes included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, bytes | bytearray):
-        yield value.decode("latin-1")
-    elif isinstance(value, dict):
-        yield from _texts([*value, *value.values()])
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 def _noted(message: Delivery, token_header: str) -> dict[str, Any]:
@@ -405,66 +332,3 @@ def _encoded_size(name: str, value: Any) -> int | None:
         return len(encode.field_table({name: value}))
     except Exception:
         return None
-
-
-def _properties(message: Delivery, *, clean: _Cleaning) -> tuple[Basic.Properties, list[str]]:
-    """Write a sender's properties again, and name those that cannot be."""
-    raw = message.raw
-    kept = {name: rewritten(getattr(raw, name), clean) for name, rewritten in _REWRITTEN.items()}
-    lost = [
-        _NAMES.get(name, name)
-        for name, value in kept.items()
-        if value is None and getattr(raw, name) is not None
-    ]
-    kept["message_id"] = kept["message_id"] or uuid4().hex  # what vouches for a copy names it
-    return Basic.Properties(delivery_mode=_PERSISTENT, **kept), lost
-
-
-def _short(value: object, clean: _Cleaning) -> str | None:
-    """Return what can be a short string again, None for anything else."""
-    if not isinstance(value, str):
-        return None
-    text = clean(value) or ""
-    try:
-        return text if len(text.encode()) <= _SHORT else None
-    except UnicodeEncodeError:
-        return None
-
-
-def _reply_to(value: object, clean: _Cleaning) -> str | None:
-    return None if value == _PSEUDO_QUEUE else _short(value, clean)
-
-
-def _octet(value: object, _clean: _Cleaning) -> int | None:
-    return value if type(value) is int and 0 <= value <= _OCTET else None
-
-
-def _instant(value: object, _clean: _Cleaning) -> datetime | None:
-    return value if isinstance(value, datetime) and value.year >= _EPOCH else None
-
-
-_REWRITTEN: dict[str, Callable[[object, _Cleaning], Any]] = {
-    "content_type": _short,
-    "content_encoding": _short,
-    "priority": _octet,
-    "correlation_id": _short,
-    "reply_to": _reply_to,
-    "message_id": _short,
-    "timestamp": _instant,
-    "message_type": _short,
-    "app_id": _short,
-}
-"""How each property of a sender's that a copy carries is written again: as None where it cannot."""
-
-_NAMES = {"message_type": "type"}
-"""What the standard calls a property, where pamqp has another name."""
-
-
-def _without_token(text: str | None) -> str | None:
-    """A short token fits a property, too."""
-    return None if text is None else redact(text)
-
-
-def _as_it_is(text: str | None) -> str | None:
-    """What keeps its token anyway keeps what its proof speaks of."""
-    return text

@@ -16,6 +16,7 @@ from busauth.amqp import copies, headers
 from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, unblocked
+from busauth.amqp.rewriting import UNWRITABLE
 from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
@@ -126,7 +127,7 @@ class Disposal:
         limit = frame_max(connection)
         try:
             copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
-        except copies.UNWRITABLE:
+        except UNWRITABLE:
             return False
         if not _sendable(copy, limit):
             return False

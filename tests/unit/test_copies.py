@@ -99,7 +99,7 @@ def letter_noting(
         return search(text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("busauth.amqp.copies.TOKEN_SHAPE", Mock(search=noting))
+        patched.setattr("busauth.amqp.rewriting.TOKEN_SHAPE", Mock(search=noting))
         return letter(received(given))
 
 
