@@ -59,7 +59,7 @@ class EventKind(StrEnum):
     """The handler settled the message itself; it was left alone."""
 
     ABANDONED = "abandoned"
-    """The channel was closed: the broker will deliver the message again."""
+    """The channel was closed, or the handler's task cancelled: the broker delivers it again."""
 
     PUBLISHED = "published"
     """The broker confirmed that a message was routed."""

@@ -95,7 +95,7 @@ class Ledger:
 
     def settled(self, tag: int) -> None:
         """Note that the broker was told of this tag, or will be before anything later."""
-        if self._is_whole:
+        if self._is_whole and tag > self._floor:
             self._settled.add(tag)
             self._is_whole = len(self._settled) < _GAP
 

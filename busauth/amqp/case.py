@@ -1,5 +1,6 @@
 """One delivery, and what is known of it so far."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from busauth.amqp.delivery import Delivery
@@ -25,10 +26,11 @@ class Case:
         origin: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         replay_key: what it is in flight as, None where nothing remembers it.
-        is_known: the memory has answered that it is.
+        is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
         holder: this attempt's own name for what remembers it.
         is_acknowledged: the broker is about to be told that it is done.
+        returning: gives it back, as its task was cancelled.
     """
 
     delivery: Delivery
@@ -43,6 +45,7 @@ class Case:
     is_acknowledged: bool = False
     is_known: bool = False
     is_leaving: bool = False
+    returning: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def known(self) -> Verified:

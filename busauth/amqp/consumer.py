@@ -1,7 +1,9 @@
 """One guarded consumer: what happens to a delivery, from its arrival to its settlement.
 
 Who holds the message, wherever something is awaited. *Again*: the broker, which delivers it again,
-as it is unsettled. *Error*: one that is neither a refusal nor somebody's who is out of reach.
+as its channel is gone; where the task alone was cancelled, by a watchdog of the handler's perhaps,
+and the channel lives on, it is given back (`_cut_off`). *Error*: one that is neither a refusal nor
+somebody's who is out of reach.
 
 =======================  =======================  ========================  ======================
 awaited                  in                       cut, cancelled, killed    error
@@ -30,13 +32,14 @@ an answer                _refuse                  acknowledged, or again    ackn
 =======================  =======================  ========================  ======================
 
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
-So everything happens at least once, and nothing is lost; cancelled means unsettled, and whatever
-else happens, the consumer goes on.
+So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
+never settled, and whatever else happens, the consumer goes on.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -101,6 +104,7 @@ class GuardedConsumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._taken_back: frozenset[str | None] = frozenset()
+        self._has_left = False
         options = tools.options
         self._pause = Pause(
             terms.queue,
@@ -142,10 +146,38 @@ class GuardedConsumer:
         self._running[id(case)] = case
         try:
             await self._receive(case)
+        except asyncio.CancelledError:
+            if delivery.is_settled:
+                self._tools.acks.settled(delivery)
+            elif self._is_left_alone(case):
+                await asyncio.shield(self._cut_off(case))  # cancelled again, it goes on
+            raise
         finally:
-            del self._running[id(case)]
-            if not case.is_acknowledged:
-                self._release()
+            if case.returning is None:
+                self._over(case)
+
+    def _is_left_alone(self, case: Case) -> bool:
+        """Return whether nobody would settle a message whose task ends: its channel lives on."""
+        return not (case.is_acknowledged or case.delivery.is_lost or self._has_left)
+
+    def _cut_off(self, case: Case) -> "asyncio.Task[None]":
+        """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""
+        self._returns.add(case.delivery)
+        self._tell(case, EventKind.ABANDONED, detail="its task was cancelled; it comes again")
+        loop = asyncio.get_running_loop()
+        case.returning = loop.create_task(self._returned(case), context=Context())
+        return case.returning
+
+    async def _returned(self, case: Case) -> None:
+        try:
+            await self._surely(case, self._put_back(case))
+        finally:
+            self._over(case)
+
+    def _over(self, case: Case) -> None:
+        del self._running[id(case)]
+        if not case.is_acknowledged:
+            self._release()
 
     def _goes_on_as(self, again: Delivery) -> bool:
         """Let a handler that still runs settle its message as it has come back.
@@ -194,12 +226,17 @@ class GuardedConsumer:
         self._pause.owned_by(stopped)
 
     def open(self) -> None:
-        """Begin anew after `close`."""
+        """Begin anew after `close` and `leave`."""
+        self._has_left = False
         self._pause.open()
 
     async def close(self) -> None:
         """End a pause for good; the consumer will not come back by itself."""
         await self._pause.close()
+
+    def leave(self) -> None:
+        """Give nothing back any more: the channel is about to be closed, and says it all."""
+        self._has_left = True
 
     def _check_delivery(self, message: AbstractIncomingMessage, more: bool) -> None:  # noqa: FBT001
         if more or not isinstance(message, AbstractIncomingMessage):
@@ -246,9 +283,14 @@ class GuardedConsumer:
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")
 
     async def _hold_off(self, case: Case, deferred: Deferred) -> None:
-        """Stop consuming and give back; whatever goes wrong with the first, the second is done."""
+        """Stop consuming and give back."""
+        put_back = partial(self._put_back, case)
+        await self._surely(case, self._pause.hold_off(case.delivery, deferred, put_back))
+
+    async def _surely(self, case: Case, giving_back: Awaitable[None]) -> None:
+        """Await what gives back; whatever goes wrong with it, it is done."""
         try:
-            await self._pause.hold_off(case.delivery, deferred, partial(self._put_back, case))
+            await giving_back
         except BaseException as error:
             raise_if_ending(error)
             self._fault(case, error)
@@ -257,7 +299,7 @@ class GuardedConsumer:
     async def _put_back(self, case: Case) -> None:
         """Give back; a copy takes over from what was given back often, behind all others."""
         delivery = case.delivery
-        if delivery.is_lost or delivery.is_settled:
+        if delivery.is_lost or delivery.is_settled or self._has_left:
             return
         if self._returns.are_often(delivery) and await self._postpone(case):
             self._acknowledge(case, self._postponed)
@@ -270,9 +312,11 @@ class GuardedConsumer:
             self._tools.acks.settled(case.delivery)
 
     async def _postpone(self, case: Case) -> bool:
-        """Let a copy wait; it must not be taken for the copy of a message in flight."""
+        """Let a copy wait; it must not be taken for the copy of a message in flight, or done."""
         try:
             if case.replay_key is not None:
+                if not case.is_known:
+                    return False
                 await self._terms.provenance.forget(case.replay_key, holder=case.holder)
             return await self._disposal.postpone(case.delivery, self._carried(case, None))
         except Deferred:
@@ -329,6 +373,7 @@ class GuardedConsumer:
     async def _remember(self, case: Case) -> None:
         """Note that the message is done, once nothing but the acknowledgement is left to do."""
         if case.replay_key is not None:
+            case.is_known = False  # cut off from here on, it may be done
             await self._terms.provenance.done(case.replay_key)
 
     async def _forget(self, case: Case) -> None:

@@ -8,7 +8,9 @@ What a handler gets is a message of its own: whatever it does to that, and to th
 what is retried, refused or given back is what came.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import FunctionType
 from typing import Any, Protocol, Self, cast
@@ -59,15 +61,34 @@ class Arrived(IncomingMessage):
         )
         return f"<{type(self).__name__} {said}, {self.body_size} bytes, headers {names}>"
 
+    async def ack(self, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
+        """Acknowledge the message."""
+        with self._settling():
+            await super().ack(multiple)
+
     async def nack(self, multiple: bool = False, requeue: bool = True) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
         """Give up on the message, and note whether that puts it back."""
-        await super().nack(multiple, requeue)
+        with self._settling():
+            await super().nack(multiple, requeue)
         self.returned = requeue
 
     async def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 -- aio-pika's
         """Give up on the message, and note whether that puts it back."""
-        await super().reject(requeue)
+        with self._settling():
+            await super().reject(requeue)
         self.returned = requeue
+
+    @contextmanager
+    def _settling(self) -> Iterator[None]:
+        """Note that it is settled where only the wait for the socket was cut off."""
+        channel = channel_of(self)
+        is_written_at_once = channel is not None and not channel.write_queue.full()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if is_written_at_once:
+                object.__setattr__(self, _PROCESSED, True)
+            raise
 
 
 class Delivery:
@@ -80,7 +101,17 @@ class Delivery:
         headers, body: as received.
     """
 
-    __slots__ = ("_delivered", "_message", "_outer", "body", "channel", "headers", "raw", "tag")
+    __slots__ = (
+        "_delivered",
+        "_is_given_back",
+        "_message",
+        "_outer",
+        "body",
+        "channel",
+        "headers",
+        "raw",
+        "tag",
+    )
 
     def __init__(
         self, delivered: DeliveredMessage, outer: AbstractIncomingMessage | None = None
@@ -88,6 +119,7 @@ class Delivery:
         self._delivered = delivered
         self._outer = outer
         self._message: Arrived | None = None
+        self._is_given_back = False
         self.channel: Channel | None = cast("Channel | None", delivered.channel)
         self.tag = delivered.delivery_tag
         self.raw: Basic.Properties = delivered.header.properties
@@ -197,9 +229,13 @@ class Delivery:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether somebody has settled the message through aio-pika, its handler perhaps."""
+        """Return whether it was given back, or settled through aio-pika, by its handler perhaps."""
         made, outer = self._message, self._outer
-        return (made is not None and made.processed) or (outer is not None and outer.processed)
+        return (
+            self._is_given_back
+            or (made is not None and made.processed)
+            or (outer is not None and outer.processed)
+        )
 
     @property
     def is_returned(self) -> bool:
@@ -210,6 +246,11 @@ class Delivery:
     def is_lost(self) -> bool:
         """Return whether its channel is closed, so that the broker has it back already."""
         return self.channel is None or bool(self.channel.is_closed)
+
+    def given_back(self) -> None:
+        """Note that the broker is told to take it back."""
+        self._is_given_back = True
+        self.settled()
 
     def settled(self) -> None:
         """Note on aio-pika's messages that it is settled: who tries again is told, as ever."""

@@ -122,6 +122,7 @@ class Intake:
     async def leave(self) -> None:
         """Close the channel, behind every acknowledgement that is on its way."""
         await self._stay_ended()
+        self.consumer.leave()
         line, self._line = self._line, None
         if line is not None:
             await line.close()

@@ -93,7 +93,7 @@ class _Lane:
                 opening = self._connection.channel(publisher_confirms=True, on_return_raises=True)
                 self._channel = cast("Channel", await answered(self._connection, opening))
             elif self._room <= 0 or channel.write_queue.full():
-                await _drained(channel)
+                await drained(channel)
                 self._room = _AHEAD
             else:
                 return channel
@@ -144,7 +144,7 @@ async def unblocked(connection: AbstractConnection) -> None:
         closed.cancel()
 
 
-async def _drained(channel: Channel) -> None:
+async def drained(channel: Channel) -> None:
     """Return once what was written before is on its way, and the socket takes more.
 
     A frame of no bytes goes through the connection's queue: given up, it leaves nothing behind.

@@ -16,18 +16,22 @@ from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.patience import answered, closed
-from busauth.amqp.publisher import was_cancelled
+from busauth.amqp.publisher import drained, was_cancelled
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
 
 
 async def give_back(delivery: Delivery) -> bool:
-    """Put a message back into its queue, once; return whether the broker could be told."""
+    """Put a message back into its queue, once; return whether the broker could be told.
+
+    It is noted with the frame, in one go: cut off after that, it must not be told once more, as a
+    broker closes the channel for that.
+    """
     channel, tag = delivery.channel, delivery.tag
     if delivery.is_settled or channel is None or tag is None:
         return False
     try:
-        await answered(channel, channel.basic_nack(tag, requeue=True), None)
+        await answered(channel, _returned(delivery, channel, tag), None)
     except TimeoutError:
         await _give_up(channel)
         return False
@@ -37,8 +41,13 @@ async def give_back(delivery: Delivery) -> bool:
         if was_cancelled():
             raise
         return False  # the connection was closed
-    delivery.settled()
     return True
+
+
+async def _returned(delivery: Delivery, channel: Channel, tag: int) -> None:
+    await channel.basic_nack(tag, requeue=True, wait=False)
+    delivery.given_back()
+    await drained(channel)
 
 
 async def _give_up(channel: Channel) -> None:

@@ -44,10 +44,13 @@ class Fault:
     kills: bool = False
 
     def hits(self, point: Point) -> bool:
-        """Whether it can happen there: nobody cancels a task that they do not know."""
+        """Whether it can happen there: nobody cancels a task that they do not know.
+
+        One that has not come to us yet is the client library's to lose.
+        """
         if self.error is not None:
             return (point.is_ours or not point.depth) and point.can_fail
-        return not (self.cancels and point.depth)
+        return not (self.cancels and (point.depth or point.stack == ("consumer",)))
 
 
 FAULTS = (
@@ -217,15 +220,12 @@ class Case:
         self.account.rested = await self.world.rest() and self.account.rested
 
     async def _recover(self) -> None:
-        """Begin a new process where the old one is gone, or holds what was cancelled."""
+        """Begin a new process where the old one is gone."""
         fault, world = self.fault, self.world
         if fault is None or self.account.at is None:
             return
         if fault.kills:
             await world.bury()
-            await world.start()
-        elif fault.cancels:
-            await world.stop()
             await world.start()
         self.account.rested = await world.rest() and self.account.rested
 

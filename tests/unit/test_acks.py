@@ -217,6 +217,19 @@ async def test_a_gap_costs_no_memory(channel: Channel, monkeypatch: pytest.Monke
     assert channel.read()[-1] == [(1, False), (50, False)]
 
 
+async def test_what_is_noted_twice_is_noted_once(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag below those that are whole adds nothing, so that frames speak for many as before."""
+    monkeypatch.setattr(acks, "_GAP", 10)
+    ledger = Acks()
+    for tag in range(1, 50):
+        await add(channel, ledger, tag)
+        ledger.settled(delivery(channel, tag))
+    await add(channel, ledger, 50, 51)
+    assert channel.read()[-1] == [(51, True)]
+
+
 async def test_ledgers_of_closed_channels_are_over() -> None:
     """A guard that has seen a thousand channels keeps the ledger of the one that is open."""
     ledgers = Acks()

@@ -10,7 +10,7 @@ from busauth.amqp import attempt, consumer, disposal, settlement
 
 _PASSING = {
     "__call__", "_take_directly", "take", "_receive", "_settled", "_settle", "_settle_unhandled",
-    "_failed", "_retried", "_park", "idle", "close", "ready", "_unblocked",
+    "_returned", "_surely", "_failed", "_retried", "_park", "idle", "close", "ready", "_unblocked",
     "_decide_and_run", "_publish_reasoned",
     "dead_letter", "park", "retry", "postpone",
 }  # fmt: skip
