@@ -147,6 +147,7 @@ class Attempts:
         arguments = plan.arguments(
             delivery, holding(caller, lease) if plan.caller else caller, case.origin.proven
         )
+        case.has_begun = True
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
         with acting(lease):
             failed = await _run(plan.handler, arguments, self._deadline())

@@ -30,6 +30,8 @@ class Case:
         is_leaving: it is being given back.
         holder: this attempt's own name for what remembers it.
         is_acknowledged: the broker is about to be told that it is done.
+        task: what judges and handles it.
+        has_begun: its handler runs, or what became of it is being carried out.
         returning: gives it back, as its task was cancelled.
     """
 
@@ -45,6 +47,8 @@ class Case:
     is_acknowledged: bool = False
     is_known: bool = False
     is_leaving: bool = False
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    has_begun: bool = False
     returning: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property

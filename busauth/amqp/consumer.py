@@ -32,6 +32,7 @@ an answer                _refuse                  acknowledged, or again    ackn
 =======================  =======================  ========================  ======================
 
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
+A service that stops cuts off what has not begun, and gives it back once nothing more is delivered.
 So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
 never settled, and whatever else happens, the consumer goes on.
 """
@@ -104,7 +105,9 @@ class GuardedConsumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._taken_back: frozenset[str | None] = frozenset()
-        self._has_left = False
+        self._has_left = self._is_stopping = False
+        self._may_return = asyncio.Event()
+        self._may_return.set()
         options = tools.options
         self._pause = Pause(
             terms.queue,
@@ -142,7 +145,7 @@ class GuardedConsumer:
         if not self._held:
             self._idle.clear()
         self._held += 1
-        case = Case(delivery, self._tools.clock.now())
+        case = Case(delivery, self._tools.clock.now(), task=asyncio.current_task())
         self._running[id(case)] = case
         try:
             await self._receive(case)
@@ -162,8 +165,9 @@ class GuardedConsumer:
 
     def _cut_off(self, case: Case) -> "asyncio.Task[None]":
         """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""
-        self._returns.add(case.delivery)
-        self._tell(case, EventKind.ABANDONED, detail="its task was cancelled; it comes again")
+        if case.has_begun or not self._is_stopping:
+            self._returns.add(case.delivery)
+            self._tell(case, EventKind.ABANDONED, detail="its task was cancelled; it comes again")
         loop = asyncio.get_running_loop()
         case.returning = loop.create_task(self._returned(case), context=Context())
         return case.returning
@@ -227,8 +231,20 @@ class GuardedConsumer:
 
     def open(self) -> None:
         """Begin anew after `close` and `leave`."""
-        self._has_left = False
+        self._has_left = self._is_stopping = False
         self._pause.open()
+
+    def stop(self) -> None:
+        """Begin nothing more; what has not begun is given back once `stopped` was called."""
+        self._is_stopping = True
+        self._may_return.clear()
+        for case in self._running.values():
+            if case.task is not None and not case.has_begun:
+                case.task.cancel()
+
+    def stopped(self) -> None:
+        """Let go of what has not begun: nothing more is delivered here."""
+        self._may_return.set()
 
     async def close(self) -> None:
         """End a pause for good; the consumer will not come back by itself."""
@@ -250,6 +266,9 @@ class GuardedConsumer:
             )
 
     async def _receive(self, case: Case) -> None:
+        if self._is_stopping:
+            await self._surely(case, self._put_back(case))
+            return
         if self._pause.reason is not None:
             await self._hold_off(case, self._pause.reason)
             return
@@ -267,7 +286,9 @@ class GuardedConsumer:
         whole backlog.
         """
         try:
-            await self._settle(case, await self._attempts.outcome(case))
+            outcome = await self._attempts.outcome(case)
+            case.has_begun = True
+            await self._settle(case, outcome)
         except Deferred as deferred:
             return deferred
         except BaseException as error:
@@ -298,6 +319,7 @@ class GuardedConsumer:
 
     async def _put_back(self, case: Case) -> None:
         """Give back; a copy takes over from what was given back often, behind all others."""
+        await self._may_return.wait()
         delivery = case.delivery
         if delivery.is_lost or delivery.is_settled or self._has_left:
             return
@@ -313,6 +335,7 @@ class GuardedConsumer:
 
     async def _postpone(self, case: Case) -> bool:
         """Let a copy wait; it must not be taken for the copy of a message in flight, or done."""
+        case.has_begun = True
         try:
             if case.replay_key is not None:
                 if not case.is_known:

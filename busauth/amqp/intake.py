@@ -115,9 +115,13 @@ class Intake:
 
     async def close(self) -> None:
         """Stop deliveries; a connection that is gone has stopped them already."""
-        await self._stay_ended()
-        if self._line is not None:
-            await self._line.cancel()
+        self.consumer.stop()
+        try:
+            await self._stay_ended()
+            if self._line is not None:
+                await self._line.cancel()
+        finally:
+            self.consumer.stopped()
 
     async def leave(self) -> None:
         """Close the channel, behind every acknowledgement that is on its way."""

@@ -135,7 +135,8 @@ class BusOptions(_Options):
             it to ``<queue>.dead``, token included.
         rejected_limit: messages kept in ``<queue>.rejected``; the oldest go first.
         retry: the delays between attempts.
-        drain: seconds that handlers get to finish when the service stops.
+        drain: seconds that handlers get to finish when the service stops; what has not begun is
+            given back at once. Best below the time that an orchestrator waits, 30 s as a rule.
         declare: whether queues are declared; False where an operator does it.
     """
 
@@ -143,5 +144,5 @@ class BusOptions(_Options):
     delivery_limit: int = Field(default=20, ge=1)
     rejected_limit: int = Field(default=10_000, ge=1)
     retry: RetryOptions = RetryOptions()
-    drain: float = Field(default=30.0, ge=0)
+    drain: float = Field(default=25.0, ge=0)
     declare: bool = True

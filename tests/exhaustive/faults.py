@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from busauth import EventKind
@@ -35,6 +36,7 @@ class Fault:
         connections: clients whose connections are cut; None for none, ``()`` for all.
         error: what the await raises.
         cancels, kills: whether the task is cancelled, and the process killed.
+        stops: whether the service is stopped, as an operator does, and begun anew.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Fault:
     error: Callable[[], Exception] | None = None
     cancels: bool = False
     kills: bool = False
+    stops: bool = False
 
     def hits(self, point: Point) -> bool:
         """Whether it can happen there: nobody cancels a task that they do not know.
@@ -56,6 +59,7 @@ class Fault:
 FAULTS = (
     Fault("cancelled", cancels=True),
     Fault("killed", kills=True),
+    Fault("stopped", stops=True),
     Fault("cut", connections=()),
     Fault("cut_consuming", connections=(CONSUMING,)),
     Fault("cut_publishing", connections=(PUBLISHING,)),
@@ -168,6 +172,7 @@ class Case:
     world: World = field(init=False)
     account: Account = field(init=False)
     watch: Suspensions = field(init=False)
+    stopping: "asyncio.Task[None]" = field(init=False)
 
     def __str__(self) -> str:
         fault = "nothing" if self.fault is None else self.fault.name
@@ -227,6 +232,9 @@ class Case:
         if fault.kills:
             await world.bury()
             await world.start()
+        elif fault.stops:
+            await self.stopping
+            await world.start()
         self.account.rested = await world.rest() and self.account.rested
 
     async def _end(self) -> None:
@@ -261,6 +269,9 @@ class Case:
             world.loop.cut(*fault.connections)
             if PUBLISHING not in fault.connections:
                 world.delivered = self._comes_again
+        if fault.stops:
+            stopping = world.stop()
+            self.stopping = asyncio.get_running_loop().create_task(stopping, context=Context())
         if fault.cancels:
             task = asyncio.current_task()
             assert task is not None

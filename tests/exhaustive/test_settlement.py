@@ -23,7 +23,12 @@ def way(name: str) -> Account:
 
 
 def numbers(scenario: Scenario, fault: Fault) -> list[int]:
-    """Return the points of its way at which a fault can happen."""
+    """Return the points of its way at which a fault can happen.
+
+    A plain consumer is nobody's to stop: whoever closes its connection cuts it.
+    """
+    if fault.stops and scenario.setting.plain:
+        return []
     points = way(scenario.name).points
     return [number for number, point in enumerate(points) if fault.hits(point)]
 
