@@ -23,7 +23,11 @@ class EventKind(StrEnum):
     """The same, for a token that had expired; a policy accepted it."""
 
     HANDLED = "handled"
-    """The handler returned, and the message is acknowledged."""
+    """The handler returned, and the acknowledgement went out on a connection that had not ended.
+
+    A broker confirms no acknowledgement: one that is lost on its way is told as this, and the
+    message comes again. Nothing of an end that had come before it, read or not, is overlooked.
+    """
 
     REFUSED = "refused"
     """A copy with the reason is confirmed, and the message acknowledged."""
@@ -59,7 +63,7 @@ class EventKind(StrEnum):
     """The handler settled the message itself; it was left alone."""
 
     ABANDONED = "abandoned"
-    """The channel was closed, or the handler's task cancelled: the broker delivers it again."""
+    """It comes again: its channel was closed, its connection had ended, its task was cancelled."""
 
     PUBLISHED = "published"
     """The broker confirmed that a message was routed."""

@@ -11,16 +11,22 @@ handler that is still running), each message beyond it is acknowledged by itself
 
 Between `add` and the frame nothing is awaited; a process that ends in between leaves its messages
 unsettled, and the broker delivers them again.
+
+A broker confirms no acknowledgement. What can be known is whether its connection had ended when the
+frame was made: so where nothing was heard for a while, as in a loop that a handler has blocked past
+the heartbeats, what has come meanwhile is read first, an end of the connection or a close among it.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import Context
+from typing import Any, cast
 
 from aiormq import spec
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
+from aiormq.connection import Connection
 
 from busauth.amqp.delivery import Delivery
 from busauth.audit import LOGGER
@@ -33,6 +39,15 @@ _MOST = 32
 _LONGEST = 0.002
 _QUIET = 4
 """Turns: a delivery needs three from the socket to its handler."""
+
+_SILENCE = 0.1
+"""Seconds without a frame of the broker's, after which the loop may have stood still."""
+
+_CAUGHT_UP = 6
+"""Turns without a frame, after which all that had come was read, and a close was acted upon."""
+
+_BEHIND = 250
+"""Turns after which that is not waited for: without a prefetch, a broker may never end."""
 
 _GAP = 10_000
 """Tags settled beyond one that is not: it will never be this guard's, or is held for very long."""
@@ -89,7 +104,9 @@ class Ledger:
         self._settled: set[int] = set()
         self._waiting: list[tuple[int, Told]] = []
         self._is_due = False
-        self._seen = self._quiet = 0
+        self._seen = 0.0
+        self._quiet = self._turns = 0
+        self._is_behind = False
         self._since = 0.0
         self._nobodys = Context()
 
@@ -108,26 +125,42 @@ class Ledger:
 
     def _begin(self) -> None:
         self._is_due, self._since = True, self._loop.time()
-        self._seen = self._quiet = 0
+        self._seen = 0.0
+        self._quiet = self._turns = 0
+        self._is_behind = False
         self._loop.call_soon(self._look, context=self._nobodys)
 
     def _look(self) -> None:
         """Write, or look again after the next turn."""
-        count = len(self._waiting)
-        self._quiet = self._quiet + 1 if count == self._seen else 0
-        self._seen = count
-        late = self._loop.time() - self._since > _LONGEST
-        if count >= _MOST or self._quiet >= _QUIET or late:
+        self._is_behind |= self._loop.time() - _heard(self.channel) > _SILENCE
+        if self._has_caught_up() if self._is_behind else self._is_enough():
             self._write()
         else:
             self._loop.call_soon(self._look, context=self._nobodys)
+
+    def _is_enough(self) -> bool:
+        """Return whether no more is to come soon, or there is enough, or it waits for long."""
+        count = len(self._waiting)
+        late = self._loop.time() - self._since > _LONGEST
+        return self._turns_without(count) >= _QUIET or count >= _MOST or late
+
+    def _has_caught_up(self) -> bool:
+        """Return whether all was read that had come while the loop may have stood still."""
+        self._turns += 1
+        return self._turns_without(_heard(self.channel)) >= _CAUGHT_UP or self._turns > _BEHIND
+
+    def _turns_without(self, news: float) -> int:
+        """Count the turns for which something has not changed."""
+        self._quiet = self._quiet + 1 if news == self._seen else 0
+        self._seen = news
+        return self._quiet
 
     def _write(self) -> None:
         """Put one frame into the connection's queue; where that is full, wait in a task."""
         waiting, self._waiting = self._waiting, []
         told = False
         try:
-            if not self.channel.is_closed:
+            if not _has_ended(self.channel):
                 frame = self._frame([tag for tag, _ in waiting])
                 self.channel.write_queue.put_nowait(frame)
                 told = True
@@ -145,7 +178,7 @@ class Ledger:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self.channel.write_queue.put(frame)
-            told = not self.channel.is_closed
+            told = not _has_ended(self.channel)
         except TimeoutError:
             pass
         finally:
@@ -181,3 +214,17 @@ class Ledger:
             self._floor += 1
             self._settled.remove(self._floor)
         return max((tag for tag in tags if tag <= self._floor), default=0)
+
+
+def _heard(channel: Channel) -> float:
+    """Return when a frame of the broker's was last read, by the loop's time."""
+    connection: Any = channel.connection
+    heard: float = connection._Connection__last_frame_time  # noqa: SLF001 -- aiormq says it nowhere
+    return heard
+
+
+def _has_ended(channel: Channel) -> bool:
+    """Return whether a channel is closed, or its connection about to be: nothing more is read."""
+    connection = cast("Connection", channel.connection)
+    reading = connection._reader_task  # noqa: SLF001 -- `is_closed` comes turns after its end
+    return channel.is_closed or reading.done()

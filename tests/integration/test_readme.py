@@ -58,7 +58,7 @@ async def test_the_code_in_the_readme_runs(
                 signing = Bus(url, guard=guard_for(own, Trail(), messages=messages), service="web")
                 async with scope["orders"], signing:
                     await signing.publish(queue, scope["Order"](id=8), token=own.token("bob"))
-                    await broker.settles_at(queue, 0)
+                    await scope["orders"].idle()
             if "place_order" in code:
                 async with await broker.connection.channel() as channel:
                     await scope["consume"](channel)

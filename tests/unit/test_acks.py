@@ -16,12 +16,24 @@ from busauth.amqp.acks import Acks, Told
 from busauth.amqp.delivery import Delivery
 
 
+class Connection:
+    """As much of aiormq's connection: when a frame came last, and whether it still reads."""
+
+    def __init__(self) -> None:
+        self._reader_task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.hears()
+
+    def hears(self, ago: float = 0.0) -> None:
+        self._Connection__last_frame_time = asyncio.get_running_loop().time() - ago
+
+
 class Channel:
     """As much of aiormq's channel as acknowledgements need; a full queue can be had."""
 
     def __init__(self, *, room: int = 100) -> None:
         self.number = 7
         self.is_closed = False
+        self.connection = Connection()
         self.write_queue: asyncio.Queue[ChannelFrame] = asyncio.Queue(room)
         self.frames: deque[list[tuple[int, bool]]] = deque()
 
@@ -56,7 +68,7 @@ def noting(told: list[tuple[int, bool]], tag: int) -> Told:
 
 
 @pytest.fixture
-def channel() -> Channel:
+async def channel() -> Channel:
     return Channel()
 
 
@@ -183,6 +195,43 @@ async def test_a_closed_channel(channel: Channel) -> None:
     channel.is_closed = True
     assert await add(channel, Acks(), 1, 2) == [(1, False), (2, False)]
     assert channel.read() == []
+
+
+async def test_what_came_while_the_loop_stood_still_is_read_first(channel: Channel) -> None:
+    """As long as the broker's frames come, its connection may end behind them."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    channel.connection.hears(ago=acks._SILENCE + 1)
+    ledger.add(delivery(channel, 1), noting(told, 1))
+    for _ in range(3 * acks._CAUGHT_UP):
+        await asyncio.sleep(0)
+        channel.connection.hears()
+    assert told == []
+    for _ in range(acks._CAUGHT_UP + 2):
+        await asyncio.sleep(0)
+    assert told == [(1, True)]
+
+
+async def test_a_connection_that_nothing_is_read_from_any_more(channel: Channel) -> None:
+    """It has ended, although its channels are not closed yet."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    channel.connection.hears(ago=acks._SILENCE + 1)
+    ledger.add(delivery(channel, 1), noting(told, 1))
+    channel.connection._reader_task.set_result(None)
+    for _ in range(acks._CAUGHT_UP + 2):
+        await asyncio.sleep(0)
+    assert told == [(1, False)]
+    assert channel.read() == []
+
+
+async def test_a_broker_that_never_falls_silent(channel: Channel) -> None:
+    """What it sends without a limit does not keep acknowledgements for ever."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    channel.connection.hears(ago=acks._SILENCE + 1)
+    ledger.add(delivery(channel, 1), noting(told, 1))
+    for _ in range(acks._BEHIND + 2):
+        await asyncio.sleep(0)
+        channel.connection.hears()
+    assert told == [(1, True)]
 
 
 async def test_each_channel_has_tags_of_its_own(channel: Channel) -> None:
