@@ -47,6 +47,9 @@ class EventKind(StrEnum):
     SEAL_BROKEN = "seal-broken"
     """What a copy says of itself is not believed; it is handled as if it came first."""
 
+    RETURNED = "returned"
+    """A letter, or what was parked, was moved here without a token: it went back where it was."""
+
     RETRIED = "retried"
     """The handler failed; a copy waits for the next attempt."""
 
@@ -113,6 +116,7 @@ _WARNINGS = frozenset(
         EventKind.PARKED,
         EventKind.RELEASED,
         EventKind.DUPLICATE,
+        EventKind.RETURNED,
         EventKind.SEAL_BROKEN,
         EventKind.DEFERRED,
         EventKind.FAULT,

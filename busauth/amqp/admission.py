@@ -12,7 +12,7 @@ from typing import NamedTuple
 from busauth.amqp.case import Case
 from busauth.amqp.headers import token_in
 from busauth.amqp.provenance import Provenance
-from busauth.amqp.returning import check_unasked
+from busauth.amqp.returning import CameBack, check_unasked
 from busauth.caller import Caller, narrowed
 from busauth.decision import Rules, check_again, decide, decide_in_time
 from busauth.errors import Deferred, defer_if_transient
@@ -67,11 +67,24 @@ class Admission:
         Raises:
             NotGenuine: there is none, or it cannot be read.
         """
+        self._check_home(case)
         token = token_in(case.delivery.headers, self._header)
         if self._decryption is not None:
             token = self._decryption.reveal(token)
         case.token = token
         return token
+
+    def _check_home(self, case: Case) -> None:
+        """Tell what this consumer has put away, and somebody has moved, from what has no token.
+
+        Raises:
+            CameBack: its seal says so.
+        """
+        if case.delivery.headers.get(self._header) is not None:
+            return
+        case.letter = self._provenance.letter(case.delivery)
+        if case.letter is not None:
+            raise CameBack.of(case.letter.sealed.purpose)
 
     def recall(self, case: Case) -> Genuine:
         """Read a delivery's token and proof, and prove both with the keys at hand.

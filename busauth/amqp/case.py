@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from busauth.amqp.copies import Carried
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.returning import Marks
 from busauth.caller import Caller
@@ -25,6 +26,7 @@ class Case:
         caller: whose it is, once that is proven; later, for whom the handler may run.
         origin: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
+        letter: what it carries on as this consumer's own letter, which came without a token.
         replay_key: what it is in flight as, None where nothing remembers it.
         is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
@@ -42,6 +44,7 @@ class Case:
     caller: Caller | None = None
     origin: Origin = NOWHERE
     marks: Marks | None = None
+    letter: Carried | None = None
     replay_key: ReplayKey | None = None
     holder: str = ""
     is_acknowledged: bool = False

@@ -15,7 +15,7 @@ the replay memory        _check_new, is_new       again                     refu
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back
 a connection             _reasoned,               again                     given back
-                         _publish_waiting
+                         _publish_whole
 the copy's confirmation  _publish                 again, perhaps a copy     given back, perhaps a
                                                   as well                   copy as well
 what is done is noted    _remember                again and a copy; where   given back
@@ -58,6 +58,7 @@ from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
 from busauth.amqp.publisher import raise_if_ending
+from busauth.amqp.returning import CameBack
 from busauth.amqp.returns import Returns
 from busauth.audit import LOGGER, EventKind
 from busauth.decision import Discarded, Expired, Parked
@@ -337,11 +338,14 @@ class GuardedConsumer:
         """Let a copy wait; it must not be taken for the copy of a message in flight, or done."""
         case.has_begun = True
         try:
+            carried = self._carried(case, None)
+            if case.letter is not None:
+                return False  # as a retry it would be a letter no more
             if case.replay_key is not None:
                 if not case.is_known:
                     return False
                 await self._terms.provenance.forget(case.replay_key, holder=case.holder)
-            return await self._disposal.postpone(case.delivery, self._carried(case, None))
+            return await self._disposal.postpone(case.delivery, carried)
         except Deferred:
             return False
         except Exception as error:
@@ -388,6 +392,8 @@ class GuardedConsumer:
                 self._done(case, EventKind.DUPLICATE, outcome)
             case Parked() if self._terms.provenance.seal is not None:
                 await self._park(case, outcome)
+            case CameBack() if case.letter is not None:
+                await self._send_home(case, outcome, case.letter)
             case HandlerFailed():
                 await self._failed(case, outcome)
             case _:
@@ -455,6 +461,14 @@ class GuardedConsumer:
             return
         await self._remember(case)
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
+
+    async def _send_home(self, case: Case, came_back: CameBack, letter: Carried) -> None:
+        """Put a letter, or what was parked, back where it was; nobody asks anything of it here."""
+        name = await self._disposal.put_back(case.delivery, letter)
+        if name is None:
+            await self._refuse(case, came_back)
+            return
+        self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {name}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
         seals = self._terms.provenance.may_return(case)

@@ -43,7 +43,10 @@ from busauth.late.seal import Copy, Sealed
 Keep = Callable[[str, bytes], str]
 """Encrypts a token for the letter with this message id and body."""
 
-_LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, BROKER_STAMP})
+_STAMPED = frozenset({BROKER_STAMP})
+"""What a stamping broker writes anew."""
+
+_LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, *_STAMPED})
 """What a message that goes back does not take along: it gets another, or none."""
 
 _CHANNEL_OVERHEAD = 64 + 192
@@ -224,14 +227,33 @@ def again(message: Delivery, identity: Mapping[str, str]) -> Outgoing:
         message: as it waited.
         identity: the headers of its token and of its proof.
     """
-    headers = {
+    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
+    properties.headers = {**_kept(message, _LEFT_BEHIND), **identity}
+    return Outgoing(message.body, properties)
+
+
+def returned(message: Delivery, carried: Carried) -> Outgoing:
+    """Return the copy of a letter, or of what was parked, that goes back where it was.
+
+    All that was written on it stays, its kept token too; how often it came back is sealed with it.
+
+    Raises:
+        ValueError, TypeError and the like: it cannot be written again.
+    """
+    kept = _kept(message, _STAMPED)
+    times = names.count_in(message.headers, names.RETURNED) + 1
+    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
+    properties.headers = {**kept, names.RETURNED: min(times, names.COUNT_LIMIT)}
+    return _sealed(Outgoing(message.body, properties), carried, None)
+
+
+def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
+    """Return the headers of a copy of busauth's own that its next copy has, too."""
+    return {
         name: rewritten(value)
         for name, value in message.headers.items()
-        if name not in _LEFT_BEHIND and not _acts(name)
+        if name not in left_behind and not _acts(name)
     }
-    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
-    properties.headers = {**headers, **identity}
-    return Outgoing(message.body, properties)
 
 
 def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:

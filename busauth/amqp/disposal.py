@@ -4,7 +4,7 @@ In every case the copy is confirmed as routed before the delivery is acknowledge
 delivery is the broker's: whatever is cut or cancelled in between, it comes again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,10 @@ from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, un
 from busauth.amqp.rewriting import UNWRITABLE
 from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
+from busauth.late.seal import Purpose
+
+Copying = Callable[[int], Outgoing]
+"""Makes a copy for frames of so many bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,22 @@ class Disposal:
             name = parked_queue(self.queue)
             await self._publish(connection, copy, name)
             return name
+
+    async def put_back(self, message: Delivery, carried: Carried) -> str | None:
+        """Publish a letter, or what was parked, to where it was, and return that queue.
+
+        None where it cannot be written whole any more.
+
+        Raises:
+            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+        """
+        parked = carried.sealed.purpose is Purpose.PARKED
+        name = parked_queue(self.queue) if parked else dead_queue(self.queue)
+        with self._deferring(message):
+            whole = await self._publish_whole(
+                message, name, lambda _: copies.returned(message, carried)
+            )
+            return name if whole else None
 
     async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
         """Publish a failed message to where it waits; return that queue, None where none is due.
@@ -123,15 +143,22 @@ class Disposal:
         )
 
     async def _publish_waiting(self, message: Delivery, rung: str, carried: Carried) -> bool:
+        def copied(limit: int) -> Outgoing:
+            return copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
+
+        return await self._publish_whole(message, rung, copied)
+
+    async def _publish_whole(self, message: Delivery, name: str, copied: Copying) -> bool:
+        """Publish a copy of all that a message is; return whether one can be made."""
         connection = await self.outlet(message)
         limit = frame_max(connection)
         try:
-            copy = copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
+            copy = copied(limit)
         except UNWRITABLE:
             return False
         if not _sendable(copy, limit):
             return False
-        await self._publish(connection, copy, rung)
+        await self._publish(connection, copy, name)
         return True
 
     async def _publish(self, connection: AbstractConnection, copy: Outgoing, queue: str) -> None:

@@ -37,6 +37,7 @@ NOTED = "busauth-noted"
 CUT = "busauth-cut"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 HOP = "busauth-hop"
+RETURNED = "busauth-returned"
 DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
 """What a quorum queue says of earlier deliveries; on the first one, it may be a sender's.
 
@@ -45,7 +46,7 @@ From RabbitMQ 4.3 on a nack counts in the second alone.
 
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
-_COUNT_LIMIT = 1_000_000
+COUNT_LIMIT = 1_000_000
 
 
 def as_text(value: object) -> object:
@@ -107,7 +108,7 @@ def count_in(headers: Mapping[str, Any], name: str) -> int:
     value = headers.get(name)
     if isinstance(value, bool) or not isinstance(value, int):
         return 0
-    return value if 0 <= value <= _COUNT_LIMIT else 0
+    return value if 0 <= value <= COUNT_LIMIT else 0
 
 
 def header_frame_size(properties: commands.Basic.Properties) -> int:

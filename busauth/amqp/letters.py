@@ -44,6 +44,7 @@ class Letter:
         sealed: whether it carries a seal of its consumer's, which only the consumer can verify.
             Without one nothing shows who wrote it or what it was refused for, and it is not sent
             again: the letters of an earlier version are like that.
+        returned: how often it was moved back by hand without a token, and went to where it was.
         body: its body.
         headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
             itself has its token in there.
@@ -58,6 +59,7 @@ class Letter:
     token_sha256: str | None
     message_id: str | None
     sealed: bool
+    returned: int
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
 
@@ -77,6 +79,7 @@ class Letter:
             token_sha256=told[names.TOKEN_SHA256],
             message_id=message.message_id,
             sealed=is_seal(message.headers.get(names.SEAL)),
+            returned=names.count_in(message.headers, names.RETURNED),
             body=message.body,
             headers=read_only(dict(message.headers)),
         )

@@ -13,8 +13,8 @@ from functools import partial
 from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import AUTHORIZATION, TXN_TOKEN, as_text
-from busauth.amqp.returning import Marks, check_return
+from busauth.amqp.headers import AUTHORIZATION, TOKEN_SHA256, TXN_TOKEN, as_text
+from busauth.amqp.returning import Marks, check_return, says_that_it_waited
 from busauth.amqp.sealing import copy_of
 from busauth.audit import LOGGER
 from busauth.caller import Caller, FirstToken, first_token
@@ -101,6 +101,20 @@ class Provenance:
         )
         if purpose in (Purpose.LETTER, Purpose.PARKED):
             sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
+        return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+
+    def letter(self, delivery: Delivery) -> Carried | None:
+        """Return what a message carries on that was put away here, None for every other one.
+
+        Its token is not there, and its seal names it: the seal holds for the digest that it covers.
+        """
+        if self.seal is None or not says_that_it_waited(delivery.headers):
+            return None
+        said = delivery.headers.get(TOKEN_SHA256)
+        token_sha256 = said if isinstance(said, str) else None
+        sealed, code = self._sealed(delivery, token_sha256)
+        if code is not None:
+            return None
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
 
     def _first(self, case: Case) -> FirstToken | None:

@@ -3,17 +3,18 @@
 1. A parked message comes back with a fresh token of the first token's issuer and subject, released
    under a proof that embeds the first one. The seal says that it was parked, and for what.
 2. A dead letter comes back with the token that it had, which the seal names.
-3. What says that it was parked, refused or released, and has no seal that holds, is refused: who
+3. Either that comes without a token was moved by hand: it goes back where it was.
+4. What says that it was parked, refused or released, and has no seal that holds, is refused: who
    may write into a queue beside the consumer's gets nothing handled.
 
 So what comes back may do at most what its first token allowed: that one's record is sealed.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from busauth.caller import Caller, FirstToken
-from busauth.errors import BadMessage, Forbidden
+from busauth.errors import BadMessage, Forbidden, NotGenuine
 from busauth.late.proof import Signed
 from busauth.late.proof.binding import TOKEN_SHA256
 from busauth.late.seal import PURPOSE, Purpose, Sealed
@@ -39,6 +40,17 @@ class Marks(NamedTuple):
         return None if self.code == "seal.missing" else self.code
 
 
+class CameBack(NotGenuine):
+    """A letter of the consumer's own, or what it parked, without a token: it goes back there."""
+
+    @classmethod
+    def of(cls, purpose: Purpose) -> Self:
+        """Return what becomes of a letter, or of what was parked."""
+        what = "a parked message" if purpose is Purpose.PARKED else "a dead letter"
+        found = f"{what} of this queue's, moved without a token"
+        return cls("header.missing", found=found, expected="a release or a redrive")
+
+
 def check_return(
     headers: Mapping[str, Any], signed: Signed | None, marks: Marks, caller: Caller
 ) -> None:
@@ -56,7 +68,7 @@ def check_return(
     """
     released = signed is not None and signed.original is not None
     if marks.code is not None:
-        if released or _says(headers, Purpose.PARKED, Purpose.LETTER):
+        if released or says_that_it_waited(headers):
             expected = "the seal of this consumer, over all that it wrote"
             raise Forbidden(marks.code, found="a message that comes back", expected=expected)
         return
@@ -72,14 +84,15 @@ def check_unasked(headers: Mapping[str, Any]) -> None:
     Raises:
         Forbidden: ``seal.missing``.
     """
-    if PURPOSE in headers and _says(headers, Purpose.PARKED, Purpose.LETTER):
+    if says_that_it_waited(headers):
         expected = "a consumer with MessageSecurity(seal=...)"
         raise Forbidden("seal.missing", found="a message that comes back", expected=expected)
 
 
-def _says(headers: Mapping[str, Any], *purposes: Purpose) -> bool:
+def says_that_it_waited(headers: Mapping[str, Any]) -> bool:
+    """Return whether a message says that it was parked or dead-lettered, whoever wrote that."""
     said = headers.get(PURPOSE)
-    return isinstance(said, str) and said in purposes
+    return isinstance(said, str) and said in (Purpose.PARKED, Purpose.LETTER)
 
 
 def _check_first(first: FirstToken | None, caller: Caller, release: Signed | None) -> None:

@@ -261,6 +261,12 @@ async def _redrive(world: World) -> None:
     await redrive.letters()
 
 
+async def _move(world: World) -> None:
+    place = f"{world.queue}.dead"
+    (entry,) = world.queues()[place].held()
+    world.operator.move(entry.message, place, world.queue)
+
+
 def keeping() -> DeadLetter:
     """Letters keep their tokens."""
     return DeadLetter(keep_token=TokenEncryption({"redrive": REDRIVE_KEY}))
@@ -415,5 +421,13 @@ SCENARIOS = (
     Scenario("released", "handled", on_expired(Park(), messages=proven), short_lived, act=_release),
     Scenario(
         "redriven", "handled", on_expired(_redriven, messages=proven), short_lived, act=_redrive
+    ),
+    Scenario(
+        "moved",
+        "dead",
+        on_expired(keeping(), messages=security),
+        short_lived,
+        act=_move,
+        may_run=False,
     ),
 )

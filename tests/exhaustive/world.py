@@ -6,6 +6,7 @@ bytes, at once, past busauth and past any client library.
 
 import asyncio
 import re
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import Message
 from pamqp.commands import Basic, Channel, Confirm, Queue
 from pamqp.common import FieldTable
+from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
 from pamqp.header import ContentHeader
 
 from busauth import Bus, BusOptions, Event, Guard, GuardOptions, RetryOptions, StaticKeys, Verifier
@@ -27,6 +29,7 @@ from busauth.testing.broker import Broker as EmbeddedBroker
 from busauth.testing.broker import Limits
 from busauth.testing.broker.model.classic import Queue as ModelQueue
 from busauth.testing.broker.model.journal import Record, Step
+from busauth.testing.broker.model.message import Message as ModelMessage
 from tests.broker.fuzzing import HANDSHAKE, Wire, methods
 from tests.conformance.frames import body, sent
 from tests.exhaustive.virtual import LoopClock, VirtualLoop
@@ -100,6 +103,13 @@ class Operator:
             self._connect()
             return False
         return True
+
+    def move(self, message: ModelMessage, place: str, queue: str) -> None:
+        """Move the only message of a queue as it is, as a management page does."""
+        payload = message.header
+        self.send(sent(Queue.Purge(queue=place)))
+        header = struct.pack(">BHI", FRAME_HEADER, 1, len(payload)) + payload + FRAME_END_CHAR
+        self.publish(header, message.body, queue)
 
     def send(self, data: bytes) -> None:
         self._protocol.data_received(data)

@@ -18,7 +18,9 @@ from busauth.amqp.case import Case
 from busauth.amqp.copies import Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.provenance import Provenance
+from busauth.amqp.publisher import check_frame
 from busauth.errors import Untimely
+from busauth.late.canonical import spelled
 from busauth.late.seal import Purpose, Seal
 
 FRAME = 131_072
@@ -87,10 +89,18 @@ def retried(delivery: Delivery) -> Outgoing:
     return copies.retry(delivery, made, token_header="authorization", frame_max=FRAME)
 
 
-def refused(delivery: Delivery) -> Outgoing:
-    carries = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, Purpose.PARKED)
-    refusal = Refusal(refused=Untimely("token.expired"), queue="orders", at=0.0, carried=carries)
-    return copies.dead_letter(delivery, refusal, token_header="authorization", frame_max=FRAME)
+def refused(
+    delivery: Delivery, purpose: Purpose = Purpose.PARKED, *, frame_max: int = FRAME
+) -> Outgoing:
+    carries = PROVENANCE.carried(Case(delivery, 0.0), TOKEN, purpose)
+    refusal = Refusal(
+        refused=Untimely("token.expired"),
+        queue="orders",
+        at=0.0,
+        token_sha256=TOKEN,
+        carried=carries,
+    )
+    return copies.dead_letter(delivery, refusal, token_header="authorization", frame_max=frame_max)
 
 
 @given(delivery=deliveries())
@@ -101,6 +111,36 @@ def test_a_seal_holds_for_who_reads_the_copy(delivery: Delivery) -> None:
     forwarded = copies.again(carried(refused(delivery)), {"authorization": "Bearer x"})
     marks = PROVENANCE.marks(carried(forwarded), None)
     assert (marks.code, marks.sealed.purpose) == (None, Purpose.PARKED)
+
+
+def unsealed(headers: dict[str, Any]) -> bytes:
+    """Return all but the seal; spelled, as there are numbers that equal nothing."""
+    return spelled({name: value for name, value in headers.items() if name != "busauth-seal"})
+
+
+@given(
+    delivery=deliveries(),
+    purpose=st.sampled_from([Purpose.LETTER, Purpose.PARKED]),
+    filling=st.integers(0, 4096),
+)
+def test_what_is_moved_back_is_known_as_often_as_it_is(
+    delivery: Delivery, purpose: Purpose, filling: int
+) -> None:
+    """However full its frame is, it goes back whole, with a count that nobody else can write."""
+    delivery.headers["filling"] = "x" * filling
+    copy = refused(delivery, purpose, frame_max=4096)
+    first = dict(copy.properties.headers or {})
+    for times in (1, 2, 3):
+        letter = PROVENANCE.letter(carried(copy))
+        assert letter is not None
+        assert letter.sealed.purpose is purpose
+        copy = copies.returned(carried(copy), letter)
+        check_frame(copy, 4096)
+        found = dict(copy.properties.headers or {})
+        assert found.pop("busauth-returned") == times
+        assert unsealed(found) == unsealed(first)
+    copy.properties.headers = {**(copy.properties.headers or {}), "busauth-returned": 0}
+    assert PROVENANCE.letter(carried(copy)) is None
 
 
 @given(delivery=deliveries(), name=names, value=fields)

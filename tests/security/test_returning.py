@@ -4,6 +4,8 @@ Who carries these out can write into every queue, and has the public keys. They 
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -540,3 +542,107 @@ def binding(stage: Stage, message: Message, token: str, subject: str) -> Binding
         exchange="",
         routing_key=stage.queue,
     )
+
+
+async def letters(stage: Stage, *bodies: bytes) -> list[Message]:
+    """Have messages dead-lettered, and take the letters out, as who can read them may."""
+    await stage.bus.declare()
+    for body in bodies:
+        await stage.publish(body)
+    await stage.scene.clock.advance(600)
+    dead = f"{stage.queue}.dead"
+    async with stage.bus:
+        await stage.scene.broker.settles_at(dead, len(bodies))
+    taken = [Message.of(each) for each in await stage.scene.broker.take(dead)]
+    stage.scene.trail.events.clear()
+    return taken
+
+
+EDITS: dict[str, Callable[[Message, Message], Message]] = {
+    "another body": lambda letter, other: replace(letter, body=other.body),
+    "another reason": lambda letter, _: letter.having(busauth_refusal="caller.scope"),
+    "another instant": lambda letter, _: letter.having(busauth_at="2020-01-01T00:00:00.000Z"),
+    "another subject": lambda letter, _: letter.having(busauth_subject="eve"),
+    "another first token": lambda letter, _: letter.having(busauth_first="{}"),
+    "another digest": lambda letter, _: letter.having(busauth_token_sha256="0" * 64),
+    "no digest": lambda letter, _: letter.having(busauth_token_sha256=None),
+    "a count of returns": lambda letter, _: letter.having(busauth_returned=7),
+    "parked": lambda letter, _: letter.having(busauth_purpose="parked"),
+    "a retry": lambda letter, _: letter.having(busauth_purpose="retry"),
+    "another's seal": lambda letter, o: letter.having(busauth_seal=o.headers["busauth-seal"]),
+    "no seal": lambda letter, _: letter.having(busauth_seal=None),
+    "an odd seal": lambda letter, _: letter.having(busauth_seal=7),
+    "another id": lambda letter, _: letter.being(message_id="other"),
+    "a header more": lambda letter, _: letter.having(tenant="b"),
+}
+"""What may be done to a letter, given another one."""
+
+
+@attack("return-moved-edited")
+async def test_a_letter_that_was_edited_is_no_letter(scene: Scene) -> None:
+    """Whatever of it is another than the consumer wrote, it is a message without a token."""
+    stage = Stage.set(scene)
+    letter, other = await letters(stage, b"one", b"other")
+    async with stage.bus:
+        for edit in EDITS.values():
+            await stage.put(edit(letter, other))
+        await scene.trail.until("refused", count=len(EDITS))
+    assert set(scene.trail.kinds()) == {"refused"}
+    assert set(scene.codes()) == {"header.missing"}
+    await scene.broker.settles_at(f"{stage.queue}.dead", 0)
+    await scene.broker.settles_at(f"{stage.queue}.rejected", len(EDITS))
+
+
+@attack("return-moved-elsewhere")
+@pytest.mark.parametrize(
+    "settings", [{}, {"seal": None, "replay": None}, {"seal": {"2026": bytes(range(9, 41))}}]
+)
+async def test_a_letter_of_another_consumers_is_no_letter(
+    settings: dict[str, Any], scene: Scene
+) -> None:
+    """A queue of another name, a consumer without a key, and one with another, refuse it."""
+    one = Stage.set(scene)
+    (letter,) = await letters(one, b"one")
+    queue = one.queue if settings else scene.broker.name("another")
+    another = Stage.set(scene, queue=queue, **settings)
+    await another.bus.declare()
+    await another.put(letter)
+    await another.consume(handled=0, refused=1)
+    assert scene.codes() == ["header.missing"]
+    await scene.broker.settles_at(f"{another.queue}.dead", 0)
+
+
+@attack("return-moved-made")
+async def test_who_may_only_write_fills_no_dead_letters(scene: Scene) -> None:
+    """What is made up to look like letters goes where the oldest are dropped, each of it."""
+    stage = parking(scene)
+    await stage.bus.declare()
+    made = {
+        "busauth-refusal": "token.expired",
+        "busauth-purpose": "letter",
+        "busauth-redrive": 1,
+        "busauth-seal": f"2.2026.{'A' * 43}",
+    }
+    async with stage.bus:
+        for purpose in 10 * ("letter", "parked"):
+            await stage.put(Message(b"x", {**made, "busauth-purpose": purpose}))
+        await scene.trail.until("refused", count=20)
+    assert set(scene.codes()) == {"header.missing"}
+    for place, count in {"dead": 0, "parked": 0, "rejected": 20}.items():
+        await scene.broker.settles_at(f"{stage.queue}.{place}", count)
+
+
+@attack("return-moved-copied")
+async def test_a_letter_that_was_copied_hides_and_runs_nothing(scene: Scene) -> None:
+    """Copies of a letter lie beside it, unchanged but for their count; no handler runs by them."""
+    stage = Stage.set(scene)
+    (letter,) = await letters(stage, b"one")
+    await stage.put(letter, f"{stage.queue}.dead")
+    async with stage.bus:
+        for _ in range(3):
+            await stage.put(letter)
+        await scene.trail.until("returned", count=3)
+    found = [Message.of(each) for each in await scene.broker.take(f"{stage.queue}.dead")]
+    assert sorted(each.headers.get("busauth-returned", 0) for each in found) == [0, 1, 1, 1]
+    assert {each.headers["busauth-subject"] for each in found} == {"ann"}
+    assert stage.handled == []
