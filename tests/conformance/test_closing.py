@@ -120,3 +120,13 @@ async def test_never_closed(server: Server, close: bytes, answer: type) -> None:
     while await bare.read() is not None:
         bare.write(behind("nobody"))
     assert 0.9 < asyncio.get_running_loop().time() - started < 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("close", [b"", CLOSE], ids=["at once", "behind a close"])
+async def test_out_of_step(connection: RawConnection, close: bytes) -> None:
+    """Who has sent a broken frame is not read any more, close-ok included, and cut off in 3 s."""
+    bare = await Bare.of(connection)
+    bare.write(close + frame(METHOD, 1, b"\0\x3c\0\x0a", end=b"\0") + CLOSE_OK)
+    assert isinstance(await bare.read(), Connection.CloseOk if close else Connection.Close)
+    assert await bare.read(6) is None

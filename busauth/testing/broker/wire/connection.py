@@ -27,7 +27,7 @@ HANDSHAKE_SECONDS: Final = 10.0
 """How long a client may take to open its connection."""
 
 _FLUSHING_SECONDS: Final = 3.0
-"""How long a client may take to read what it was sent before the socket is closed."""
+"""How long a client that is not read any more may take to read what it was sent."""
 
 _CLOSING_SECONDS: Final = 30.0
 """How long a client may take to close the socket, or to answer connection.close; no longer than its
@@ -250,9 +250,7 @@ class WireConnection(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         """Close the socket once everything is sent."""
-        self._reader.closed = True
-        self._timer.cancel()
-        self._cut_in(_FLUSHING_SECONDS)
+        self._read_no_more()
         self.output.flush()
         self._transport.close()
 
@@ -268,9 +266,15 @@ class WireConnection(asyncio.Protocol):
         self._timer.cancel()
         self._cut_in(min(self._handshake.terms.heartbeat or _CLOSING_SECONDS, _CLOSING_SECONDS))
 
+    def _read_no_more(self) -> None:
+        """Nothing that the client sends means anything now: be gone soon."""
+        self._reader.closed = True
+        self._timer.cancel()
+        self._cut_in(_FLUSHING_SECONDS)
+
     def _fail(self, error: Exception) -> None:
         if self._ending:
-            self._reader.closed = True
+            self._read_no_more()
             return
         if not isinstance(error, Fault | HangUp):
             tell(error)
@@ -291,5 +295,6 @@ class WireConnection(asyncio.Protocol):
         self.leave()
         kind = Connection.Close
         self._send(encoding.close(kind, 0, error.code, error.text, error.ids))
-        self._reader.closed = error.out_of_step
         self._linger()
+        if error.out_of_step:
+            self._read_no_more()
