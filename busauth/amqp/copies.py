@@ -1,10 +1,11 @@
 """The one place where a copy of a received message is built, from an allow-list.
 
 A copy is persistent. Of the sender's properties it carries those that mean nothing to the broker;
-`user_id`, `expiration`, `CC`, `BCC` and ``x-...`` headers would act on the copy in our name; they
-are noted as data instead. A dead letter carries no token, unless encrypted for whoever may send it
-again; a retry keeps it, to be judged again. Both keep the publisher's proof, which is no token.
-What does not fit the negotiated frame is cut, the sender's largest headers first, and listed.
+`user_id`, `expiration`, `CC`, `BCC` and those ``x-...`` headers that brokers know would act on the
+copy in our name; they are noted as data instead. A dead letter carries no token, unless encrypted
+for whoever may send it again; a retry keeps it, to be judged again. Both keep the publisher's
+proof, which is no token. What does not fit the negotiated frame is cut, the sender's largest
+headers first, and listed.
 
 A dead letter can always be made: what of the sender's cannot be written again is left out, and
 where that is not enough, a bare one goes, of body, id and reason.
@@ -33,7 +34,7 @@ from busauth.amqp.rewriting import (
     short,
     without_token,
 )
-from busauth.amqp.sealing import copy_of, is_noted
+from busauth.amqp.sealing import copy_of, is_extension, is_noted, mark_of
 from busauth.caller import Caller
 from busauth.errors import Refused, evidence
 from busauth.late.canonical import spelled
@@ -54,6 +55,9 @@ _CHANNEL_OVERHEAD = 64 + 192
 
 _KEPT, _NOTED = 1000, 100
 """Headers of a sender's that are kept, and that are noted as data."""
+
+_MARK_BYTES = 96
+"""Bytes kept free for the mark of a sender's ``x-...`` headers, beside their names."""
 
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
@@ -205,8 +209,13 @@ def _shortened(
 
 
 def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: int) -> Outgoing:
-    """Return the copy that waits in a delay queue and comes back with its token and its proof."""
+    """Return the copy that waits in a delay queue and comes back with its token and its proof.
+
+    It has no priority: a quorum queue looks at the foremost message alone for what has expired, so
+    that each message with a priority would hold up all others that wait.
+    """
     properties, lost = rewritten_properties(message.raw, clean=as_it_is)
+    properties.priority = None
     own = {
         **_only(message.headers, names.PROOF),
         **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
@@ -268,6 +277,8 @@ def _sealed(copy: Outgoing, carried: Carried | None, token_header: str | None) -
     """Seal what is sent, and not what was meant to be: after the last header was cut."""
     if carried is not None and carried.seal is not None:
         headers = copy.properties.headers = dict(copy.properties.headers or {})
+        if mark := mark_of(headers, token_header):
+            headers[names.KEPT] = mark
         headers[names.SEAL] = carried.seal(copy_of(copy.properties, copy.body, token_header))
     return copy
 
@@ -330,7 +341,8 @@ def _fitted(
     by_size = sorted((size, name) for name, size in sizes.items() if size is not None)
     properties.headers = own
     room = frame_max - _CHANNEL_OVERHEAD - _CUT_BYTES - names.header_frame_size(properties)
-    over = sum(size for size, _ in by_size) - room
+    marked = any(is_extension(name) for _, name in by_size)
+    over = sum(size for size, _ in by_size) + _MARK_BYTES * marked - room
     while frame_max and over > 0 and by_size:
         size, name = by_size.pop()
         over -= size
@@ -351,6 +363,7 @@ def _encoded_size(name: str, value: Any) -> int | None:
     """Return the bytes of one header, None where it cannot be sent, although it could be read."""
     try:
         spelled({name: value})  # names too long, or levels too deep: pamqp would cut them
-        return len(encode.field_table({name: value}))
+        named = encode.field_array([name]) if is_extension(name) else b""  # once more, in the mark
+        return len(encode.field_table({name: value})) + len(named)
     except Exception:
         return None

@@ -35,6 +35,7 @@ EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
 NOTED = "busauth-noted"
 CUT = "busauth-cut"
+KEPT = "busauth-kept"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 HOP = "busauth-hop"
 RETURNED = "busauth-returned"

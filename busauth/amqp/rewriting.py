@@ -4,6 +4,7 @@ pamqp reads more than it writes, and a copy must not fail over what its sender c
 would act on, and what only busauth may write, is no sender's to hand on.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from uuid import uuid4
 from pamqp.commands import Basic
 
 from busauth.amqp import headers as names
-from busauth.amqp.sealing import is_noted
+from busauth.amqp.sealing import is_extension, is_noted
 from busauth.redaction import TOKEN_SHAPE, may_hold_token, redact
 
 Cleaning = Callable[[str | None], str | None]
@@ -20,6 +21,11 @@ Cleaning = Callable[[str | None], str | None]
 
 PERSISTENT = 2
 _TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
+
+_SECRETS = frozenset({"auth", "authorization", "authentication", "apikey", "jwt", "credentials"})
+_SECRETS_END = ("token", "secret", "password", "cookie", "credential")
+_WORDS = re.compile(r"[^a-z0-9]+")
+"""What tells of an ``x-...`` header that it may hold a token, of whatever form."""
 
 _SEARCHED = 16 * 1024
 """Characters that are searched for tokens, of those headers that may have one."""
@@ -144,6 +150,8 @@ class TokenSearch:
         """Return whether a header has to be left out."""
         if name.lower() in self._names or name in self._names or self._in_text(name):
             return True
+        if is_extension(name) and _tells_of_a_secret(name.lower()):
+            return True
         return value is not None and any(self._in_text(text) for text in _texts(value))
 
     def _in_text(self, text: str) -> bool:
@@ -151,6 +159,13 @@ class TokenSearch:
             return False
         self._room -= len(text)
         return self._room < 0 or TOKEN_SHAPE.search(text) is not None
+
+
+def _tells_of_a_secret(name: str) -> bool:
+    words = _WORDS.split(name)
+    return "api-key" in name or any(
+        word in _SECRETS or word.endswith(_SECRETS_END) for word in words
+    )
 
 
 def _texts(value: object) -> Iterator[str]:

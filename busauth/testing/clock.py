@@ -8,6 +8,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
+from busauth.testing.loops import HomeLoop
+
 _NANO = 1_000_000_000
 _TURNS = 50
 """Turns of the loop between two timers: a retry that comes back, fails and is published anew, takes
@@ -73,9 +75,13 @@ class ManualClock:
 
     Args:
         start: the first `now`, seconds since the epoch.
+
+    Attributes:
+        home: the loop of the kit that is open on this clock.
     """
 
     def __init__(self, start: float = 1_750_000_000.0) -> None:
+        self.home = HomeLoop("the clock's kit")
         self._start = start
         self._elapsed = 0
         self._reached = 0.0
@@ -92,6 +98,7 @@ class ManualClock:
 
     async def sleep(self, seconds: float) -> None:
         """Return once the clock was advanced this far; at once for nothing."""
+        self.home.check()
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -122,7 +129,9 @@ class ManualClock:
 
         Raises:
             ValueError: asked to move backwards.
+            ConfigurationError: the clock's kit lives on another event loop.
         """
+        self.home.check()
         step = seconds + 60 * minutes + 3600 * hours + 86400 * days
         if not 0 <= step < math.inf:
             raise ValueError(f"a clock moves forward only: got {step!r} seconds")

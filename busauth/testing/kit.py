@@ -14,11 +14,14 @@ from typing import Any, Protocol, Self
 from uuid import uuid4
 
 import aio_pika
+import aiormq.abc
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
 from busauth.amqp.address import broker_url
+from busauth.amqp.again import Released
 from busauth.amqp.bus import Bus
+from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import BusOptions, GuardOptions
@@ -33,11 +36,14 @@ from busauth.testing.broker import Broker
 from busauth.testing.broker.model.journal import Record
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
+from busauth.testing.loops import HomeLoop
 from busauth.testing.story import Sent, Step, Story
 from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.verifier import Verifier
+
+Outlet = aiormq.abc.AbstractConnection
 
 _REMEMBERED = 100_000
 """Steps of all messages together; the oldest are forgotten."""
@@ -84,6 +90,7 @@ class Kit:
         self._tasks = TaskWatch()
         self._claimed: list[str] = []
         self._connection: AbstractConnection | None = None
+        self._home = HomeLoop("the kit")
 
     async def __aenter__(self) -> Self:
         self._connection = await aio_pika.connect(
@@ -91,6 +98,8 @@ class Kit:
         )
         if isinstance(self.broker, Broker):
             self.broker.node.journal.listen(self._moved)
+        self._home.move_in()
+        self.clock.home.move_in()
         return self
 
     async def __aexit__(
@@ -106,6 +115,8 @@ class Kit:
                 await self._release()
         finally:
             await self._open.close()
+            self._home.move_out()
+            self.clock.home.move_out()
         if error is None:
             self.check_tasks()
 
@@ -240,6 +251,7 @@ class Kit:
 
     def story(self, sent: Sent) -> Story:
         """Return what happened to a message; the broker's own steps only with the embedded one."""
+        self.check_loop()
         steps = (step for message_id, step in self._steps if message_id == sent.message_id)
         return Story(sent, tuple(steps))
 
@@ -284,12 +296,22 @@ class Kit:
 
     # --- underneath -----------------------------------------------------------------------------
 
+    def check_loop(self) -> None:
+        """Refuse to be used on another event loop, where whatever is awaited would never come.
+
+        Raises:
+            ConfigurationError: the kit was opened on another one, which does not run.
+        """
+        self._home.check()
+
     async def claim(self, bus: Bus) -> None:
         """Answer for a bus's queues: on a RabbitMQ they are deleted after the test.
 
         Raises:
-            ConfigurationError: one exists already, and so is not the test's to delete.
+            ConfigurationError: one exists already, and so is not the test's to delete; or the kit
+                lives on another event loop.
         """
+        self.check_loop()
         if isinstance(self.broker, Broker):
             return
         for name in bus.queues:
@@ -317,6 +339,7 @@ class Kit:
     def _open(self) -> AbstractConnection:
         if self._connection is None:
             raise ConfigurationError("the kit is not open: use `async with Kit(...) as kit`")
+        self.check_loop()
         return self._connection
 
     def _decided(self, event: Event) -> None:
@@ -339,6 +362,18 @@ class _KitBus(Bus):
     async def declare(self) -> None:
         await self._kit.claim(self)
         await super().declare()
+
+    async def idle(self) -> None:
+        self._kit.check_loop()
+        await super().idle()
+
+    async def release(self, queue: str, token: str) -> Released:
+        self._kit.check_loop()
+        return await super().release(queue, token)
+
+    async def _outlet(self, delivery: Delivery | None = None) -> Outlet:
+        self._kit.check_loop()
+        return await super()._outlet(delivery)
 
     async def __aenter__(self) -> Self:
         await self._kit.claim(self)

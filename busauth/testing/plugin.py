@@ -1,6 +1,7 @@
 """The pytest plugin: fixtures for tests of guarded consumers. Installing busauth is enough.
 
-Works with pytest-asyncio (whose loop scope for fixtures applies) and with anyio's plugin.
+Works with pytest-asyncio (whose loop scope for fixtures applies) and with anyio's plugin. A test on
+another loop than its fixtures fails at once, and says both loops and what to set.
 
 - `busauth_kit`: all of it, a `Kit`; most tests take this one alone.
 - `busauth_bus`: a `Bus` on it, for handlers that the test defines.
@@ -23,6 +24,7 @@ from busauth.testing.broker import Broker
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
+from busauth.testing.loops import LINES, ForeignLoopError
 
 async_fixture: Callable[..., Any]
 try:
@@ -69,6 +71,35 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _param(name: str, *, moves_time: bool) -> Any:
     skip = pytest.mark.skip(reason="not run: the time of a RabbitMQ cannot be moved")
     return pytest.param(name, marks=[skip] if moves_time and name == "rabbitmq" else [])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Say which loops a test and its fixtures were given, where they differ."""
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, ForeignLoopError) and item.config.pluginmanager.hasplugin("asyncio"):
+        error.add_note(_anyio(item) or _scopes(item))
+
+
+def _anyio(item: pytest.Item) -> str | None:
+    if item.get_closest_marker("anyio") is None:
+        return None
+    return (
+        "Here: the fixtures on a loop of pytest-asyncio's, this test on anyio's. Let anyio have "
+        "both:\n[pytest]\nasyncio_mode = strict"
+    )
+
+
+def _scopes(item: pytest.Item) -> str:
+    fixtures = item.config.getini("asyncio_default_fixture_loop_scope") or "function"
+    marker = item.get_closest_marker("asyncio")
+    asked = marker.kwargs.get("loop_scope") if marker else None
+    test = asked or item.config.getini("asyncio_default_test_loop_scope")
+    return (
+        f"Here: the fixtures on a loop of scope {fixtures!r}, this test on one of scope {test!r}"
+        f"{' (its marker says so)' if asked else ''}. To have both on {test!r}:\n"
+        f"{LINES.format(test)}"
+    )
 
 
 @pytest.fixture

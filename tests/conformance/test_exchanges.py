@@ -147,23 +147,35 @@ async def test_passive_missing(server: Server, channel: RawChannel, name: str) -
     await refused(channel, Exchange.Declare(exchange=name, passive=True), 404, text)
 
 
-@versions("3.10 - 3.11", still=True)
-@pytest.mark.parametrize("name", ["x", "amq.x", "amq.direct"])
-@pytest.mark.parametrize("kind", ["x-mine", "Direct"])
-async def test_unknown_type(server: Server, channel: RawChannel, name: str, kind: str) -> None:
+NO_TYPES = [("x-mine", "unknown"), ("Direct", "unknown"), ("", "invalid")]
+no_types = pytest.mark.parametrize(("kind", "fault"), NO_TYPES)
+names = pytest.mark.parametrize("name", ["x", "amq.x", "amq.direct"])
+
+
+@versions("3.10 - 3.11")
+@names
+@no_types
+async def test_unknown_type_before(
+    server: Server, channel: RawChannel, name: str, kind: str, fault: str
+) -> None:
     """A type that does not exist closes the connection, whatever the exchange."""
     exchange = server.exchange_name(name) if name == "x" else name
     method = Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
-    text = f"COMMAND_INVALID - unknown exchange type '{kind}'"
+    text = f"COMMAND_INVALID - {fault} exchange type '{kind}'"
     await closes_the_connection(server, channel, method, 503, text)
 
 
-@versions("3.10 - 3.11", still=True)
-async def test_empty_type(server: Server, channel: RawChannel) -> None:
-    """The empty text is told apart from other types that do not exist."""
-    method = Exchange.Declare(exchange=server.exchange_name(), exchange_type="")
-    text = "COMMAND_INVALID - invalid exchange type ''"
-    await closes_the_connection(server, channel, method, 503, text)
+@versions("4.0 - 4.3")
+@names
+@no_types
+async def test_unknown_type(
+    server: Server, channel: RawChannel, name: str, kind: str, fault: str
+) -> None:
+    """A type that does not exist closes the channel, whatever the exchange."""
+    exchange = server.exchange_name(name) if name == "x" else name
+    method = Exchange.Declare(exchange=exchange, exchange_type=kind, durable=True)
+    text = f"PRECONDITION_FAILED - {fault} exchange type '{kind}'"
+    await refused(channel, method, 406, text)
 
 
 @pytest.mark.parametrize("name", ["amq.", "amq.mine", "amq.directs"])

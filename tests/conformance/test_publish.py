@@ -11,7 +11,7 @@ from tests.conformance.conftest import Server
 from tests.conformance.delivering import PUBLISH, all_taken, closes, order, publish
 from tests.conformance.frames import header, sent, short
 from tests.conformance.lettering import bind, confirming, take
-from tests.conformance.refusals import exchange_at, works
+from tests.conformance.refusals import exchange_at, same, works
 from tests.conformance.versions import versions
 
 pytestmark = versions("3.10 - 4.3")
@@ -333,3 +333,16 @@ async def test_published_before_close(server: Server, channel: RawChannel) -> No
     for number in range(20):
         assert (await take(channel, name)).body == b"%d" % number
     assert not isinstance(await channel.call(Basic.Get(queue=name)), Content)
+
+
+@versions("4.0 - 4.3")
+async def test_largest(server: Server, channel: RawChannel) -> None:
+    """A body of 16 MiB is taken; one more byte closes the channel once it is there."""
+    name, largest = await server.queue(channel), 16 * 2**20
+    other = await channel.connection.channel()
+    channel.publish(bytes(largest), name)
+    await works(channel)
+    channel.publish(bytes(largest + 1), name)
+    text = f"message size {largest + 1} is larger than configured max size {largest}"
+    same(await channel.closed(), (406, f"PRECONDITION_FAILED - {text}", (60, 40)))
+    assert await server.count(other, name) == 1

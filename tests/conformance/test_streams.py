@@ -8,6 +8,7 @@ from pamqp.commands import Basic, Queue
 
 from tests.conformance.client import ChannelClosed, RawChannel, RawConnection
 from tests.conformance.conftest import Server
+from tests.conformance.frames import body, header, sent, short
 from tests.conformance.lettering import (
     bind,
     confirming,
@@ -46,10 +47,10 @@ async def test_offset_header(
     """Each delivery has x-stream-offset, a long that counts from 0; none is a redelivery."""
     stream = await filled(server, channel)
     reader = await read(connection, stream, prefetch=1)
-    for offset, body in enumerate(BODIES):
+    for offset, expected in enumerate(BODIES):
         content = await reader.deliveries.get()
         assert typed_headers(connection) == {"x-stream-offset": ("l", offset)}
-        assert (content.body, content.method.redelivered) == (body, False)
+        assert (content.body, content.method.redelivered) == (expected, False)
         assert (content.method.exchange, content.method.routing_key) == ("", stream)
         ack(reader, content.method.delivery_tag)
 
@@ -77,8 +78,8 @@ async def test_offset_to_come(
     """A consumer may wait for an offset that is still to come."""
     stream = await filled(server, channel)
     reader = await read(connection, stream, 6)
-    for body in (b"4", b"5", b"6", b"7"):
-        await append(channel, stream, body)
+    for each in (b"4", b"5", b"6", b"7"):
+        await append(channel, stream, each)
     assert await bodies(reader, 2) == [b"6", b"7"]
 
 
@@ -259,32 +260,72 @@ async def test_conditional_delete(server: Server, channel: RawChannel) -> None:
     assert caught.value.code == 404
 
 
-@versions("3.10 - 3.12", still=True)
-async def test_headers(server: Server, connection: RawConnection, channel: RawChannel) -> None:
-    """Headers keep their types, and those that are arrays or tables are left out."""
+DELIVERY_MODE, CLUSTER_ID = 1 << 12, 1 << 2
+HEADERS = {
+    "byte": 1,
+    "short": 300,
+    "int": 70000,
+    "long": 2**40,
+    "float": 1.5,
+    "void": None,
+    "time": datetime(2024, 1, 2, tzinfo=UTC),
+}
+TYPED = {
+    "byte": ("b", 1),
+    "short": ("s", 300),
+    "int": ("I", 70000),
+    "long": ("l", 2**40),
+    "float": ("f", 1.5),
+    "void": ("V", None),
+    "time": ("T", datetime(2024, 1, 2, tzinfo=UTC)),
+    "x-stream-offset": ("l", 0),
+}
+
+
+async def headers_back(server: Server, channel: RawChannel, **headers: Any) -> dict[str, Any]:
+    """The headers, with their types, of a message that went through a stream."""
     stream = await queue(server, await confirming(channel), queue_type="stream")
-    headers = {
-        "byte": 1,
-        "short": 300,
-        "int": 70000,
-        "long": 2**40,
-        "float": 1.5,
-        "void": None,
-        "time": datetime(2024, 1, 2, tzinfo=UTC),
-        "bytes": bytearray(b"x"),
-        "array": [1, "x"],
-        "table": {"k": "v"},
-    }
     await append(channel, stream, b"x", headers=headers)
-    await (await read(connection, stream)).deliveries.get()
-    assert typed_headers(connection) == {
-        "byte": ("b", 1),
-        "short": ("s", 300),
-        "int": ("I", 70000),
-        "long": ("l", 2**40),
-        "float": ("f", 1.5),
-        "void": ("V", None),
-        "time": ("T", datetime(2024, 1, 2, tzinfo=UTC)),
-        "bytes": ("x", bytearray(b"x")),
-        "x-stream-offset": ("l", 0),
+    await (await read(channel.connection, stream)).deliveries.get()
+    return typed_headers(channel.connection)
+
+
+@versions("3.10 - 3.12")
+async def test_headers_before(server: Server, channel: RawChannel) -> None:
+    """Headers keep their types, and those that are arrays or tables are left out."""
+    nested = {"array": [1, "x"], "table": {"k": "v"}}
+    found = await headers_back(server, channel, **HEADERS, **nested, octets=bytearray(b"x"))
+    assert found == {**TYPED, "octets": ("x", bytearray(b"x"))}
+
+
+@versions("4.3 -")
+async def test_headers(server: Server, channel: RawChannel) -> None:
+    """Byte arrays come back as text, and what is an array or a table in annotations alone."""
+    octets, nested = bytearray(b"\xff"), {"array": [1], "table": {"k": "v"}}
+    annotations = {"x-array": [1, bytearray(b"\xff")], "x-table": {"k": [bytearray(b"v")]}}
+    found = await headers_back(
+        server, channel, **HEADERS, **nested, **annotations, octets=octets, CC=["nobody"]
+    )
+    text = ("S", b"\xff")
+    assert found == {
+        **TYPED,
+        "octets": text,
+        "x-array": ("A", [("b", 1), text]),
+        "x-table": ("F", {"k": ("A", [("S", "v")])}),
+        "CC": ("A", [("S", "nobody")]),
     }
+
+
+@versions("4.3 -")
+@pytest.mark.parametrize(("mode", "expected"), [(b"", 1), (b"\x01", 1), (b"\x02", 2)])
+async def test_delivery_mode(
+    server: Server, connection: RawConnection, channel: RawChannel, mode: bytes, expected: int
+) -> None:
+    """A message is transient unless it was persistent, and loses its cluster id."""
+    stream = await queue(server, await confirming(channel), queue_type="stream")
+    flags = CLUSTER_ID | (DELIVERY_MODE if mode else 0)
+    publish = sent(Basic.Publish(exchange="", routing_key=stream))
+    connection.write(publish + header(1, flags, mode + short(b"c")) + body(b"x"))
+    content = await (await read(connection, stream)).deliveries.get()
+    assert content.properties.delivery_mode == expected
+    assert not content.properties.cluster_id

@@ -126,3 +126,93 @@ def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, rabbitmq_url: 
         """
     options = (*AUTO, "--busauth-broker=rabbitmq", "--busauth-amqp-url", rabbitmq_url)
     ran(pytester, source, *options).assert_outcomes(passed=1)
+
+
+FOREIGN = """
+import asyncio
+import pytest
+from busauth import Bus, Guard
+from busauth.testing import Broker, Kit, ManualClock
+{mark}
+
+def consuming(bus):
+    @bus.consumer("orders")
+    async def handle() -> None: ...
+
+async def publish(kit, bus):
+    await kit.publish("orders", b"x")
+
+async def dead_letters(kit, bus):
+    await kit.dead_letters("orders")
+
+async def advance(kit, bus):
+    await kit.clock.advance(minutes=1)
+
+async def sleep(kit, bus):
+    await kit.clock.sleep(1)
+
+async def own_bus(kit, bus):
+    own = Bus("amqp://localhost/", guard=kit.guard(), service="own")
+    async with kit.using(own):
+        pass
+
+async def declare(kit, bus):
+    consuming(bus)
+    await bus.declare()
+
+async def enter(kit, bus):
+    async with bus:
+        pass
+
+async def idle(kit, bus):
+    consuming(bus)
+    await bus.idle()
+
+async def bus_publish(kit, bus):
+    await bus.publish("orders", b"x", token=kit.issuer.token("ann"))
+
+async def url(kit, bus):
+    kit.broker.url
+
+@pytest.mark.parametrize(
+    "use",
+    [publish, dead_letters, advance, sleep, own_bus, declare, enter, idle, bus_publish, url],
+    ids=lambda use: use.__name__,
+)
+async def test_it(busauth_kit: Kit, busauth_bus: Bus, use) -> None:
+    await use(busauth_kit, busauth_bus)
+"""
+USES = 10
+FUNCTION_TEST = [
+    "*Here: the fixtures on a loop of scope 'session', this test on one of scope 'function'. *",
+    "*asyncio_default_fixture_loop_scope = function*",
+    "*asyncio_default_test_loop_scope = function*",
+]
+SESSION_TEST = [
+    "*Here: the fixtures on a loop of scope 'function', this test on one of scope 'session' (its *",
+    "*asyncio_default_fixture_loop_scope = session*",
+    "*asyncio_default_test_loop_scope = session*",
+]
+ANYIO_TEST = [
+    "*Here: the fixtures on a loop of pytest-asyncio's, this test on anyio's. *",
+    "*asyncio_mode = strict*",
+]
+
+
+def test_fixtures_of_the_session(pytester: pytest.Pytester) -> None:
+    """Whatever a kit hands out fails at once on another loop, and says both and what to set."""
+    options = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=session")
+    result = ran(pytester, FOREIGN.format(mark=""), *options)
+    result.assert_outcomes(failed=USES)
+    result.stdout.fnmatch_lines(FUNCTION_TEST * USES)
+
+
+def test_fixtures_of_the_function(pytester: pytest.Pytester) -> None:
+    """A test whose marker names another loop, or that anyio runs, is told so as well."""
+    session = "pytestmark = pytest.mark.asyncio(loop_scope='session')"
+    pytester.makepyfile(
+        test_session=FOREIGN.format(mark=session), test_theirs=FOREIGN.format(mark=ANYIO)
+    )
+    result = pytester.runpytest_subprocess(*QUIET, *AUTO, timeout=60)
+    result.assert_outcomes(failed=2 * USES)
+    result.stdout.fnmatch_lines(SESSION_TEST * USES + ANYIO_TEST * USES)

@@ -19,13 +19,15 @@ from busauth.amqp.copies import Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.provenance import Provenance
 from busauth.amqp.publisher import check_frame
+from busauth.amqp.sealing import is_extension
 from busauth.errors import Untimely
 from busauth.late.canonical import spelled
-from busauth.late.seal import Purpose, Seal
+from busauth.late.seal import HEADER, Copy, Purpose, Seal
 
 FRAME = 131_072
 TOKEN = "0" * 64
-PROVENANCE = Provenance(group="orders", seal=Seal("orders", {"1": bytes(range(32))}))
+SEAL = Seal("orders", {"1": bytes(range(32))})
+PROVENANCE = Provenance(group="orders", seal=SEAL)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 fields = st.recursive(
@@ -44,6 +46,7 @@ names = texts.filter(bool) | st.sampled_from(
     [
         "tenant",
         "x-death",
+        "x-request-id",
         "CC",
         "BUSAUTH-ATTEMPT",
         "busauth-first",
@@ -145,11 +148,15 @@ def test_what_is_moved_back_is_known_as_often_as_it_is(
 
 @given(delivery=deliveries(), name=names, value=fields)
 def test_an_altered_copy_is_nobodys_word(delivery: Delivery, name: str, value: Any) -> None:
-    """A header that was added or changed breaks the seal, unless a broker may write it."""
+    """A header that was added or changed breaks the seal, unless a broker may write it.
+
+    Brokers may add an `x-...` header of any name; of the sender's none can be changed.
+    """
     copy = retried(delivery)
     before = MappingProxyType(dict(copy.properties.headers or {}))
     assume(name not in before or repr(before[name]) != repr(value))
     assume(name not in ("busauth-seal", "x-death", "CC"))
+    assume(name in before or not is_extension(name))
     copy.properties.headers = {**before, name: value}
     assert PROVENANCE.marks(carried(copy), TOKEN).code == "seal.mac"
 
@@ -196,3 +203,53 @@ def test_no_token_stands_in_where_a_message_came_from() -> None:
         )
     )
     assert token not in repr(refused(delivery).properties.headers)
+
+
+extensions = st.sampled_from(["x-request-id", "X-B3-TraceId", "x-"])
+
+
+@given(headers=st.dictionaries(extensions, fields, min_size=1), data=st.data())
+def test_no_kept_extension_can_be_changed_or_taken_away(
+    headers: dict[str, Any], data: st.DataObject
+) -> None:
+    """A sender's `x-...` headers are under the seal, and so is which of them were kept."""
+    copy = retried(carried(Outgoing(b"", Basic.Properties(headers=headers, message_id="m"))))
+    made: dict[str, Any] = dict(copy.properties.headers or {})
+    assert PROVENANCE.marks(carried(copy), TOKEN).code is None
+    name = data.draw(st.sampled_from([each for each in made if is_extension(each)]))
+    for altered in (
+        {**made, name: "another"},
+        {each: value for each, value in made.items() if each != name},
+        {**made, "busauth-kept": made["busauth-kept"][:1]},
+        {each: value for each, value in made.items() if each != "busauth-kept"},
+    ):
+        assume(made[name] != "another")
+        copy.properties.headers = altered
+        assert PROVENANCE.marks(carried(copy), TOKEN).code == "seal.mac"
+
+
+@given(delivery=deliveries())
+def test_workers_of_the_version_before_open_the_same_seals(delivery: Delivery) -> None:
+    """While a new version rolls out, one that knows no mark reads it as any header of its own."""
+    for copy, purpose in ((retried(delivery), Purpose.RETRY), (refused(delivery), Purpose.PARKED)):
+        came = carried(copy)
+        opened = SEAL.opened(came.headers[HEADER], before_marks(came), token_sha256=TOKEN)
+        assert opened.sealed is not None
+        assert opened.sealed.purpose is purpose
+
+
+def before_marks(delivery: Delivery) -> Copy:
+    """Return a copy as seals spoke of it before there were marks."""
+    own, sent, raw = {}, {}, delivery.raw
+    for name, value in delivery.headers.items():
+        lowered = name.lower()
+        if lowered.startswith("busauth-"):
+            own[name] = value
+        elif not lowered.startswith("x-") and lowered not in ("cc", "bcc", "authorization"):
+            sent[name] = value
+    del own[HEADER]
+    said = (
+        *(raw.message_id, raw.content_type, raw.content_encoding, raw.correlation_id),
+        *(raw.reply_to, raw.message_type, raw.app_id, raw.priority),
+    )
+    return Copy(own, sent, [each or None for each in said], delivery.body)

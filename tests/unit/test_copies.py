@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth.amqp import copies, headers
-from busauth.amqp.copies import Outgoing, Refusal
+from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.publisher import Publisher
@@ -71,7 +71,7 @@ def test_of_a_frame_full_of_headers_the_first_are_kept(monkeypatch: pytest.Monke
 
 def test_of_many_noted_headers_some_are_told() -> None:
     """What the broker would act on is noted up to a number, and how many more there were."""
-    found = letter(received({f"x-{number}": "v" for number in range(9000)}))
+    found = letter(received({f"x-opt-{number}": "v" for number in range(9000)}))
     assert len(found[headers.NOTED]) == 101
     assert found[headers.NOTED]["…"] == "8900 more"
 
@@ -182,12 +182,12 @@ def test_a_count_is_believed_only_where_no_sender_wrote_it() -> None:
 
 def test_a_token_header_of_any_name_is_not_noted() -> None:
     """A configured header that looks like the broker's own is removed like any token."""
-    message = received({"x-token": "opaque secret", "x-other": 1})
+    message = received({"x-token": "opaque secret", "x-match": 1})
     refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
     outgoing = copies.dead_letter(message, refusal, token_header="x-token", frame_max=FRAME)
     assert "secret" not in repr(outgoing.properties.headers)
     assert outgoing.properties.headers is not None
-    assert outgoing.properties.headers[headers.NOTED] == {"x-other": "1"}
+    assert outgoing.properties.headers[headers.NOTED] == {"x-match": "1"}
 
 
 def test_the_pseudo_queue_of_direct_reply_to_is_not_copied() -> None:
@@ -272,3 +272,65 @@ def test_a_retry_makes_no_token_of_anything_else(value: object) -> None:
         received({"authorization": value}), carried, token_header="authorization", frame_max=FRAME
     )
     assert (outgoing.properties.headers or {})["authorization"] == value
+
+
+APPLICATIONS = [
+    *("x-request-id", "X-Correlation-ID", "x-b3-traceid", "x-amzn-trace-id", "x-datadog-trace-id"),
+    *("x-tenant", "x-message-id", "x-delivery-id", "x-author", "x-queued-at", "X-", "x-deathly"),
+]
+BROKERS = [
+    *("CC", "bcc", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason", "x-delay"),
+    *("x-delivery-count", "x-acquired-count", "x-opt-rabbitmq-sent-time", "x-stream-offset"),
+    *("x-stream-filter-value", "x-match", "x-expires", "x-message-ttl", "x-deduplication-header"),
+    *("x-received-from", "x-shovelled", "x-routed-by", "x-routing-key", "x-cc", "x-dead-letter-to"),
+]
+SECRETS = [
+    *("x-api-key", "X-Auth-Token", "x-access-token", "x-amz-security-token", "x-csrftoken"),
+    *("x-forwarded-authorization", "x-client-secret", "x-goog-iap-jwt-assertion", "x-cookie"),
+]
+
+
+def copied(given: dict[str, Any]) -> list[set[str]]:
+    """Return the names of a sender's headers on a retry, on a letter, and sent again."""
+    message = received(given)
+    retried = copies.retry(
+        message, Carried(Sealed(), None), token_header="authorization", frame_max=FRAME
+    )
+    again = copies.again(message, {})
+    sent = (retried.properties.headers or {}, letter(message), again.properties.headers or {})
+    return [set(found) & set(given) for found in sent]
+
+
+def test_what_brokers_act_on_is_left_out_and_the_rest_is_kept() -> None:
+    """Of `x-...` headers every copy keeps those that mean nothing to RabbitMQ or its plug-ins."""
+    given = dict.fromkeys([*APPLICATIONS, *BROKERS], "v")
+    assert copied(given) == [set(APPLICATIONS)] * 3
+    assert letter(received(given))[headers.NOTED] == dict.fromkeys(BROKERS, "v")
+
+
+def test_no_letter_keeps_what_tells_of_a_secret() -> None:
+    """An opaque token is known by its header's name: it is neither kept nor noted."""
+    given = dict.fromkeys(SECRETS, "s3cr3t")
+    assert copied(given)[1] == set()
+    assert "s3cr3t" not in repr(letter(received(given)))
+
+
+def test_a_retry_has_no_priority() -> None:
+    """Where a copy waits, a priority would hold up all that wait; a dead letter keeps it."""
+    message = received({}, priority=9)
+    made = copies.retry(
+        message, Carried(Sealed(), None), token_header="authorization", frame_max=FRAME
+    )
+    assert made.properties.priority is None
+    assert copies.again(message, {}).properties.priority == 9
+
+
+@pytest.mark.parametrize("frame_max", [4096, 8192])
+def test_a_frame_has_room_for_the_mark(frame_max: int) -> None:
+    """However many `x-...` headers a sender wrote, their mark fits, and names what is there."""
+    message = received({f"x-{number}-{'n' * 60}": "v" for number in range(200)})
+    carried = Carried(Sealed(), lambda _: "2.k." + "s" * 43)
+    made = copies.retry(message, carried, token_header="authorization", frame_max=frame_max)
+    assert headers.header_frame_size(made.properties) <= frame_max
+    found: dict[str, Any] = dict(made.properties.headers or {})
+    assert found[headers.KEPT][1:] == [name for name in found if name.startswith("x-")] != []

@@ -12,6 +12,7 @@ from busauth.testing.broker.model.node import GUEST, Node
 from busauth.testing.broker.wire.connection import WireConnection
 from busauth.testing.broker.wire.output import Batch
 from busauth.testing.clock import LoopTimers, Timers
+from busauth.testing.loops import HomeLoop
 
 _SHUTDOWN: Final = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
 _GRACE_SECONDS: Final = 2.0
@@ -65,6 +66,7 @@ class Broker:
             limits=limits,
             stamps=stamps,
         )
+        self._home = HomeLoop("the embedded broker")
         self._batch = Batch()
         self._server: asyncio.Server | None = None
         self._connections: dict[WireConnection, None] = {}
@@ -84,7 +86,13 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """The address for clients, with the password in it."""
+        """The address for clients, with the password in it.
+
+        Raises:
+            ConfigurationError: it is asked for on another event loop than the broker's, which does
+                not run, so that nobody would answer there.
+        """
+        self._home.check()
         user, password = next(iter(self._users.items()), ("", ""))
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if self._users else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -113,11 +121,14 @@ class Broker:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._accept, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+        self._home.move_in()
 
     async def stop(self) -> None:
         """Close every connection with 320 CONNECTION_FORCED, and listen no more."""
         if self._server is None:
             return
+        self._home.check()
+        self._home.move_out()
         server, self._server = self._server, None
         server.close()
         with self._batch:

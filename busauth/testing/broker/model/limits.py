@@ -19,7 +19,7 @@ class Limits:
     """
 
     memory: int = 256 * _MIB
-    max_message: int = 128 * _MIB
+    max_message: int = 16 * _MIB
     channel_max: int = 2047
     frame_max: int = 131072
     heartbeat: int = 60

@@ -171,6 +171,18 @@ def table(fields: Mapping[str, bytes]) -> bytes:
     return b"F" + join_table(fields)
 
 
+def as_text(field: bytes) -> bytes:
+    """Return a field with every byte array in it as a long string."""
+    kind = field[:1]
+    if kind == b"x":
+        return b"S" + field[1:]
+    if kind == b"A":
+        return array([as_text(each) for each in split_array(field)])
+    if kind == b"F":
+        return table({name: as_text(each) for name, each in split_table(field[1:]).items()})
+    return field
+
+
 def split_array(field: bytes) -> list[bytes]:
     """Return the encoded fields in an array field.
 

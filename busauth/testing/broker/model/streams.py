@@ -19,6 +19,7 @@ from busauth.testing.broker.model.queues import BaseQueue, Declaration, Surround
 from busauth.testing.broker.model.ready import Entry
 
 OFFSET: Final = "x-stream-offset"
+_PERSISTENT, _TRANSIENT = b"\x02", b"\x01"
 _written = attrgetter("written")
 
 
@@ -50,6 +51,7 @@ class Stream(BaseQueue):
 
     def enqueue(self, message: Message) -> bool:
         """Append; a stream refuses nothing."""
+        message = _converted(message)
         logged = _Logged(message, self.around.monotonic(), self.around.now())
         self._log.append(logged)
         self._bytes += len(message.body)
@@ -72,7 +74,7 @@ class Stream(BaseQueue):
         consumer.offset = offset + 1
         entry = Entry(message, offset, None)
         self.around.journal.tell(Step.DELIVERED, message, self.name, consumer.tag)
-        extra = {**_nested(message), OFFSET: properties.long(offset)}
+        extra: dict[str, bytes | None] = {OFFSET: properties.long(offset)}
         consumer.channel.hand(consumer, entry, redelivered=False, extra=extra)
         entry.let_go()  # the log may drop the message before the client acknowledges it
 
@@ -155,8 +157,19 @@ class Stream(BaseQueue):
         return self._first + bisect_left(self._log, instant, key=_written)
 
 
-def _nested(message: Message) -> dict[str, bytes | None]:
-    """The headers that a stream does not keep: arrays and tables."""
+def _converted(message: Message) -> Message:
+    """The message as it comes back from AMQP 1.0, in which a stream keeps it."""
     raw = message.properties()
-    fields = properties.split_table(raw["headers"]) if "headers" in raw else {}
-    return dict.fromkeys(name for name, field in fields.items() if field[:1] in (b"A", b"F"))
+    raw.pop("cluster_id", None)
+    raw["delivery_mode"] = _PERSISTENT if raw.get("delivery_mode") == _PERSISTENT else _TRANSIENT
+    if "headers" in raw:
+        fields = properties.split_table(raw["headers"]).items()
+        kept = {name: properties.as_text(field) for name, field in fields if _keeps(name, field)}
+        raw["headers"] = properties.join_table(kept)
+    header = properties.join(raw, len(message.body))
+    return Message(message.exchange, message.routing_key, header, message.body)
+
+
+def _keeps(name: str, field: bytes) -> bool:
+    """Arrays and tables are kept in annotations alone, which have their names from AMQP 0-9-1."""
+    return field[:1] not in (b"A", b"F") or name.startswith("x-") or name == "CC"

@@ -15,7 +15,6 @@ from busauth.testing.broker.model.arguments import (
 )
 from busauth.testing.broker.model.errors import (
     ACCESS_REFUSED,
-    COMMAND_INVALID,
     PRECONDITION_FAILED,
     RESOURCE_LOCKED,
     AMQPError,
@@ -53,11 +52,11 @@ def known_kind(kind: str) -> type[Exchange]:
     """Return the class of an exchange type.
 
     Raises:
-        AMQPError: 503.
+        AMQPError: 406.
     """
     if kind not in KINDS:
         fault = "unknown" if kind else "invalid"
-        raise AMQPError(COMMAND_INVALID, f"{fault} exchange type '{kind}'")
+        raise AMQPError(PRECONDITION_FAILED, f"{fault} exchange type '{kind}'")
     return KINDS[kind]
 
 

@@ -7,6 +7,7 @@ from typing import Final, cast
 
 from pamqp.base import Frame
 from pamqp.commands import Connection
+from pamqp.constants import FRAME_METHOD
 
 from busauth.testing.broker.model import connection as model
 from busauth.testing.broker.model.node import Node
@@ -25,8 +26,12 @@ from busauth.testing.broker.wire.throttle import Throttle
 HANDSHAKE_SECONDS: Final = 10.0
 """How long a client may take to open its connection."""
 
-_CLOSING_SECONDS: Final = 3.0
-"""How long a client may take to answer connection.close."""
+_FLUSHING_SECONDS: Final = 3.0
+"""How long a client that is not read any more may take to read what it was sent."""
+
+_CLOSING_SECONDS: Final = 30.0
+"""How long a client may take to close the socket, or to answer connection.close; no longer than its
+heartbeats' interval."""
 
 _BACKLOG: Final = 16 * 2**20
 """Bytes that wait for a client that does not read, from which on its requests wait, too."""
@@ -158,14 +163,15 @@ class WireConnection(asyncio.Protocol):
     def _closed_by_client(self) -> None:
         self.leave()
         self._reply(Connection.CloseOk())
-        self._hang_up()
+        self._linger()
 
     def _drain(self, kind: int, number: int, payload: bytes) -> None:
         """Ignore everything until close-ok."""
-        del kind
-        if not number and ids_of(payload) == _CLOSE_OK:
+        if number or kind != FRAME_METHOD:
+            return
+        if ids_of(payload) == _CLOSE_OK:
             self._hang_up()
-        elif not number and ids_of(payload) == _CLOSE:
+        elif ids_of(payload) == _CLOSE:
             self._reply(Connection.CloseOk())
 
     # --- output ---------------------------------------------------------------------------------
@@ -244,15 +250,31 @@ class WireConnection(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         """Close the socket once everything is sent."""
-        self._reader.closed = True
-        self._timer.cancel()
-        self._cut_in(_CLOSING_SECONDS)
+        self._read_no_more()
         self.output.flush()
         self._transport.close()
 
+    def _linger(self) -> None:
+        """Leave it to the client to close the socket, for a while, and discard what it sends.
+
+        A socket that is closed at once is reset by what the client had sent already, and the answer
+        to its close is lost.
+        """
+        self._ending = True
+        self._receive = self._drain
+        self._throttle.end()
+        self._timer.cancel()
+        self._cut_in(min(self._handshake.terms.heartbeat or _CLOSING_SECONDS, _CLOSING_SECONDS))
+
+    def _read_no_more(self) -> None:
+        """Nothing that the client sends means anything now: be gone soon."""
+        self._reader.closed = True
+        self._timer.cancel()
+        self._cut_in(_FLUSHING_SECONDS)
+
     def _fail(self, error: Exception) -> None:
         if self._ending:
-            self.cut()
+            self._read_no_more()
             return
         if not isinstance(error, Fault | HangUp):
             tell(error)
@@ -269,13 +291,10 @@ class WireConnection(asyncio.Protocol):
     def _refuse(self, error: Fault) -> None:
         """Send connection.close, and wait for close-ok."""
         LOG.warning("a connection is closed: %d after method %s", error.code, error.ids)
-        self._ending = True
         self.output.gather()
         self.leave()
         kind = Connection.Close
         self._send(encoding.close(kind, 0, error.code, error.text, error.ids))
-        self._receive = self._drain
-        self._reader.closed = error.out_of_step
-        self._throttle.end()
-        self._timer.cancel()
-        self._cut_in(_CLOSING_SECONDS)
+        self._linger()
+        if error.out_of_step:
+            self._read_no_more()
