@@ -4,10 +4,10 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from busauth.callables import is_async, name_of, short_name_of
 from busauth.caller import Caller, Late, as_caller
 from busauth.errors import (
     ConfigurationError,
@@ -79,9 +79,9 @@ class Demand:
         Raises:
             ConfigurationError: `allow` is an ``async def``, whose answer nobody would await.
         """
-        if inspect.iscoroutinefunction(allow):
+        if allow is not None and (is_async(allow) or not callable(allow)):
             raise ConfigurationError(
-                f"allow={allow.__name__}: expected a plain function, not async"
+                f"allow={name_of(allow)}: expected a plain function of the caller, not async"
             )
         return cls(scopes=names(scopes), roles=names(roles), allow=allow)
 
@@ -94,7 +94,7 @@ class Demand:
         _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
         _check_held("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None and self._asked(self.allow, caller) is not True:
-            name = getattr(self.allow, "__name__", "allow")
+            name = short_name_of(self.allow)
             raise Forbidden("caller.predicate", found=f"not allowed by {name}", expected="allowed")
 
     @staticmethod

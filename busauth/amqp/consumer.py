@@ -56,6 +56,7 @@ from busauth.amqp.plan import CallPlan, Handler
 from busauth.amqp.publisher import raise_if_ending
 from busauth.amqp.returns import Returns
 from busauth.audit import LOGGER, EventKind
+from busauth.callables import documentation_of, short_name_of
 from busauth.decision import Discarded, Expired, Parked
 from busauth.errors import (
     ConfigurationError,
@@ -88,8 +89,8 @@ class GuardedConsumer:
         self.queue = terms.queue
         self.parks = terms.rules.policies.parks
         self.taken = 0
-        self.__name__ = getattr(plan.handler, "__name__", terms.queue)
-        self.__doc__ = plan.handler.__doc__
+        self.__name__ = short_name_of(plan.handler)
+        self.__doc__ = documentation_of(plan.handler)
         self._terms = terms
         self._tools = tools
         self._disposal = disposal

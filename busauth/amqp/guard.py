@@ -1,6 +1,5 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -28,6 +27,7 @@ from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder, Tail
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
+from busauth.callables import is_async, name_of
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
@@ -83,8 +83,8 @@ class Guard:
         self.messages = messages or MessageSecurity()
         self.clock = clock or SystemClock()
         self._revocations = NoRevocations() if revocations is None else revocations
-        if inspect.iscoroutinefunction(self._revocations.revoked):
-            raise ConfigurationError("revocations.revoked: expected a plain function, not async")
+        _check_plain("revocations.revoked", self._revocations.revoked)
+        _check_plain("auditor", auditor)
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
         self._around: Callable[[Handler], Handler] | None = None
@@ -386,6 +386,12 @@ class Guard:
             clock=self.clock,
             publisher=Publisher(timeout=self.options.publish_timeout),
         )
+
+
+def _check_plain(what: str, called: object) -> None:
+    """Refuse what would return a coroutine that nobody awaits."""
+    if is_async(called):
+        raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
 
 
 async def _same_connection(delivery: Delivery) -> AbstractConnection:
