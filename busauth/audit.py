@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
 
 LOGGER = logging.getLogger("busauth")
@@ -202,6 +203,7 @@ class EventLog:
         lines: counts what is written.
     """
 
+    @checked
     def __init__(
         self, clock: Clock | None = None, *, most: int = 10, seconds: float = 60.0
     ) -> None:

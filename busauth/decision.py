@@ -7,6 +7,7 @@ whatever they answer, revocation and what the caller may do are judged after the
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from busauth.arguments import checked
 from busauth.callables import is_async, name_of, short_name_of
 from busauth.caller import Caller, Late, as_caller
 from busauth.errors import (
@@ -71,6 +72,7 @@ class Demand:
     allow: Predicate | None = None
 
     @classmethod
+    @checked
     def of(
         cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
     ) -> "Demand":

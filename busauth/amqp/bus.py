@@ -24,6 +24,7 @@ from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
 from busauth.amqp.release import Release
 from busauth.amqp.topology import RetryLadder, arguments_of
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
@@ -54,6 +55,7 @@ class Bus:
         guard: as given.
     """
 
+    @checked
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:

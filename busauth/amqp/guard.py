@@ -26,6 +26,7 @@ from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder, Tail
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
+from busauth.arguments import checked
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
 from busauth.callables import is_async, name_of
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
@@ -65,6 +66,7 @@ class Guard:
         ConfigurationError: the arguments do not go together; says which and why.
     """
 
+    @checked
     def __init__(
         self,
         *verifiers: Verifier | Authenticator,
@@ -390,7 +392,7 @@ class Guard:
 
 def _check_plain(what: str, called: object) -> None:
     """Refuse what would return a coroutine that nobody awaits."""
-    if is_async(called):
+    if is_async(called) or not callable(called):
         raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
 
 

@@ -25,6 +25,7 @@ from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
 from busauth.amqp.patience import GOODBYE, answered, closed
 from busauth.amqp.publisher import was_cancelled
+from busauth.arguments import checked_class
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
 
@@ -35,6 +36,7 @@ _FIRST, _LONGEST = 1.0, 30.0
 """Seconds between attempts to consume again."""
 
 
+@checked_class
 @dataclass(frozen=True, slots=True)
 class Binding:
     """Lets a queue receive what is published to an exchange.

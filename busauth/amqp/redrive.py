@@ -16,6 +16,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter
 from busauth.amqp.topology import dead_queue
+from busauth.arguments import checked
 from busauth.errors import NotGenuine
 from busauth.late.seal import Purpose
 from busauth.tokens.encryption import Decryption, KeptFor
@@ -32,6 +33,7 @@ class Redrive:
         recipient: for whom tokens are encrypted, where there are several.
     """
 
+    @checked
     def __init__(
         self,
         url: str | URL,

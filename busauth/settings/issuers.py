@@ -1,6 +1,5 @@
 """What an operator says about an issuer."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,17 +10,9 @@ from busauth.key_files import read_secret
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.jwks import JWKS
 from busauth.tokens.keys import ASYMMETRIC, allow_list
-from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth.tokens.providers import keycloak
 from busauth.tokens.retired import RetiredKeys
 from busauth.tokens.verifier import Verifier
-
-_PROFILES: Mapping[str, Profile] = {
-    "lenient": LENIENT,
-    "at+jwt": RFC9068,
-    "auth0": AUTH0,
-    "cognito": COGNITO,
-    "entra": ENTRA,
-}
 
 
 def _as_text(audience: object) -> object:
@@ -107,11 +98,12 @@ class IssuerSettings(IssuerTable, Table):
             "distrusted": self.distrusted,
         }
         url = self.jwks_url
+        client = self.keycloak_client if self.profile == "keycloak" else None
         return Verifier(
             JWKS(url, **common) if url else JWKS.discover(self.issuer, **common),
             issuer=self.issuer,
             audience=self.audience,
             algorithms=self.algorithms,
-            profile=_PROFILES.get(self.profile) or keycloak(self.keycloak_client),
+            profile=keycloak(client) if client else self.profile,
             leeway=self.leeway,
         )

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.model import PREFIX, Settings
@@ -25,6 +26,7 @@ _TAGS = frozenset(
 )
 
 
+@checked
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
 

@@ -28,6 +28,7 @@ from busauth.amqp.feed.attachment import Attachment, DetachedError, Reading, att
 from busauth.amqp.feed.keeper import Keeper
 from busauth.amqp.feed.options import FeedOptions
 from busauth.amqp.publisher import was_cancelled
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
@@ -66,6 +67,7 @@ class RevocationFeed:
         ConfigurationError: the URL could never connect.
     """
 
+    @checked
     def __init__(
         self,
         url: str,
