@@ -16,6 +16,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token
+from busauth.amqp.names import check_queue
 from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth.amqp.outbox import Outbox, Token
 from busauth.amqp.plan import Handler, check_proven, compile_plan
@@ -24,7 +25,7 @@ from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.topology import RetryLadder, Tail
+from busauth.amqp.topology import RetryLadder, Tail, queues_around
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.arguments import checked
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
@@ -179,7 +180,14 @@ class Guard:
             outlet: on which connection copies go out; default: that of the message.
             retries: the ladder of delay queues; default: the end of the queue itself.
             counted: whether the queue is known to be a quorum queue, which counts deliveries.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: the queue, or one around it, has no name that a broker takes; or
+                what is asked does not go together.
         """
+        waiting = retries or Tail(asked.queue, self._give_backs(asked.on_error))
+        check_queue(asked.queue, queues_around(asked.queue, waiting))
         plan, terms = compile_plan(handler), self._terms(asked)
         check_proven(plan, terms.provenance.proofs)
         if self._around is not None:
@@ -189,7 +197,7 @@ class Guard:
             token_header=self.options.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
-            retries=retries or Tail(asked.queue, self._give_backs(asked.on_error)),
+            retries=waiting,
         )
         return GuardedConsumer(plan, terms, self._tools, disposal, Returns(counted=counted))
 
