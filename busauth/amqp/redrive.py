@@ -54,7 +54,8 @@ class Redrive:
         """Send letters again that kept their tokens; all others stay.
 
         Args:
-            wanted: which of them; default: all.
+            wanted: which of them; asked of every letter, those without a token included. Default:
+                all.
 
         Raises:
             Deferred: somebody else takes from the dead letters.
@@ -64,7 +65,7 @@ class Redrive:
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:
             kept = message.headers.get(headers.TOKEN)
-            if kept is None or not wanted(Letter.of(message)):
+            if not wanted(Letter.of(message)) or kept is None:
                 return None
             return self._renewed(message, kept, limit)
 
