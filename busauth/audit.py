@@ -8,10 +8,22 @@ from enum import StrEnum
 
 from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError
+from busauth.redaction import redacted_traceback
 
 LOGGER = logging.getLogger("busauth")
 
 _SORTS = 1000
+
+
+def cut_short(error: BaseException) -> None:
+    """Leave of an error that ends a start what its sentence says; what led to it goes to DEBUG.
+
+    The client library's forty frames above "no broker at ..." tell nobody more, and hide it.
+    """
+    if isinstance(error, ConnectionError | ConfigurationError) and error.__cause__ is not None:
+        LOGGER.debug("it does not start: %s", redacted_traceback(error))
+        error.__cause__ = error.__context__ = None
 
 
 class EventKind(StrEnum):

@@ -25,7 +25,7 @@ from busauth.amqp.plan import Handler
 from busauth.amqp.release import Release
 from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.arguments import checked
-from busauth.audit import LOGGER
+from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
 from busauth.errors import CallerError, ConfigurationError
@@ -254,6 +254,9 @@ class Bus:
             async with connection.channel() as channel:
                 for intake in self._intakes.values():
                     await intake.declare(channel)
+        except BaseException as error:
+            cut_short(error)
+            raise
         finally:
             await self._links.close()
 
@@ -302,9 +305,10 @@ class Bus:
             connection = await self._links.open()
             for intake in self._intakes.values():
                 await intake.open(connection)
-        except BaseException:
+        except BaseException as error:
             await self._each(Intake.close)
             await self._disconnect()
+            cut_short(error)
             raise
         return self
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aio_pika.exceptions import AMQPConnectionError, ChannelNotFoundEntity
+from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelNotFoundEntity
 
 from busauth.amqp.again import Released
 from busauth.amqp.guard import Guard
@@ -164,6 +164,8 @@ def _telling() -> Iterator[None]:
         fail("there is no such queue; was the name given without .parked or .dead?")
     except (AMQPConnectionError, ConnectionError, OSError) as error:
         fail(f"the broker cannot be reached: {error}")
+    except AMQPError as error:
+        fail(f"the broker refused: {error}; may this user read and write these queues?")
 
 
 def _report(released: Released, done: str, wanted: Wanted | None = None) -> None:
