@@ -67,7 +67,7 @@ from busauth.errors import (
 )
 from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 from busauth.tokens.compact import is_signed
 from busauth.tokens.encryption import KeptFor
 
@@ -241,7 +241,7 @@ class GuardedConsumer:
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
         if self._tools.auditor.lines.admit("settling failed", self.queue):
-            LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
+            LOGGER.error("%s: settling failed", self.queue, exc_info=retold(error))
         name = type(error).__name__
         self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")

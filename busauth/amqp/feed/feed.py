@@ -35,7 +35,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import BadMessage, Deferred, Refused
 from busauth.late.events import EventReader, SecurityEvent, Transmitters
 from busauth.late.revoked import CheckpointFile, Freshness, Position, RevokedTokens
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 
 _GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError)
 _MARGIN = 3600.0
@@ -180,7 +180,7 @@ class RevocationFeed:
             except _GONE as error:
                 LOGGER.warning("the revocation feed was lost: %s %s", type(error).__name__, error)
             except Exception as error:
-                LOGGER.error("the revocation feed failed: %s", redacted_traceback(error))
+                LOGGER.error("the revocation feed failed", exc_info=retold(error))
             self._moved.set()
             await self._clock.sleep(self._options.reconnect)
 
