@@ -6,6 +6,7 @@ as it is unsettled. *Error*: one that is neither a refusal nor somebody's who is
 =======================  =======================  ========================  ======================
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
+are its queues there?    Surroundings.check       again                     given back
 keys, a slot             outcome                  again                     refused: check.failed
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
@@ -231,6 +232,7 @@ class GuardedConsumer:
         whole backlog.
         """
         try:
+            await self._disposal.around.check(case.delivery)
             await self._settle(case, await self._attempts.outcome(case))
         except Deferred as deferred:
             return deferred

@@ -1,6 +1,6 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from aio_pika.abc import AbstractExchange
@@ -25,7 +25,15 @@ from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.topology import RetryLadder, Tail, queues_around
+from busauth.amqp.surroundings import Surroundings
+from busauth.amqp.topology import (
+    RetryLadder,
+    Tail,
+    dead_queue,
+    parked_queue,
+    queues_around,
+    rejected_queue,
+)
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.arguments import checked
 from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
@@ -41,7 +49,6 @@ from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
-
 
 class Guard:
     """Verifies the token of every delivery before its handler runs.
@@ -133,7 +140,7 @@ class Guard:
 
         Args:
             queue: what it will consume; refused messages go to ``<queue>.dead`` and
-                ``<queue>.rejected``, which must exist.
+                ``<queue>.rejected``, which must exist: nothing is handled before they do.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
             allow: a further check of the caller; must return True.
@@ -198,6 +205,7 @@ class Guard:
             publisher=self._copies,
             outlet=outlet or _same_connection,
             retries=waiting,
+            around=Surroundings(asked.queue, () if retries else _needed(asked.queue, terms)),
         )
         return GuardedConsumer(plan, terms, self._tools, disposal, Returns(counted=counted))
 
@@ -402,6 +410,13 @@ def _check_plain(what: str, called: object) -> None:
     """Refuse what would return a coroutine that nobody awaits."""
     if is_async(called) or not callable(called):
         raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
+
+
+def _needed(queue: str, terms: Terms) -> Iterator[str]:
+    """Yield the queues that a plain consumer needs around its own."""
+    yield from (dead_queue(queue), rejected_queue(queue))
+    if terms.rules.policies.parks:
+        yield parked_queue(queue)
 
 
 async def _same_connection(delivery: Delivery) -> AbstractConnection:
