@@ -301,6 +301,7 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
+        self.guard.tell_unconsumed()
         try:
             connection = await self._links.open()
             for intake in self._intakes.values():

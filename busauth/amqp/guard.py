@@ -36,12 +36,13 @@ from busauth.amqp.topology import (
 )
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
 from busauth.arguments import checked
-from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
+from busauth.audit import LOGGER, Auditor, Event, EventKind, log_event, told_safely
 from busauth.callables import is_async, name_of
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, defer_if_transient, evidence
+from busauth.knobs import closest
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
@@ -49,6 +50,12 @@ from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
+
+_MISSPELT = (
+    'nobody consumes %s here, which [consumers."..."] or GuardOptions(consumers=...) speaks of: '
+    "nothing that is said there counts; was %s meant?"
+)
+
 
 class Guard:
     """Verifies the token of every delivery before its handler runs.
@@ -97,6 +104,7 @@ class Guard:
         _check_plain("auditor", auditor)
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
+        self._queues: set[str] = set()
         self._around: Callable[[Handler], Handler] | None = None
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
@@ -196,6 +204,7 @@ class Guard:
         waiting = retries or Tail(asked.queue, self._give_backs(asked.on_error))
         check_queue(asked.queue, queues_around(asked.queue, waiting))
         plan, terms = compile_plan(handler), self._terms(asked)
+        self._queues.add(asked.queue)
         check_proven(plan, terms.provenance.proofs)
         if self._around is not None:
             plan = replace(plan, handler=self._around(plan.handler))
@@ -208,6 +217,18 @@ class Guard:
             around=Surroundings(asked.queue, () if retries else _needed(asked.queue, terms)),
         )
         return GuardedConsumer(plan, terms, self._tools, disposal, Returns(counted=counted))
+
+    def tell_unconsumed(self) -> None:
+        """Tell which consumers the options speak of that nobody registered.
+
+        One that looks like a registered one is misspelt, most likely, and what the operator said is
+        not in force. Others may be other services', which share the file.
+        """
+        for name in self.options.consumers.keys() - self._queues:
+            if near := closest(name, self._queues):
+                LOGGER.warning(_MISSPELT, evidence(name), evidence(near))
+            else:
+                LOGGER.info("nobody consumes %s here: what is said about it counts elsewhere", name)
 
     def _give_backs(self, on_error: OnError) -> int:
         return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
