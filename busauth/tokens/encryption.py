@@ -86,7 +86,9 @@ class TokenEncryption:
         max_token_bytes: int = MAX_TOKEN_BYTES,
     ) -> None:
         if not isinstance(recipients, Mapping) or not recipients:
-            raise ConfigurationError("TokenEncryption needs a JWK for each recipient: got none")
+            raise ConfigurationError(
+                "recipients: got none, expected a JWK for each: {'orders': jwk}"
+            )
         self._keys = {name: _key(jwk, private=False) for name, jwk in recipients.items()}
         self.max_token_bytes = max_token_bytes
 
