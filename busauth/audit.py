@@ -6,11 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError
+from busauth.retold import retold
 
 LOGGER = logging.getLogger("busauth")
 
 _SORTS = 1000
+
+
+def cut_short(error: BaseException) -> None:
+    """Leave of an error that ends a start what its sentence says; what led to it goes to DEBUG.
+
+    The client library's forty frames above "no broker at ..." tell nobody more, and hide it.
+    """
+    if isinstance(error, ConnectionError | ConfigurationError) and error.__cause__ is not None:
+        LOGGER.debug("it does not start", exc_info=retold(error))
+        error.__cause__ = error.__context__ = None
 
 
 class EventKind(StrEnum):
@@ -63,7 +76,7 @@ class EventKind(StrEnum):
     """A message could not be put away, for an error of the program's own: it is given back."""
 
     SETTLED_BY_HANDLER = "settled-by-handler"
-    """The handler settled the message itself; it was left alone."""
+    """The handler settled the message itself; it was left alone. With a code, it failed as well."""
 
     ABANDONED = "abandoned"
     """It comes again: its channel was closed, its connection had ended, its task was cancelled."""
@@ -79,16 +92,22 @@ class Event:
     Attributes:
         kind: what happened.
         queue: the consumer's queue, or the routing key of a publication.
-        at: the instant of the decision, seconds since the epoch.
+        at: when this happened, seconds since the epoch: each event of a message has its own.
+        decided_at: the one instant by which the message was judged, seconds since the epoch; before
+            that, its arrival. None where no delivery is judged.
         message_id: the sender's message id, if any.
         issuer: the verified issuer; None before the token is known to be genuine.
         subject: the verified subject; None before the token is known to be genuine.
-        age: seconds between the token's `iat` and `at`, where known.
+        age: seconds between the token's `iat` and `decided_at`, where known.
         late: seconds past `exp`, where the token was accepted late.
         code: the refusal's code, or what a deferral waits for.
         detail: the evidence, for people.
         publisher: who published the message, where that is proven.
         published_at: when, by that publisher's word, seconds since the epoch.
+        attempt: which attempt at the message this is, from 1 on; None before its token is known to
+            be genuine. Without a seal, a hint of whoever wrote its headers.
+        duration: seconds for which its handler ran, by the guard's clock; None where it did not.
+        error: the type of the error with which its handler failed, by name.
     """
 
     kind: EventKind
@@ -103,6 +122,10 @@ class Event:
     detail: str | None = None
     publisher: str | None = None
     published_at: float | None = None
+    decided_at: float | None = None
+    attempt: int | None = None
+    duration: float | None = None
+    error: str | None = None
 
 
 Auditor = Callable[[Event], None]
@@ -126,17 +149,37 @@ _WARNINGS = frozenset(
 )
 
 
+def is_warning(event: Event) -> bool:
+    """Return whether somebody should look at it.
+
+    A handler that settles its message itself may do so; where it fails after that, its work is not
+    tried again.
+    """
+    if event.kind is EventKind.SETTLED_BY_HANDLER:
+        return event.code is not None
+    return event.kind in _WARNINGS
+
+
 def log_event(event: Event) -> None:
     """Write an event to the ``busauth`` logger: warnings for what somebody should look at.
 
     As a guard's auditor it is an `EventLog`, which a flood does not fill; called, it always writes.
     """
-    level = logging.WARNING if event.kind in _WARNINGS else logging.DEBUG
+    level = logging.WARNING if is_warning(event) else logging.DEBUG
     LOGGER.log(
         level,
-        "%s queue=%s message_id=%s subject=%s code=%s %s",
-        event.kind, event.queue, event.message_id, event.subject, event.code, event.detail or "",
+        "%s queue=%s message_id=%s subject=%s code=%s%s %s",
+        event.kind, event.queue, event.message_id, event.subject, event.code, _run(event),
+        event.detail or "",
     )  # fmt: skip
+
+
+def _run(event: Event) -> str:
+    """Say how the handler ran, where it did."""
+    if event.duration is None:
+        return ""
+    failed = f" error={event.error}" if event.error else ""
+    return f" attempt={event.attempt} duration={event.duration:.3f}{failed}"
 
 
 @dataclass(slots=True)
@@ -210,6 +253,7 @@ class EventLog:
         lines: counts what is written.
     """
 
+    @checked
     def __init__(
         self, clock: Clock | None = None, *, most: int = 10, seconds: float = 60.0
     ) -> None:
@@ -217,7 +261,7 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         """Write an event, or count it."""
-        if event.kind in _WARNINGS and not self.lines.admit(
+        if is_warning(event) and not self.lines.admit(
             event.kind, f"queue={event.queue}", f"code={event.code}"
         ):
             return
@@ -250,9 +294,10 @@ class Telling:
         """Tell it."""
         try:
             self._auditor(event)
-        except Exception:
+        except Exception as error:
             if self.lines.admit("the auditor failed", event.kind):
-                LOGGER.exception("the auditor failed on a %s event", event.kind)
+                what = "the auditor failed on a %s event"
+                LOGGER.exception(what, event.kind, exc_info=retold(error))
 
 
 def told_safely(auditor: Auditor, clock: Clock | None = None) -> Telling:

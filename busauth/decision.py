@@ -4,10 +4,11 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from busauth.arguments import checked
+from busauth.callables import is_async, name_of, short_name_of
 from busauth.caller import Caller, Late, as_caller
 from busauth.errors import (
     ConfigurationError,
@@ -71,6 +72,7 @@ class Demand:
     allow: Predicate | None = None
 
     @classmethod
+    @checked
     def of(
         cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
     ) -> "Demand":
@@ -79,9 +81,9 @@ class Demand:
         Raises:
             ConfigurationError: `allow` is an ``async def``, whose answer nobody would await.
         """
-        if inspect.iscoroutinefunction(allow):
+        if allow is not None and (is_async(allow) or not callable(allow)):
             raise ConfigurationError(
-                f"allow={allow.__name__}: expected a plain function, not async"
+                f"allow={name_of(allow)}: expected a plain function of the caller, not async"
             )
         return cls(scopes=names(scopes), roles=names(roles), allow=allow)
 
@@ -94,7 +96,7 @@ class Demand:
         _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
         _check_held("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None and self._asked(self.allow, caller) is not True:
-            name = getattr(self.allow, "__name__", "allow")
+            name = short_name_of(self.allow)
             raise Forbidden("caller.predicate", found=f"not allowed by {name}", expected="allowed")
 
     @staticmethod

@@ -104,13 +104,15 @@ class HandlerFailed(Refused):
 
     Attributes:
         retry: whether another attempt could succeed.
+        error: the type of the error with which it failed, by name, where it is one of its own.
     """
 
     status = 500
 
-    def __init__(self, code: str, *, found: object, retry: bool) -> None:
+    def __init__(self, code: str, *, found: object, retry: bool, error: str | None = None) -> None:
         super().__init__(code, found=found)
         self.retry = retry
+        self.error = error
 
 
 class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, not a fault

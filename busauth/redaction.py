@@ -54,10 +54,11 @@ def redact_cut(text: str) -> str:
 
 def redacted_traceback(error: BaseException) -> str:
     """Return an error's traceback as text, every token in it replaced, and long words cut."""
-    return "".join(map(_bounded, traceback.format_exception(error)))
+    return "".join(map(bounded, traceback.format_exception(error)))
 
 
-def _bounded(text: str) -> str:
+def bounded(text: str) -> str:
+    """Return a text with every token in it replaced, and no more of it than tells what it says."""
     if len(text) <= _LONGEST:
         return redact(text)
     return f"{redact_cut(text[:_LONGEST])}. {len(text) - _LONGEST} more characters\n"

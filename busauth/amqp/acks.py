@@ -30,7 +30,7 @@ from aiormq.connection import Connection
 
 from busauth.amqp.delivery import Delivery
 from busauth.audit import LOGGER
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 
 Told = Callable[[bool], None]
 """Is called with whether the broker could be told."""
@@ -169,7 +169,7 @@ class Ledger:
             return
         except Exception as error:
             self._is_whole = False  # no later frame may speak for these
-            LOGGER.error("messages were not acknowledged: %s", redacted_traceback(error))
+            LOGGER.error("messages were not acknowledged", exc_info=retold(error))
         self._done(waiting, told=told)
 
     async def _write_later(self, frame: ChannelFrame, waiting: list[tuple[int, Told]]) -> None:

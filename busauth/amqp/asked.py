@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass, field
 
 from busauth.amqp.options import OnError
+from busauth.arguments import checked_class
 from busauth.decision import Demand
 from busauth.errors import ConfigurationError
 from busauth.late.expiry import Policies
 from busauth.late.proof import Proofs, Route
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a decorator asks of one queue's messages; see `Guard` for each."""

@@ -36,7 +36,7 @@ from busauth.errors import (
     held_by,
 )
 from busauth.late.replay import Duplicate, ReplayKey, a_copy_of
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
 from busauth.tokens.keys import KeyMissing
@@ -133,8 +133,7 @@ class Attempts:
         except BaseException as error:
             raise_if_ending(error)
             if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
-                what = "a check failed, the message is refused: %s"
-                LOGGER.error(what, redacted_traceback(error))
+                LOGGER.error("a check failed, the message is refused", exc_info=retold(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
     async def _decide_and_run(self, case: Case, genuine: Genuine) -> HandlerFailed | None:
@@ -149,8 +148,12 @@ class Attempts:
         )
         case.has_begun = True
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
-        with acting(lease):
-            failed = await _run(plan.handler, arguments, self._deadline())
+        began = self._tools.clock.monotonic()
+        try:
+            with acting(lease):
+                failed = await _run(plan.handler, arguments, self._deadline())
+        finally:
+            case.duration = self._tools.clock.monotonic() - began
         if failed is not None:
             self._log(case, failed)
         return failed
@@ -223,7 +226,7 @@ class Attempts:
         ):
             message_id = case.delivery.message_id
             what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
-            LOGGER.warning("%s: %s", evidence(what), redacted_traceback(error))
+            LOGGER.warning("%s: %s", evidence(what), failed.found, exc_info=retold(error))
 
     def _check_hop(self, message: Delivery) -> None:
         """Stop loops between honest services; a sender can only shorten its own way."""
@@ -256,7 +259,8 @@ class Attempts:
             Event(
                 kind=kind,
                 queue=self._terms.queue,
-                at=case.now,
+                at=self._tools.clock.now(),
+                decided_at=case.now,
                 message_id=evidence(case.delivery.message_id),
                 issuer=caller.issuer if caller else None,
                 subject=evidence(caller.subject) if caller else None,
@@ -266,6 +270,9 @@ class Attempts:
                 detail=detail or (refused.detail if refused else None),
                 publisher=proven.publisher if proven else None,
                 published_at=proven.published_at if proven else None,
+                attempt=case.attempt,
+                duration=case.duration,
+                error=refused.error if isinstance(refused, HandlerFailed) else None,
             )
         )
 
@@ -311,14 +318,16 @@ def _failure(error: BaseException, deadline: Deadline) -> HandlerFailed:
     held = tuple(held_by(error))
     for each in held:
         if isinstance(each, Reject):
-            return HandlerFailed("handler.rejected", found=each.reason, retry=False)
+            return HandlerFailed("handler.rejected", found=each.reason, retry=False, error="Reject")
+    kind = type(held[0]).__name__
     if deadline.has_passed:
-        return HandlerFailed("handler.deadline", found=deadline.told, retry=True)
+        return HandlerFailed("handler.deadline", found=deadline.told, retry=True, error=kind)
     if all(isinstance(each, asyncio.CancelledError) for each in held):
         found = "something it awaited was cancelled"
-        return HandlerFailed("handler.failed", found=found, retry=True)
+        return HandlerFailed("handler.failed", found=found, retry=True, error=kind)
     more = f", and {len(held) - 1} more" if len(held) > 1 else ""
-    failed = HandlerFailed("handler.failed", found=f"{_shown(held[0])}{more}", retry=True)
+    found = f"{_shown(held[0])}{more}"
+    failed = HandlerFailed("handler.failed", found=found, retry=True, error=kind)
     failed.__cause__ = error
     return failed
 

@@ -24,7 +24,8 @@ from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
 from busauth.amqp.release import Release
 from busauth.amqp.topology import RetryLadder, arguments_of
-from busauth.audit import LOGGER
+from busauth.arguments import checked
+from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
 from busauth.errors import CallerError, ConfigurationError
@@ -54,6 +55,7 @@ class Bus:
         guard: as given.
     """
 
+    @checked
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:
@@ -252,6 +254,9 @@ class Bus:
             async with connection.channel() as channel:
                 for intake in self._intakes.values():
                     await intake.declare(channel)
+        except BaseException as error:
+            cut_short(error)
+            raise
         finally:
             await self._links.close()
 
@@ -296,13 +301,15 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
+        self.guard.tell_unconsumed()
         try:
             connection = await self._links.open()
             for intake in self._intakes.values():
                 await intake.open(connection)
-        except BaseException:
+        except BaseException as error:
             await self._each(Intake.close)
             await self._disconnect()
+            cut_short(error)
             raise
         return self
 

@@ -9,6 +9,7 @@ from busauth.amqp.returning import Marks
 from busauth.caller import Caller
 from busauth.late.published import NOWHERE, Origin
 from busauth.late.replay import ReplayKey
+from busauth.late.seal import hinted_attempt
 from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import fingerprint
 
@@ -31,6 +32,7 @@ class Case:
         is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
         holder: this attempt's own name for what remembers it.
+        duration: seconds for which its handler ran, None where it did not, or still does.
         is_acknowledged: the broker is about to be told that it is done.
         task: what judges and handles it.
         has_begun: its handler runs, or what became of it is being carried out.
@@ -47,6 +49,7 @@ class Case:
     letter: Carried | None = None
     replay_key: ReplayKey | None = None
     holder: str = ""
+    duration: float | None = None
     is_acknowledged: bool = False
     is_known: bool = False
     is_leaving: bool = False
@@ -59,6 +62,15 @@ class Case:
         """Return its token, which was proven genuine."""
         assert self.verified is not None  # noqa: S101 -- asked for after it was proven
         return self.verified
+
+    @property
+    def attempt(self) -> int | None:
+        """Return which attempt this is, from 1 on; None before its token is proven genuine."""
+        if self.caller is None:
+            return None
+        if self.marks is not None:
+            return self.marks.sealed.attempt + 1
+        return hinted_attempt(self.delivery.headers) + 1
 
     @property
     def token_sha256(self) -> str | None:

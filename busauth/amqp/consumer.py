@@ -8,6 +8,7 @@ somebody's who is out of reach.
 =======================  =======================  ========================  ======================
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
+are its queues there?    Surroundings.check       again                     given back
 keys, a slot             outcome                  again                     refused: check.failed
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
@@ -61,6 +62,7 @@ from busauth.amqp.publisher import raise_if_ending
 from busauth.amqp.returning import CameBack
 from busauth.amqp.returns import Returns
 from busauth.audit import LOGGER, EventKind
+from busauth.callables import documentation_of, short_name_of
 from busauth.decision import Discarded, Expired, Parked
 from busauth.errors import (
     ConfigurationError,
@@ -71,7 +73,7 @@ from busauth.errors import (
 )
 from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 from busauth.tokens.compact import is_signed
 from busauth.tokens.encryption import KeptFor
 
@@ -93,8 +95,8 @@ class GuardedConsumer:
         self.queue = terms.queue
         self.parks = terms.rules.policies.parks
         self.taken = 0
-        self.__name__ = getattr(plan.handler, "__name__", terms.queue)
-        self.__doc__ = plan.handler.__doc__
+        self.__name__ = short_name_of(plan.handler)
+        self.__doc__ = documentation_of(plan.handler)
         self._terms = terms
         self._tools = tools
         self._disposal = disposal
@@ -287,6 +289,7 @@ class GuardedConsumer:
         whole backlog.
         """
         try:
+            await self._disposal.around.check(case.delivery)
             outcome = await self._attempts.outcome(case)
             case.has_begun = True
             await self._settle(case, outcome)
@@ -299,7 +302,7 @@ class GuardedConsumer:
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
         if self._tools.auditor.lines.admit("settling failed", self.queue):
-            LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
+            LOGGER.error("%s: settling failed", self.queue, exc_info=retold(error))
         name = type(error).__name__
         self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")

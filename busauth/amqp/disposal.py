@@ -17,6 +17,7 @@ from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, unblocked
 from busauth.amqp.rewriting import UNWRITABLE
+from busauth.amqp.surroundings import Surroundings
 from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
 from busauth.errors import Deferred, HandlerFailed, PublishError
 from busauth.late.seal import Purpose
@@ -36,6 +37,7 @@ class Disposal:
         outlet: on which connection copies are published.
         retries: where messages wait for another attempt: a ladder of delay queues, or the end of
             their own.
+        around: looks whether those queues are there, where nobody declares them.
     """
 
     queue: str
@@ -43,6 +45,7 @@ class Disposal:
     publisher: Publisher
     outlet: Outlet
     retries: RetryLadder | Tail
+    around: Surroundings
 
     async def dead_letter(self, message: Delivery, refusal: Refusal) -> str:
         """Publish a refused message to where its kind goes, and return the name of that queue.

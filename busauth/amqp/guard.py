@@ -1,7 +1,6 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from aio_pika.abc import AbstractExchange
@@ -17,6 +16,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.headers import bearer_token
+from busauth.amqp.names import check_queue
 from busauth.amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth.amqp.outbox import Outbox, Token
 from busauth.amqp.plan import Handler, check_proven, compile_plan
@@ -25,13 +25,24 @@ from busauth.amqp.publisher import Outlet, Publisher
 from busauth.amqp.replies import Replies
 from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.topology import RetryLadder, Tail
+from busauth.amqp.surroundings import Surroundings
+from busauth.amqp.topology import (
+    RetryLadder,
+    Tail,
+    dead_queue,
+    parked_queue,
+    queues_around,
+    rejected_queue,
+)
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
-from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
+from busauth.arguments import checked
+from busauth.audit import LOGGER, Auditor, Event, EventKind, log_event, told_safely
+from busauth.callables import is_async, name_of
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
 from busauth.errors import ConfigurationError, PublishError, defer_if_transient, evidence
+from busauth.knobs import closest
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
@@ -39,6 +50,11 @@ from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
+
+_MISSPELT = (
+    'nobody consumes %s here, which [consumers."..."] or GuardOptions(consumers=...) speaks of: '
+    "nothing that is said there counts; was %s meant?"
+)
 
 
 class Guard:
@@ -65,6 +81,7 @@ class Guard:
         ConfigurationError: the arguments do not go together; says which and why.
     """
 
+    @checked
     def __init__(
         self,
         *verifiers: Verifier | Authenticator,
@@ -83,10 +100,11 @@ class Guard:
         self.messages = messages or MessageSecurity()
         self.clock = clock or SystemClock()
         self._revocations = NoRevocations() if revocations is None else revocations
-        if inspect.iscoroutinefunction(self._revocations.revoked):
-            raise ConfigurationError("revocations.revoked: expected a plain function, not async")
+        _check_plain("revocations.revoked", self._revocations.revoked)
+        _check_plain("auditor", auditor)
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
+        self._queues: set[str] = set()
         self._around: Callable[[Handler], Handler] | None = None
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
@@ -130,7 +148,7 @@ class Guard:
 
         Args:
             queue: what it will consume; refused messages go to ``<queue>.dead`` and
-                ``<queue>.rejected``, which must exist.
+                ``<queue>.rejected``, which must exist: nothing is handled before they do.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
             allow: a further check of the caller; must return True.
@@ -177,8 +195,16 @@ class Guard:
             outlet: on which connection copies go out; default: that of the message.
             retries: the ladder of delay queues; default: the end of the queue itself.
             counted: whether the queue is known to be a quorum queue, which counts deliveries.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: the queue, or one around it, has no name that a broker takes; or
+                what is asked does not go together.
         """
+        waiting = retries or Tail(asked.queue, self._give_backs(asked.on_error))
+        check_queue(asked.queue, queues_around(asked.queue, waiting))
         plan, terms = compile_plan(handler), self._terms(asked)
+        self._queues.add(asked.queue)
         check_proven(plan, terms.provenance.proofs)
         if self._around is not None:
             plan = replace(plan, handler=self._around(plan.handler))
@@ -187,9 +213,22 @@ class Guard:
             token_header=self.options.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
-            retries=retries or Tail(asked.queue, self._give_backs(asked.on_error)),
+            retries=waiting,
+            around=Surroundings(asked.queue, () if retries else _needed(asked.queue, terms)),
         )
         return GuardedConsumer(plan, terms, self._tools, disposal, Returns(counted=counted))
+
+    def tell_unconsumed(self) -> None:
+        """Tell which consumers the options speak of that nobody registered.
+
+        One that looks like a registered one is misspelt, most likely, and what the operator said is
+        not in force. Others may be other services', which share the file.
+        """
+        for name in self.options.consumers.keys() - self._queues:
+            if near := closest(name, self._queues):
+                LOGGER.warning(_MISSPELT, evidence(name), evidence(near))
+            else:
+                LOGGER.info("nobody consumes %s here: what is said about it counts elsewhere", name)
 
     def _give_backs(self, on_error: OnError) -> int:
         return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
@@ -386,6 +425,19 @@ class Guard:
             clock=self.clock,
             publisher=Publisher(timeout=self.options.publish_timeout),
         )
+
+
+def _check_plain(what: str, called: object) -> None:
+    """Refuse what would return a coroutine that nobody awaits."""
+    if is_async(called) or not callable(called):
+        raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
+
+
+def _needed(queue: str, terms: Terms) -> Iterator[str]:
+    """Yield the queues that a plain consumer needs around its own."""
+    yield from (dead_queue(queue), rejected_queue(queue))
+    if terms.rules.policies.parks:
+        yield parked_queue(queue)
 
 
 async def _same_connection(delivery: Delivery) -> AbstractConnection:

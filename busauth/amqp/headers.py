@@ -6,6 +6,7 @@ from its sender; what is read here besides the token is a hint at most.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pamqp import commands, frame, header
@@ -48,6 +49,11 @@ From RabbitMQ 4.3 on a nack counts in the second alone.
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
 COUNT_LIMIT = 1_000_000
+
+_USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "jwt")
+"""Where others put a token."""
+
+_SHOWN, _LONGEST_NAME = 3, 255
 
 
 def as_text(value: object) -> object:
@@ -101,7 +107,32 @@ def check_alone(token: str) -> None:
 
 def token_in(headers: Mapping[str, Any], name: str) -> str:
     """Return the token in a message's headers; see `bearer_token`."""
-    return bearer_token(headers.get(name))
+    value = headers.get(name)
+    if value is None:
+        raise _missing(headers, name)
+    return bearer_token(value)
+
+
+def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
+    """Name the header that is wanted, and what is there that may have been meant."""
+    near = sorted(filter(partial(_may_be_meant, name), headers))
+    found = f"no header {name!r}"
+    if name in headers:
+        found = f"a header {name!r} without a value"
+    elif near:
+        found += f", but {' and '.join(map(repr, near[:_SHOWN]))}"
+    return NotGenuine(
+        "header.missing", found=found, expected=f"Bearer <JWT> in {name!r}, spelled exactly so"
+    )
+
+
+def _may_be_meant(wanted: str, name: str) -> bool:
+    return _plain(name) in {_plain(wanted), *map(_plain, _USUAL)}
+
+
+def _plain(name: str) -> str:
+    """Return a name without what is misspelled as a rule: case, blanks, the kind of dash."""
+    return re.sub(r"[\s_-]", "", name[:_LONGEST_NAME]).lower()
 
 
 def count_in(headers: Mapping[str, Any], name: str) -> int:

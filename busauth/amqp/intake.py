@@ -22,9 +22,11 @@ from aiormq.channel import Channel
 from busauth.amqp import topology
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.names import check_name
 from busauth.amqp.options import BusOptions
 from busauth.amqp.patience import GOODBYE, answered, closed
 from busauth.amqp.publisher import was_cancelled
+from busauth.arguments import checked_class
 from busauth.audit import LOGGER
 from busauth.late.proof import Route
 
@@ -35,6 +37,7 @@ _FIRST, _LONGEST = 1.0, 30.0
 """Seconds between attempts to consume again."""
 
 
+@checked_class
 @dataclass(frozen=True, slots=True)
 class Binding:
     """Lets a queue receive what is published to an exchange.
@@ -43,11 +46,20 @@ class Binding:
         exchange: the exchange's name; declared durable.
         routing_key: the binding key; for a topic exchange a pattern.
         kind: the exchange's type.
+
+    Raises:
+        ConfigurationError: no broker takes such a name; to the default exchange, whose name is
+            empty, every queue is bound already.
     """
 
     exchange: str
     routing_key: str = "#"
     kind: str = "topic"
+
+    def __post_init__(self) -> None:
+        check_name("exchange", self.exchange)
+        if self.routing_key:
+            check_name("routing_key", self.routing_key)
 
     def route(self) -> Route:
         """Return which publications come this way."""

@@ -19,6 +19,7 @@ from busauth.amqp import headers as names
 from busauth.amqp.address import broker_url
 from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.unreadable import Unreadable, message_of
+from busauth.arguments import checked
 from busauth.caller import read_only
 from busauth.errors import Deferred
 from busauth.late.seal import is_seal
@@ -89,6 +90,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+@checked
 async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Letter]:
     """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
 

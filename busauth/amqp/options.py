@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from busauth.amqp.headers import AUTHORIZATION
 from busauth.errors import BusauthError, ConfigurationError
+from busauth.knobs import Knobs
 from busauth.late.expiry import DeclaredPolicies
 from busauth.late.proof import ProofDemand
 from busauth.tokens.verifier import MAX_TOKEN_BYTES
@@ -26,11 +27,7 @@ class OnError(StrEnum):
     """
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ConsumerOptions(_Options):
+class ConsumerOptions(Knobs):
     """What an operator may say about one consumer; it counts above what its decorator says.
 
     Attributes:
@@ -58,7 +55,7 @@ def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception
     return kinds
 
 
-class GuardOptions(_Options):
+class GuardOptions(Knobs):
     """How a guard works; seconds and bytes throughout.
 
     Attributes:
@@ -112,7 +109,7 @@ class GuardOptions(_Options):
         return self.consumers.get(queue, ConsumerOptions())
 
 
-class RetryOptions(_Options):
+class RetryOptions(Knobs):
     """The ladder of delays between attempts; no delay is longer than `longest`.
 
     Attributes:
@@ -126,7 +123,7 @@ class RetryOptions(_Options):
     longest: float = Field(default=300.0, ge=0.05)
 
 
-class BusOptions(_Options):
+class BusOptions(Knobs):
     """How a service consumes.
 
     Attributes:

@@ -5,7 +5,6 @@ A parameter is injected for what it is annotated with, never for what it is call
 """
 
 import inspect
-import typing
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 
 from busauth.amqp.bodies import BodyReader
 from busauth.amqp.delivery import Delivery
+from busauth.callables import hints_of, is_async, name_of, parameters_of
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError
 from busauth.late.proof import ProofDemand, Proofs, Proven
@@ -30,7 +30,8 @@ class CallPlan:
     """Which parameter takes what.
 
     Attributes:
-        handler: the bare function.
+        handler: what is called: an async function or method, a partial of one, or an object with
+            an async `__call__`.
         caller, proven, message, body: names of the parameters that take them, if any do.
         model: what the body is validated as.
         reader: what does that.
@@ -75,13 +76,12 @@ def compile_plan(handler: Handler) -> CallPlan:
     Raises:
         TypeError: a parameter cannot be injected; says which, and what to change.
     """
-    name = getattr(handler, "__qualname__", repr(handler))
-    if not inspect.iscoroutinefunction(handler):
-        found = type(handler).__name__
-        raise TypeError(f"{name}: got a {found} that is not async, expected an `async def`")
+    name = name_of(handler)
+    if not is_async(handler):
+        raise TypeError(f"{name}: got {_kind(handler)}")
     hints = _hints(handler, name)
     slots: dict[str, tuple[str, Any]] = {}
-    for parameter in inspect.signature(handler).parameters.values():
+    for parameter in _parameters(handler, name):
         slot = _slot(parameter, hints.get(parameter.name), name)
         if slot is None:
             continue
@@ -109,16 +109,45 @@ def check_proven(plan: CallPlan, proofs: Proofs | None) -> None:
         ConfigurationError: says what to change.
     """
     if plan.needs_proof and (proofs is None or proofs.demand is not ProofDemand.REQUIRED):
-        name = getattr(plan.handler, "__qualname__", repr(plan.handler))
         raise ConfigurationError(
-            f"{name}: {plan.proven} is annotated as Proven, and no message needs a proof here: "
-            "annotate it as `Proven | None`, or demand proofs with proofs=Proofs([...])"
+            f"{name_of(plan.handler)}: {plan.proven} is annotated as Proven, and no message needs "
+            "a proof here: annotate it as `Proven | None`, or demand proofs with "
+            "proofs=Proofs([...])"
         )
+
+
+def _kind(handler: object) -> str:
+    """Say what was handed in instead of something async, and what to do about it."""
+    if isinstance(handler, type):
+        return "a class, expected an instance of it, with an `async def __call__`"
+    if inspect.isasyncgenfunction(handler):
+        return "an async generator, expected an `async def` without a `yield`"
+    if not callable(handler):
+        return f"a {type(handler).__name__} that cannot be called, expected an `async def`"
+    if is_async(inspect.unwrap(handler)):
+        return (
+            "a wrapper that is not async around a function that is, expected the wrapper to be an "
+            "`async def` that awaits it"
+        )
+    return (
+        f"a {type(handler).__name__} that is not async, expected an `async def`; what blocks goes "
+        "into `await asyncio.to_thread(...)` in it"
+    )
+
+
+def _parameters(handler: Handler, name: str) -> list[inspect.Parameter]:
+    try:
+        return parameters_of(handler)
+    except (TypeError, ValueError):  # their words show what a partial binds, secrets included
+        raise TypeError(
+            f"{name}: its parameters cannot be told; expected a signature, and of a partial that "
+            "it binds no more than there is"
+        ) from None
 
 
 def _hints(handler: Handler, name: str) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(handler)
+        return hints_of(handler)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise TypeError(
             f"{name}: an annotation cannot be resolved ({error}); import what it names at run time "

@@ -16,6 +16,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter
 from busauth.amqp.topology import dead_queue
+from busauth.arguments import checked
 from busauth.errors import NotGenuine
 from busauth.late.seal import Purpose
 from busauth.tokens.encryption import Decryption, KeptFor
@@ -32,6 +33,7 @@ class Redrive:
         recipient: for whom tokens are encrypted, where there are several.
     """
 
+    @checked
     def __init__(
         self,
         url: str | URL,
@@ -52,7 +54,8 @@ class Redrive:
         """Send letters again that kept their tokens; all others stay.
 
         Args:
-            wanted: which of them; default: all.
+            wanted: which of them; asked of every letter, those without a token included. Default:
+                all.
 
         Raises:
             Deferred: somebody else takes from the dead letters.
@@ -62,7 +65,7 @@ class Redrive:
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:
             kept = message.headers.get(headers.TOKEN)
-            if kept is None or not wanted(Letter.of(message)):
+            if not wanted(Letter.of(message)) or kept is None:
                 return None
             return self._renewed(message, kept, limit)
 

@@ -19,6 +19,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.topology import parked_queue
+from busauth.arguments import checked
 from busauth.caller import Caller
 from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
 from busauth.late.proof import Binding, Original, Proofs, ProofSigner, Route, SeenMessage
@@ -40,6 +41,7 @@ class Release:
         ConfigurationError: the guard has no signer, or its consumers would refuse what it signs.
     """
 
+    @checked
     def __init__(
         self,
         url: str | URL,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from busauth.amqp.options import ConsumerOptions, GuardOptions
 from busauth.amqp.provenance import Provenance
+from busauth.arguments import checked_class
 from busauth.errors import ConfigurationError
 from busauth.late.expiry import PolicyChain
 from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Route
@@ -14,6 +15,7 @@ from busauth.late.seal import Seal
 from busauth.tokens.encryption import Decryption, TokenEncryption
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageSecurity:
     """What a guard does for messages next to verifying their tokens.

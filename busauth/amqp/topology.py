@@ -77,6 +77,10 @@ class RetryLadder:
         """Return the queue with the longest delay; without a ladder, the end of its own."""
         return self.name(self.delays[-1]) if self.delays else self.queue
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all delay queues."""
+        return tuple(map(self.name, self.delays))
+
     def name(self, delay: int) -> str:
         """Return the name of the queue that delays by so many milliseconds."""
         return f"{self.queue}.retry.{delay}"
@@ -101,6 +105,12 @@ class Tail:
     def longest(self) -> str:
         """Return the queue."""
         return self.queue
+
+
+def queues_around(queue: str, retries: RetryLadder | Tail) -> tuple[str, ...]:
+    """Return the names of all queues to which messages of a queue may go."""
+    around = dead_queue(queue), rejected_queue(queue), parked_queue(queue)
+    return (*around, *retries.names()) if isinstance(retries, RetryLadder) else around
 
 
 def _delays(options: RetryOptions) -> list[int]:

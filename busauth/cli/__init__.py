@@ -6,7 +6,7 @@ import typer
 
 from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
-from busauth.cli.options import version
+from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 
 app = typer.Typer(
@@ -15,12 +15,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog=EXITS,
 )
-app.command()(broker)
-app.command()(revoke)
-app.command()(heartbeats)
-app.command()(release)
-app.command()(redrive)
+for command in (broker, revoke, heartbeats, release, redrive):
+    app.command(epilog=EXITS)(command)
 
 
 @app.callback()

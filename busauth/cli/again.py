@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aio_pika.exceptions import AMQPConnectionError, ChannelNotFoundEntity
+from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelNotFoundEntity
 
 from busauth.amqp.again import Released
 from busauth.amqp.guard import Guard
-from busauth.amqp.letters import Letter
 from busauth.amqp.options import ConsumerOptions
 from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
-from busauth.cli.options import fail
+from busauth.cli.options import Exit, fail, warn
+from busauth.cli.wanted import Wanted
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
 from busauth.late.expiry import DeadLetter
 from busauth.late.proof import Route
 from busauth.settings import DecryptionSettings, load_settings
-
-_SOME_STAY = 2
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
 Url = Annotated[str, typer.Option(envvar="BUSAUTH_AMQP_URL", help="The broker.")]
@@ -73,7 +71,7 @@ def release(
 ) -> None:
     """Send parked messages to their consumer again, for the caller whose fresh token this is.
 
-    Messages whose first proof names that caller go; all others stay. It ends with 2 where one that
+    Messages whose first proof names that caller go; all others stay. It ends with 3 where one that
     names the caller was refused.
     """
     guard = _guard(settings)
@@ -99,22 +97,15 @@ def redrive(
     """Send dead letters to their consumer again, with the tokens that they kept.
 
     The consumer decides anew. Letters that kept no token stay, and so do those that were not asked
-    for. It ends with 2 where one that was asked for was refused.
+    for. It ends with 3 where one that was asked for was refused, kept no token, or is not there.
     """
     guard = _guard(settings)
-
-    def wanted(letter: Letter) -> bool:
-        return (
-            (not message_id or letter.message_id in message_id)
-            and (not code or letter.code in code)
-            and (subject is None or letter.subject == subject)
-        )
-
+    wanted = Wanted(message_id or (), code or (), subject)
     with _telling():
         keys = DecryptionSettings(key_files=tuple(key)).decryption()
         letters = Redrive(url, guard=guard, queue=queue, keys=keys, recipient=recipient)
         redriven = asyncio.run(letters.letters(wanted))
-    _report(redriven, f"Redriven to {queue}")
+    _report(redriven, f"Redriven to {queue}", wanted)
 
 
 def _guard(path: Path | None) -> Guard:
@@ -173,12 +164,17 @@ def _telling() -> Iterator[None]:
         fail("there is no such queue; was the name given without .parked or .dead?")
     except (AMQPConnectionError, ConnectionError, OSError) as error:
         fail(f"the broker cannot be reached: {error}")
+    except AMQPError as error:
+        fail(f"the broker refused: {error}; may this user read and write these queues?")
 
 
-def _report(released: Released, done: str) -> None:
-    """Say what became of the messages; those that were refused are an error."""
+def _report(released: Released, done: str, wanted: Wanted | None = None) -> None:
+    """Say what became of the messages; what was asked for and stays is an error."""
     typer.echo(f"{done}: {len(released.sent)}. Others stay: {released.others}.")
     for message_id, code in released.refused.items():
         typer.echo(f"Refused, and stays: {message_id} ({code})")
-    if released.refused:
-        raise typer.Exit(_SOME_STAY)
+    missed = list(wanted.missed(released)) if wanted is not None else []
+    for each in missed:
+        warn(each)
+    if released.refused or missed:
+        raise typer.Exit(Exit.STAYS)

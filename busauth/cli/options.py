@@ -1,9 +1,27 @@
-"""What commands share: reading options, and ending with a sentence instead of a traceback."""
+"""What commands share: exit codes, options, and ending with a sentence instead of a traceback."""
 
+from enum import IntEnum
 from importlib.metadata import version as installed
 from typing import NoReturn
 
 import typer
+
+
+class Exit(IntEnum):
+    """What a command ends with, whichever it is."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    STAYS = 3
+
+
+EXITS = (
+    "Exit codes: 0 done; 1 not done, a sentence on standard error says why and what to do; "
+    "2 the command line cannot be read, nothing was tried; 3 done in part: something that was "
+    "asked for was refused, or is not there."
+)
+"""The end of each command's help."""
 
 
 def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
@@ -13,7 +31,12 @@ def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
         raise typer.Exit
 
 
+def warn(sentence: str) -> None:
+    """Say what is wrong, and go on."""
+    typer.echo(f"busauth: {sentence}", err=True)
+
+
 def fail(sentence: str) -> NoReturn:
     """End with what is wrong and what to do."""
-    typer.echo(f"busauth: {sentence}", err=True)
-    raise typer.Exit(1)
+    warn(sentence)
+    raise typer.Exit(Exit.FAILED)

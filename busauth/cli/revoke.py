@@ -186,5 +186,7 @@ async def _beat(publisher: FeedPublisher, signer: EventSigner, every: float) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, beating.cancel)
     typer.echo(f"A heartbeat every {every:g} s. Ctrl-C ends it.", err=True)
-    await asyncio.gather(beating, return_exceptions=True)
+    (ended,) = await asyncio.gather(beating, return_exceptions=True)
     await publisher.close()
+    if isinstance(ended, Exception):  # a signal cancels it; what else ends it is no good end
+        fail(f"no more heartbeats: {type(ended).__name__}: {ended}")

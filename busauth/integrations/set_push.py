@@ -23,7 +23,7 @@ from busauth.audit import LOGGER, Lines
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
 from busauth.late.events import MAX_BYTES, TYPE, EventReader, Transmitters
-from busauth.redaction import redacted_traceback
+from busauth.retold import ExcInfo, retold
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -144,13 +144,14 @@ class SetReceiver:
             sort = type(error).__name__
             self._log(sort, "a pushed event could not be taken", f"{sort} {error}")
         except Exception as error:
-            self._log(type(error).__name__, "the receiver failed", redacted_traceback(error))
+            sort = type(error).__name__
+            self._log(sort, "the receiver failed", sort, retold(error))
         return _Answer(503, headers=((b"retry-after", b"5"),))
 
-    def _log(self, sort: str, what: str, why: str) -> None:
+    def _log(self, sort: str, what: str, why: str, error: ExcInfo | None = None) -> None:
         """Log what happened; whoever may push must not fill the log."""
         if self._lines.admit(what, sort):
-            LOGGER.warning("%s: %s", what, why)
+            LOGGER.warning("%s: %s", what, why, exc_info=error)
 
     def _unacceptable(self, method: str, headers: Mapping[bytes, bytes]) -> _Answer | None:
         if method != "POST":

@@ -1,27 +1,38 @@
 """What an operator says about an issuer."""
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from busauth.clock import Clock
+from busauth.errors import ConfigurationError
 from busauth.key_files import read_secret
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.jwks import JWKS
 from busauth.tokens.keys import ASYMMETRIC, allow_list
-from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth.tokens.providers import keycloak
 from busauth.tokens.retired import RetiredKeys
 from busauth.tokens.verifier import Verifier
 
-_PROFILES: Mapping[str, Profile] = {
-    "lenient": LENIENT,
-    "at+jwt": RFC9068,
-    "auth0": AUTH0,
-    "cognito": COGNITO,
-    "entra": ENTRA,
-}
+
+def _bare(name: str) -> str:
+    """Refuse what a shell, an env file or a list has left around a name; none has any of it."""
+    if name != name.strip():
+        raise ConfigurationError("has blanks around it: expected the name alone")
+    if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'":
+        raise ConfigurationError(
+            "has quotes around it: expected the name alone, as env files keep them"
+        )
+    return name
+
+
+def _one(name: str) -> str:
+    if "," in name:
+        several = json.dumps([part.strip() for part in name.split(",")])
+        raise ConfigurationError(f"has a comma: expected one name, or several as a list, {several}")
+    return name
 
 
 def _as_text(audience: object) -> object:
@@ -30,7 +41,10 @@ def _as_text(audience: object) -> object:
 
 
 Algorithms = Annotated[tuple[str, ...], AfterValidator(allow_list)]
-Audience = Annotated[str | tuple[str, ...], BeforeValidator(_as_text)]
+Name = Annotated[str, AfterValidator(_bare)]
+_One = Annotated[Name, AfterValidator(_one)]
+Audience = Annotated[_One | tuple[Name, ...], BeforeValidator(_as_text)]
+"""Whom tokens are for: a comma in text is a list, written otherwise; in a list it is none."""
 
 
 class Table(BaseModel):
@@ -81,17 +95,17 @@ class IssuerTable(BaseModel):
     algorithms: Algorithms = ASYMMETRIC
     profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
     leeway: float = Field(default=30.0, ge=0, le=300)
-    jwks_url: str | None = None
-    keycloak_client: str | None = None
+    jwks_url: Name | None = None
+    keycloak_client: Name | None = None
     retired: RetiredSettings | None = None
-    distrusted: tuple[str, ...] = ()
+    distrusted: tuple[Name, ...] = ()
 
 
 class IssuerSettings(IssuerTable, Table):
     """One issuer whose tokens are accepted; see `Verifier`."""
 
-    issuer: str = Field(min_length=1)
-    audience: str | tuple[str, ...] = Field(min_length=1)
+    issuer: Name = Field(min_length=1)
+    audience: Audience = Field(min_length=1)
 
     def verifier(self, fetcher: Fetcher, clock: Clock) -> Verifier:
         """Return the verifier of this issuer.
@@ -107,11 +121,12 @@ class IssuerSettings(IssuerTable, Table):
             "distrusted": self.distrusted,
         }
         url = self.jwks_url
+        client = self.keycloak_client if self.profile == "keycloak" else None
         return Verifier(
             JWKS(url, **common) if url else JWKS.discover(self.issuer, **common),
             issuer=self.issuer,
             audience=self.audience,
             algorithms=self.algorithms,
-            profile=_PROFILES.get(self.profile) or keycloak(self.keycloak_client),
+            profile=keycloak(client) if client else self.profile,
             leeway=self.leeway,
         )

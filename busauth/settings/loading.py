@@ -13,8 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
+from busauth.knobs import closest, expected
 from busauth.settings.model import PREFIX, Settings
 
 _OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
@@ -25,6 +27,7 @@ _TAGS = frozenset(
 )
 
 
+@checked
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
 
@@ -48,7 +51,11 @@ def _warn_of_unknown_variables() -> None:
         first = name.upper().removeprefix(PREFIX).partition("__")[0].lower()
         known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(PREFIX) and not known:
-            LOGGER.warning("environment variable %s is no setting of busauth's: ignored", name)
+            near = closest(first, Settings.model_fields)
+            meant = f"; did you mean {PREFIX}{near.upper()}?" if near else ""
+            LOGGER.warning(
+                "environment variable %s is no setting of busauth's: ignored%s", name, meant
+            )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def _problems(
             told.add(location)
             source = _variable(location) or (str(path) if location[0] in table else "settings")
             key, value = ".".join(location), _shown(problem["input"])
-            yield f"{source}: {key} = {value}: {problem['msg']}"
+            yield f"{source}: {key} = {value}: {expected(Settings, problem)}"
 
 
 def _location(found: Sequence[str | int]) -> tuple[str, ...]:
@@ -90,7 +97,17 @@ def _undecoded(error: SettingsError) -> str:
     text = getattr(error.__cause__, "doc", None)
     names = (name for name in os.environ if name.upper().startswith(PREFIX))
     name = next((name for name in names if os.environ[name] == text), "")
-    return f"environment variable {name} = {_shown(text)}: expected JSON: {error.__cause__}"
+    return (
+        f"environment variable {name} = {_shown(text)}: expected JSON, such as {_as_json(text)}: "
+        f"{error.__cause__}"
+    )
+
+
+def _as_json(text: object) -> str:
+    """Show how the same is written as a list, or what a table looks like."""
+    if not isinstance(text, str) or set(text) & set("[]{}"):
+        return '["one", "two"] or {"key": "value"}'
+    return evidence(json.dumps([part.strip(" \"'") for part in text.split(",")])) or ""
 
 
 def _variable(location: Sequence[str]) -> str | None:

@@ -37,7 +37,7 @@ from busauth.errors import ConfigurationError, Transient
 from busauth.late.expiry import DeadLetter, DeclaredPolicies
 from busauth.late.replay import ReplayMemory
 from busauth.late.revocation import Revocations
-from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable
+from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
 from busauth.tokens.fetch import Fetcher, UnsafeHttp
 
@@ -63,14 +63,14 @@ class Settings(IssuerTable, BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    issuer: str | None = None
+    issuer: Name | None = None
     audience: Audience | None = None
     issuers: tuple[IssuerSettings, ...] = ()
     on_expired: DeclaredPolicies = DeadLetter()
     messages: MessageSettings = MessageSettings()
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
-    unsafe_http: tuple[str, ...] = ()
+    unsafe_http: tuple[Name, ...] = ()
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ from typing import Any
 
 from busauth.amqp.plan import Handler
 from busauth.audit import Event
+from busauth.callables import name_of
 from busauth.caller import Lease, acting, caller_in_scope, current_lease
 
 _handled: ContextVar[Event | None] = ContextVar("busauth_handled", default=None)
@@ -54,7 +55,7 @@ class TaskWatch:
 
     def goes_on(self, task: asyncio.Task[Any], handler: Handler, event: Event | None) -> None:
         """Take note of a task that published under a lease, and outlives its handler."""
-        name = getattr(handler, "__qualname__", repr(handler))
+        name = name_of(handler)
         whose = "its caller" if event is None else event.subject
         message = "" if event is None else f", message {event.message_id} from {event.queue}"
         self._found[task.get_name(), name] = (

@@ -15,6 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from busauth.arguments import checked_class
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Deferred, Refused
 from busauth.tokens.keys import KeyMissing
@@ -31,6 +32,7 @@ class AnswerMissing(KeyMissing):
     """No answer is at hand; somebody can be asked for one."""
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerOptions:
     """How long answers count, and how many are kept.

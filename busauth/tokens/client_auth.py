@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote_plus
 from uuid import uuid4
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError
 from busauth.tokens.signing import PrivateKey, SigningKey
 
@@ -55,6 +56,7 @@ class ClientSecretBasic:
         ConfigurationError: one of them is empty.
     """
 
+    @checked
     def __init__(self, client_id: str, secret: str) -> None:
         self.client_id = _with_a_secret(client_id, secret)
         pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
@@ -82,6 +84,7 @@ class ClientSecretPost:
         ConfigurationError: one of them is empty.
     """
 
+    @checked
     def __init__(self, client_id: str, secret: str) -> None:
         self.client_id = _with_a_secret(client_id, secret)
         self._form = {"client_id": client_id, "client_secret": secret}
@@ -108,6 +111,7 @@ class PrivateKeyJwt:
         ConfigurationError: the key does not fit the algorithm, or is a shared secret.
     """
 
+    @checked
     def __init__(
         self,
         client_id: str,

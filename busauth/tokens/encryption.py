@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens.compact import split
 from busauth.tokens.envelope import check_header, is_encrypted, read, sealed_length
@@ -77,6 +78,7 @@ class TokenEncryption:
         ConfigurationError: a key is unusable, there is none, or the extra is not installed.
     """
 
+    @checked
     def __init__(
         self,
         recipients: Mapping[str, Mapping[str, Any]],
@@ -84,7 +86,9 @@ class TokenEncryption:
         max_token_bytes: int = MAX_TOKEN_BYTES,
     ) -> None:
         if not isinstance(recipients, Mapping) or not recipients:
-            raise ConfigurationError("TokenEncryption needs a JWK for each recipient: got none")
+            raise ConfigurationError(
+                "recipients: got none, expected a JWK for each: {'orders': jwk}"
+            )
         self._keys = {name: _key(jwk, private=False) for name, jwk in recipients.items()}
         self.max_token_bytes = max_token_bytes
 
@@ -144,6 +148,7 @@ class Decryption:
             installed.
     """
 
+    @checked
     def __init__(
         self,
         keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -212,6 +217,7 @@ class Decryption:
         return f"<Decryption {list(self._keys.values())}>"
 
 
+@checked
 def shared_encryption_key(secret: bytes, *, key_id: str) -> dict[str, str]:
     """Return a JWK for a secret that one trust domain shares (RFC 7518, section 4.7).
 

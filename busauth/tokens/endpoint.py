@@ -12,6 +12,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from busauth.arguments import checked_class
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, evidence
 from busauth.tokens.answers import AnswerOptions
@@ -26,6 +27,7 @@ _ABOUT_THE_TOKEN = (400, 413, 422)
 _LONGEST = 300.0
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectionOptions(AnswerOptions):
     """How an endpoint is asked; see `AnswerOptions` for how long answers count.

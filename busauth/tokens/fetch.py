@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from busauth.arguments import checked_class
 from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
@@ -27,6 +28,8 @@ class UnsafeHttp(frozenset[str]):
 
     def __new__(cls, *hosts: str) -> "UnsafeHttp":
         """Collect the hosts in lower case."""
+        if not all(isinstance(host, str) for host in hosts):
+            raise ConfigurationError("UnsafeHttp: got what is no text, expected names of hosts")
         return super().__new__(cls, (host.lower() for host in hosts))
 
 
@@ -37,6 +40,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
+@checked_class
 @dataclass(frozen=True)
 class Fetcher:
     """Gets JSON objects and posts forms: no redirects, no compression, nothing unasked for.

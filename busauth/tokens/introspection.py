@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens.answers import NEVER, Answer, Answers, Freshness, Word
@@ -29,7 +30,7 @@ from busauth.tokens.endpoint import Endpoint, IntrospectionOptions
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.keys import ASYMMETRIC, KeySource
 from busauth.tokens.opaque import check_opaque
-from busauth.tokens.providers import LENIENT, Profile, media_type
+from busauth.tokens.providers import LENIENT, Profile, media_type, profile_of
 from busauth.tokens.reading import Known, caller_of
 from busauth.tokens.signed_answers import SignedAnswers
 from busauth.tokens.signing import b64url
@@ -65,6 +66,7 @@ class Introspection:
         ConfigurationError: with the argument, what was found and what was expected.
     """
 
+    @checked
     def __init__(
         self,
         endpoint: str,
@@ -74,7 +76,7 @@ class Introspection:
         client: ClientAuthentication,
         keys: KeySource | None = None,
         algorithms: Iterable[str] = ASYMMETRIC,
-        profile: Profile = LENIENT,
+        profile: Profile | str = LENIENT,
         prefix: str = "",
         leeway: float = 30.0,
         options: IntrospectionOptions | None = None,
@@ -93,6 +95,7 @@ class Introspection:
         options = options or IntrospectionOptions()
         fetcher = fetcher or Fetcher(max_bytes=_MAX_BYTES)
         self.max_token_bytes = options.max_token_bytes
+        profile = profile_of(profile)
         self._demanded = frozenset({"sub"} & {*profile.required})
         self._known = Known(issuer, self.audience, _without_subject(profile))
         self._clock = clock or SystemClock()

@@ -15,6 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
+from busauth.arguments import checked, checked_class
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
@@ -30,6 +31,7 @@ _TOLD = 5
 _Fetched = tuple[Mapping[str, Any], Key]
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JWKSOptions:
     """How often keys are fetched, and how long they are kept; seconds throughout.
@@ -64,6 +66,7 @@ class JWKS:
         ConfigurationError: the URL may not be asked, or an algorithm is not a public-key one.
     """
 
+    @checked
     def __init__(
         self,
         url: str,

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from jwt.algorithms import Algorithm, get_default_algorithms
 from jwt.utils import base64url_encode
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError
 
 ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
@@ -186,6 +187,7 @@ class StaticKeys:
         ConfigurationError: a key is unusable, too short, or there is none.
     """
 
+    @checked
     def __init__(
         self,
         keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -212,6 +214,7 @@ class StaticKeys:
         return True
 
 
+@checked
 def shared_secret(
     secret: bytes, *, algorithm: str = "HS256", key_id: str | None = None
 ) -> dict[str, str]:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from busauth.arguments import checked, checked_class
+from busauth.errors import ConfigurationError
+
 ClaimPath = tuple[str, ...]
 """Where a claim is: member names from the outside in."""
 
@@ -26,6 +29,7 @@ _OTHER_KINDS: Kinds = (
 )
 
 
+@checked_class
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One kind of access token.
@@ -146,6 +150,7 @@ COGNITO = Profile(
 """Cognito: access tokens have no `aud`; the audience to configure is the app client's id."""
 
 
+@checked
 def keycloak(client: str | None = None) -> Profile:
     """Return Keycloak's profile: realm roles, and one client's roles next to them.
 
@@ -159,4 +164,31 @@ def keycloak(client: str | None = None) -> Profile:
         required=("sub", "aud", "iat"),
         equals=(("typ", "Bearer"),),
         roles=(("realm_access", "roles"), *clients),
+    )
+
+
+_NAMED: Mapping[str, Profile] = {
+    "lenient": LENIENT,
+    "at+jwt": RFC9068,
+    "auth0": AUTH0,
+    "cognito": COGNITO,
+    "entra": ENTRA,
+    "keycloak": keycloak(),
+}
+"""Profiles by the names that settings files have for them."""
+
+
+def profile_of(given: Profile | str) -> Profile:
+    """Return a profile as it is, or the one of that name.
+
+    Raises:
+        ConfigurationError: no profile has that name; says which there are.
+    """
+    if isinstance(given, Profile):
+        return given
+    if given in _NAMED:
+        return _NAMED[given]
+    raise ConfigurationError(
+        f"profile={given!r}: expected a Profile, or one of {', '.join(_NAMED)}; "
+        "keycloak('client') counts that client's roles, too"
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError
 from busauth.sealed_file import SealedFile, UnusableFile
 from busauth.tokens.keys import Key, fitting, load_key, public_part
@@ -84,6 +85,7 @@ class RetiredKeys:
         ConfigurationError: no span, nobody's word, or a file without a key.
     """
 
+    @checked
     def __init__(
         self,
         *,

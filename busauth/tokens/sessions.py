@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
+from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Refused, Untimely
 from busauth.tokens.answers import Answer, AnswerOptions, Answers, Freshness, Word
@@ -81,6 +82,7 @@ class Sessions:
         ConfigurationError: with the argument, what was found and what was expected.
     """
 
+    @checked
     def __init__(
         self,
         store: SessionStore,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens import claims as registered
@@ -24,7 +25,7 @@ from busauth.tokens.keys import (
     allow_list,
     canonical_algorithm,
 )
-from busauth.tokens.providers import LENIENT, Profile, media_type
+from busauth.tokens.providers import LENIENT, Profile, media_type, profile_of
 from busauth.tokens.reading import Known, caller_of, itself
 from busauth.tokens.signatures import former_signer_of, signer_of
 from busauth.tokens.verified import SignedBy, Verified
@@ -50,7 +51,8 @@ class Verifier:
         issuer: the exact `iss`.
         audience: whom tokens must be for; one of several suffices.
         algorithms: what this issuer signs with, secrets and public keys never mixed.
-        profile: what its access tokens look like; `LENIENT` suits most providers.
+        profile: what its access tokens look like, or the name that it has in a settings file;
+            `LENIENT` suits most providers.
         required: claims that must be there, next to those of the profile.
         leeway: seconds of clock skew tolerated.
 
@@ -61,6 +63,7 @@ class Verifier:
         ConfigurationError: with the argument, what was found and what was expected.
     """
 
+    @checked
     def __init__(
         self,
         keys: KeySource,
@@ -68,7 +71,7 @@ class Verifier:
         issuer: str,
         audience: str | Iterable[str],
         algorithms: Iterable[str] = ASYMMETRIC,
-        profile: Profile = LENIENT,
+        profile: Profile | str = LENIENT,
         required: Iterable[str] = (),
         leeway: float = 30.0,
     ) -> None:
@@ -76,6 +79,7 @@ class Verifier:
         self.keys = keys
         self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
         self.algorithms = allow_list(algorithms)
+        profile = profile_of(profile)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
         self._shared = lru_cache(_SHARED)(itself)
@@ -173,12 +177,18 @@ class Verifiers:
         cache_size: how many verified tokens are remembered.
     """
 
+    @checked
     def __init__(
         self,
         *verifiers: Verifier,
         max_token_bytes: int = MAX_TOKEN_BYTES,
         cache_size: int = 10_000,
     ) -> None:
+        for each in verifiers:
+            if not isinstance(each, Verifier):
+                raise ConfigurationError(
+                    f"Verifiers: got a {type(each).__name__}, expected Verifier"
+                )
         self._by_issuer = {verifier.issuer: verifier for verifier in verifiers}
         if not verifiers or len(self._by_issuer) != len(verifiers):
             raise ConfigurationError(

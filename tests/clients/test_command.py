@@ -160,7 +160,12 @@ async def test_memory() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
-    [(("--help",), "broker"), (("broker", "--help"), "in memory"), (("--version",), "busauth ")],
+    [
+        (("--help",), "broker"),
+        (("broker", "--help"), "in memory"),
+        (("--version",), "busauth "),
+        *(((*name, "--help"), "Exit codes: 0 done;") for name in ((), ("release",), ("redrive",))),
+    ],
 )
 def test_help(arguments: tuple[str, ...], text: str) -> None:
     """It tells what it does, and its version."""

@@ -172,7 +172,7 @@ async def test_a_message_that_was_tampered_with_is_told(desk: Desk) -> None:
     await desk.scene.broker.channel.default_exchange.publish(forged, f"{desk.queue}.parked")
     await desk.scene.broker.settles_at(f"{desk.queue}.parked", 1)
     result = await desk.run("release", stdin=desk.scene.issuer.token("ann"))
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert f"Refused, and stays: {parked.message_id} (proof.body)" in result.stdout
 
 
@@ -187,10 +187,26 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
         result = await desk.run("redrive", *key, *chosen)
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith(f"Redriven to {desk.queue}: 1. Others stay: ")
-    result = await desk.run("redrive", *key, "--code", "handler.failed")
-    assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 1.\n"
+    for chosen, why in (
+        (("--code", "handler.failed"), "no letter has it; there are token.expired"),
+        (("--code", "token.expire"), "did you mean token.expired?"),
+        (("--message-id", bobs), f"--message-id {bobs}: no letter has it"),
+        (("--subject", "cyd", "--code", "token.expired"), "did you mean cid?"),
+    ):
+        result = await desk.run("redrive", *key, *chosen)
+        assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 1.\n"
+        assert (result.exit_code, why in result.stderr) == (3, True), result.output
     assert await desk.handles(Grace(hours=1), 2) == ["ann", "bob"]
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 1)
+
+
+async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
+    """Asked for by its subject, it stays, and the command does not end as if all were done."""
+    await desk.late(DeadLetter(), "ann")
+    key = ("--key", str(desk.folder / "redrive.jwk"))
+    result = await desk.run("redrive", *key, "--subject", "ann")
+    assert (result.exit_code, "kept no token, and stay" in result.stderr) == (3, True)
+    assert (await desk.run("redrive", *key)).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from busauth import (
 from busauth.amqp import headers
 from busauth.amqp.topology import arguments_of
 from busauth.testing import Issuer
-from tests.support import Broker, Order, Trail, guard_for, publish_raw
+from tests.support import LADDERS, Broker, Order, Trail, guard_for, publish_raw
 
 QUICK = BusOptions(retry=RetryOptions(limit=3, first=0.05))
 
@@ -789,3 +789,25 @@ async def test_a_clean_end_says_nothing(
         async with bus:
             pass
     assert [record.getMessage() for record in caplog.records if record.name == "busauth"] == []
+
+
+async def test_a_misspelt_consumer_in_the_options_is_told(
+    broker: Broker, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is said of a queue that nobody consumes is not in force; others' are no mistake."""
+    caplog.set_level("INFO", "busauth")
+    name = broker.name("orders.placed")
+    said = ConsumerOptions(concurrency=1)
+    options = GuardOptions(consumers={name.replace("placed", "plced"): said, "mail": said})
+    guard = guard_for(issuer, trail, options=options)
+    bus = Bus(broker.url, guard=guard, service="test", options=BusOptions(retry=LADDERS[1]))
+
+    @bus.consumer(name)
+    async def place() -> None:
+        """Do nothing."""
+
+    async with bus:
+        pass
+    told = {each.levelname: each.getMessage() for each in caplog.records if "nobody" in each.msg}
+    assert f"nothing that is said there counts; was {name} meant?" in told["WARNING"]
+    assert told["INFO"].startswith("nobody consumes mail here")

@@ -1,6 +1,7 @@
 """A guard on plain aio-pika consumers, and at the edge."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import aio_pika
@@ -10,6 +11,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from busauth import (
     ANONYMOUS,
     JWKS,
+    Bus,
+    BusOptions,
     Caller,
     ConfigurationError,
     Deferred,
@@ -23,7 +26,7 @@ from busauth import (
     Verifier,
 )
 from busauth.testing import Issuer, ManualClock
-from tests.support import Broker, Order, Trail, consuming, guard_for
+from tests.support import LADDERS, Broker, Order, Trail, consuming, guard_for
 
 
 async def test_a_decorated_function_is_an_aio_pika_callback(
@@ -50,6 +53,39 @@ async def test_a_decorated_function_is_an_aio_pika_callback(
     assert seen == ["ann 1"]
     assert (relay.__name__, relay.__doc__) == ("relay", "Relays.")
     await broker.settles_at(first, 0)
+
+
+class Shelf:
+    """A handler with what it needs."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self._seen = seen
+
+    async def __call__(self, order: Order, caller: Caller) -> None:
+        self._seen.append(f"shelf {caller.subject} {order.id}")
+
+
+async def test_partials_and_objects_are_handlers(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """What they have bound stays, and the rest is injected, on a plain consumer and on a bus."""
+    seen: list[str] = []
+
+    async def count(place: str, order: Order, caller: Caller, *, seen: list[str]) -> None:
+        seen.append(f"{place} {caller.subject} {order.id}")
+
+    guard = guard_for(issuer, trail)
+    plain, own = await broker.declare("plain"), broker.name("own")
+    bound = guard(queue=plain)(partial(count, "cellar", seen=seen))
+    bus = Bus(broker.url, guard=guard, service="test", options=BusOptions(retry=LADDERS[1]))
+    kept = bus.consumer(own)(Shelf(seen))
+    async with consuming(broker, plain, bound), bus:
+        for queue in (plain, own):
+            await broker.publish(queue, token=issuer.token("ann"))
+        await trail.until("handled", count=2)
+    assert sorted(seen) == ["cellar ann 1", "shelf ann 1"]
+    assert (bound.__name__, kept.__name__) == ("count", "Shelf")
+    assert kept.__doc__ == "A handler with what it needs."
 
 
 async def test_a_guarded_handler_is_not_called_directly(issuer: Issuer, trail: Trail) -> None:

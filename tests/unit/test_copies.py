@@ -16,6 +16,7 @@ from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
 from busauth.amqp.publisher import Publisher
 from busauth.amqp.returns import Returns
+from busauth.amqp.surroundings import Surroundings
 from busauth.amqp.topology import Tail
 from busauth.errors import Forbidden, NotGenuine, PublishError
 from busauth.late.seal import Sealed
@@ -224,6 +225,7 @@ async def test_a_letter_that_the_broker_does_not_take_goes_bare() -> None:
         publisher=Closing(),
         outlet=outlet,
         retries=Tail("orders", 1),
+        around=Surroundings("orders"),
     )
     refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
     message = received({"tenant": "a"}, app_id="odd")

@@ -1,6 +1,7 @@
 """One decision: genuine, then in time, then allowed."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -380,6 +381,8 @@ async def test_an_asynchronous_predicate_is_an_error_at_once() -> None:
 
     with pytest.raises(ConfigurationError, match="later"):
         Demand.of(allow=later)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ConfigurationError, match=r"allow=.*\.later: expected a plain function"):
+        Demand.of(allow=partial(later))  # type: ignore[arg-type]  # and this
 
 
 async def test_a_predicate_sees_a_late_caller_as_late() -> None:

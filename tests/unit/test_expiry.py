@@ -176,7 +176,7 @@ async def test_functions_are_named_by_their_name() -> None:
     """The audit shows which function accepted."""
     accepted = Accept(until=NOW + DAY)
     assert await decided([passes, accepts], 60) == (accepted, "accepts")
-    assert await decided(partial(accepts), 60) == (accepted, "_FunctionPolicy")
+    assert await decided(partial(accepts), 60) == (accepted, "accepts")
 
 
 @pytest.mark.parametrize(

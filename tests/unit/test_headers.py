@@ -92,6 +92,41 @@ def test_a_header_has_its_exact_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("there", "wanted", "told"),
+    [
+        ({"Authorization": "Bearer abc"}, AUTHORIZATION, ["'authorization'", "'Authorization'"]),
+        ({"AUTHORIZATION": "Bearer abc", "x": 1}, AUTHORIZATION, ["'AUTHORIZATION'"]),
+        ({"authorization": "Bearer abc"}, "x-token", ["'x-token'", "'authorization'"]),
+        ({"X_Token": "Bearer abc"}, "x-token", ["'x-token'", "'X_Token'"]),
+        ({"authorization ": "Bearer abc"}, AUTHORIZATION, ["'authorization '"]),
+        ({"txn-token": "abc"}, AUTHORIZATION, ["'txn-token'"]),
+        ({"Token": b"abc", "jwt": "abc"}, AUTHORIZATION, ["'Token' and 'jwt'"]),
+        ({AUTHORIZATION: None}, AUTHORIZATION, ["without a value"]),
+        ({"tenant": "abc"}, AUTHORIZATION, ["got no header 'authorization', expected"]),
+        ({}, AUTHORIZATION, ["got no header 'authorization', expected"]),
+    ],
+)
+def test_a_missing_header_is_named_with_what_may_have_been_meant(
+    there: dict[str, Any], wanted: str, told: list[str]
+) -> None:
+    """Whoever sends the wrong name reads the right one and their own, and never a value."""
+    with pytest.raises(NotGenuine) as caught:
+        token_in(there, wanted)
+    assert caught.value.code == "header.missing"
+    assert all(each in caught.value.detail for each in told), caught.value.detail
+    assert "abc" not in caught.value.detail
+
+
+@given(names=st.lists(st.text(max_size=300), max_size=5))
+def test_names_of_a_senders_choice_are_not_repeated(names: list[str]) -> None:
+    """A header that nobody would take for a token's is not told, whatever it is called."""
+    others = {f"{name}z": "Bearer abc" for name in names}
+    with pytest.raises(NotGenuine) as caught:
+        token_in(others, AUTHORIZATION)
+    assert caught.value.found == "no header 'authorization'"
+
+
+@pytest.mark.parametrize(
     ("value", "count"),
     [
         (0, 0),

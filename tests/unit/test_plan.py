@@ -1,7 +1,8 @@
 """How a handler is called, worked out once from its annotations."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial, update_wrapper, wraps
 from typing import Annotated, Any
 from unittest.mock import Mock
 
@@ -11,6 +12,7 @@ from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from busauth.amqp.plan import compile_plan
+from busauth.callables import name_of
 from busauth.caller import Caller
 from busauth.errors import BadMessage
 from tests.unit import late_imports
@@ -80,6 +82,93 @@ async def nothing() -> None:
     """Do nothing."""
 
 
+class Packing:
+    """An object may be a handler."""
+
+    async def __call__(self, order: Order, who: Caller) -> None:
+        """Ship it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipper:
+    """So may a dataclass, with what it needs."""
+
+    stock: int
+
+    async def __call__(self, *, order: Order) -> None:
+        """Ship it."""
+
+
+class Wrapping:
+    """An object that stands for the function that it calls."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.function = function
+
+    async def __call__(self, *given: Any, **named: Any) -> None:
+        await self.function(*given, **named)
+
+
+async def with_tools(database: str, order: Order, /, who: Caller, *, retries: int = 3) -> None:
+    """Bind the first two."""
+
+
+async def with_named_tools(order: Order, database: str, who: Caller) -> None:
+    """Bind the second."""
+
+
+def passed_through(handler: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(handler)
+    async def wrapper(*given: Any, **named: Any) -> None:
+        await handler(*given, **named)
+
+    return wrapper
+
+
+BOUND = partial(with_named_tools, database="stock")
+NAMED = update_wrapper(partial(with_named_tools, database="stock"), with_named_tools)
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected", "name"),
+    [
+        (BOUND, {"order": Order(id=1), "who": ALICE}, "with_named_tools"),
+        (NAMED, {"order": Order(id=1), "who": ALICE}, "with_named_tools"),
+        (partial(with_tools, "stock", Order(id=2)), {"who": ALICE}, "with_tools"),
+        (partial(BOUND, who=ALICE), {"order": Order(id=1)}, "with_named_tools"),
+        (partial(partial(with_tools, "stock"), Order(id=2)), {"who": ALICE}, "with_tools"),
+        (Packing(), {"order": Order(id=1), "who": ALICE}, "Packing"),
+        (Packing().__call__, {"order": Order(id=1), "who": ALICE}, "Packing.__call__"),
+        (partial(Packing(), who=ALICE), {"order": Order(id=1)}, "Packing"),
+        (partial(Service().handle, who=ALICE), {"order": Order(id=1)}, "Service.handle"),
+        (Shipper(3), {"order": Order(id=1)}, "Shipper"),
+        (Wrapping(everything), {"caller": ALICE, "message": MESSAGE, "body": Order(id=1)}, "every"),
+        (
+            passed_through(everything),
+            {"caller": ALICE, "message": MESSAGE, "body": Order(id=1)},
+            "",
+        ),
+        (passed_through(BOUND), {"order": Order(id=1), "who": ALICE}, "passed_through"),
+        (passed_through(Packing()), {"order": Order(id=1), "who": ALICE}, ""),
+        (
+            partial(passed_through(with_named_tools), database=""),
+            {"order": Order(id=1), "who": ALICE},
+            "",
+        ),
+    ],
+)
+async def test_whatever_can_be_called_is_a_handler(
+    handler: Callable[..., Any], expected: dict[str, Any], name: str
+) -> None:
+    """Partials, methods, objects and wrappers are called with what they have not bound yet."""
+    plan = compile_plan(handler)
+    arguments = plan.arguments(MESSAGE, ALICE)
+    assert arguments == expected
+    assert name_of(handler).startswith(name)
+    await plan.handler(**arguments)
+
+
 @pytest.mark.parametrize(
     ("handler", "expected"),
     [
@@ -136,6 +225,27 @@ def synchronous(body: Order) -> None:
     """Do nothing."""
 
 
+def bound(handler: Any, *given: Any, **named: Any) -> Any:
+    """Bind what may not fit."""
+    return partial(handler, *given, **named)
+
+
+class SyncObject:
+    """No handler."""
+
+    def __call__(self, body: Order) -> None:
+        """Do nothing."""
+
+
+async def generating(body: Order) -> AsyncIterator[None]:
+    yield
+
+
+@wraps(keyword_only)
+def handed_on(*given: Any, **named: Any) -> Any:
+    return keyword_only(*given, **named)
+
+
 async def untyped(body) -> None:  # type: ignore[no-untyped-def]
     """Do nothing."""
 
@@ -190,7 +300,14 @@ async def positional(body: Order, /) -> None:
             "(name 'Missing' is not defined); import what it names at run time",
         ),
         (Mock(spec=[]), "that is not async, expected an `async def`"),
-        (Service, "that is not async, expected an `async def`"),
+        (Service, "a class, expected an instance of it"),
+        (bound(synchronous, None), "that is not async"),
+        (SyncObject(), "that is not async"),
+        (5, "cannot be called"),
+        (generating, "expected an `async def` without a `yield`"),
+        (handed_on, "a wrapper that is not async around a function that is"),
+        (bound(keyword_only, c="secret"), "binds no more than there is"),
+        (bound(everything, 1, 2, 3, 4), "its parameters cannot be told"),
     ],
 )
 def test_what_cannot_be_injected_is_told_at_decoration(
@@ -200,7 +317,7 @@ def test_what_cannot_be_injected_is_told_at_decoration(
     with pytest.raises(TypeError) as caught:
         compile_plan(handler)
     assert advice in str(caught.value)
-    assert getattr(handler, "__qualname__", repr(handler)) in str(caught.value)
+    assert str(caught.value).startswith(f"{name_of(handler)}: ")
 
 
 def refused(body: bytes, encoding: str | None = None) -> BadMessage:

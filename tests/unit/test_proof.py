@@ -204,6 +204,7 @@ def test_a_message_is_for_the_consumers_that_it_was_published_to(
         refused = refusal(proof, seen(message))
         assert isinstance(refused, Forbidden)
         assert refused.code == "proof.route"
+        assert ("renamed says formerly=" in refused.detail) == (exchange == "")
 
 
 def test_a_consumer_that_declares_no_route_takes_nothing() -> None:

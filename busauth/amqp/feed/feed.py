@@ -28,13 +28,14 @@ from busauth.amqp.feed.attachment import Attachment, DetachedError, Reading, att
 from busauth.amqp.feed.keeper import Keeper
 from busauth.amqp.feed.options import FeedOptions
 from busauth.amqp.publisher import was_cancelled
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
 from busauth.errors import BadMessage, Deferred, Refused
 from busauth.late.events import EventReader, SecurityEvent, Transmitters
 from busauth.late.revoked import CheckpointFile, Freshness, Position, RevokedTokens
-from busauth.redaction import redacted_traceback
+from busauth.retold import retold
 
 _GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError)
 _MARGIN = 3600.0
@@ -66,6 +67,7 @@ class RevocationFeed:
         ConfigurationError: the URL could never connect.
     """
 
+    @checked
     def __init__(
         self,
         url: str,
@@ -178,7 +180,7 @@ class RevocationFeed:
             except _GONE as error:
                 LOGGER.warning("the revocation feed was lost: %s %s", type(error).__name__, error)
             except Exception as error:
-                LOGGER.error("the revocation feed failed: %s", redacted_traceback(error))
+                LOGGER.error("the revocation feed failed", exc_info=retold(error))
             self._moved.set()
             await self._clock.sleep(self._options.reconnect)
 

@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from busauth.knobs import Knobs
 from busauth.late.revoked import OnStale
 
 STREAM = "busauth.revocations"
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FeedOptions(_Options):
+class FeedOptions(Knobs):
     """How a consumer reads the feed.
 
     Attributes:
@@ -47,7 +44,7 @@ class FeedOptions(_Options):
         return self.token_life + self.lateness
 
 
-class StreamOptions(_Options):
+class StreamOptions(Knobs):
     """How the stream is declared by who publishes to it.
 
     Attributes:

@@ -15,6 +15,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.feed.options import StreamOptions
 from busauth.amqp.patience import closed
 from busauth.amqp.publisher import Publisher
+from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.clock import Clock, SystemClock
 from busauth.errors import PublishError
@@ -38,6 +39,7 @@ class FeedPublisher:
         ConfigurationError: the URL could never connect.
     """
 
+    @checked
     def __init__(
         self, url: str, *, options: StreamOptions | None = None, timeout: float = 10.0
     ) -> None:

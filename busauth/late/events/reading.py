@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine
 from busauth.late.events.subjects import Target, targets_of
 from busauth.late.events.transmitters import Transmitter, proven
@@ -76,6 +77,7 @@ class Transmitters:
         ConfigurationError: with what was found.
     """
 
+    @checked
     def __init__(self, transmitters: Iterable[Transmitter], *, audience: str | Iterable[str]):
         given = tuple(transmitters)
         self._by_name = {each.name: each for each in given}

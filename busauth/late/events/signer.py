@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import uuid4
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError
 from busauth.late.events.reading import HEARTBEAT, REVOKING, SESSION_REVOKED
 from busauth.late.events.subjects import Target
@@ -24,6 +25,7 @@ class EventSigner:
         ConfigurationError: a name is empty, or the key does not fit.
     """
 
+    @checked
     def __init__(
         self,
         name: str,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError, NotGenuine, Refused
 from busauth.tokens.compact import CompactToken, split
 from busauth.tokens.keys import ASYMMETRIC, KeyMissing, KeySource, allow_list, canonical_algorithm
@@ -40,6 +41,7 @@ class Transmitter:
     issuers: frozenset[str]
     heartbeats: bool
 
+    @checked
     def __init__(
         self,
         name: str,

@@ -1,6 +1,5 @@
 """Policies in order, under a hard maximum age that no policy, and no sender, can lift."""
 
-import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -8,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from busauth.callables import is_async, short_name_of
 from busauth.errors import ConfigurationError
 from busauth.late.expiry.policies import (
     DeadLetter,
@@ -125,7 +125,7 @@ class _FunctionPolicy:
 def _as_policy(policy: object) -> ExpiryPolicy:
     if isinstance(policy, ExpiryPolicy) and not isinstance(policy, type):
         return policy
-    if inspect.iscoroutinefunction(policy):
+    if is_async(policy) and callable(policy):
         return _FunctionPolicy(policy)
     raise ConfigurationError(
         f"on_expired={policy!r}: expected a policy such as Grace(minutes=10), or an `async def` "
@@ -143,8 +143,7 @@ def _checked(verdict: object, policy: ExpiryPolicy) -> Verdict:
 
 
 def _name(policy: ExpiryPolicy) -> str:
-    named = policy.function if isinstance(policy, _FunctionPolicy) else type(policy)
-    return getattr(named, "__name__", type(policy).__name__)
+    return short_name_of(policy.function if isinstance(policy, _FunctionPolicy) else type(policy))
 
 
 def names(scopes: Iterable[str]) -> frozenset[str]:

@@ -71,7 +71,7 @@ def check_message(
     body = digest(seen.body)
     _check_caller(signed.claims, seen)
     _check_content(signed.claims, seen, body)
-    _check_route(signed.claims, routes)
+    _check_way_here(signed.claims, routes)
     if signed.publisher.routes is not None:
         _check_route(signed.claims, signed.publisher.routes)
     if signed.original is not None:
@@ -146,6 +146,18 @@ def _differing(signed: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return ", ".join(
         sorted(name for name in names if signed.get(name, ...) != found.get(name, ...))
     )
+
+
+def _check_way_here(claims: Mapping[str, Any], routes: Sequence[Route]) -> None:
+    """Hold a message to the consumer's routes; one to another queue by name may be from before."""
+    try:
+        _check_route(claims, routes)
+    except Forbidden as refused:
+        if claims["exchange"]:
+            raise
+        hint = "; a queue that was renamed says formerly=(...) with that name"
+        expected = f"{refused.expected}{hint}"
+        raise Forbidden("proof.route", found=refused.found, expected=expected) from None
 
 
 def _check_route(claims: Mapping[str, Any], routes: Sequence[Route]) -> None:

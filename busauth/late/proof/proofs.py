@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import NamedTuple
 
+from busauth.arguments import checked
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
 from busauth.late.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
 from busauth.late.proof.matching import check_message, check_recorded, check_token
@@ -87,6 +88,7 @@ class Proofs:
         ConfigurationError: nobody is trusted, two publishers have one name, or no such span.
     """
 
+    @checked
     def __init__(
         self,
         publishers: Iterable[Publisher],

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from busauth.arguments import checked
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 from busauth.late.proof.binding import (
     CALLER,
@@ -61,6 +62,7 @@ class Publisher:
     routes: tuple[Route, ...] | None
     relays: bool
 
+    @checked
     def __init__(
         self,
         name: str,

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from busauth.arguments import checked_class
+
 _WILDCARDS = ("*", "#")
 
 
+@checked_class
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way to a queue: an exchange, and the binding's key or topic pattern.

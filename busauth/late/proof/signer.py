@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.errors import ConfigurationError, NotGenuine, PublishError, evidence
 from busauth.late.canonical import MAX_NAME, NotCanonical
 from busauth.late.proof.binding import (
@@ -77,6 +78,7 @@ class ProofSigner:
             do not carry.
     """
 
+    @checked
     def __init__(
         self,
         name: str,

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, Self
 
+from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused
 
@@ -170,6 +171,7 @@ class InProcessReplay:
         ConfigurationError: `keep_for` or `capacity` is not above 0.
     """
 
+    @checked
     def __init__(
         self, *, keep_for: float, capacity: int = 100_000, clock: Clock | None = None
     ) -> None:

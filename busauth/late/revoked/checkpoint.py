@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from busauth.arguments import checked
 from busauth.errors import BusauthError
 from busauth.late.events import SKEW
 from busauth.late.revoked.store import KINDS, Record
@@ -75,6 +76,7 @@ class CheckpointFile:
         ConfigurationError: the key is too short.
     """
 
+    @checked
     def __init__(self, path: str | Path, key: bytes) -> None:
         self._file = SealedFile(path, key, kind=_MAGIC, purpose=b"busauth-revoked mac")
         self.path = self._file.path

@@ -1,0 +1,79 @@
+"""Options that hold to their types, and say in a sentence what is wrong with one.
+
+pydantic's own words name a link, and of a misspelt key only that it is not permitted.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic._internal._model_construction import ModelMetaclass  # it has no public name
+from pydantic_core import ErrorDetails
+
+from busauth.errors import ConfigurationError, evidence
+
+
+class _Sentences(ModelMetaclass):
+    """What code makes raises a sentence; what a file holds is told with its place in the file."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*given, **named)
+        except ValidationError as error:
+            kind = cast("type[BaseModel]", self)
+            told = "; ".join(_told(kind, each) for each in error.errors(include_url=False))
+            raise ConfigurationError(f"{self.__name__}: {told}") from None
+
+
+class Knobs(BaseModel, metaclass=_Sentences):
+    """Frozen options; a key that there is not is an error.
+
+    Raises:
+        ConfigurationError: with each key, what was found and what was expected.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _told(kind: type[BaseModel], problem: ErrorDetails) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    return f"{key}={evidence(problem['input'])}: {expected(kind, problem)}"
+
+
+def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
+    """Say what a model expected where a problem was found; of a key, which there are.
+
+    Args:
+        kind: the outermost model.
+        problem: one of pydantic's.
+    """
+    if problem["type"] != "extra_forbidden":
+        return problem["msg"].removeprefix("Value error, ")
+    *place, name = map(str, problem["loc"])
+    known = sorted(_keys(kind, place))
+    if near := closest(name, known):
+        return f"there is no such key; did you mean {near}?"
+    return f"there is no such key; expected one of {', '.join(known)}"
+
+
+def _keys(kind: type[BaseModel], place: Sequence[str]) -> set[str]:
+    """Return the keys of the tables at a place; an index, a tag or a queue's name is no step."""
+    kinds = {kind}
+    for part in place:
+        fields: Iterable[Any] = [each.model_fields.get(part) for each in kinds]
+        inner = {model for field in fields if field for model in _models(field.annotation)}
+        kinds = inner or kinds
+    return {name for each in kinds for name in each.model_fields}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models(each)
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that may have been meant, None where none is close."""
+    return next(iter(get_close_matches(name, sorted(known), 1)), None)

@@ -1,0 +1,225 @@
+"""Arguments are held to their annotations where they are said."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+import pytest
+from pydantic import BaseModel
+
+import busauth
+from busauth import (
+    ClientSecretBasic,
+    ConfigurationError,
+    Guard,
+    MessageSecurity,
+    OnError,
+    Publisher,
+    StaticKeys,
+    Transmitter,
+    Transmitters,
+    Verifier,
+    shared_encryption_key,
+)
+from busauth.arguments import checked, checked_class, fits, told
+from busauth.testing import Issuer
+from tests.unit.support import pem_of, private_key
+
+ODD = [
+    *(None, 5, -1, 1.5, True, "", "x", b"", b"x", object(), int, len),
+    *([], {}, (), ("a",), [None], [5], {"a": 1}, {1: "a"}, {"a": b"short"}),
+]
+URL = "amqp://guest:guest@localhost/"
+PEM = {"key": pem_of(private_key("ES256")), "algorithm": "ES256"}
+SECRET = shared_encryption_key(bytes(32), key_id="k")
+
+
+def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
+    """Return what each public name may be made with, each argument of which is then replaced."""
+    keys = StaticKeys(issuer.jwks())
+    guard = Guard(Verifier(keys, issuer="https://i", audience="a"))
+    named = {"issuer": "https://i", "audience": "a"}
+    transmitters = Transmitters([Transmitter("n", keys)], audience="a")
+    return {
+        "Bus": {"url": URL, "guard": guard, "service": "s"},
+        "Binding": {"exchange": "e"},
+        "CheckpointFile": {"path": "x", "key": bytes(32)},
+        "ClientSecretBasic": {"client_id": "a", "secret": "b"},
+        "ClientSecretPost": {"client_id": "a", "secret": "b"},
+        "Decryption": {"keys": SECRET},
+        "EventLog": {},
+        "EventSigner": {"name": "n", "audience": "a", **PEM},
+        "FeedPublisher": {"url": URL},
+        "Fetcher": {},
+        "Guard": named,
+        "InProcessReplay": {"keep_for": 60.0},
+        "Introspection": {**named, "endpoint": "https://i/", "client": ClientSecretBasic("a", "b")},
+        "IntrospectionOptions": {},
+        "JWKS": {"url": "https://i/k"},
+        "JWKSOptions": {},
+        "MessageSecurity": {},
+        "PrivateKeyJwt": {"client_id": "c", **PEM},
+        "ProofSigner": {"name": "c", **PEM},
+        "Proofs": {"publishers": [Publisher("n", keys)], "max_age": 60.0},
+        "Publisher": {"name": "n", "keys": keys},
+        "Redrive": {"url": URL, "guard": guard, "queue": "q", "keys": None},
+        "Release": {"url": URL, "guard": guard, "queue": "q"},
+        "RetiredKeys": {"keep_for": 60.0, "sources": ["a"]},
+        "RevocationFeed": {"url": URL, "transmitters": transmitters},
+        "Route": {"exchange": "e", "key": "k"},
+        "Sessions": {**named, "store": None},
+        "StaticKeys": {"keys": issuer.jwks()},
+        "TokenEncryption": {"recipients": {"a": SECRET}},
+        "Transmitter": {"name": "n", "keys": keys},
+        "Transmitters": {"transmitters": [Transmitter("n", keys)], "audience": "a"},
+        "UnsafeHttp": {},
+        "Verifier": {**named, "keys": keys},
+        "Verifiers": {},
+        "keycloak": {},
+        "load_settings": {},
+        "shared_encryption_key": {"secret": bytes(32), "key_id": "k"},
+        "shared_secret": {"secret": bytes(64)},
+    }
+
+
+_ELSEWHERE = frozenset(
+    {
+        *("Accept", "Actor", "Caller", "Drop", "Event", "Hold", "Late", "LateToken", "Letter"),
+        *("Origin", "Proven", "Publication", "Refuse", "Released", "SecurityEvent", "Session"),
+        *("GuardedConsumer", "Profile", "SystemClock", "as_nobody", "bearer_token", "dead_letters"),
+        *("keep_beating", "log_event"),
+        *("TolerantConnection", "TolerantRobustConnection", "TolerantTransport"),
+    }
+)
+"""Values that busauth hands out, or that are made for each message, and what is awaited."""
+
+
+def test_nothing_public_fails_in_its_depth(issuer: Issuer) -> None:
+    """Whatever is handed to whatever is public, it is taken or refused in a sentence."""
+    found = []
+    for name, good in sample(issuer).items():
+        made = getattr(busauth, name)
+        for parameter in inspect.signature(made).parameters.values():
+            for odd in ODD:
+                several = parameter.kind is parameter.VAR_POSITIONAL
+                given, named = ((odd,), {}) if several else ((), {parameter.name: odd})
+                try:
+                    made(*given, **{**good, **named})
+                except ConfigurationError:
+                    pass
+                except Exception as error:
+                    found.append(f"{name}({parameter.name}={odd!r}): {error!r}")
+    assert "\n".join(found) == ""
+
+
+def test_all_that_is_public_is_looked_at(issuer: Issuer) -> None:
+    """A new public name is added above, or to those that are values."""
+    made = {
+        name
+        for name in busauth.__all__
+        if callable(found := getattr(busauth, name)) and not _is_declared(found)
+    }
+    assert made == sample(issuer).keys() | _ELSEWHERE
+
+
+def _is_declared(found: Any) -> bool:
+    """Exceptions, enumerations and protocols are made by nobody, models hold to their own types."""
+    kinds = (BaseException, Enum, BaseModel)
+    is_protocol = getattr(found, "_is_protocol", False)
+    return (
+        is_protocol
+        or (isinstance(found, type) and issubclass(found, kinds))
+        or (not inspect.isroutine(found) and not isinstance(found, type))
+    )
+
+
+class Speaks(Protocol):
+    """What has two members."""
+
+    loud: bool
+
+    def speak(self) -> str: ...
+
+
+class Parrot:
+    """It has both."""
+
+    loud = True
+
+    def speak(self) -> str:
+        return "hello"
+
+
+@pytest.mark.parametrize(
+    ("hint", "right", "wrong", "words"),
+    [
+        (str, ["a", ""], [b"a", 5, None], "str"),
+        (float, [1, 1.5], [True, "1"], "float"),
+        (int, [1], [True, 1.5], "int"),
+        (bool, [True], [1], "bool"),
+        (bytes, [b"a"], ["a", bytearray(b"a")], "bytes"),
+        (str | None, ["a", None], [5], "str or None"),
+        (Iterable[str], ["a", ["a"], {"a": 1}, iter([])], [5, b"a", [5]], "several of str"),
+        (Iterable[Parrot], [[Parrot()], ()], ["a", [5], {"a": 1}], "several of Parrot"),
+        (
+            Mapping[str, bytes],
+            [{"a": b"a"}],
+            [b"a", {"a": "a"}, {1: b"a"}],
+            "mapping of str to byt",
+        ),
+        (tuple[int, ...], [(), (1, 2)], [(1, "a"), [1]], "several of int"),
+        (tuple[int, str], [(1, "a")], [("a", 1)], "several of int"),
+        (Sequence[int], [[1], (1,)], ["a", {1}], "several of int"),
+        (OnError, [OnError.GIVE_BACK], ["give-back"], "OnError.DEAD_LETTER or OnError.GIVE_BACK"),
+        (Speaks, [Parrot()], [Parrot, "a", 5], "Speaks (an object with loud, speak)"),
+        (Callable[[int], str], [len, 5], [], "Callable"),
+        (Literal["a"], ["a", "b"], [], "anything"),
+        (Any, [5], [], "anything"),
+    ],
+)
+def test_a_value_fits_an_annotation_or_not(
+    hint: Any, right: list[Any], wrong: list[Any], words: str
+) -> None:
+    """Collections are looked into, text is not several of anything but text, and 1 is not True."""
+    assert [value for value in right if not fits(value, hint)] == []
+    assert [value for value in wrong if fits(value, hint)] == []
+    assert words in told(hint)
+
+
+def test_the_sentence_shows_a_type_and_never_a_value() -> None:
+    """An argument may be a secret: what was found is told by its type."""
+    with pytest.raises(ConfigurationError) as caught:
+        MessageSecurity(seal=b"short")  # type: ignore[arg-type]  # that is the point
+    expected = "MessageSecurity(seal=...): got a bytes, expected a mapping of str to bytes or None"
+    assert str(caught.value) == expected
+
+
+def test_the_name_of_a_profile_serves_as_one(issuer: Issuer) -> None:
+    """In code as in a settings file; a name that there is not is told with those that there are."""
+    keys = StaticKeys(issuer.jwks())
+    Verifier(keys, issuer="https://i", audience="a", profile="keycloak")
+    with pytest.raises(ConfigurationError, match=r"'okta': expected a Profile, or one of lenient"):
+        Verifier(keys, issuer="https://i", audience="a", profile="okta")
+
+
+def test_a_call_that_cannot_be_bound_says_so_in_pythons_words() -> None:
+    """A missing or unknown argument is a TypeError, as of any function."""
+
+    @checked_class
+    @dataclass(frozen=True, slots=True)
+    class Point:
+        x: int
+
+    @checked
+    def far(point: Point, *others: int, unit: str = "m") -> int:
+        return point.x + sum(others)
+
+    assert far(Point(1), 2, unit="km") == 3
+    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
+        Point(x=1, z=2)  # type: ignore[call-arg]  # that is the point
+    with pytest.raises(ConfigurationError, match=r"Point\(x=\.\.\.\): got None, expected int"):
+        Point(None)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ConfigurationError, match=r"the class .*Point, and no instance of it"):
+        far(Point)  # type: ignore[arg-type]  # that is the point
