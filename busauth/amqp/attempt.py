@@ -36,6 +36,7 @@ from busauth.errors import (
     held_by,
 )
 from busauth.late.replay import Duplicate, ReplayKey, a_copy_of
+from busauth.loops import OneLoop, PerLoop
 from busauth.redaction import redacted_traceback
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
@@ -79,6 +80,7 @@ class Tools:
     auditor: Telling
     replies: Replies
     acks: Acks
+    loop: OneLoop
 
 
 class Attempts:
@@ -101,7 +103,7 @@ class Attempts:
         self._running = running
         self._terms = terms
         self._tools = tools
-        self._slots = asyncio.Semaphore(terms.concurrency)
+        self._slots = PerLoop(lambda: asyncio.Semaphore(terms.concurrency))
         self._admission = Admission(
             header=tools.options.header,
             trusted=terms.trusted,
@@ -112,26 +114,34 @@ class Attempts:
         self.read = self._admission.read
 
     async def outcome(self, case: Case) -> Refused | None:
-        """Return why the message was not handled, None where it was. Errors here never accept."""
+        """Return why the message was not handled, None where it was. Errors here never accept.
+
+        Raises:
+            Deferred: that cannot be told now.
+            RuntimeError, TypeError: the program is wrong, and the message not guilty of it.
+        """
         try:
             _check_readable(case.delivery)
+            slots = self._slots.here
             try:
-                genuine, waits = self._admission.recall(case), self._slots.locked()
+                genuine, waits = self._admission.recall(case), slots.locked()
             except KeyMissing:  # fetches keys: holds no slot
                 genuine, waits = await self._admission.authenticate(case), True
-            await self._slots.acquire()
+            await slots.acquire()
             try:
                 if waits and not genuine.holds():
                     genuine = await self._admission.authenticate(case)
                 return await self._decide_and_run(case, genuine)
             finally:
-                self._slots.release()
+                slots.release()
         except Refused as refused:
             return refused
         except Deferred:
             raise
         except BaseException as error:
             raise_if_ending(error)
+            if _is_of_the_program(error):
+                raise
             if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
                 what = "a check failed, the message is refused: %s"
                 LOGGER.error(what, redacted_traceback(error))
@@ -267,6 +277,17 @@ class Attempts:
                 published_at=proven.published_at if proven else None,
             )
         )
+
+
+def _is_of_the_program(error: BaseException) -> bool:
+    """Return whether an error says that the program is wrong: of no message can it say anything.
+
+    A recursion too deep is of what was looked at.
+    """
+    return any(
+        isinstance(each, (RuntimeError, TypeError)) and not isinstance(each, RecursionError)
+        for each in held_by(error)
+    )
 
 
 def _check_readable(delivery: Delivery) -> None:

@@ -233,7 +233,7 @@ class Bus:
                     await self._stopped.wait()
                     watched.close()  # a second signal ends a service that is draining
         finally:
-            self._stopped.clear()
+            self._stopped = asyncio.Event()  # the next run may be in another loop
 
     def stop(self) -> None:
         """Let `run` return, once the handlers have finished or the drain deadline has passed."""
@@ -296,6 +296,8 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
+        if self._intakes:
+            self.guard.claim_loop()
         try:
             connection = await self._links.open()
             for intake in self._intakes.values():

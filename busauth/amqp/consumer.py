@@ -6,7 +6,9 @@ as it is unsettled. *Error*: one that is neither a refusal nor somebody's who is
 =======================  =======================  ========================  ======================
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
-keys, a slot             outcome                  again                     refused: check.failed
+keys, a slot             outcome                  again                     refused: check.failed;
+                                                                            the program's:
+                                                                            given back
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, is_new       again                     refused: check.failed
@@ -97,7 +99,8 @@ class GuardedConsumer:
         self._running: dict[int, Case] = {}
         self._attempts = Attempts(plan, terms, tools, self._running)
         self._tell = self._attempts.tell
-        self._held = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._taken_back: frozenset[str | None] = frozenset()
@@ -132,20 +135,29 @@ class GuardedConsumer:
 
     async def take(self, delivery: Delivery) -> None:
         """Take one delivery; the broker is told what became of it soon after this has returned."""
+        if self._loop is not asyncio.get_running_loop():
+            self.open()
         self.taken += 1
         if delivery.redelivered and self._goes_on_as(delivery):
             return
-        if not self._held:
-            self._idle.clear()
-        self._held += 1
         case = Case(delivery, self._tools.clock.now())
+        self._idle.clear()
+        self._held.add(id(case))
         self._running[id(case)] = case
         try:
             await self._receive(case)
         finally:
-            del self._running[id(case)]
+            self._running.pop(id(case), None)
             if not case.is_acknowledged:
-                self._release()
+                self._release(case)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was held in a loop that has ended is the broker's again."""
+        self._loop = loop
+        self._running.clear()
+        self._held.clear()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def _goes_on_as(self, again: Delivery) -> bool:
         """Let a handler that still runs settle its message as it has come back.
@@ -166,15 +178,15 @@ class GuardedConsumer:
         held = {case.delivery.consumer_tag for case in self._running.values()}
         self._taken_back = (self._taken_back & held) | {tag}
 
-    def _release(self) -> None:
-        self._held -= 1
+    def _release(self, case: Case) -> None:
+        self._held.discard(id(case))
         if not self._held:
             self._idle.set()
 
     @property
     def handling(self) -> bool:
         """Return whether a delivery is being handled."""
-        return self._held > 0
+        return bool(self._held)
 
     @property
     def paused(self) -> bool:
@@ -194,7 +206,14 @@ class GuardedConsumer:
         self._pause.owned_by(stopped)
 
     def open(self) -> None:
-        """Begin anew after `close`."""
+        """Begin anew after `close`, in the running loop.
+
+        Raises:
+            ConfigurationError: another thread's loop has this guard's consumers.
+        """
+        self._tools.loop.claim(f"the consumer of {self.queue!r}")
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._move(loop)
         self._pause.open()
 
     async def close(self) -> None:
@@ -226,8 +245,8 @@ class GuardedConsumer:
     async def _settled(self, case: Case) -> Deferred | None:
         """Settle a delivery; return why that is not possible now.
 
-        An error while settling is this program's, and no message is refused for it: it would be the
-        whole backlog.
+        An error while settling, or one that `Attempts` raises, is this program's, and no message is
+        refused for it: it would be the whole backlog.
         """
         try:
             await self._settle(case, await self._attempts.outcome(case))
@@ -240,9 +259,10 @@ class GuardedConsumer:
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
         if self._tools.auditor.lines.admit("settling failed", self.queue):
-            LOGGER.error("%s: settling failed: %s", self.queue, redacted_traceback(error))
+            what = "%s: a message is given back, the program failed: %s"
+            LOGGER.error(what, self.queue, redacted_traceback(error))
         name = type(error).__name__
-        self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
+        self._tell(case, EventKind.FAULT, detail=f"{name}, not the message's fault; see the log")
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")
 
     async def _hold_off(self, case: Case, deferred: Deferred) -> None:
@@ -260,7 +280,7 @@ class GuardedConsumer:
         if delivery.is_lost or delivery.is_settled:
             return
         if self._returns.are_often(delivery) and await self._postpone(case):
-            self._acknowledge(case, self._postponed)
+            self._acknowledge(case, partial(self._postponed, case))
         else:
             await self._give_back(case)
 
@@ -431,11 +451,11 @@ class GuardedConsumer:
         try:
             self._tell(case, kind, refused, detail=detail)
         finally:
-            self._release()
+            self._release(case)
 
-    def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+    def _postponed(self, case: Case, _was_told: bool) -> None:  # noqa: FBT001 -- as above
         """Tell nobody: the message waits elsewhere, undecided."""
-        self._release()
+        self._release(case)
 
 
 def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:

@@ -35,6 +35,7 @@ from busauth.errors import ConfigurationError, PublishError, defer_if_transient,
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
+from busauth.loops import OneLoop
 from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.envelope import is_encrypted
@@ -106,6 +107,7 @@ class Guard:
             auditor=told_safely(auditor, self.clock),
             replies=self._replies(),
             acks=Acks(),
+            loop=OneLoop(),
         )
         self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
         proofs = self.messages.proofs_for(None, ConsumerOptions())
@@ -367,6 +369,14 @@ class Guard:
         await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
+
+    def claim_loop(self) -> None:
+        """Have the running event loop run its consumers; `Bus` does so as it starts.
+
+        Raises:
+            ConfigurationError: the loop of another thread runs them, and goes on.
+        """
+        self._tools.loop.claim("this guard's consumers")
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""

@@ -106,9 +106,11 @@ class Pause:
     def open(self) -> None:
         """Allow pauses to end by consuming again; those before `close` are forgotten."""
         self._closed = False
+        self._consuming = asyncio.Event()  # the last one may belong to another loop
         self._end()
         self._cancelled.clear()
         self._stopping.clear()
+        self._resuming.clear()
 
     async def close(self) -> None:
         """End the pause without resuming, this one and later ones: the consumer is going away."""

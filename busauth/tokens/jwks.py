@@ -1,6 +1,6 @@
 """An issuer's keys, kept at hand: fetched rarely, kept through outages, never for ever.
 
-- One fetch at a time; whoever waits shares its outcome (single flight).
+- One fetch at a time in an event loop; whoever waits there shares its outcome (single flight).
 - A set older than `fresh_for` is still used while a new copy is fetched in the background.
 - An unknown `kid` asks for a fetch, and no two fetches begin within `min_interval`.
 - A failed fetch changes nothing, until the last good one is `keep_for` old: then there are no keys,
@@ -17,6 +17,7 @@ from typing import Any
 
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.loops import PerLoop
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
 from busauth.tokens.fetch import Fetcher
 from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, chosen, load_keys
@@ -28,6 +29,12 @@ _TOLD = 5
 """Keys that are told where none can be used."""
 
 _Fetched = tuple[Mapping[str, Any], Key]
+
+
+class _Flight:
+    """The fetch that is under way in one loop, or was the last one there."""
+
+    task: "asyncio.Task[None] | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +97,7 @@ class JWKS:
         self._fetched: float | None = None
         self._began: float | None = None
         self._fetches = 0
-        self._flight: asyncio.Task[None] | None = None
+        self._flights = PerLoop(_Flight)
         self._refused: frozenset[str] = frozenset()
         self._remember(url)
 
@@ -211,16 +218,21 @@ class JWKS:
 
     def _renew(self) -> "asyncio.Task[None]":
         """Return the fetch under way, or begin one that belongs to nobody's context."""
-        if self._flight is None or self._flight.done():
+        flight = self._flights.here
+        if flight.task is None or flight.task.done():
             loop = asyncio.get_running_loop()
-            self._flight = loop.create_task(self._fetch_in_turn(), context=Context())
-            self._flight.add_done_callback(_log_failure)
-        return self._flight
+            flight.task = loop.create_task(self._fetch_in_turn(), context=Context())
+            flight.task.add_done_callback(_log_failure)
+        return flight.task
+
+    def _wait(self) -> float:
+        if self._began is None:
+            return 0.0
+        return self._began + self._options.min_interval - self._clock.monotonic()
 
     async def _fetch_in_turn(self) -> None:
-        if self._began is not None:
-            wait = self._began + self._options.min_interval - self._clock.monotonic()
-            await self._clock.sleep(max(0.0, wait))
+        while (wait := self._wait()) > 0:  # another loop's fetch may have begun in the meantime
+            await self._clock.sleep(wait)
         self._began = self._clock.monotonic()
         self._fetches += 1
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
+from busauth.loops import used
 from busauth.tokens import claims as registered
 from busauth.tokens.compact import CompactToken, named_issuer, split
 from busauth.tokens.envelope import refuse_encrypted
@@ -224,7 +225,7 @@ class Verifiers:
         digest = fingerprint(token)
         known = self._cache.get(digest)
         if known is not None and known.holds():
-            self._cache.move_to_end(digest)
+            used(self._cache, digest)
             return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
@@ -242,9 +243,10 @@ class Verifiers:
         digest = fingerprint(token)
         if digest not in self._shapes:
             payload = split(token, max_bytes=self.max_token_bytes).payload
-            self._shapes[digest] = registered.instant(payload, "exp")
+            ends_at = self._shapes[digest] = registered.instant(payload, "exp")
             while len(self._shapes) > _SHAPES:
                 self._shapes.popitem(last=False)
+            return ends_at
         return self._shapes[digest]
 
     def takes(self, token: str) -> bool:
