@@ -1,9 +1,8 @@
 """A service on the bus: its consumers, its publications, and how it stops."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -23,6 +22,7 @@ from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
 from busauth.amqp.release import Release
+from busauth.amqp.signals import told_by_signals
 from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
@@ -30,6 +30,9 @@ from busauth.decision import Demand, Predicate
 from busauth.errors import CallerError, ConfigurationError
 from busauth.late.expiry import Policies
 from busauth.late.proof import Proofs
+
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks whether to stop, next to being woken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Bus:
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
         self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -219,25 +223,48 @@ class Bus:
         )
         return await release.for_caller(token)
 
-    async def run(self) -> None:
+    async def run(self, *, signals: bool = True) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.
+
+        A signal stops every bus of the process that runs so, and is passed on to the host's own
+        handler, which is put back once they drain. In a thread other than the main one, only `stop`
+        ends it.
+
+        Args:
+            signals: False for hosts that mind signals themselves, and call `stop`.
 
         Raises:
             ConfigurationError: a queue exists with other arguments.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             with ExitStack() as watched:
-                watched.enter_context(_signals(self.stop))  # handlers may run before all have begun
+                if signals:  # handlers may run before all have begun
+                    watched.enter_context(told_by_signals(self.stop))
                 async with self:
-                    await self._stopped.wait()
+                    await self._until_stopped()
                     watched.close()  # a second signal ends a service that is draining
         finally:
-            self._stopped = asyncio.Event()  # the next run may be in another loop
+            self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
 
     def stop(self) -> None:
-        """Let `run` return, once the handlers have finished or the drain deadline has passed."""
-        self._stopped.set()
+        """Let `run` return, once the handlers have finished or the drain deadline has passed.
+
+        It may be called from another thread, and from a signal handler.
+        """
+        if self._loop is None:
+            self._stopped.set()
+            return
+        with suppress(RuntimeError):  # the loop is closed: it has stopped
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _until_stopped(self) -> None:
+        """A signal that comes just before a loop begins to wait does not wake it."""
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._stopped.wait()
 
     async def declare(self) -> None:
         """Declare the queues of all consumers and those around them, and consume nothing.
@@ -358,17 +385,3 @@ class Bus:
 
     async def _outlet(self, _delivery: Delivery | None = None) -> AbstractConnection:
         return await self._links.outlet(self.guard.options.publish_timeout)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGINT and SIGTERM while inside."""
-    loop = asyncio.get_running_loop()
-    watched = (signal.SIGINT, signal.SIGTERM)
-    for number in watched:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in watched:
-            loop.remove_signal_handler(number)
