@@ -5,7 +5,7 @@ error here accepts.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -53,6 +53,7 @@ class Terms:
     Attributes:
         queue: the consumed queue.
         trusted: who proves tokens genuine.
+        issued: whether a trusted issuer signed a token, whoever it is for.
         decryption: opens tokens that travel encrypted.
         provenance: what is asked of the messages themselves.
         rules: what its callers are held to.
@@ -63,6 +64,7 @@ class Terms:
 
     queue: str
     trusted: Authenticator
+    issued: Callable[[str], bool]
     decryption: Decryption | None
     provenance: Provenance
     rules: Rules

@@ -52,6 +52,7 @@ from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried, Keep, Refusal
 from busauth.amqp.delivery import Delivery, channel_of, handed_directly
 from busauth.amqp.disposal import Disposal
+from busauth.amqp.misdirected import Directions, Misdirected
 from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
@@ -96,6 +97,7 @@ class GuardedConsumer:
         self._tools = tools
         self._disposal = disposal
         self._returns = returns
+        self._directions = Directions(terms.queue, terms.issued)
         self._running: dict[int, Case] = {}
         self._attempts = Attempts(plan, terms, tools, self._running)
         self._tell = self._attempts.tell
@@ -214,6 +216,7 @@ class GuardedConsumer:
         self._tools.loop.claim(f"the consumer of {self.queue!r}")
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._move(loop)
+        self._directions.begin()
         self._pause.open()
 
     async def close(self) -> None:
@@ -232,8 +235,9 @@ class GuardedConsumer:
             )
 
     async def _receive(self, case: Case) -> None:
-        if self._pause.reason is not None:
-            await self._hold_off(case, self._pause.reason)
+        reason = self._pause.reason
+        if reason is not None and not isinstance(reason, Misdirected):
+            await self._hold_off(case, reason)
             return
         deferred = await self._settled(case)
         if deferred is None:
@@ -249,7 +253,9 @@ class GuardedConsumer:
         refused for it: it would be the whole backlog.
         """
         try:
-            await self._settle(case, await self._attempts.outcome(case))
+            outcome = await self._attempts.outcome(case)
+            self._directions.check(case, outcome)
+            await self._settle(case, outcome)
         except Deferred as deferred:
             return deferred
         except BaseException as error:

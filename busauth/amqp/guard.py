@@ -211,6 +211,7 @@ class Guard:
         return Terms(
             queue=asked.queue,
             trusted=self._confirmed() if asked.introspect else self._trusted,
+            issued=self._trusted.signed,
             decryption=self.messages.decryption,
             provenance=self.provenance(asked.queue, proofs, asked.routes),
             rules=Rules(

@@ -113,6 +113,14 @@ class Verifier:
         not_before = registered.instant(token.payload, "nbf")
         return Verified(caller, not_before, self.leeway, signer, signer.retired)
 
+    def signed(self, token: CompactToken) -> bool:
+        """Return whether a key at hand signed it, whoever it is from and for."""
+        try:
+            self._signer(token, self._check_header(token))
+        except (NotGenuine, KeyMissing):
+            return False
+        return True
+
     def _check_header(self, token: CompactToken) -> str:
         """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
         header = token.header
@@ -248,6 +256,17 @@ class Verifiers:
                 self._shapes.popitem(last=False)
             return ends_at
         return self._shapes[digest]
+
+    def signed(self, token: str) -> bool:
+        """Return whether one of these issuers signed a token, by the keys at hand.
+
+        Nothing else is asked: it may be another issuer's in name, for another audience, and late.
+        """
+        try:
+            compact = split(token, max_bytes=self.max_token_bytes)
+        except NotGenuine:
+            return False
+        return any(verifier.signed(compact) for verifier in self._by_issuer.values())
 
     def takes(self, token: str) -> bool:
         """Return whether a text is a JWS that names one of these issuers."""
