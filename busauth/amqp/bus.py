@@ -27,9 +27,10 @@ from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
-from busauth.errors import CallerError, ConfigurationError
+from busauth.errors import CallerError, ConfigurationError, Deferred
 from busauth.late.expiry import Policies
 from busauth.late.proof import Proofs
+from busauth.tokens.checking import any_of
 
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
@@ -234,7 +235,8 @@ class Bus:
             signals: False for hosts that mind signals themselves, and call `stop`.
 
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or an issuer contradicts what
+                is configured; one that is out of reach is waited for.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
         self._loop = asyncio.get_running_loop()
@@ -323,12 +325,11 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
-        if self._intakes:
-            self.guard.claim_loop()
+        waits_for = await self._checked()
         try:
             connection = await self._links.open()
             for intake in self._intakes.values():
-                await intake.open(connection)
+                await intake.open(connection, waits_for)
         except BaseException:
             await self._each(Intake.close)
             await self._disconnect()
@@ -347,6 +348,14 @@ class Bus:
             await self._each(Intake.leave)
         finally:
             await self._disconnect()
+
+    async def _checked(self) -> Deferred | None:
+        """Look before anything is consumed; return what all consumers must wait for."""
+        if not self._intakes:
+            return None
+        self.guard.claim_loop()
+        away = await self.guard.check()
+        return any_of(away) if self.guard.issuers <= away.keys() else None
 
     def _check_closed(self, what: str) -> None:
         if self._links.are_open:

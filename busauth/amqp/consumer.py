@@ -219,6 +219,10 @@ class GuardedConsumer:
         self._directions.begin()
         self._pause.open()
 
+    def wait_for(self, deferred: Deferred) -> None:
+        """Begin with a pause."""
+        self._pause.begin(deferred)
+
     async def close(self) -> None:
         """End a pause for good; the consumer will not come back by itself."""
         await self._pause.close()

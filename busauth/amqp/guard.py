@@ -1,7 +1,7 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from aio_pika.abc import AbstractExchange
@@ -27,17 +27,24 @@ from busauth.amqp.returns import Returns
 from busauth.amqp.security import MessageSecurity
 from busauth.amqp.topology import RetryLadder, Tail
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
-from busauth.audit import Auditor, Event, EventKind, log_event, told_safely
+from busauth.audit import LOGGER, Auditor, Event, EventKind, log_event, told_safely
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
-from busauth.errors import ConfigurationError, PublishError, defer_if_transient, evidence
+from busauth.errors import (
+    ConfigurationError,
+    Deferred,
+    PublishError,
+    defer_if_transient,
+    evidence,
+)
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
 from busauth.loops import OneLoop
 from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.checking import check_issuers
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
 
@@ -88,6 +95,7 @@ class Guard:
             raise ConfigurationError("revocations.revoked: expected a plain function, not async")
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
+        self._introspects = False
         self._around: Callable[[Handler], Handler] | None = None
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
@@ -208,6 +216,7 @@ class Guard:
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
         self.messages.check_seal(policies)
+        self._introspects |= asked.introspect
         return Terms(
             queue=asked.queue,
             trusted=self._confirmed() if asked.introspect else self._trusted,
@@ -350,6 +359,28 @@ class Guard:
         )
         channel = await exchange.channel.get_underlay_channel()
         await self.send(channel.connection, outgoing, exchange.name, routing_key)
+
+    async def check(self) -> Mapping[str, Deferred]:
+        """Ask each issuer, before the first message comes; `Bus` does so as it starts.
+
+        Keys are fetched that are not at hand, and the metadata's `issuer` is compared. Where a
+        consumer says ``introspect=True``, its issuer must answer about JWTs.
+
+        Returns:
+            Who is out of reach, and why, by issuer: their tokens wait. Each is told in the log.
+
+        Raises:
+            ConfigurationError: an issuer contradicts what is configured.
+        """
+        away = await check_issuers(self.verifiers, introspects=self._introspects)
+        for issuer, deferred in away.items():
+            LOGGER.warning("issuer %r is waited for: %s", issuer, deferred.reason)
+        return away
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Return whose tokens it takes, by name; those who prove sessions among them."""
+        return frozenset(str(getattr(each, "issuer", each)) for each in self.verifiers)
 
     async def close(self) -> None:
         """Close what the guard opened by itself: the connection for answers, if there is one.

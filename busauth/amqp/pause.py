@@ -87,6 +87,11 @@ class Pause:
         """
         self._stopped_owner = stopped
 
+    def begin(self, deferred: Deferred) -> None:
+        """Pause before anything came."""
+        if self._reason is None and not self._closed:
+            self._begin(deferred)
+
     def progressed(self) -> None:
         """Note that a message could be decided: after a while, pauses are short again."""
         if self._streak and self._clock.monotonic() - self._deferred_at > self._longest:
@@ -94,8 +99,7 @@ class Pause:
 
     async def hold_off(self, delivery: Delivery, deferred: Deferred, put_back: PutBack) -> None:
         """Stop consuming, and only then put this delivery back."""
-        if self._reason is None and not self._closed:
-            self._begin(deferred)
+        self.begin(deferred)
         channel, tag = delivery.channel, delivery.consumer_tag
         if channel is None or delivery.is_lost:
             return  # the broker has taken the delivery back already

@@ -19,7 +19,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.loops import PerLoop
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
-from busauth.tokens.fetch import Fetcher
+from busauth.tokens.fetch import Fetcher, Unusable
 from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, chosen, load_keys
 from busauth.tokens.retired import FormerKey, RetiredKeys
 
@@ -213,6 +213,21 @@ class JWKS:
         await asyncio.shield(self._renew())
         return self._fetches > fetches
 
+    async def check(self, algorithms: Iterable[str]) -> None:
+        """Have keys at hand for one of these algorithms, fetching them unless they are there.
+
+        Raises:
+            Unusable: its issuer answers, and not with such keys.
+            Deferred: its issuer is out of reach.
+        """
+        age = self._age()
+        if age is None or age >= self._options.keep_for:
+            await self.refresh()
+        wanted = tuple(algorithms)
+        if not any(key.algorithm in wanted for key in self._keys):
+            found = sorted({key.algorithm for key in self._keys})
+            raise Unusable(f"{self._url} holds keys for {found}: expected one for {list(wanted)}")
+
     def _age(self) -> float | None:
         return None if self._fetched is None else self._clock.monotonic() - self._fetched
 
@@ -239,7 +254,8 @@ class JWKS:
             keys = await self._fetch()
         except Exception as error:  # whatever an issuer sends, it is not the message's fault
             self._url = None if self._issuer else self._url  # it may have moved: discover anew
-            raise Deferred(str(error), probe=self.refresh) from error
+            kind = Unusable if isinstance(error, (Unusable, ConfigurationError)) else Deferred
+            raise kind(str(error), probe=self.refresh) from error
         is_first, self._fetched = self._fetched is None, self._clock.monotonic()
         self._adopt(keys)
         if is_first and self._unmet:
@@ -287,14 +303,14 @@ class JWKS:
         document = await self._fetcher.get_object(self._url)
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > self._options.max_keys:
-            raise Deferred(
+            raise Unusable(
                 f"{self._url}: expected `keys`, a list of at most {self._options.max_keys}"
             )
         left_out: list[str] = []
         keys = tuple((entry, key) for entry in entries for key in self._load(entry, left_out))
         if not keys:
             found = "; ".join(left_out[:_TOLD]) or "none at all"
-            raise Deferred(
+            raise Unusable(
                 f"{self._url} holds no key that fits {list(self._algorithms)}: found {found}"
             )
         return keys
