@@ -71,7 +71,7 @@ from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
 from busauth.redaction import redacted_traceback
 from busauth.tokens.compact import is_signed
-from busauth.tokens.encryption import KeptFor
+from busauth.tokens.encryption import KeptFor, TokenEncryption
 
 
 class GuardedConsumer:
@@ -419,17 +419,29 @@ class GuardedConsumer:
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
-        seals = self._terms.provenance.may_return(case)
+        provenance, keeper = self._terms.provenance, self._keeper(case, refused)
+        misdirected = keeper is not None and case.marks is None
+        seals = misdirected or provenance.may_return(case)
         return Refusal(
             refused=refused,
             queue=self.queue,
             at=case.now,
             caller=case.caller,
             token_sha256=case.token_sha256,
-            proven=case.origin.proven is not None,
-            keep=_keeping(case, refused, self.queue) if seals else None,
+            proven=case.origin.proven is not None
+            or (misdirected and provenance.is_proven(case.delivery)),
+            keep=_keeping(case, keeper, self.queue) if seals else None,
             carried=self._carried(case, purpose) if seals else None,
         )
+
+    def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
+        """Return for whom a letter keeps its token: a late one, or one for somebody else."""
+        if isinstance(refused, Expired):
+            return refused.keep_token
+        keeper = self._terms.rules.policies.keeper
+        if keeper is None or not self._directions.are_wrong_for(case, refused):
+            return None
+        return keeper if self._terms.provenance.says_nothing_false(case) else None
 
     def _done(
         self,
@@ -468,9 +480,8 @@ class GuardedConsumer:
         self._release(case)
 
 
-def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:
-    """Return how the dead letter keeps its token, None where no policy said so."""
-    keeper = refused.keep_token if isinstance(refused, Expired) else None
+def _keeping(case: Case, keeper: TokenEncryption | None, queue: str) -> Keep | None:
+    """Return how the letter keeps its token, None where no policy said so."""
     token = case.token
     if keeper is None or token is None or not is_signed(token):
         return None  # a reference is nothing that a redrive could verify

@@ -59,6 +59,10 @@ Codes = Annotated[
     list[str] | None,
     typer.Option("--code", metavar="CODE", help="Letters refused with these codes; repeatable."),
 ]
+Rejected = Annotated[
+    bool,
+    typer.Option("--rejected", help="Those in <queue>.rejected instead, which kept their tokens."),
+]
 Subject = Annotated[str | None, typer.Option(metavar="SUB", help="Letters of this subject only.")]
 
 
@@ -93,6 +97,7 @@ def redrive(
     message_id: Ids = None,
     code: Codes = None,
     subject: Subject = None,
+    rejected: Rejected = False,
     recipient: Recipient = None,
     url: Url = "amqp://localhost/",
 ) -> None:
@@ -112,7 +117,9 @@ def redrive(
 
     with _telling():
         keys = DecryptionSettings(key_files=tuple(key)).decryption()
-        letters = Redrive(url, guard=guard, queue=queue, keys=keys, recipient=recipient)
+        letters = Redrive(
+            url, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
+        )
         redriven = asyncio.run(letters.letters(wanted))
     _report(redriven, f"Redriven to {queue}")
 
