@@ -61,13 +61,27 @@ def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstTok
     Raises:
         Forbidden: ``seal.missing`` or ``seal.purpose``.
     """
-    first = read(message.headers.get(FIRST))
-    if first is None or not is_seal(message.headers.get(headers.SEAL)):
-        found = "no seal of its consumer's, as on what an earlier version wrote"
-        raise Forbidden("seal.missing", found=found, expected="one, with a first token's record")
+    first = recorded_first(message, purpose)
+    if first is None:
+        raise _unsealed("no record of its first token")
+    return first
+
+
+def recorded_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken | None:
+    """Return the same, None where there is no record: that token was nobody's for its consumer.
+
+    Raises:
+        Forbidden: as above.
+    """
+    if not is_seal(message.headers.get(headers.SEAL)):
+        raise _unsealed("no seal of its consumer's, as on what an earlier version wrote")
     if message.headers.get(PURPOSE) != purpose.value:
         raise Forbidden("seal.purpose", found=message.headers.get(PURPOSE), expected=purpose.value)
-    return first
+    return read(message.headers.get(FIRST))
+
+
+def _unsealed(found: str) -> Forbidden:
+    return Forbidden("seal.missing", found=found, expected="one, with a first token's record")
 
 
 def renewed(

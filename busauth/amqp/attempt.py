@@ -5,7 +5,7 @@ error here accepts.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -36,6 +36,7 @@ from busauth.errors import (
     held_by,
 )
 from busauth.late.replay import Duplicate, ReplayKey, a_copy_of
+from busauth.loops import OneLoop, PerLoop
 from busauth.retold import retold
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.encryption import Decryption
@@ -52,6 +53,7 @@ class Terms:
     Attributes:
         queue: the consumed queue.
         trusted: who proves tokens genuine.
+        issued: whether a trusted issuer signed a token, whoever it is for.
         decryption: opens tokens that travel encrypted.
         provenance: what is asked of the messages themselves.
         rules: what its callers are held to.
@@ -62,6 +64,7 @@ class Terms:
 
     queue: str
     trusted: Authenticator
+    issued: Callable[[str], bool]
     decryption: Decryption | None
     provenance: Provenance
     rules: Rules
@@ -79,6 +82,7 @@ class Tools:
     auditor: Telling
     replies: Replies
     acks: Acks
+    loop: OneLoop
 
 
 class Attempts:
@@ -101,7 +105,7 @@ class Attempts:
         self._running = running
         self._terms = terms
         self._tools = tools
-        self._slots = asyncio.Semaphore(terms.concurrency)
+        self._slots = PerLoop(lambda: asyncio.Semaphore(terms.concurrency))
         self._admission = Admission(
             header=tools.options.header,
             trusted=terms.trusted,
@@ -112,26 +116,34 @@ class Attempts:
         self.read = self._admission.read
 
     async def outcome(self, case: Case) -> Refused | None:
-        """Return why the message was not handled, None where it was. Errors here never accept."""
+        """Return why the message was not handled, None where it was. Errors here never accept.
+
+        Raises:
+            Deferred: that cannot be told now.
+            RuntimeError, TypeError: the program is wrong, and the message not guilty of it.
+        """
         try:
             _check_readable(case.delivery)
+            slots = self._slots.here
             try:
-                genuine, waits = self._admission.recall(case), self._slots.locked()
+                genuine, waits = self._admission.recall(case), slots.locked()
             except KeyMissing:  # fetches keys: holds no slot
                 genuine, waits = await self._admission.authenticate(case), True
-            await self._slots.acquire()
+            await slots.acquire()
             try:
                 if waits and not genuine.holds():
                     genuine = await self._admission.authenticate(case)
                 return await self._decide_and_run(case, genuine)
             finally:
-                self._slots.release()
+                slots.release()
         except Refused as refused:
             return refused
         except Deferred:
             raise
         except BaseException as error:
             raise_if_ending(error)
+            if _is_of_the_program(error):
+                raise
             if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
                 LOGGER.error("a check failed, the message is refused", exc_info=retold(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
@@ -275,6 +287,17 @@ class Attempts:
                 error=refused.error if isinstance(refused, HandlerFailed) else None,
             )
         )
+
+
+def _is_of_the_program(error: BaseException) -> bool:
+    """Return whether an error says that the program is wrong: of no message can it say anything.
+
+    A recursion too deep is of what was looked at.
+    """
+    return any(
+        isinstance(each, (RuntimeError, TypeError)) and not isinstance(each, RecursionError)
+        for each in held_by(error)
+    )
 
 
 def _check_readable(delivery: Delivery) -> None:

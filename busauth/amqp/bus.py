@@ -1,9 +1,8 @@
 """A service on the bus: its consumers, its publications, and how it stops."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -23,14 +22,19 @@ from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
 from busauth.amqp.release import Release
+from busauth.amqp.signals import told_by_signals
 from busauth.amqp.topology import RetryLadder, arguments_of
 from busauth.arguments import checked
 from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
-from busauth.errors import CallerError, ConfigurationError
+from busauth.errors import CallerError, ConfigurationError, Deferred
 from busauth.late.expiry import Policies
 from busauth.late.proof import Proofs
+from busauth.tokens.checking import any_of
+
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks whether to stop, next to being woken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Bus:
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
         self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -221,25 +226,49 @@ class Bus:
         )
         return await release.for_caller(token)
 
-    async def run(self) -> None:
+    async def run(self, *, signals: bool = True) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.
 
+        A signal stops every bus of the process that runs so, and is passed on to the host's own
+        handler, which is put back once they drain. In a thread other than the main one, only `stop`
+        ends it.
+
+        Args:
+            signals: False for hosts that mind signals themselves, and call `stop`.
+
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or an issuer contradicts what
+                is configured; one that is out of reach is waited for.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
+        self._loop = asyncio.get_running_loop()
         try:
             with ExitStack() as watched:
-                watched.enter_context(_signals(self.stop))  # handlers may run before all have begun
+                if signals:  # handlers may run before all have begun
+                    watched.enter_context(told_by_signals(self.stop))
                 async with self:
-                    await self._stopped.wait()
+                    await self._until_stopped()
                     watched.close()  # a second signal ends a service that is draining
         finally:
-            self._stopped.clear()
+            self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
 
     def stop(self) -> None:
-        """Let `run` return, once the handlers have finished or the drain deadline has passed."""
-        self._stopped.set()
+        """Let `run` return, once the handlers have finished or the drain deadline has passed.
+
+        It may be called from another thread, and from a signal handler.
+        """
+        if self._loop is None:
+            self._stopped.set()
+            return
+        with suppress(RuntimeError):  # the loop is closed: it has stopped
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _until_stopped(self) -> None:
+        """A signal that comes just before a loop begins to wait does not wake it."""
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._stopped.wait()
 
     async def declare(self) -> None:
         """Declare the queues of all consumers and those around them, and consume nothing.
@@ -302,10 +331,11 @@ class Bus:
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
         self.guard.tell_unconsumed()
+        waits_for = await self._checked()
         try:
             connection = await self._links.open()
             for intake in self._intakes.values():
-                await intake.open(connection)
+                await intake.open(connection, waits_for)
         except BaseException as error:
             await self._each(Intake.close)
             await self._disconnect()
@@ -325,6 +355,14 @@ class Bus:
             await self._each(Intake.leave)
         finally:
             await self._disconnect()
+
+    async def _checked(self) -> Deferred | None:
+        """Look before anything is consumed; return what all consumers must wait for."""
+        if not self._intakes:
+            return None
+        self.guard.claim_loop()
+        away = await self.guard.check()
+        return any_of(away) if self.guard.issuers <= away.keys() else None
 
     def _check_closed(self, what: str) -> None:
         if self._links.are_open:
@@ -363,17 +401,3 @@ class Bus:
 
     async def _outlet(self, _delivery: Delivery | None = None) -> AbstractConnection:
         return await self._links.outlet(self.guard.options.publish_timeout)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGINT and SIGTERM while inside."""
-    loop = asyncio.get_running_loop()
-    watched = (signal.SIGINT, signal.SIGTERM)
-    for number in watched:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in watched:
-            loop.remove_signal_handler(number)

@@ -9,7 +9,9 @@ somebody's who is out of reach.
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
 are its queues there?    Surroundings.check       again                     given back
-keys, a slot             outcome                  again                     refused: check.failed
+keys, a slot             outcome                  again                     refused: check.failed;
+                                                                            the program's:
+                                                                            given back
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, is_new       again                     refused: check.failed
@@ -55,6 +57,7 @@ from busauth.amqp.case import Case
 from busauth.amqp.copies import Carried, Keep, Refusal
 from busauth.amqp.delivery import Delivery, channel_of, handed_directly
 from busauth.amqp.disposal import Disposal
+from busauth.amqp.misdirected import Directions, Misdirected
 from busauth.amqp.options import OnError
 from busauth.amqp.pause import Pause
 from busauth.amqp.plan import CallPlan, Handler
@@ -75,7 +78,7 @@ from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
 from busauth.retold import retold
 from busauth.tokens.compact import is_signed
-from busauth.tokens.encryption import KeptFor
+from busauth.tokens.encryption import KeptFor, TokenEncryption
 
 
 class GuardedConsumer:
@@ -101,10 +104,12 @@ class GuardedConsumer:
         self._tools = tools
         self._disposal = disposal
         self._returns = returns
+        self._directions = Directions(terms.queue, terms.issued)
         self._running: dict[int, Case] = {}
         self._attempts = Attempts(plan, terms, tools, self._running)
         self._tell = self._attempts.tell
-        self._held = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: set[int] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._taken_back: frozenset[str | None] = frozenset()
@@ -142,13 +147,14 @@ class GuardedConsumer:
 
     async def take(self, delivery: Delivery) -> None:
         """Take one delivery; the broker is told what became of it soon after this has returned."""
+        if self._loop is not asyncio.get_running_loop():
+            self.open()
         self.taken += 1
         if delivery.redelivered and self._goes_on_as(delivery):
             return
-        if not self._held:
-            self._idle.clear()
-        self._held += 1
         case = Case(delivery, self._tools.clock.now(), task=asyncio.current_task())
+        self._idle.clear()
+        self._held.add(id(case))
         self._running[id(case)] = case
         try:
             await self._receive(case)
@@ -182,9 +188,17 @@ class GuardedConsumer:
             self._over(case)
 
     def _over(self, case: Case) -> None:
-        del self._running[id(case)]
+        self._running.pop(id(case), None)
         if not case.is_acknowledged:
-            self._release()
+            self._release(case)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was held in a loop that has ended is the broker's again."""
+        self._loop = loop
+        self._running.clear()
+        self._held.clear()
+        self._idle, self._may_return = asyncio.Event(), asyncio.Event()
+        self._idle.set()
 
     def _goes_on_as(self, again: Delivery) -> bool:
         """Let a handler that still runs settle its message as it has come back.
@@ -205,15 +219,15 @@ class GuardedConsumer:
         held = {case.delivery.consumer_tag for case in self._running.values()}
         self._taken_back = (self._taken_back & held) | {tag}
 
-    def _release(self) -> None:
-        self._held -= 1
+    def _release(self, case: Case) -> None:
+        self._held.discard(id(case))
         if not self._held:
             self._idle.set()
 
     @property
     def handling(self) -> bool:
         """Return whether a delivery is being handled."""
-        return self._held > 0
+        return bool(self._held)
 
     @property
     def paused(self) -> bool:
@@ -233,9 +247,22 @@ class GuardedConsumer:
         self._pause.owned_by(stopped)
 
     def open(self) -> None:
-        """Begin anew after `close` and `leave`."""
+        """Begin anew after `close` and `leave`, in the running loop.
+
+        Raises:
+            ConfigurationError: another thread's loop has this guard's consumers.
+        """
+        self._tools.loop.claim(f"the consumer of {self.queue!r}")
+        if self._loop is not (loop := asyncio.get_running_loop()):
+            self._move(loop)
         self._has_left = self._is_stopping = False
+        self._may_return.set()
+        self._directions.begin()
         self._pause.open()
+
+    def wait_for(self, deferred: Deferred) -> None:
+        """Begin with a pause."""
+        self._pause.begin(deferred)
 
     def stop(self) -> None:
         """Begin nothing more; what has not begun is given back once `stopped` was called."""
@@ -272,8 +299,9 @@ class GuardedConsumer:
         if self._is_stopping:
             await self._surely(case, self._put_back(case))
             return
-        if self._pause.reason is not None:
-            await self._hold_off(case, self._pause.reason)
+        reason = self._pause.reason
+        if reason is not None and not isinstance(reason, Misdirected):
+            await self._hold_off(case, reason)
             return
         deferred = await self._settled(case)
         if deferred is None:
@@ -285,12 +313,13 @@ class GuardedConsumer:
     async def _settled(self, case: Case) -> Deferred | None:
         """Settle a delivery; return why that is not possible now.
 
-        An error while settling is this program's, and no message is refused for it: it would be the
-        whole backlog.
+        An error while settling, or one that `Attempts` raises, is this program's, and no message is
+        refused for it: it would be the whole backlog.
         """
         try:
             await self._disposal.around.check(case.delivery)
             outcome = await self._attempts.outcome(case)
+            self._directions.check(case, outcome)
             case.has_begun = True
             await self._settle(case, outcome)
         except Deferred as deferred:
@@ -302,9 +331,10 @@ class GuardedConsumer:
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
         if self._tools.auditor.lines.admit("settling failed", self.queue):
-            LOGGER.error("%s: settling failed", self.queue, exc_info=retold(error))
+            what = "%s: a message is given back, the program failed"
+            LOGGER.error(what, self.queue, exc_info=retold(error))
         name = type(error).__name__
-        self._tell(case, EventKind.FAULT, detail=f"{name} while settling; see the log")
+        self._tell(case, EventKind.FAULT, detail=f"{name}, not the message's fault; see the log")
         return Deferred(f"a message of {self.queue!r} was not settled: {name}")
 
     async def _hold_off(self, case: Case, deferred: Deferred) -> None:
@@ -328,7 +358,7 @@ class GuardedConsumer:
         if delivery.is_lost or delivery.is_settled or self._has_left:
             return
         if self._returns.are_often(delivery) and await self._postpone(case):
-            self._acknowledge(case, self._postponed)
+            self._acknowledge(case, partial(self._postponed, case))
         else:
             await self._give_back(case)
 
@@ -474,17 +504,29 @@ class GuardedConsumer:
         self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {name}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
-        seals = self._terms.provenance.may_return(case)
+        provenance, keeper = self._terms.provenance, self._keeper(case, refused)
+        misdirected = keeper is not None and case.marks is None
+        seals = misdirected or provenance.may_return(case)
         return Refusal(
             refused=refused,
             queue=self.queue,
             at=case.now,
             caller=case.caller,
             token_sha256=case.token_sha256,
-            proven=case.origin.proven is not None,
-            keep=_keeping(case, refused, self.queue) if seals else None,
+            proven=case.origin.proven is not None
+            or (misdirected and provenance.is_proven(case.delivery)),
+            keep=_keeping(case, keeper, self.queue) if seals else None,
             carried=self._carried(case, purpose) if seals else None,
         )
+
+    def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
+        """Return for whom a letter keeps its token: a late one, or one for somebody else."""
+        if isinstance(refused, Expired):
+            return refused.keep_token
+        keeper = self._terms.rules.policies.keeper
+        if keeper is None or not self._directions.are_wrong_for(case, refused):
+            return None
+        return keeper if self._terms.provenance.says_nothing_false(case) else None
 
     def _done(
         self,
@@ -516,16 +558,15 @@ class GuardedConsumer:
         try:
             self._tell(case, kind, refused, detail=detail)
         finally:
-            self._release()
+            self._release(case)
 
-    def _postponed(self, _was_told: bool) -> None:  # noqa: FBT001 -- a callback's one argument
+    def _postponed(self, case: Case, _was_told: bool) -> None:  # noqa: FBT001 -- as above
         """Tell nobody: the message waits elsewhere, undecided."""
-        self._release()
+        self._release(case)
 
 
-def _keeping(case: Case, refused: Refused, queue: str) -> Keep | None:
-    """Return how the dead letter keeps its token, None where no policy said so."""
-    keeper = refused.keep_token if isinstance(refused, Expired) else None
+def _keeping(case: Case, keeper: TokenEncryption | None, queue: str) -> Keep | None:
+    """Return how the letter keeps its token, None where no policy said so."""
     token = case.token
     if keeper is None or token is None or not is_signed(token):
         return None  # a reference is nothing that a redrive could verify

@@ -1,6 +1,6 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from aio_pika.abc import AbstractExchange
@@ -41,13 +41,21 @@ from busauth.callables import is_async, name_of
 from busauth.caller import Caller, FirstToken, as_caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.decision import Demand, Predicate, Rules, decide
-from busauth.errors import ConfigurationError, PublishError, defer_if_transient, evidence
+from busauth.errors import (
+    ConfigurationError,
+    Deferred,
+    PublishError,
+    defer_if_transient,
+    evidence,
+)
 from busauth.knobs import closest
 from busauth.late.expiry import DeadLetter, Policies, PolicyChain
 from busauth.late.proof import Proofs, Route
 from busauth.late.revocation import NoRevocations, Revocations, check_revoked
+from busauth.loops import OneLoop
 from busauth.redaction import quiet_transport_logs
 from busauth.tokens.authenticators import Authenticator
+from busauth.tokens.checking import check_issuers
 from busauth.tokens.envelope import is_encrypted
 from busauth.tokens.verifier import Verifier, Verifiers
 
@@ -105,6 +113,7 @@ class Guard:
         self._session_claim: str = getattr(self._revocations, "session_claim", "sid")
         self._auditor = auditor
         self._queues: set[str] = set()
+        self._introspects = False
         self._around: Callable[[Handler], Handler] | None = None
         self._on_expired = on_expired if on_expired is not None else DeadLetter()
         self.verifiers = verifiers or (discovered(issuer, audience, self.clock),)
@@ -124,6 +133,7 @@ class Guard:
             auditor=told_safely(auditor, self.clock),
             replies=self._replies(),
             acks=Acks(),
+            loop=OneLoop(),
         )
         self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
         proofs = self.messages.proofs_for(None, ConsumerOptions())
@@ -245,9 +255,11 @@ class Guard:
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
         self.messages.check_seal(policies)
+        self._introspects |= asked.introspect
         return Terms(
             queue=asked.queue,
             trusted=self._confirmed() if asked.introspect else self._trusted,
+            issued=self._trusted.signed,
             decryption=self.messages.decryption,
             provenance=self.provenance(asked.queue, proofs, asked.routes),
             rules=Rules(
@@ -387,6 +399,28 @@ class Guard:
         channel = await exchange.channel.get_underlay_channel()
         await self.send(channel.connection, outgoing, exchange.name, routing_key)
 
+    async def check(self) -> Mapping[str, Deferred]:
+        """Ask each issuer, before the first message comes; `Bus` does so as it starts.
+
+        Keys are fetched that are not at hand, and the metadata's `issuer` is compared. Where a
+        consumer says ``introspect=True``, its issuer must answer about JWTs.
+
+        Returns:
+            Who is out of reach, and why, by issuer: their tokens wait. Each is told in the log.
+
+        Raises:
+            ConfigurationError: an issuer contradicts what is configured.
+        """
+        away = await check_issuers(self.verifiers, introspects=self._introspects)
+        for issuer, deferred in away.items():
+            LOGGER.warning("issuer %r is waited for: %s", issuer, deferred.reason)
+        return away
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Return whose tokens it takes, by name; those who prove sessions among them."""
+        return frozenset(str(getattr(each, "issuer", each)) for each in self.verifiers)
+
     async def close(self) -> None:
         """Close what the guard opened by itself: the connection for answers, if there is one.
 
@@ -406,6 +440,14 @@ class Guard:
         await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
+
+    def claim_loop(self) -> None:
+        """Have the running event loop run its consumers; `Bus` does so as it starts.
+
+        Raises:
+            ConfigurationError: the loop of another thread runs them, and goes on.
+        """
+        self._tools.loop.claim("this guard's consumers")
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""

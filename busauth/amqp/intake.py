@@ -28,6 +28,7 @@ from busauth.amqp.patience import GOODBYE, answered, closed
 from busauth.amqp.publisher import was_cancelled
 from busauth.arguments import checked_class
 from busauth.audit import LOGGER
+from busauth.errors import Deferred
 from busauth.late.proof import Route
 
 _DECLARING = 120.0
@@ -86,14 +87,25 @@ class Intake:
         self._line: _Line | None = None
         self._keeping: asyncio.Task[None] | None = None
 
-    async def open(self, connection: AbstractRobustConnection) -> None:
+    async def open(
+        self, connection: AbstractRobustConnection, waits_for: Deferred | None = None
+    ) -> None:
         """Declare the queues and consume, on a channel of their own.
+
+        Args:
+            connection: what is consumed on.
+            waits_for: what must be there before anything is consumed; None for nothing.
 
         Raises:
             ConfigurationError: a queue exists with other arguments.
         """
         self.consumer.open()
-        line = await self._begin(connection)
+        line = None
+        if waits_for is None:
+            line = await self._begin(connection)
+        else:
+            await answered(_below(connection), self._declare(connection), _DECLARING)
+            self.consumer.wait_for(waits_for)
         keeping = self._keep(connection, line)
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
@@ -163,9 +175,10 @@ class Intake:
         async with connection.channel() as channel:
             await self.declare(channel)
 
-    async def _keep(self, connection: AbstractRobustConnection, line: "_Line") -> None:
+    async def _keep(self, connection: AbstractRobustConnection, line: "_Line | None") -> None:
         while True:
-            await line.ended()
+            if line is not None:
+                await line.ended()
             line = await self._begin_again(connection)
 
     async def _begin_again(self, connection: AbstractRobustConnection) -> "_Line":

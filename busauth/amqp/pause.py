@@ -87,6 +87,11 @@ class Pause:
         """
         self._stopped_owner = stopped
 
+    def begin(self, deferred: Deferred) -> None:
+        """Pause before anything came."""
+        if self._reason is None and not self._closed:
+            self._begin(deferred)
+
     def progressed(self) -> None:
         """Note that a message could be decided: after a while, pauses are short again."""
         if self._streak and self._clock.monotonic() - self._deferred_at > self._longest:
@@ -94,8 +99,7 @@ class Pause:
 
     async def hold_off(self, delivery: Delivery, deferred: Deferred, put_back: PutBack) -> None:
         """Stop consuming, and only then put this delivery back."""
-        if self._reason is None and not self._closed:
-            self._begin(deferred)
+        self.begin(deferred)
         channel, tag = delivery.channel, delivery.consumer_tag
         if channel is None or delivery.is_lost:
             return  # the broker has taken the delivery back already
@@ -106,9 +110,11 @@ class Pause:
     def open(self) -> None:
         """Allow pauses to end by consuming again; those before `close` are forgotten."""
         self._closed = False
+        self._consuming = asyncio.Event()  # the last one may belong to another loop
         self._end()
         self._cancelled.clear()
         self._stopping.clear()
+        self._resuming.clear()
 
     async def close(self) -> None:
         """End the pause without resuming, this one and later ones: the consumer is going away."""

@@ -18,14 +18,15 @@ from busauth.amqp.returning import Marks, check_return, says_that_it_waited
 from busauth.amqp.sealing import copy_of
 from busauth.audit import LOGGER
 from busauth.caller import Caller, FirstToken, first_token
-from busauth.errors import BadMessage, Deferred, Transient, defer_if_transient
+from busauth.errors import BadMessage, Deferred, Refused, Transient, defer_if_transient
 from busauth.late.proof import HEADER, Proofs, SeenMessage, Signed
 from busauth.late.proof.routes import Route
 from busauth.late.published import BROKER_STAMP, Origin, origin_of, stamp_in
 from busauth.late.replay import ReplayKey, ReplayMemory, Standing, admitted
 from busauth.late.seal import HEADER as SEAL
-from busauth.late.seal import Purpose, Seal, Sealed, hinted_attempt
+from busauth.late.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
 from busauth.redaction import redact
+from busauth.tokens.keys import KeyMissing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,19 @@ class Provenance:
             return None
         return await self.proofs.authenticate(delivery.headers.get(HEADER))
 
+    def is_proven(self, delivery: Delivery) -> bool:
+        """Return whether a delivery's proof is its publisher's, by the keys at hand."""
+        try:
+            return self.recall(delivery) is not None
+        except (Refused, KeyMissing):
+            return False
+
+    def says_nothing_false(self, case: Case) -> bool:
+        """Return whether a delivery does not say that it was here before, or a seal holds."""
+        if PURPOSE not in case.delivery.headers:
+            return True
+        return self.marks(case.delivery, case.token_sha256).code is None
+
     def carried(self, case: Case, token_sha256: str | None, purpose: Purpose | None) -> Carried:
         """Return what a copy of a delivery carries on.
 
@@ -87,7 +101,8 @@ class Provenance:
             case: the delivery.
             token_sha256: the hex SHA-256 of its token, None where it has none that can be read.
             purpose: what the copy is made for; None where nothing was decided, so that it stays
-                what it was.
+                what it was. A letter that was not compared with its marks counts as no redrive: a
+                replay memory has not met it, and has to know it for the same one.
         """
         before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
         if self.seal is None:
@@ -99,7 +114,7 @@ class Provenance:
             origin=before.origin or redact(case.delivery.origin),
             first=before.first or self._first(case),
         )
-        if purpose in (Purpose.LETTER, Purpose.PARKED):
+        if purpose in (Purpose.LETTER, Purpose.PARKED) and case.marks is not None:
             sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
 

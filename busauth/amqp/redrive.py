@@ -11,11 +11,11 @@ from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
 from busauth.amqp import headers
-from busauth.amqp.again import Released, Sending, renewed, sealed_first
+from busauth.amqp.again import Released, Sending, recorded_first, renewed, sealed_first
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter
-from busauth.amqp.topology import dead_queue
+from busauth.amqp.topology import dead_queue, rejected_queue
 from busauth.arguments import checked
 from busauth.errors import NotGenuine
 from busauth.late.seal import Purpose
@@ -31,6 +31,8 @@ class Redrive:
         queue: the consumer's queue; the letters are in ``<queue>.dead``.
         keys: open the tokens that letters kept, see `DeadLetter`.
         recipient: for whom tokens are encrypted, where there are several.
+        rejected: send those in ``<queue>.rejected`` again instead, which were signed by a trusted
+            issuer and refused for their audience or issuer.
     """
 
     @checked
@@ -42,13 +44,16 @@ class Redrive:
         queue: str,
         keys: Decryption,
         recipient: str | None = None,
+        rejected: bool = False,
     ) -> None:
         self._recipient = recipient
         self._guard = guard
         self._queue = queue
         self._keys = keys
         self._names = (queue, *guard.options.of(queue).formerly)
-        self._sending = Sending(url=url, guard=guard, queue=queue, source=dead_queue(queue))
+        source = rejected_queue(queue) if rejected else dead_queue(queue)
+        self._first = recorded_first if rejected else sealed_first
+        self._sending = Sending(url=url, guard=guard, queue=queue, source=source)
 
     async def letters(self, wanted: Callable[[Letter], bool] = lambda _letter: True) -> Released:
         """Send letters again that kept their tokens; all others stay.
@@ -87,7 +92,9 @@ class Redrive:
         queue = said if isinstance(said, str) and said in self._names else self._queue
         letter = KeptFor(queue=queue, message_id=message.message_id, body=message.body)
         token = self._keys.open_for_redrive(kept, letter)
-        self._guard.check_first(sealed_first(message, Purpose.LETTER))
+        first = self._first(message, Purpose.LETTER)
+        if first is not None:
+            self._guard.check_first(first)
         identity = self._guard.outbox.bearer(token, self._recipient)
         proof = message.headers.get(headers.PROOF)
         if isinstance(proof, str):

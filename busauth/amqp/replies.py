@@ -8,17 +8,16 @@ They leave on a connection of their own: RabbitMQ closes the whole connection ov
 that it cannot decode, and nobody's deliveries or dead letters may hang on that.
 """
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
+from busauth.amqp.own import OwnConnection
 from busauth.amqp.publisher import Outlet, Publisher, connect_like
 from busauth.audit import LOGGER
 from busauth.clock import Clock
@@ -28,7 +27,7 @@ _DIRECT = re.compile(r"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=_.-]+", re.ASCII)
 
 
 class Replies:
-    """Answers to refused requests.
+    """Answers to refused requests, on a connection that carries nothing else.
 
     Args:
         patterns: reply queues that may be answered, as `fnmatch` patterns.
@@ -40,8 +39,7 @@ class Replies:
     def __init__(
         self, patterns: Iterable[str], *, per_second: float, clock: Clock, publisher: Publisher
     ) -> None:
-        self._opening = asyncio.Lock()
-        self._connection: AbstractConnection | None = None
+        self._own = OwnConnection()
         self._patterns = tuple(patterns)
         self._per_second = per_second
         self._clock = clock
@@ -55,7 +53,8 @@ class Replies:
         if not reply_to or not self._may_answer(reply_to) or not self._within_limit():
             return
         try:
-            connection = await self._own_connection(await outlet(message))
+            like = await outlet(message)
+            connection = await self._own.get(lambda: connect_like(like))
             await self._publisher.publish(
                 connection, _problem(message, refused), exchange="", routing_key=reply_to
             )
@@ -66,16 +65,9 @@ class Replies:
 
     async def close(self) -> None:
         """Close the connection for answers; the next answer opens another."""
-        connection, self._connection = self._connection, None
+        connection = self._own.leave()
         if connection is not None:
             await connection.close()
-
-    async def _own_connection(self, like: AbstractConnection) -> AbstractConnection:
-        """Return a connection to the same broker that carries nothing but answers."""
-        async with self._opening:
-            if self._connection is None or self._connection.is_closed:
-                self._connection = await connect_like(like)
-            return self._connection
 
     def _may_answer(self, reply_to: str) -> bool:
         return _DIRECT.fullmatch(reply_to) is not None or any(

@@ -57,6 +57,10 @@ Codes = Annotated[
     list[str] | None,
     typer.Option("--code", metavar="CODE", help="Letters refused with these codes; repeatable."),
 ]
+Rejected = Annotated[
+    bool,
+    typer.Option("--rejected", help="Those in <queue>.rejected instead, which kept their tokens."),
+]
 Subject = Annotated[str | None, typer.Option(metavar="SUB", help="Letters of this subject only.")]
 
 
@@ -91,6 +95,7 @@ def redrive(
     message_id: Ids = None,
     code: Codes = None,
     subject: Subject = None,
+    rejected: Rejected = False,
     recipient: Recipient = None,
     url: Url = "amqp://localhost/",
 ) -> None:
@@ -103,7 +108,9 @@ def redrive(
     wanted = Wanted(message_id or (), code or (), subject)
     with _telling():
         keys = DecryptionSettings(key_files=tuple(key)).decryption()
-        letters = Redrive(url, guard=guard, queue=queue, keys=keys, recipient=recipient)
+        letters = Redrive(
+            url, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
+        )
         redriven = asyncio.run(letters.letters(wanted))
     _report(redriven, f"Redriven to {queue}", wanted)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from busauth.arguments import checked_class
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Deferred, Refused
+from busauth.loops import PerLoop, used
 from busauth.tokens.keys import KeyMissing
 from busauth.tokens.verified import Verified
 from busauth.tokens.verifier import MAX_TOKEN_BYTES
@@ -125,6 +126,9 @@ Ask = Callable[[str, str, Freshness], Awaitable[Answer]]
 """From a token, its SHA-256 and how long it would count, to the answer; raises `Deferred`."""
 
 
+_Flights = dict[str, "asyncio.Task[Answer]"]
+
+
 class Answers:
     """Answers that are at hand, and the questions under way.
 
@@ -140,7 +144,7 @@ class Answers:
         self._clock = clock
         self._counting: OrderedDict[str, Answer] = OrderedDict()
         self._refused: OrderedDict[str, Answer] = OrderedDict()
-        self._flights: dict[str, asyncio.Task[Answer]] = {}
+        self._flights = PerLoop[_Flights](dict)
 
     def recall(self, digest: str, ends_at: float = NEVER) -> Answer:
         """Return the answer that is at hand.
@@ -151,7 +155,7 @@ class Answers:
         for kept in (self._counting, self._refused):
             answer = kept.get(digest)
             if answer is not None and answer.holds(ends_at):
-                kept.move_to_end(digest)
+                used(kept, digest)
                 return answer
         raise AnswerMissing
 
@@ -168,20 +172,16 @@ class Answers:
 
     def _flight(self, token: str, digest: str) -> "asyncio.Task[Answer]":
         """Return the question under way, or put one that belongs to nobody's context."""
-        flight = self._flights.get(digest)
+        flights = self._flights.here
+        flight = flights.get(digest)
         if flight is None:
-            if len(self._flights) >= self._options.in_flight:
-                raise Deferred(f"{len(self._flights)} tokens are being asked about already")
+            if len(flights) >= self._options.in_flight:
+                raise Deferred(f"{len(flights)} tokens are being asked about already")
             asking = self._asked(token, digest)
             flight = asyncio.get_running_loop().create_task(asking, context=Context())
-            self._flights[digest] = flight
-            flight.add_done_callback(lambda done: self._landed(digest, done))
+            flights[digest] = flight
+            flight.add_done_callback(lambda done: _landed(flights, digest, done))
         return flight
-
-    def _landed(self, digest: str, flight: "asyncio.Task[Answer]") -> None:
-        del self._flights[digest]
-        if not flight.cancelled():
-            flight.exception()  # whoever waited has it; if nobody did, it is not worth a warning
 
     async def _asked(self, token: str, digest: str) -> Answer:
         asked_at, began = self._clock.now(), self._clock.monotonic()
@@ -201,3 +201,9 @@ class Answers:
         kept[digest] = answer
         if len(kept) > self._options.remembered:
             kept.popitem(last=False)
+
+
+def _landed(flights: _Flights, digest: str, flight: "asyncio.Task[Answer]") -> None:
+    del flights[digest]
+    if not flight.cancelled():
+        flight.exception()  # whoever waited has it; if nobody did, it is not worth a warning

@@ -108,6 +108,10 @@ class Authenticators(_Chosen):
         members = (self._verifiers, *others) if self._verifiers else tuple(others)
         super().__init__(*members, max_token_bytes=max_token_bytes)
 
+    def signed(self, token: str) -> bool:
+        """Return whether an issuer whose keys are known signed it; see `Verifiers.signed`."""
+        return self._verifiers is not None and self._verifiers.signed(token)
+
     def confirmed(self) -> Authenticator:
         """Return the same trust for handlers that want a live answer: local first, then asked.
 

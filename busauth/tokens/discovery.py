@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit, urlunsplit
 
 from busauth.errors import ConfigurationError, Deferred
-from busauth.tokens.fetch import Fetcher
+from busauth.tokens.fetch import Fetcher, Unusable
 
 
 def metadata_urls(issuer: str) -> tuple[str, str]:
@@ -28,19 +28,20 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
     """Return the `jwks_uri` from an issuer's metadata.
 
     Raises:
-        Deferred: there is no metadata now, or it names another issuer.
+        Deferred: there is no metadata now; `Unusable` where there is none, or another issuer's.
     """
     problem: Deferred | None = None
     for url in metadata_urls(issuer):
         try:
             metadata = await fetcher.get_object(url)
         except Deferred as deferred:
-            problem = problem or deferred
+            if problem is None or isinstance(problem, Unusable) > isinstance(deferred, Unusable):
+                problem = deferred  # the other one may be there, as soon as it can be reached
             continue
         if metadata.get("issuer") != issuer:
             found = metadata.get("issuer")
-            raise Deferred(f"{url} speaks for issuer {found!r}: expected {issuer!r}, to the letter")
+            raise Unusable(f"{url} speaks for issuer {found!r}: expected {issuer!r}, to the letter")
         if not isinstance(metadata.get("jwks_uri"), str):
-            raise Deferred(f"{url} names no jwks_uri: configure JWKS(url) instead")
+            raise Unusable(f"{url} names no jwks_uri: configure JWKS(url) instead")
         return str(metadata["jwks_uri"])
     raise problem or Deferred(f"no metadata for {issuer}")

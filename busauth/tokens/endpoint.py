@@ -15,6 +15,7 @@ from typing import Any
 from busauth.arguments import checked_class
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, evidence
+from busauth.loops import PerLoop
 from busauth.tokens.answers import AnswerOptions
 from busauth.tokens.breaker import Breaker
 from busauth.tokens.client_auth import ClientAuthentication
@@ -82,7 +83,7 @@ class Endpoint:
         self._signed = signed
         self._fetcher = fetcher
         self._clock = clock
-        self._room = asyncio.Semaphore(options.requests)
+        self._room = PerLoop(lambda: asyncio.Semaphore(options.requests))
         self._breaker = Breaker(
             url, failures=options.failures, open_for=options.open_for, clock=clock
         )
@@ -103,7 +104,7 @@ class Endpoint:
             Deferred: there is no answer to be had now.
         """
         try:
-            async with self._room:
+            async with self._room.here:
                 return await self._through_the_breaker(token)
         except (NotGenuine, asyncio.CancelledError):
             raise

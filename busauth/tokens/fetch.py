@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -17,6 +18,16 @@ from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
 _OK = 200
+_LATER = frozenset({408, 425, 429})
+"""Statuses of four hundred and more by which somebody asks for patience."""
+
+
+class Unusable(Deferred):
+    """Somebody answers, and not with what can be used: a start ends for it, a message waits."""
+
+
+class _NotThereError(ValueError):
+    """An answer that will hardly be another one later."""
 
 
 class UnsafeHttp(frozenset[str]):
@@ -93,7 +104,7 @@ class Fetcher:
         """Return the JSON object at a URL.
 
         Raises:
-            Deferred: it cannot be had now, or what came is not a JSON object.
+            Deferred: it cannot be had now; `Unusable` where it is not there, or is no JSON object.
             ConfigurationError: the URL may not be asked.
         """
         self.check_url(url)
@@ -101,9 +112,10 @@ class Fetcher:
             async with asyncio.timeout(self.timeout):
                 value = json.loads(await self._get(url))
         except Exception as error:  # whatever went wrong, no message is guilty of it
-            raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+            kind = Unusable if isinstance(error, _FINAL) else Deferred
+            raise kind(f"{url} is out of reach: {_why(error, self.timeout)}") from error
         if not isinstance(value, dict):
-            raise Deferred(f"{url} gave a {type(value).__name__}: expected a JSON object")
+            raise Unusable(f"{url} gave a {type(value).__name__}: expected a JSON object")
         return value
 
     async def post_form(
@@ -127,7 +139,8 @@ class Fetcher:
     async def _get(self, url: str) -> bytes:
         reply = await self._ask("GET", url, {"Accept": "application/json"})
         if reply.status != _OK:
-            raise ValueError(f"status {reply.status}, expected 200")
+            why = f"status {reply.status}, expected 200"
+            raise _NotThereError(why) if _is_final(reply.status) else ValueError(why)
         return reply.body
 
     async def _ask(
@@ -160,6 +173,14 @@ class Fetcher:
     @cached_property
     def _ssl(self) -> ssl.SSLContext:
         return httpx.create_ssl_context()
+
+
+_FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)
+
+
+def _is_final(status: int) -> bool:
+    client = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return client and status not in _LATER
 
 
 def _check_port(url: str) -> None:

@@ -21,13 +21,13 @@ from typing import Any
 
 from busauth.arguments import checked
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.errors import ConfigurationError, NotGenuine
 from busauth.tokens.answers import NEVER, Answer, Answers, Freshness, Word
 from busauth.tokens.claims import instant
 from busauth.tokens.client_auth import ClientAuthentication
 from busauth.tokens.compact import CompactToken, is_signed, named_issuer, split
 from busauth.tokens.endpoint import Endpoint, IntrospectionOptions
-from busauth.tokens.fetch import Fetcher
+from busauth.tokens.fetch import Fetcher, Unusable
 from busauth.tokens.keys import ASYMMETRIC, KeySource
 from busauth.tokens.opaque import check_opaque
 from busauth.tokens.providers import LENIENT, Profile, media_type, profile_of
@@ -168,12 +168,13 @@ class Introspection:
         """Ask about a JWT that nobody ever had; some endpoints answer about opaque tokens alone.
 
         Raises:
-            Deferred: this one does not answer about any JWT, or there is no answer to be had now.
+            Unusable: this one does not answer about any JWT.
+            Deferred: there is no answer to be had now.
         """
         try:
             await self._endpoint.ask(_made_up(self.issuer))
         except NotGenuine as refused:
-            raise Deferred(
+            raise Unusable(
                 f"the introspection endpoint of {self.issuer} answers about opaque tokens, and "
                 f"{refused.found} about JWTs: introspect=True cannot work there; expected an "
                 "endpoint that answers about JWTs, or handlers without introspect=True",

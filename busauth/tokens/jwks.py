@@ -1,6 +1,6 @@
 """An issuer's keys, kept at hand: fetched rarely, kept through outages, never for ever.
 
-- One fetch at a time; whoever waits shares its outcome (single flight).
+- One fetch at a time in an event loop; whoever waits there shares its outcome (single flight).
 - A set older than `fresh_for` is still used while a new copy is fetched in the background.
 - An unknown `kid` asks for a fetch, and no two fetches begin within `min_interval`.
 - A failed fetch changes nothing, until the last good one is `keep_for` old: then there are no keys,
@@ -18,8 +18,9 @@ from typing import Any
 from busauth.arguments import checked, checked_class
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.loops import PerLoop
 from busauth.tokens.discovery import discover_jwks_uri, metadata_urls
-from busauth.tokens.fetch import Fetcher
+from busauth.tokens.fetch import Fetcher, Unusable
 from busauth.tokens.keys import ASYMMETRIC, Key, KeyMissing, allow_list, chosen, load_keys
 from busauth.tokens.retired import FormerKey, RetiredKeys
 
@@ -29,6 +30,12 @@ _TOLD = 5
 """Keys that are told where none can be used."""
 
 _Fetched = tuple[Mapping[str, Any], Key]
+
+
+class _Flight:
+    """The fetch that is under way in one loop, or was the last one there."""
+
+    task: "asyncio.Task[None] | None" = None
 
 
 @checked_class
@@ -93,7 +100,7 @@ class JWKS:
         self._fetched: float | None = None
         self._began: float | None = None
         self._fetches = 0
-        self._flight: asyncio.Task[None] | None = None
+        self._flights = PerLoop(_Flight)
         self._refused: frozenset[str] = frozenset()
         self._remember(url)
 
@@ -209,28 +216,49 @@ class JWKS:
         await asyncio.shield(self._renew())
         return self._fetches > fetches
 
+    async def check(self, algorithms: Iterable[str]) -> None:
+        """Have keys at hand for one of these algorithms, fetching them unless they are there.
+
+        Raises:
+            Unusable: its issuer answers, and not with such keys.
+            Deferred: its issuer is out of reach.
+        """
+        age = self._age()
+        if age is None or age >= self._options.keep_for:
+            await self.refresh()
+        wanted = tuple(algorithms)
+        if not any(key.algorithm in wanted for key in self._keys):
+            found = sorted({key.algorithm for key in self._keys})
+            raise Unusable(f"{self._url} holds keys for {found}: expected one for {list(wanted)}")
+
     def _age(self) -> float | None:
         return None if self._fetched is None else self._clock.monotonic() - self._fetched
 
     def _renew(self) -> "asyncio.Task[None]":
         """Return the fetch under way, or begin one that belongs to nobody's context."""
-        if self._flight is None or self._flight.done():
+        flight = self._flights.here
+        if flight.task is None or flight.task.done():
             loop = asyncio.get_running_loop()
-            self._flight = loop.create_task(self._fetch_in_turn(), context=Context())
-            self._flight.add_done_callback(_log_failure)
-        return self._flight
+            flight.task = loop.create_task(self._fetch_in_turn(), context=Context())
+            flight.task.add_done_callback(_log_failure)
+        return flight.task
+
+    def _wait(self) -> float:
+        if self._began is None:
+            return 0.0
+        return self._began + self._options.min_interval - self._clock.monotonic()
 
     async def _fetch_in_turn(self) -> None:
-        if self._began is not None:
-            wait = self._began + self._options.min_interval - self._clock.monotonic()
-            await self._clock.sleep(max(0.0, wait))
+        while (wait := self._wait()) > 0:  # another loop's fetch may have begun in the meantime
+            await self._clock.sleep(wait)
         self._began = self._clock.monotonic()
         self._fetches += 1
         try:
             keys = await self._fetch()
         except Exception as error:  # whatever an issuer sends, it is not the message's fault
             self._url = None if self._issuer else self._url  # it may have moved: discover anew
-            raise Deferred(str(error), probe=self.refresh) from error
+            kind = Unusable if isinstance(error, (Unusable, ConfigurationError)) else Deferred
+            raise kind(str(error), probe=self.refresh) from error
         is_first, self._fetched = self._fetched is None, self._clock.monotonic()
         self._adopt(keys)
         if is_first and self._unmet:
@@ -278,14 +306,14 @@ class JWKS:
         document = await self._fetcher.get_object(self._url)
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > self._options.max_keys:
-            raise Deferred(
+            raise Unusable(
                 f"{self._url}: expected `keys`, a list of at most {self._options.max_keys}"
             )
         left_out: list[str] = []
         keys = tuple((entry, key) for entry in entries for key in self._load(entry, left_out))
         if not keys:
             found = "; ".join(left_out[:_TOLD]) or "none at all"
-            raise Deferred(
+            raise Unusable(
                 f"{self._url} holds no key that fits {list(self._algorithms)}: found {found}"
             )
         return keys

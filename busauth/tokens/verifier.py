@@ -15,6 +15,7 @@ from typing import Any
 from busauth.arguments import checked
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
+from busauth.loops import used
 from busauth.tokens import claims as registered
 from busauth.tokens.compact import CompactToken, named_issuer, split
 from busauth.tokens.envelope import refuse_encrypted
@@ -115,6 +116,14 @@ class Verifier:
         caller = self._caller(token.payload, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
         return Verified(caller, not_before, self.leeway, signer, signer.retired)
+
+    def signed(self, token: CompactToken) -> bool:
+        """Return whether a key at hand signed it, whoever it is from and for."""
+        try:
+            self._signer(token, self._check_header(token))
+        except (NotGenuine, KeyMissing):
+            return False
+        return True
 
     def _check_header(self, token: CompactToken) -> str:
         """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
@@ -234,7 +243,7 @@ class Verifiers:
         digest = fingerprint(token)
         known = self._cache.get(digest)
         if known is not None and known.holds():
-            self._cache.move_to_end(digest)
+            used(self._cache, digest)
             return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
@@ -252,10 +261,22 @@ class Verifiers:
         digest = fingerprint(token)
         if digest not in self._shapes:
             payload = split(token, max_bytes=self.max_token_bytes).payload
-            self._shapes[digest] = registered.instant(payload, "exp")
+            ends_at = self._shapes[digest] = registered.instant(payload, "exp")
             while len(self._shapes) > _SHAPES:
                 self._shapes.popitem(last=False)
+            return ends_at
         return self._shapes[digest]
+
+    def signed(self, token: str) -> bool:
+        """Return whether one of these issuers signed a token, by the keys at hand.
+
+        Nothing else is asked: it may be another issuer's in name, for another audience, and late.
+        """
+        try:
+            compact = split(token, max_bytes=self.max_token_bytes)
+        except NotGenuine:
+            return False
+        return any(verifier.signed(compact) for verifier in self._by_issuer.values())
 
     def takes(self, token: str) -> bool:
         """Return whether a text is a JWS that names one of these issuers."""

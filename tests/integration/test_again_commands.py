@@ -198,6 +198,8 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
         assert (result.exit_code, why in result.stderr) == (3, True), result.output
     assert await desk.handles(Grace(hours=1), 2) == ["ann", "bob"]
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 1)
+    result = await desk.run("redrive", *key, "--rejected")
+    assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 0.\n"
 
 
 async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:

@@ -179,7 +179,7 @@ async def test_4_fail_closed(
         raise ZeroDivisionError(caller.subject)
 
     def unexpected(*_: object) -> int:
-        raise RuntimeError("a bug")
+        raise ZeroDivisionError("a bug")
 
     async with consuming(broker, queue, recording(guard, queue, seen, allow=broken)):
         await broker.publish(queue, token=issuer.token())

@@ -732,7 +732,7 @@ async def test_the_publisher_connects_again(url: str, stream: str, clock: Manual
     ):
         await publisher.publish(revocation(clock))
         proxy.cut()
-        connection = publisher._connection
+        connection = publisher._own._kept.here.connection
         assert connection is not None
         await until(lambda: connection.is_closed)
         await publisher.publish(revocation(clock, "bob"))

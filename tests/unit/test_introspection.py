@@ -438,7 +438,7 @@ async def test_no_raw_token_is_kept() -> None:
     assert set(answers._counting) == {fingerprint(token)}
     assert set(answers._refused) == {fingerprint(OPAQUE)}
     assert token not in repr(answers._counting)
-    assert answers._flights == {}
+    assert answers._flights.here == {}
 
 
 # --- many at once -------------------------------------------------------------------------------
@@ -479,7 +479,7 @@ async def test_a_flood_of_unknown_tokens_is_bounded_and_displaces_nobody() -> No
     assert codes.count("deferred") == 150
     assert most == 4
     assert len(flooded._answers._refused) == 10
-    assert flooded._answers._flights == {}
+    assert flooded._answers._flights.here == {}
     assert flooded.recall(OPAQUE).caller.subject == "alice"
 
 

@@ -57,8 +57,8 @@ async def in_time(clock: ManualClock, work: Any, seconds: float = 5.0) -> Any:
 
 async def settled(jwks: JWKS) -> None:
     """Wait for the fetch in the background."""
-    if jwks._flight is not None:
-        await asyncio.wait([jwks._flight])
+    if (flight := jwks._flights.here.task) is not None:
+        await asyncio.wait([flight])
 
 
 async def test_keys_are_fetched_on_first_use(server: IssuerServer, jwks: JWKS) -> None:
@@ -379,8 +379,9 @@ async def test_a_renewal_that_is_cancelled_is_not_a_failure(
     """A loop that shuts down may cancel the fetch without a word."""
     waiting = asyncio.ensure_future(jwks.refresh())
     await asyncio.sleep(0)
-    assert jwks._flight is not None
-    jwks._flight.cancel()
+    flight = jwks._flights.here.task
+    assert flight is not None
+    flight.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert "renewed" not in caplog.text

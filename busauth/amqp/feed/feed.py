@@ -138,6 +138,7 @@ class RevocationFeed:
 
     async def open(self) -> None:
         """Take over the checkpoint, if there is one, and begin to read."""
+        self._moved = asyncio.Event()  # the last one may belong to another loop
         self._freshness.read(self._clock.monotonic())
         keeper, now = self._keeper, self._clock.now()
         if keeper is not None:

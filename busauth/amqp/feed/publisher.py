@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 from busauth.amqp.address import broker_url
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.feed.options import StreamOptions
+from busauth.amqp.own import OwnConnection
 from busauth.amqp.patience import closed
 from busauth.amqp.publisher import Publisher
 from busauth.arguments import checked
@@ -47,8 +48,7 @@ class FeedPublisher:
         self._options = options or StreamOptions()
         self._timeout = timeout
         self._publisher = Publisher(timeout=timeout)
-        self._opening = asyncio.Lock()
-        self._connection: AbstractConnection | None = None
+        self._own = OwnConnection()
 
     @property
     def stream(self) -> str:
@@ -68,7 +68,7 @@ class FeedPublisher:
             content_type=f"application/{TYPE}", delivery_mode=_PERSISTENT, app_id="busauth"
         )
         outgoing = Outgoing(event.encode("ascii"), properties)
-        connection = await self._connected()
+        connection = await self._own.get(self._connect)
         try:
             await self._publisher.publish(
                 connection, outgoing, exchange="", routing_key=self._options.name
@@ -83,18 +83,18 @@ class FeedPublisher:
         Raises:
             PublishError: the broker is out of reach, or the stream cannot be declared.
         """
-        await self._connected()
+        await self._own.get(self._connect)
 
     async def close(self) -> None:
         """Close the connection; the next event opens another."""
-        if self._connection is not None:
-            await self._leave(self._connection)
+        connection = self._own.leave()
+        if connection is not None:
+            await _close(connection)
 
     async def _leave(self, connection: AbstractConnection) -> None:
-        if self._connection is connection:
-            self._connection = None
-        with suppress(Exception):  # what cannot be closed is gone already
-            await closed(connection)
+        if self._own.is_kept(connection):
+            self._own.leave()
+        await _close(connection)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -107,12 +107,6 @@ class FeedPublisher:
         _trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-    async def _connected(self) -> AbstractConnection:
-        async with self._opening:
-            if self._connection is None or self._connection.is_closed:
-                self._connection = await self._connect()
-            return self._connection
 
     async def _connect(self) -> AbstractConnection:
         try:
@@ -138,6 +132,11 @@ class FeedPublisher:
             self._options.name, durable=True, arguments=self._options.arguments
         )
         await channel.close()
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(Exception):  # what cannot be closed is gone already
+        await closed(connection)
 
 
 async def _exists(connection: AbstractConnection, stream: str) -> bool:

@@ -45,7 +45,8 @@ class PolicyChain:
 
     Attributes:
         parks: whether one of them is `Park`.
-        keeps: whether one of them is a `DeadLetter` that keeps tokens.
+        keeper: for whom the first `DeadLetter` that keeps tokens does so, None where none does.
+        keeps: whether one does.
 
     Raises:
         ConfigurationError: a policy could never be reached, needs what cannot be had, or is no
@@ -65,10 +66,9 @@ class PolicyChain:
         self._policies = tuple(_as_policy(policy) for policy in given)
         self._hard_max_age = hard_max_age
         self.parks = any(isinstance(policy, Park) for policy in self._policies)
-        self.keeps = any(
-            isinstance(policy, DeadLetter) and policy.keep_token is not None
-            for policy in self._policies
-        )
+        letters = [each for each in self._policies if isinstance(each, DeadLetter)]
+        self.keeper = next((each.keep_token for each in letters if each.keep_token), None)
+        self.keeps = self.keeper is not None
         _check_reachable(self._policies)
         for policy in self._policies:
             _check_grace(policy, hard_max_age)
