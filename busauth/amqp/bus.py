@@ -248,7 +248,7 @@ class Bus:
         """
         self._check_closed("declares its queues by itself")
         try:
-            connection = await self._links.open()
+            connection = await self._links.open(copies=False)
             async with connection.channel() as channel:
                 for intake in self._intakes.values():
                     await intake.declare(channel)
@@ -297,7 +297,7 @@ class Bus:
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
         try:
-            connection = await self._links.open()
+            connection = await self._links.open(copies=bool(self._intakes))
             for intake in self._intakes.values():
                 await intake.open(connection)
         except BaseException:
@@ -328,7 +328,7 @@ class Bus:
         consumer = self.guard.consumer(
             subscription.handler,
             asked,
-            outlet=self._outlet,
+            outlet=self._copies,
             retries=RetryLadder(asked.queue, self._options.retry),
             counted=self._options.declare,
         )
@@ -354,8 +354,11 @@ class Bus:
     async def _disconnect(self) -> None:
         await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
 
-    async def _outlet(self, _delivery: Delivery | None = None) -> AbstractConnection:
+    async def _outlet(self) -> AbstractConnection:
         return await self._links.outlet(self.guard.options.publish_timeout)
+
+    async def _copies(self, _delivery: Delivery) -> AbstractConnection:
+        return await self._links.copies(self.guard.options.publish_timeout)
 
 
 @contextmanager
