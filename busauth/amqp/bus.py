@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -14,6 +14,7 @@ from aiormq.abc import AbstractConnection
 from busauth.amqp.again import Released
 from busauth.amqp.asked import Asked
 from busauth.amqp.batch import Publication, each_in_order
+from busauth.amqp.connecting import permitted
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
@@ -223,21 +224,37 @@ class Bus:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.
 
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or is not there and somebody
+                else declares; a right is missing; the broker lets nobody in as the URL says.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
         try:
             with ExitStack() as watched:
                 watched.enter_context(_signals(self.stop))  # handlers may run before all have begun
-                async with self:
-                    await self._stopped.wait()
-                    watched.close()  # a second signal ends a service that is draining
+                async with AsyncExitStack() as running:
+                    if await self._begun():
+                        running.push_async_exit(self)
+                        await self._stopped.wait()
+                        watched.close()  # a second signal ends a service that is draining
         finally:
             self._stopped.clear()
 
     def stop(self) -> None:
         """Let `run` return, once the handlers have finished or the drain deadline has passed."""
         self._stopped.set()
+
+    async def _begun(self) -> bool:
+        """Begin to consume; return False where it was stopped before it could."""
+        beginning = asyncio.ensure_future(self.__aenter__())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not beginning.done():
+                beginning.cancel()
+                await asyncio.gather(beginning, return_exceptions=True)
+        return not beginning.cancelled() and beginning.result() is self
 
     async def declare(self) -> None:
         """Declare the queues of all consumers and those around them, and consume nothing.
@@ -250,8 +267,9 @@ class Bus:
         try:
             connection = await self._links.open(copies=False)
             async with connection.channel() as channel:
-                for intake in self._intakes.values():
-                    await intake.declare(channel)
+                with permitted():
+                    for intake in self._intakes.values():
+                        await intake.declare(channel)
         finally:
             await self._links.close()
 

@@ -20,6 +20,7 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth.amqp import topology
+from busauth.amqp.connecting import permitted
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.options import BusOptions
@@ -78,7 +79,7 @@ class Intake:
         """Declare the queues and consume, on a channel of their own.
 
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or a right is missing.
         """
         self.consumer.open()
         line = await self._begin(connection)
@@ -88,12 +89,16 @@ class Intake:
     async def declare(self, channel: AbstractRobustChannel) -> None:
         """Declare the queue, those around it, and the exchanges that it receives from.
 
+        Where an operator does that, it is only looked whether the queue is there.
+
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or is not there.
         """
         name = self.consumer.queue
-        if self._options.declare:
-            await topology.declare(channel, name, self._options, parks=self.consumer.parks)
+        if not self._options.declare:
+            await topology.check(channel, name)
+            return
+        await topology.declare(channel, name, self._options, parks=self.consumer.parks)
         queue = await channel.get_queue(name)
         for binding in self._bindings:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
@@ -136,10 +141,11 @@ class Intake:
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""
-        await answered(_below(connection), self._declare(connection), _DECLARING)
-        if self._line is None or self._line.channel.is_closed:
-            self._line = await _opened(connection, self.consumer)
-        await self._line.consume(self._options.prefetch)
+        with permitted():
+            await answered(_below(connection), self._declare(connection), _DECLARING)
+            if self._line is None or self._line.channel.is_closed:
+                self._line = await _opened(connection, self.consumer)
+            await self._line.consume(self._options.prefetch)
         return self._line
 
     async def _declare(self, connection: AbstractRobustConnection) -> None:

@@ -8,14 +8,13 @@ opened with the others, so that what stands in its way is found at the start.
 
 import asyncio
 
-import aio_pika
 from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.address import broker_url
+from busauth.amqp.connecting import Kept
 from busauth.amqp.lanes import is_unblocked, unblocked
-from busauth.amqp.tolerant import TolerantRobustConnection
-from busauth.errors import PublishError
+from busauth.errors import ConfigurationError, PublishError
 
 _RECONNECT_SECONDS = 1.0
 
@@ -54,6 +53,7 @@ class Links:
 
         Raises:
             ConnectionError: the broker cannot be reached.
+            ConfigurationError: it can be, and waiting will not help.
         """
         self._publishing = await self._connect("publish")
         if copies:
@@ -89,19 +89,13 @@ class Links:
         """Return the connection for copies, likewise; while an alarm lasts, who heard of it."""
         return _blocked(self._publishing) or await _restored(self._copying, seconds)
 
-    async def _connect(self, purpose: str) -> AbstractRobustConnection:
+    async def _connect(self, purpose: str) -> Kept:
+        link = Kept(self.url, f"{self._service} ({purpose})", _RECONNECT_SECONDS)
         try:
-            return await aio_pika.connect_robust(
-                self.url,
-                connection_class=TolerantRobustConnection,
-                client_properties={"connection_name": f"{self._service} ({purpose})"},
-                reconnect_interval=_RECONNECT_SECONDS,
-            )
-        except OSError as error:
-            where = f"{self.url.host}:{self.url.port}"
-            raise ConnectionError(
-                f"{self._service}: no broker at {where}: {error}; is RabbitMQ running there?"
-            ) from error
+            await link.open()
+        except (ConnectionError, ConfigurationError) as error:
+            raise type(error)(f"{self._service}: {error}") from None
+        return link
 
 
 def _blocked(link: AbstractRobustConnection | None) -> AbstractConnection | None:

@@ -136,7 +136,8 @@ class BusOptions(_Options):
         rejected_limit: messages kept in ``<queue>.rejected``; the oldest go first.
         retry: the delays between attempts.
         drain: seconds that handlers get to finish when the service stops.
-        declare: whether queues are declared; False where an operator does it.
+        declare: whether queues, exchanges and bindings are declared; False where an operator does
+            it.
     """
 
     prefetch: int = Field(default=100, ge=1, le=65_535)

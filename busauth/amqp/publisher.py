@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 
@@ -148,16 +147,6 @@ def _raise_if_shared(target: str, sent: Sent | None, error: Exception) -> None:
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-async def connect_like(connection: AbstractConnection) -> AbstractConnection:
-    """Open another connection to the same broker, as the same user.
-
-    Raises:
-        ConnectionError: the broker is out of reach.
-    """
-    context = connection.ssl_context if isinstance(connection, aiormq.Connection) else None
-    return await aiormq.connect(connection.url, context=context)
 
 
 def was_cancelled() -> bool:

@@ -17,9 +17,10 @@ from fnmatch import fnmatchcase
 from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
+from busauth.amqp.connecting import connected_like
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.publisher import Outlet, Publisher, connect_like
+from busauth.amqp.publisher import Outlet, Publisher
 from busauth.audit import LOGGER
 from busauth.clock import Clock
 from busauth.errors import Refused, evidence
@@ -74,7 +75,7 @@ class Replies:
         """Return a connection to the same broker that carries nothing but answers."""
         async with self._opening:
             if self._connection is None or self._connection.is_closed:
-                self._connection = await connect_like(like)
+                self._connection = await connected_like(like)
             return self._connection
 
     def _may_answer(self, reply_to: str) -> bool:

@@ -13,18 +13,16 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
-from busauth.amqp.address import broker_url
 from busauth.amqp.bus import Bus
+from busauth.amqp.connecting import connected
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import BusOptions, GuardOptions
 from busauth.amqp.outbox import Body, as_message
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.topology import dead_queue, rejected_queue
 from busauth.audit import Event, EventKind
 from busauth.errors import ConfigurationError, PublishError
@@ -86,9 +84,7 @@ class Kit:
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(
-            broker_url(self.broker.url), connection_class=TolerantConnection
-        )
+        self._connection = await connected(self.broker.url)
         if isinstance(self.broker, Broker):
             self.broker.node.journal.listen(self._moved)
         return self
