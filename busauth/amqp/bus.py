@@ -16,6 +16,7 @@ from busauth.amqp.asked import Asked
 from busauth.amqp.batch import Publication, each_in_order
 from busauth.amqp.connecting import permitted
 from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.intake import Binding, Intake
@@ -23,8 +24,10 @@ from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
+from busauth.amqp.readiness import Readiness
 from busauth.amqp.release import Release
 from busauth.amqp.topology import RetryLadder, arguments_of
+from busauth.amqp.within import Within
 from busauth.audit import LOGGER
 from busauth.caller import caller_in_scope
 from busauth.decision import Demand, Predicate
@@ -75,6 +78,17 @@ class Bus:
             for queue, intake in self._intakes.items()
             for name in arguments_of(queue, options, parks=intake.consumer.parks)
         )
+
+    @property
+    def ready(self) -> Readiness:
+        """Return whether it is connected and consumes, as far as it knows: nobody is asked.
+
+        For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
+        the way. A service that is not ready goes on by itself: it needs no restart.
+        """
+        intakes = self._intakes.values() if self._links.are_open else ()
+        doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
+        return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
 
     def consumer(
         self,
@@ -145,6 +159,7 @@ class Bus:
         exchange: str = "",
         token: Token = None,
         recipient: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
 
@@ -154,6 +169,8 @@ class Bus:
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            timeout: seconds until it is given up, a wait for the broker included; None for
+                `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
@@ -163,7 +180,9 @@ class Bus:
         outgoing = self.guard.outbox.prepare(
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
-        await self.guard.send(await self._outlet(), outgoing, exchange, routing_key)
+        within = self._within(timeout)
+        outlet = await self._links.outlet(within)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
@@ -189,11 +208,17 @@ class Bus:
             )
             for each in publications
         ]
-        outlet = await self._outlet()
-        await each_in_order(
-            partial(self.guard.send, outlet, outgoing, each.exchange, each.routing_key)
-            for each, outgoing in prepared
-        )
+        default = self.guard.options.publish_timeout
+        longest = max((each.timeout or default for each, _ in prepared), default=default)
+        outlet = await self._links.outlet(self._within(longest))
+        await each_in_order(partial(self._send, outlet, *each) for each in prepared)
+
+    async def _send(
+        self, outlet: AbstractConnection, publication: Publication, outgoing: Outgoing
+    ) -> None:
+        exchange, routing_key = publication.exchange, publication.routing_key
+        within = self._within(publication.timeout)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def release(self, queue: str, token: str) -> Released:
         """Send the messages again that were parked in front of a consumer for this caller.
@@ -372,11 +397,11 @@ class Bus:
     async def _disconnect(self) -> None:
         await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
 
-    async def _outlet(self) -> AbstractConnection:
-        return await self._links.outlet(self.guard.options.publish_timeout)
+    def _within(self, timeout: float | None) -> Within:
+        return Within.of(timeout, self.guard.options.publish_timeout)
 
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
-        return await self._links.copies(self.guard.options.publish_timeout)
+        return await self._links.copies(self._within(None))
 
 
 @contextmanager

@@ -104,6 +104,17 @@ class Intake:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
             await queue.bind(binding.exchange, binding.routing_key)
 
+    def doubt(self) -> str | None:
+        """Return why nothing is taken at this moment, for people; None where something is."""
+        queue, reason = self.consumer.queue, self.consumer.waits_for
+        if reason is not None:
+            return f"the consumer of {queue!r} is paused: {reason}"
+        if self._keeping is None:
+            return f"the consumer of {queue!r} is starting or stopping"
+        if self._line is None or self._line.has_ended:
+            return f"the consumer of {queue!r} was ended, and begins again"
+        return None
+
     async def busy(self) -> bool:
         """Let the handlers finish, and return whether the queue has more for its consumer.
 
@@ -202,6 +213,11 @@ class _Line:
         await answered(channel, channel.basic_qos(prefetch_count=prefetch))
         consuming = channel.basic_consume(self._queue, self._take, consumer_tag=self._tag)
         await answered(channel, consuming)
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether nothing more is delivered."""
+        return self._ended.is_set()
 
     async def ended(self) -> None:
         """Return once nothing more is delivered."""

@@ -26,6 +26,7 @@ from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.headers import header_frame_size
 from busauth.amqp.lanes import Lanes, Sent
+from busauth.amqp.within import Within
 from busauth.errors import PublishError, held_by
 
 Outlet = Callable[[Delivery], Awaitable[AbstractConnection]]
@@ -51,7 +52,7 @@ class Publisher:
     """Publishes on channels of its own.
 
     Args:
-        timeout: seconds after which a publication is given up.
+        timeout: seconds after which a publication is given up, where it says nothing else.
     """
 
     def __init__(self, *, timeout: float = 30.0) -> None:
@@ -66,6 +67,7 @@ class Publisher:
         exchange: str,
         routing_key: str,
         apart: bool = False,
+        within: Within | None = None,
     ) -> None:
         """Return once the broker has confirmed that the message was routed.
 
@@ -75,6 +77,7 @@ class Publisher:
             exchange: where to.
             routing_key: with which key.
             apart: where no other publication of this publisher's is on its way.
+            within: how long it may take.
 
         Raises:
             PublishError: it was not, or the confirmation did not come: then its fate is unknown.
@@ -84,8 +87,9 @@ class Publisher:
         check_frame(outgoing, frame_max(connection))
         target = f"exchange {exchange!r}, routing key {routing_key!r}"
         lanes, sent = self._lanes_of(connection), None
+        within = within or Within.of(None, self._timeout)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with within.limit():
                 sent = await lanes.write(outgoing, exchange, routing_key, apart=apart)
                 await asyncio.shield(sent.answer)
         except asyncio.CancelledError as error:
@@ -95,7 +99,7 @@ class Publisher:
             raise PublishError(f"{target}: {closed}") from error
         except Exception as error:  # aiormq rejects what is pending with whatever closed a channel
             _raise_if_shared(target, sent, error)
-            why = self._why(error) if sent else self._why_unsent(error)
+            why = _why(error, within) if sent else _why_unsent(error, within)
             raise PublishError(f"{target}: {why}") from error
 
     def _lanes_of(self, connection: AbstractConnection) -> Lanes:
@@ -104,26 +108,28 @@ class Publisher:
             self._lanes = {**living, connection: Lanes(connection)}
         return self._lanes[connection]
 
-    def _why(self, error: Exception) -> str:
-        match error:
-            case aiormq.exceptions.PublishError():
-                return "returned as unroutable; declare the queue or bind one"
-            case aiormq.exceptions.DeliveryError():
-                return "refused by the broker (a full queue rejects publications)"
-            case TimeoutError():
-                return f"not confirmed within {self._timeout:g} s{_UNKNOWN}"
-            case aiormq.exceptions.AMQPChannelError():
-                return _words(error)
-            case _:
-                return f"{_words(error)}{_UNKNOWN}"
 
-    def _why_unsent(self, error: Exception) -> str:
-        if isinstance(error, TimeoutError):
-            return (
-                f"the broker took nothing for {self._timeout:g} s (it blocks publishers while its "
-                f"memory or disk is short), or has not answered for this message id{_UNSENT}"
-            )
-        return f"{_words(error)}{_UNSENT}"
+def _why(error: Exception, within: Within) -> str:
+    match error:
+        case aiormq.exceptions.PublishError():
+            return "returned as unroutable; declare the queue or bind one"
+        case aiormq.exceptions.DeliveryError():
+            return "refused by the broker (a full queue rejects publications)"
+        case TimeoutError():
+            return f"not confirmed within {within.seconds:g} s{_UNKNOWN}"
+        case aiormq.exceptions.AMQPChannelError():
+            return _words(error)
+        case _:
+            return f"{_words(error)}{_UNKNOWN}"
+
+
+def _why_unsent(error: Exception, within: Within) -> str:
+    if isinstance(error, TimeoutError):
+        return (
+            f"the broker took nothing for {within.seconds:g} s (it blocks publishers while its "
+            f"memory or disk is short), or has not answered for this message id{_UNSENT}"
+        )
+    return f"{_words(error)}{_UNSENT}"
 
 
 def _raise_if_shared(target: str, sent: Sent | None, error: Exception) -> None:
