@@ -13,11 +13,12 @@ class Proxy:
     Attributes:
         delay: seconds for which the broker's bytes are held up.
         mute: whether new connections are taken and not answered.
+        refuses: whether new connections are cut at once.
     """
 
     def __init__(self, url: str) -> None:
         self.delay = 0.0
-        self.mute = False
+        self.mute = self.refuses = False
         self._reads = asyncio.Event()
         self._reads.set()
         self._target = URL(url)
@@ -25,6 +26,9 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.append(writer)
+        if self.refuses:
+            writer.transport.abort()
+            return
         if self.mute:
             await reader.read()
             writer.close()

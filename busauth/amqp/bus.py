@@ -347,6 +347,8 @@ class Bus:
             await self._each(Intake.close)
             await self._disconnect()
             raise
+        if self._intakes:
+            LOGGER.info("%s: consuming %s", self._service, ", ".join(self._intakes))
         return self
 
     async def __aexit__(
@@ -356,11 +358,13 @@ class Bus:
         _trace: TracebackType | None,
     ) -> None:
         """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        LOGGER.info("%s: stopping", self._service)
         try:
             await self._drain()
             await self._each(Intake.leave)
         finally:
             await self._disconnect()
+            LOGGER.info("%s: stopped", self._service)
 
     def _check_closed(self, what: str) -> None:
         if self._links.are_open:

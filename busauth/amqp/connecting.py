@@ -199,7 +199,7 @@ def _not_amqp(where: str, began: bytes) -> ConfigurationError:
 
 # --- what the client library logs of it ---------------------------------------------------------
 
-_REPEATED = ("Connection attempt to ", "Reconnect attempt failed ")
+_REPEATED = ("Connection to %s closed", "Connection attempt to ", "Reconnect attempt failed ")
 
 
 class _OwnAttempts(logging.Filter):

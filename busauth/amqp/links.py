@@ -8,6 +8,7 @@ opened with the others, so that what stands in its way is found at the start.
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 from aio_pika.abc import AbstractRobustConnection
 from aiormq.abc import AbstractConnection
@@ -16,10 +17,48 @@ from busauth.amqp.address import broker_url
 from busauth.amqp.connecting import Kept
 from busauth.amqp.lanes import is_unblocked, unblocked
 from busauth.amqp.within import Within
+from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, PublishError
 
 _RECONNECT_SECONDS = 1.0
 _PUBLISH, _COPIES, _CONSUME = "publish", "copies", "consume"
+
+
+_SELDOM = 600
+"""Attempts after which it is told once more, where the doubling of the gaps would take longer."""
+
+
+class _Watch:
+    """Tells the log that the broker was lost, now and then that it still is, and that it is back.
+
+    One line for all connections: they go to one broker.
+    """
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._attempts: dict[object, int] = {}
+
+    def lost(self, link: Kept, error: BaseException | None) -> None:
+        """Note that a connection was lost, or could not be restored once more."""
+        if link not in self._attempts:
+            if not self._attempts:
+                self._tell("the broker was lost, and is tried again every second", link, error)
+            self._attempts[link] = 0
+            return
+        self._attempts[link] += 1
+        count = self._attempts[link]
+        is_time = count & (count - 1) == 0 or count % _SELDOM == 0
+        if is_time and link is next(iter(self._attempts)):
+            self._tell(f"the broker is not back after {count} attempts", link, error)
+
+    def back(self, link: Kept) -> None:
+        """Note that a connection was restored."""
+        self._attempts.pop(link, None)
+        if not self._attempts:
+            LOGGER.warning("%s: the broker is back", self._service)
+
+    def _tell(self, what: str, link: Kept, error: BaseException | None) -> None:
+        LOGGER.warning("%s: %s: %s", self._service, what, link.told(error))
 
 
 class Links:
@@ -40,6 +79,7 @@ class Links:
         self.url = broker_url(url)
         self._service = service
         self._links: dict[str, Kept] = {}
+        self._watch = _Watch(service)
 
     @property
     def are_open(self) -> bool:
@@ -58,11 +98,12 @@ class Links:
         """
         for purpose in (_PUBLISH, _COPIES, _CONSUME) if copies else (_PUBLISH, _CONSUME):
             self._links[purpose] = await self._connect(purpose)
+        LOGGER.info("%s: connected to %s:%s", self._service, self.url.host, self.url.port)
         return self._links[_CONSUME]
 
     async def close(self) -> None:
         """Close what is open."""
-        links, self._links = self._links, {}
+        links, self._links, self._watch = self._links, {}, _Watch(self._service)
         closing = (link.close() for link in links.values())
         await asyncio.gather(*closing, return_exceptions=True)
 
@@ -119,7 +160,16 @@ class Links:
             await link.open()
         except (ConnectionError, ConfigurationError) as error:
             raise type(error)(f"{self._service}: {error}") from None
+        link.close_callbacks.add(self._lost)
+        link.reconnect_callbacks.add(self._back)
         return link
+
+    def _lost(self, link: Any, error: BaseException | None) -> None:
+        if link in self._links.values():
+            self._watch.lost(link, error)
+
+    def _back(self, link: Any) -> None:
+        self._watch.back(link)
 
 
 def _blocked(link: AbstractRobustConnection | None) -> AbstractConnection | None:

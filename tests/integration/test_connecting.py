@@ -1,6 +1,7 @@
 """Connecting: how long it may take, and what is told where it cannot work."""
 
 import asyncio
+import logging
 import re
 import ssl
 import subprocess
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from busauth import Bus, BusOptions, Caller, ConfigurationError, PublishError, RetryOptions
+from busauth.amqp import links
 from busauth.amqp.address import broker_url, seconds_to_connect
 from busauth.amqp.again import Sending
-from busauth.amqp.connecting import connected_like
+from busauth.amqp.connecting import connected_like, quiet_own_attempts
 from busauth.amqp.feed.attachment import attach
 from busauth.amqp.feed.publisher import FeedPublisher
 from busauth.amqp.intake import Binding
@@ -276,6 +278,65 @@ async def test_no_broker_at_all(
     assert isinstance(error, ConnectionError)
     assert re.search(r"no broker at 127\.0\.0\.1:9: .*is RabbitMQ running there", str(error))
     assert caplog.messages == []
+
+
+# --- in the log ---------------------------------------------------------------------------------
+
+
+async def test_what_is_told_of_a_broker_that_goes_and_comes_back(
+    url: str,
+    issuer: Issuer,
+    trail: Trail,
+    broker: Broker,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service tells each of its states in one line, however often it tries to connect."""
+    monkeypatch.setattr(links, "_RECONNECT_SECONDS", 0.01)
+    caplog.set_level(logging.INFO)
+    queue = broker.name("orders")
+    async with proxied(url) as (proxy, through):
+        bus = service(through, issuer, trail)
+
+        @bus.consumer(queue)
+        async def handle(order: Order, caller: Caller) -> None: ...
+
+        async with bus:
+            proxy.refuses = True
+            proxy.cut()
+            async with asyncio.timeout(20):
+                while not any("after 16 attempts" in line for line in caplog.messages):
+                    await asyncio.sleep(0.01)
+            proxy.refuses = False
+            async with asyncio.timeout(20):
+                while not bus.ready:
+                    await asyncio.sleep(0.01)
+    lines = [each.getMessage() for each in caplog.records if each.name == "busauth"]
+    where = through.split("@")[1].rstrip("/")
+    expected = [
+        f"orders: connected to {where}",
+        f"orders: consuming {queue}",
+        "orders: the broker was lost, and is tried again every second: ",
+        *(f"orders: the broker is not back after {2**n} attempts: " for n in range(5)),
+        "orders: the broker is back",
+        "orders: stopping",
+        "orders: stopped",
+    ]
+    told_ = [line for line in lines if "after 32" not in line]
+    assert len(told_) == len(expected), told_
+    assert all(line.startswith(each) for line, each in zip(told_, expected, strict=True)), told_
+    clients = [each for each in caplog.records if each.name.startswith(("aiormq", "aio_pika"))]
+    assert [each.getMessage() for each in clients if "ttempt" in each.getMessage()] == []
+    assert [each.getMessage() for each in clients if "transport" in each.getMessage()] == []
+    assert len([each for each in clients if each.levelno >= logging.WARNING]) <= 9  # 3 for each
+
+
+async def test_what_others_log_passes(caplog: pytest.LogCaptureFixture) -> None:
+    """What the client library logs of a connection that is not busauth's is left as it is."""
+    quiet_own_attempts()
+    with pytest.raises(ConnectionError):
+        await aiormq.connect("amqp://127.0.0.1:9/")
+    assert any("error when creating transport" in line for line in caplog.messages)
 
 
 # --- somebody else declares ---------------------------------------------------------------------
