@@ -25,7 +25,7 @@ from busauth import (
 from busauth.amqp import lanes
 from busauth.amqp.lanes import Lane
 from busauth.testing import Issuer
-from tests.support import Broker, Order, Trail, guard_for
+from tests.support import Broker, Order, Trail, consuming, guard_for
 
 QUICK = GuardOptions(publish_timeout=10)
 UNKNOWN = "is unknown"
@@ -208,6 +208,29 @@ async def test_copies_beside_bad_publications(
         await bus.publish_many(
             Publication(queue, Order(id=number), token=token) for number in range(40)
         )
+        await trail.until("refused", count=40)
+        await broker.settles_at(f"{queue}.dead", 40)
+    assert {"deferred", "fault"}.isdisjoint(trail.kinds())
+
+
+async def test_copies_of_a_plain_consumer_beside_bad_publications(
+    broker: Broker, queue: str, issuer: Issuer, trail: Trail
+) -> None:
+    """On the connection of the delivery too, a bad publication closes its own channel alone."""
+    guard = guard_for(issuer, trail, options=QUICK)
+    channel = await broker.connection.channel()
+    nowhere = await channel.get_exchange(f"{queue}.none", ensure=False)
+
+    @guard(queue=queue)
+    async def handle(order: Order, caller: Caller) -> None:
+        with pytest.raises(PublishError, match="NOT_FOUND"):
+            await guard.publish(nowhere, aio_pika.Message(b"bad"), "key")
+        raise ValueError
+
+    async with consuming(broker, queue, handle):
+        token = issuer.token()
+        for number in range(40):
+            await broker.publish(queue, b'{"id": %d}' % number, token=token)
         await trail.until("refused", count=40)
         await broker.settles_at(f"{queue}.dead", 40)
     assert {"deferred", "fault"}.isdisjoint(trail.kinds())
