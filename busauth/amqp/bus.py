@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiormq.abc import AbstractConnection
 
@@ -274,12 +274,16 @@ class Bus:
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if await _begun_although_cancelled(beginning):
+                await self.__aexit__(None, None, None)
+            raise
         finally:
             stopped.cancel()
-            if not beginning.done():
-                beginning.cancel()
-                await asyncio.gather(beginning, return_exceptions=True)
-        return not beginning.cancelled() and beginning.result() is self
+        if not beginning.done():
+            return await _begun_although_cancelled(beginning)
+        beginning.result()
+        return True
 
     async def declare(self) -> None:
         """Declare the queues of all consumers and those around them, and consume nothing.
@@ -406,6 +410,13 @@ class Bus:
 
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
         return await self._links.copies(self._within(None))
+
+
+async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:
+    """Cancel a start, and return whether it was over already."""
+    beginning.cancel()
+    await asyncio.wait((beginning,))
+    return not beginning.cancelled() and beginning.exception() is None
 
 
 @contextmanager

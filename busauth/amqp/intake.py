@@ -111,7 +111,7 @@ class Intake:
             return f"the consumer of {queue!r} is paused: {reason}"
         if self._keeping is None:
             return f"the consumer of {queue!r} is starting or stopping"
-        if self._line is None or self._line.has_ended:
+        if self._line is None or not self._line.consumes:
             return f"the consumer of {queue!r} was ended, and begins again"
         return None
 
@@ -200,6 +200,7 @@ class _Line:
         self._consumer = consumer
         self._queue = consumer.queue
         self._tag = ""
+        self._begun = False
         self._ended = asyncio.Event()
         consumer.stopped_by_pause(self._ended.set)
         channel.closing.add_done_callback(lambda _: self._ended.set())
@@ -207,17 +208,19 @@ class _Line:
 
     async def consume(self, prefetch: int) -> None:
         """Consume under a new tag."""
+        self._begun = False
         self._ended.clear()
         self._tag = f"busauth.{uuid4().hex}"
         channel = self.channel
         await answered(channel, channel.basic_qos(prefetch_count=prefetch))
         consuming = channel.basic_consume(self._queue, self._take, consumer_tag=self._tag)
         await answered(channel, consuming)
+        self._begun = True
 
     @property
-    def has_ended(self) -> bool:
-        """Return whether nothing more is delivered."""
-        return self._ended.is_set()
+    def consumes(self) -> bool:
+        """Return whether the broker has said that it delivers, and not ended that since."""
+        return self._begun and not self._ended.is_set()
 
     async def ended(self) -> None:
         """Return once nothing more is delivered."""

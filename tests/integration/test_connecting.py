@@ -170,11 +170,42 @@ async def test_stopping_a_service_that_cannot_start(
 ) -> None:
     """A start that waits for a broker is given up at once."""
     bus = service(f"amqp://{mute}/", issuer, trail)
-    running = asyncio.create_task(bus.run())
-    await asyncio.sleep(0.1)
-    assert not running.done()
-    bus.stop()
-    await asyncio.wait_for(running, 2)
+    for end in (bus.stop, None):
+        running = asyncio.create_task(bus.run())
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        if end is None:
+            running.cancel()
+        else:
+            end()
+        await asyncio.wait((running,), timeout=2)
+        assert running.cancelled() is (end is None)
+        assert asyncio.all_tasks() - {asyncio.current_task()} <= _servers()
+
+
+def _servers() -> set[asyncio.Task[Any]]:
+    """Return the tasks of what only listens."""
+    tasks = asyncio.all_tasks()
+    return {task for task in tasks if "served" in getattr(task.get_coro(), "__qualname__", "")}
+
+
+async def test_a_service_that_is_cancelled_as_it_begins(
+    url: str, broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """Wherever its start is cut off, nothing stays open."""
+    for turns in range(0, 60, 3):
+        bus = service(url, issuer, trail)
+        bus.consumer(broker.name("orders"))(_nothing)
+        running = asyncio.create_task(bus.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait((running,), timeout=5)
+        assert running.cancelled()
+        assert not bus._links.are_open
+
+
+async def _nothing(caller: Caller) -> None: ...
 
 
 @given(text=st.one_of(st.integers().map(str), st.text(max_size=12)))

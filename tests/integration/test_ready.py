@@ -59,7 +59,9 @@ async def test_a_publication_has_its_own_time(
         exchange = (await connection.channel()).default_exchange
         proxy.mute = True
         proxy.cut()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while connection.connected.is_set() or len(bus.ready.reasons) < 2:
+                await asyncio.sleep(0.01)
         began = time.monotonic()
         with pytest.raises(PublishError, match=r"0\.3 s.*it was not sent"):
             await publish(bus, exchange, 0.3)
@@ -124,7 +126,9 @@ async def test_ready(url: str, broker: Broker, issuer: Issuer, trail: Trail) -> 
             assert (bus.ready.reasons, str(bus.ready)) == ((), "ready")
             proxy.mute = True
             proxy.cut()
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(10):
+                while len(bus.ready.reasons) < 4:
+                    await asyncio.sleep(0.01)
             told = str(bus.ready)
             for purpose in ("publish", "copies", "consume"):
                 assert f"the connection for {purpose} was lost, and is being restored" in told
