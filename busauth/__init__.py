@@ -21,6 +21,7 @@ from busauth.amqp.options import (
     RetryOptions,
 )
 from busauth.amqp.outbox import ANONYMOUS
+from busauth.amqp.readiness import Readiness
 from busauth.amqp.redrive import Redrive
 from busauth.amqp.release import Release
 from busauth.amqp.security import MessageSecurity
@@ -154,6 +155,7 @@ __all__ = [
     "Publication",
     "PublishError",
     "Publisher",
+    "Readiness",
     "Redrive",
     "Refuse",
     "Refused",

@@ -8,19 +8,33 @@ from yarl import URL
 
 
 class Proxy:
-    """Passes bytes on between clients and the broker, until told to cut a connection."""
+    """Passes bytes on between clients and the broker, until told to cut a connection.
+
+    Attributes:
+        delay: seconds for which the broker's bytes are held up.
+        mute: whether new connections are taken and not answered.
+        refuses: whether new connections are cut at once.
+    """
 
     def __init__(self, url: str) -> None:
         self.delay = 0.0
+        self.mute = self.refuses = False
         self._reads = asyncio.Event()
         self._reads.set()
         self._target = URL(url)
         self._open: list[asyncio.StreamWriter] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.append(writer)
+        if self.refuses:
+            writer.transport.abort()
+            return
+        if self.mute:
+            await reader.read()
+            writer.close()
+            return
         host, port = self._target.host or "localhost", self._target.port or 5672
         up_reader, up_writer = await asyncio.open_connection(host, port)
-        self._open.append(writer)
         await asyncio.gather(
             self._pipe(reader, up_writer), self._pipe(up_reader, writer, slow=True)
         )

@@ -11,6 +11,10 @@ from yarl import URL
 from busauth.errors import ConfigurationError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
+_SECONDS = 10.0
+"""For an attempt to connect: RabbitMQ itself waits no longer for a client's handshake."""
+
+_LONGEST, _DIGITS = 600_000, 9
 _AUTHORITY = re.compile(r"[^/?#]*//[^/?#]*")
 
 
@@ -27,14 +31,33 @@ def broker_url(given: str | URL) -> URL:
     parsed = given if isinstance(given, URL) else _parsed(given)
     if parsed is None:
         raise ConfigurationError(
-            "the broker's URL cannot be read: expected amqp://host/ or amqps://host/, and in names "
-            "and passwords @ / # ? : [ ] % as %40 %2F %23 %3F %3A %5B %5D %25"
+            "the broker's URL cannot be read: expected amqp://host/ or amqps://host/, a port "
+            "from 1 to 65535 after the host if any, and in names and passwords "
+            "@ / # ? : [ ] % as %40 %2F %23 %3F %3A %5B %5D %25"
         )
     if parsed.scheme not in _PORTS or not parsed.host:
         raise ConfigurationError(
             "the broker's URL names no broker: expected amqp://host/ or amqps://host/"
         )
+    seconds_to_connect(parsed)
     return parsed if parsed.port else parsed.with_port(_PORTS[parsed.scheme])
+
+
+def seconds_to_connect(url: URL) -> float:
+    """Return how long an attempt to connect may take: ``connection_timeout``, in milliseconds.
+
+    Raises:
+        ConfigurationError: it is no number of milliseconds.
+    """
+    said = url.query.get("connection_timeout")
+    if said is None:
+        return _SECONDS
+    if not said.isascii() or not said.isdecimal() or not 0 < int(said[:_DIGITS]) <= _LONGEST:
+        raise ConfigurationError(
+            f"connection_timeout in the broker's URL: expected milliseconds from 1 to {_LONGEST}, "
+            "such as amqp://host/?connection_timeout=5000"
+        )
+    return int(said) / 1000
 
 
 def _parsed(given: str) -> URL | None:

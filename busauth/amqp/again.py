@@ -8,19 +8,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
 from busauth.amqp import copies, headers
-from busauth.amqp.address import broker_url
+from busauth.amqp.connecting import connected, permitted
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Waiting, taken
 from busauth.amqp.publisher import check_frame, frame_max
-from busauth.amqp.tolerant import TolerantConnection
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
@@ -133,12 +131,13 @@ class Sending:
                 broker took back what was held, after its consumer timeout.
             PublishError: the broker did not confirm one; it and all after it stay.
             aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-            ConfigurationError: the URL could never connect.
+            ConfigurationError: the URL could never connect, or a right is missing.
+            ConnectionError: the broker is out of reach.
         """
-        url = broker_url(self.url)
-        connection = await aio_pika.connect(url, connection_class=TolerantConnection)
+        connection = await connected(self.url)
         async with connection:
-            waiting = await self._alone(connection)
+            with permitted():
+                waiting = await self._alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
                 message_id = evidence(message.message_id) or ""

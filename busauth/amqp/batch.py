@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from busauth.amqp.outbox import Body, Token
+from busauth.amqp.within import check_timeout
 from busauth.errors import NotAllPublished, PublishError
 
 WINDOW = 1000
@@ -21,6 +22,11 @@ class Publication:
         exchange: where to; default: the default exchange.
         token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
         recipient: for whom the token is encrypted, where there are several.
+        timeout: seconds until it is given up, from when its turn has come; None for
+            `GuardOptions.publish_timeout`.
+
+    Raises:
+        ConfigurationError: a timeout that is no span of time.
     """
 
     routing_key: str
@@ -28,6 +34,10 @@ class Publication:
     exchange: str = ""
     token: Token = field(default=None, repr=False)
     recipient: str | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
 
 
 async def each_in_order(sends: Iterable[Callable[[], Awaitable[None]]]) -> None:

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiormq.abc import AbstractConnection
 
 from busauth.amqp.again import Released
 from busauth.amqp.asked import Asked
 from busauth.amqp.batch import Publication, each_in_order
+from busauth.amqp.connecting import permitted
 from busauth.amqp.consumer import GuardedConsumer
+from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.guard import Guard
 from busauth.amqp.intake import Binding, Intake
@@ -21,9 +23,11 @@ from busauth.amqp.links import Links
 from busauth.amqp.options import BusOptions
 from busauth.amqp.outbox import Body, Token
 from busauth.amqp.plan import Handler
+from busauth.amqp.readiness import Readiness
 from busauth.amqp.release import Release
 from busauth.amqp.signals import told_by_signals
 from busauth.amqp.topology import RetryLadder, arguments_of
+from busauth.amqp.within import Within
 from busauth.arguments import checked
 from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
@@ -81,6 +85,17 @@ class Bus:
             for queue, intake in self._intakes.items()
             for name in arguments_of(queue, options, parks=intake.consumer.parks)
         )
+
+    @property
+    def ready(self) -> Readiness:
+        """Return whether it is connected and consumes, as far as it knows: nobody is asked.
+
+        For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
+        the way. A service that is not ready goes on by itself: it needs no restart.
+        """
+        intakes = self._intakes.values() if self._links.are_open else ()
+        doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
+        return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
 
     def consumer(
         self,
@@ -151,6 +166,7 @@ class Bus:
         exchange: str = "",
         token: Token = None,
         recipient: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
 
@@ -160,6 +176,8 @@ class Bus:
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            timeout: seconds until it is given up, a wait for the broker included; None for
+                `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
@@ -169,7 +187,9 @@ class Bus:
         outgoing = self.guard.outbox.prepare(
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
-        await self.guard.send(await self._outlet(), outgoing, exchange, routing_key)
+        within = self._within(timeout)
+        outlet = await self._links.outlet(within)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
@@ -195,11 +215,17 @@ class Bus:
             )
             for each in publications
         ]
-        outlet = await self._outlet()
-        await each_in_order(
-            partial(self.guard.send, outlet, outgoing, each.exchange, each.routing_key)
-            for each, outgoing in prepared
-        )
+        default = self.guard.options.publish_timeout
+        longest = max((each.timeout or default for each, _ in prepared), default=default)
+        outlet = await self._links.outlet(self._within(longest))
+        await each_in_order(partial(self._send, outlet, *each) for each in prepared)
+
+    async def _send(
+        self, outlet: AbstractConnection, publication: Publication, outgoing: Outgoing
+    ) -> None:
+        exchange, routing_key = publication.exchange, publication.routing_key
+        within = self._within(publication.timeout)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def release(self, queue: str, token: str) -> Released:
         """Send the messages again that were parked in front of a consumer for this caller.
@@ -237,8 +263,9 @@ class Bus:
             signals: False for hosts that mind signals themselves, and call `stop`.
 
         Raises:
-            ConfigurationError: a queue exists with other arguments, or an issuer contradicts what
-                is configured; one that is out of reach is waited for.
+            ConfigurationError: a queue exists with other arguments, or is not there and somebody
+                else declares; a right is missing; the broker lets nobody in as the URL says; or an
+                issuer contradicts what is configured. One that is out of reach is waited for.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
         self._loop = asyncio.get_running_loop()
@@ -246,9 +273,11 @@ class Bus:
             with ExitStack() as watched:
                 if signals:  # handlers may run before all have begun
                     watched.enter_context(told_by_signals(self.stop))
-                async with self:
-                    await self._until_stopped()
-                    watched.close()  # a second signal ends a service that is draining
+                async with AsyncExitStack() as running:
+                    if await self._begun():
+                        running.push_async_exit(self)
+                        await self._until_stopped()
+                        watched.close()  # a second signal ends a service that is draining
         finally:
             self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
 
@@ -270,6 +299,23 @@ class Bus:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._stopped.wait()
 
+    async def _begun(self) -> bool:
+        """Begin to consume; return False where it was stopped before it could."""
+        beginning = asyncio.ensure_future(self.__aenter__())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if await _begun_although_cancelled(beginning):
+                await self.__aexit__(None, None, None)
+            raise
+        finally:
+            stopped.cancel()
+        if not beginning.done():
+            return await _begun_although_cancelled(beginning)
+        beginning.result()
+        return True
+
     async def declare(self) -> None:
         """Declare the queues of all consumers and those around them, and consume nothing.
 
@@ -279,10 +325,11 @@ class Bus:
         """
         self._check_closed("declares its queues by itself")
         try:
-            connection = await self._links.open()
+            connection = await self._links.open(copies=False)
             async with connection.channel() as channel:
-                for intake in self._intakes.values():
-                    await intake.declare(channel)
+                with permitted():
+                    for intake in self._intakes.values():
+                        await intake.declare(channel)
         except BaseException as error:
             cut_short(error)
             raise
@@ -333,7 +380,7 @@ class Bus:
         self.guard.tell_unconsumed()
         waits_for = await self._checked()
         try:
-            connection = await self._links.open()
+            connection = await self._links.open(copies=bool(self._intakes))
             for intake in self._intakes.values():
                 await intake.open(connection, waits_for)
         except BaseException as error:
@@ -341,6 +388,8 @@ class Bus:
             await self._disconnect()
             cut_short(error)
             raise
+        if self._intakes:
+            LOGGER.info("%s: consuming %s", self._service, ", ".join(self._intakes))
         return self
 
     async def __aexit__(
@@ -350,11 +399,13 @@ class Bus:
         _trace: TracebackType | None,
     ) -> None:
         """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        LOGGER.info("%s: stopping", self._service)
         try:
             await self._drain()
             await self._each(Intake.leave)
         finally:
             await self._disconnect()
+            LOGGER.info("%s: stopped", self._service)
 
     async def _checked(self) -> Deferred | None:
         """Look before anything is consumed; return what all consumers must wait for."""
@@ -373,7 +424,7 @@ class Bus:
         consumer = self.guard.consumer(
             subscription.handler,
             asked,
-            outlet=self._outlet,
+            outlet=self._copies,
             retries=RetryLadder(asked.queue, self._options.retry),
             counted=self._options.declare,
         )
@@ -399,5 +450,15 @@ class Bus:
     async def _disconnect(self) -> None:
         await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
 
-    async def _outlet(self, _delivery: Delivery | None = None) -> AbstractConnection:
-        return await self._links.outlet(self.guard.options.publish_timeout)
+    def _within(self, timeout: float | None) -> Within:
+        return Within.of(timeout, self.guard.options.publish_timeout)
+
+    async def _copies(self, _delivery: Delivery) -> AbstractConnection:
+        return await self._links.copies(self._within(None))
+
+
+async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:
+    """Cancel a start, and return whether it was over already."""
+    beginning.cancel()
+    await asyncio.wait((beginning,))
+    return not beginning.cancelled() and beginning.exception() is None

@@ -73,6 +73,7 @@ from busauth.errors import (
     HandlerFailed,
     Refused,
     Untimely,
+    evidence,
 )
 from busauth.late.replay import Duplicate
 from busauth.late.seal import Purpose
@@ -233,6 +234,12 @@ class GuardedConsumer:
     def paused(self) -> bool:
         """Return whether it has stopped consuming until a fault is gone."""
         return self._pause.reason is not None
+
+    @property
+    def waits_for(self) -> str | None:
+        """Return what it waits for while it is paused, for people; None while it consumes."""
+        reason = self._pause.reason
+        return None if reason is None else evidence(reason.reason)
 
     async def idle(self) -> None:
         """Return once no delivery is being handled."""

@@ -15,7 +15,8 @@ from aiormq.exceptions import ChannelPreconditionFailed
 from busauth.amqp import copies, headers
 from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.publisher import Outlet, Publisher, check_frame, frame_max, unblocked
+from busauth.amqp.lanes import unblocked
+from busauth.amqp.publisher import ClosedTogetherError, Outlet, Publisher, check_frame, frame_max
 from busauth.amqp.rewriting import UNWRITABLE
 from busauth.amqp.surroundings import Surroundings
 from busauth.amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
@@ -165,7 +166,12 @@ class Disposal:
         return True
 
     async def _publish(self, connection: AbstractConnection, copy: Outgoing, queue: str) -> None:
-        await self.publisher.publish(connection, copy, exchange="", routing_key=queue)
+        """Publish; again, and apart, where another copy may have been the one that was refused."""
+        publish = partial(self.publisher.publish, connection, copy, exchange="", routing_key=queue)
+        try:
+            await publish()
+        except ClosedTogetherError:
+            await publish(apart=True)
 
     @contextmanager
     def _deferring(self, message: Delivery) -> Iterator[None]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import pamqp.frame
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Connection
 from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
 UNREADABLE = 0xFFFF
@@ -23,6 +23,7 @@ _GET_OK = struct.pack(">I", Basic.GetOk.index)
 _RETURN = struct.pack(">I", Basic.Return.index)
 _CARRYING = frozenset({_DELIVER, _GET_OK, _RETURN})
 _NAMELESS = b"nameless"
+_CLOSE = struct.pack(">I", Connection.Close.index)
 
 _HEAD = 7
 """Bytes of a frame before its payload: type, channel, size."""
@@ -36,17 +37,26 @@ _LONG = dict.fromkeys(b"Sx", 4)
 
 
 class Sieve:
-    """Passes one connection's frames on, in their order."""
+    """Passes one connection's frames on, in their order.
+
+    Attributes:
+        goodbye: the code and the words with which the broker has closed the connection.
+    """
 
     def __init__(self) -> None:
+        self.goodbye: tuple[int, str] | None = None
         self._carriers: dict[bytes, bytes] = {}
 
     def passed(self, frame: bytes) -> bytes:
         """Return a whole frame as the client library may see it."""
         if frame[0] == FRAME_HEADER:
             return self._header(frame)
-        if frame[0] == FRAME_METHOD and frame[_HEAD : _HEAD + 4] in _CARRYING:
-            return self._carrier(frame)
+        if frame[0] == FRAME_METHOD:
+            method = frame[_HEAD : _HEAD + 4]
+            if method in _CARRYING:
+                return self._carrier(frame)
+            if method == _CLOSE:
+                self.goodbye = _said(frame)
         return frame
 
     def _carrier(self, frame: bytes) -> bytes:
@@ -169,6 +179,12 @@ def _can_be_decoded(frame: bytes) -> bool:
     except Exception:
         return False
     return True
+
+
+def _said(frame: bytes) -> tuple[int, str]:
+    """Return what ``connection.close`` says: a code, and a short string."""
+    code, words = frame[_HEAD + 4 : _HEAD + 6], frame[_HEAD + 7 : _HEAD + 7 + frame[_HEAD + 6]]
+    return int.from_bytes(code), words.decode(errors="replace")
 
 
 def _without_names(frame: bytes, method: bytes) -> bytes:

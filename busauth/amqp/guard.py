@@ -35,6 +35,7 @@ from busauth.amqp.topology import (
     rejected_queue,
 )
 from busauth.amqp.trust import check_retired_sources, check_verifiers, discovered, trust
+from busauth.amqp.within import Within
 from busauth.arguments import checked
 from busauth.audit import LOGGER, Auditor, Event, EventKind, log_event, told_safely
 from busauth.callables import is_async, name_of
@@ -377,6 +378,7 @@ class Guard:
         *,
         token: Token = None,
         recipient: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
 
@@ -386,6 +388,7 @@ class Guard:
             routing_key: as AMQP has it.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
@@ -396,8 +399,9 @@ class Guard:
         outgoing = self.outbox.prepare(
             message, token, exchange=exchange.name, routing_key=routing_key, recipient=recipient
         )
-        channel = await exchange.channel.get_underlay_channel()
-        await self.send(channel.connection, outgoing, exchange.name, routing_key)
+        within = Within.of(timeout, self.options.publish_timeout)
+        connection = await _connection_of(exchange, within)
+        await self.send(connection, outgoing, exchange.name, routing_key, within=within)
 
     async def check(self) -> Mapping[str, Deferred]:
         """Ask each issuer, before the first message comes; `Bus` does so as it starts.
@@ -430,14 +434,22 @@ class Guard:
         await self._tools.replies.close()
 
     async def send(
-        self, connection: AbstractConnection, outgoing: Outgoing, exchange: str, routing_key: str
+        self,
+        connection: AbstractConnection,
+        outgoing: Outgoing,
+        exchange: str,
+        routing_key: str,
+        *,
+        within: Within | None = None,
     ) -> None:
         """Publish a prepared message, and tell the auditor; what `publish` and `Bus` share.
 
         Raises:
             PublishError: the broker did not confirm that the message was routed.
         """
-        await self._own.publish(connection, outgoing, exchange=exchange, routing_key=routing_key)
+        await self._own.publish(
+            connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
+        )
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
 
@@ -480,6 +492,22 @@ def _needed(queue: str, terms: Terms) -> Iterator[str]:
     yield from (dead_queue(queue), rejected_queue(queue))
     if terms.rules.policies.parks:
         yield parked_queue(queue)
+
+
+async def _connection_of(exchange: Exchange, within: Within) -> AbstractConnection:
+    """Return where a plain exchange is, waiting for it while its connection is being restored.
+
+    Raises:
+        PublishError: it is not restored in time.
+    """
+    try:
+        async with within.limit():
+            return (await exchange.channel.get_underlay_channel()).connection
+    except TimeoutError as error:
+        raise PublishError(
+            f"the connection of exchange {exchange.name!r} was not there for {within.seconds:g} s: "
+            "it was not sent"
+        ) from error
 
 
 async def _same_connection(delivery: Delivery) -> AbstractConnection:

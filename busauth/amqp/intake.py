@@ -20,6 +20,7 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth.amqp import topology
+from busauth.amqp.connecting import permitted
 from busauth.amqp.consumer import GuardedConsumer
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.names import check_name
@@ -97,7 +98,7 @@ class Intake:
             waits_for: what must be there before anything is consumed; None for nothing.
 
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or a right is missing.
         """
         self.consumer.open()
         line = None
@@ -112,16 +113,31 @@ class Intake:
     async def declare(self, channel: AbstractRobustChannel) -> None:
         """Declare the queue, those around it, and the exchanges that it receives from.
 
+        Where an operator does that, it is only looked whether the queue is there.
+
         Raises:
-            ConfigurationError: a queue exists with other arguments.
+            ConfigurationError: a queue exists with other arguments, or is not there.
         """
         name = self.consumer.queue
-        if self._options.declare:
-            await topology.declare(channel, name, self._options, parks=self.consumer.parks)
+        if not self._options.declare:
+            await topology.check(channel, name)
+            return
+        await topology.declare(channel, name, self._options, parks=self.consumer.parks)
         queue = await channel.get_queue(name)
         for binding in self._bindings:
             await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
             await queue.bind(binding.exchange, binding.routing_key)
+
+    def doubt(self) -> str | None:
+        """Return why nothing is taken at this moment, for people; None where something is."""
+        queue, reason = self.consumer.queue, self.consumer.waits_for
+        if reason is not None:
+            return f"the consumer of {queue!r} is paused: {reason}"
+        if self._keeping is None:
+            return f"the consumer of {queue!r} is starting or stopping"
+        if self._line is None or not self._line.consumes:
+            return f"the consumer of {queue!r} was ended, and begins again"
+        return None
 
     async def busy(self) -> bool:
         """Let the handlers finish, and return whether the queue has more for its consumer.
@@ -165,10 +181,11 @@ class Intake:
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""
-        await answered(_below(connection), self._declare(connection), _DECLARING)
-        if self._line is None or self._line.channel.is_closed:
-            self._line = await _opened(connection, self.consumer)
-        await self._line.consume(self._options.prefetch)
+        with permitted():
+            await answered(_below(connection), self._declare(connection), _DECLARING)
+            if self._line is None or self._line.channel.is_closed:
+                self._line = await _opened(connection, self.consumer)
+            await self._line.consume(self._options.prefetch)
         return self._line
 
     async def _declare(self, connection: AbstractRobustConnection) -> None:
@@ -213,6 +230,7 @@ class _Line:
         self._consumer = consumer
         self._queue = consumer.queue
         self._tag = ""
+        self._begun = False
         self._ended = asyncio.Event()
         consumer.stopped_by_pause(self._ended.set)
         channel.closing.add_done_callback(lambda _: self._ended.set())
@@ -220,12 +238,19 @@ class _Line:
 
     async def consume(self, prefetch: int) -> None:
         """Consume under a new tag."""
+        self._begun = False
         self._ended.clear()
         self._tag = f"busauth.{uuid4().hex}"
         channel = self.channel
         await answered(channel, channel.basic_qos(prefetch_count=prefetch))
         consuming = channel.basic_consume(self._queue, self._take, consumer_tag=self._tag)
         await answered(channel, consuming)
+        self._begun = True
+
+    @property
+    def consumes(self) -> bool:
+        """Return whether the broker has said that it delivers, and not ended that since."""
+        return self._begun and not self._ended.is_set()
 
     async def ended(self) -> None:
         """Return once nothing more is delivered."""

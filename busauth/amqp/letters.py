@@ -11,13 +11,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
 
 from busauth.amqp import headers as names
-from busauth.amqp.address import broker_url
-from busauth.amqp.tolerant import TolerantConnection
+from busauth.amqp.connecting import connected, permitted
 from busauth.amqp.unreadable import Unreadable, message_of
 from busauth.arguments import checked
 from busauth.caller import read_only
@@ -105,9 +103,9 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
         ConnectionError: the broker is out of reach.
         Deferred: the broker has taken the letters back before all had come.
-        ConfigurationError: the URL could never connect.
+        ConfigurationError: the URL could never connect, or a right is missing.
     """
-    connection = await aio_pika.connect(broker_url(url), connection_class=TolerantConnection)
+    connection = await connected(url)
     async with connection:
         waiting = await taken(connection, queue)
         letters = [Letter.of(message) async for message in waiting]
@@ -123,11 +121,13 @@ async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
 
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        ConfigurationError: a right is missing.
     """
     channel = await connection.channel()
-    declared = await channel.declare_queue(queue, passive=True)
-    waiting = Waiting(queue, declared.declaration_result.message_count or 0)
-    await waiting.consume(channel)
+    with permitted():
+        declared = await channel.declare_queue(queue, passive=True)
+        waiting = Waiting(queue, declared.declaration_result.message_count or 0)
+        await waiting.consume(channel)
     for _ in range(waiting.expected // _WINDOW):
         await waiting.consume(await connection.channel())
     return waiting

@@ -134,7 +134,8 @@ class BusOptions(Knobs):
         retry: the delays between attempts.
         drain: seconds that handlers get to finish when the service stops; what has not begun is
             given back at once. Best below the time that an orchestrator waits, 30 s as a rule.
-        declare: whether queues are declared; False where an operator does it.
+        declare: whether queues, exchanges and bindings are declared; False where an operator does
+            it.
     """
 
     prefetch: int = Field(default=100, ge=1, le=65_535)

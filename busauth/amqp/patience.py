@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame
+from aiormq.exceptions import AMQPChannelError
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ async def answered(
 
     Raises:
         ConnectionError: it was closed before there was an answer.
+        aiormq.exceptions.AMQPChannelError: likewise, and the broker has said why.
         TimeoutError: there was none in time.
     """
     task, closing = asyncio.ensure_future(call), by.closing
@@ -60,12 +62,31 @@ async def answered(
         if task.done():
             return task.result()
         if closing.done():
-            raise ConnectionError("closed before there was an answer")
+            raise _reason(closing)
         raise TimeoutError(f"no answer in {seconds:g} s")
     finally:
         task.cancel()
         if not by.is_closed:
             closing.cancel()
+
+
+async def drained(connection: AbstractConnection) -> None:
+    """Return once what was written before is on its way, and the socket takes more.
+
+    A frame of no bytes goes through the connection's queue: given up, it leaves nothing behind.
+    """
+    passed = connection.create_future()
+    frame = ChannelFrame(payload=b"", should_close=False, drain_future=passed)
+    await connection.write_queue.put(frame)
+    await passed
+
+
+def _reason(closing: "asyncio.Future[Any]") -> Exception:
+    """Return the broker's word where a channel has one, which the call may not have heard yet."""
+    error = None if closing.cancelled() else closing.exception()
+    if isinstance(error, AMQPChannelError):
+        return error
+    return ConnectionError("closed before there was an answer")
 
 
 def _heard(task: "asyncio.Future[Any]") -> None:

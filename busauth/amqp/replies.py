@@ -15,10 +15,11 @@ from fnmatch import fnmatchcase
 
 from pamqp.commands import Basic
 
+from busauth.amqp.connecting import connected_like
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.own import OwnConnection
-from busauth.amqp.publisher import Outlet, Publisher, connect_like
+from busauth.amqp.publisher import Outlet, Publisher
 from busauth.audit import LOGGER
 from busauth.clock import Clock
 from busauth.errors import Refused, evidence
@@ -54,7 +55,7 @@ class Replies:
             return
         try:
             like = await outlet(message)
-            connection = await self._own.get(lambda: connect_like(like))
+            connection = await self._own.get(lambda: connected_like(like))
             await self._publisher.publish(
                 connection, _problem(message, refused), exchange="", routing_key=reply_to
             )

@@ -15,8 +15,8 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.channel import Channel
 
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.patience import answered, closed
-from busauth.amqp.publisher import drained, was_cancelled
+from busauth.amqp.patience import answered, closed, drained
+from busauth.amqp.publisher import was_cancelled
 
 _GONE = (ChannelInvalidStateError, aiormq.exceptions.AMQPError, ConnectionError)
 
@@ -47,7 +47,7 @@ async def give_back(delivery: Delivery) -> bool:
 async def _returned(delivery: Delivery, channel: Channel, tag: int) -> None:
     await channel.basic_nack(tag, requeue=True, wait=False)
     delivery.given_back()
-    await drained(channel)
+    await drained(channel.connection)
 
 
 async def _give_up(channel: Channel) -> None:

@@ -28,6 +28,24 @@ class TolerantTransport(TransportFactory):
     For `aiormq.connect(url, transport_factory=TolerantTransport())`.
     """
 
+    def __init__(self) -> None:
+        self._reader: _SievedReader | None = None
+
+    @property
+    def began(self) -> bytes:
+        """Return the first bytes that came on the latest connection; none where none came."""
+        return self._reader.began if self._reader is not None else b""
+
+    @property
+    def speaks_amqp(self) -> bool:
+        """Return whether these are a method's frame on channel 0, as AMQP 0-9-1 begins."""
+        return b"\x01\0\0".startswith(self.began[:3])
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """Return the code and the words with which the broker closed the latest connection."""
+        return self._reader.goodbye if self._reader is not None else None
+
     async def create(
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -36,9 +54,11 @@ class TolerantTransport(TransportFactory):
         Raises:
             aiormq.exceptions.AMQPConnectionError: the broker is out of reach.
         """
+        self._reader = None
         inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, writer = await inner.create(url, **kwargs)
-        return cast("asyncio.StreamReader", _SievedReader(reader)), writer
+        self._reader = _SievedReader(reader)
+        return cast("asyncio.StreamReader", self._reader), writer
 
 
 class TolerantConnection(aio_pika.Connection):
@@ -79,6 +99,12 @@ class _SievedReader:
         self._sieve = Sieve()
         self._frame, self._at = b"", 0
         self._read, self._from = b"", 0
+        self.began = b""
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """Return the code and the words with which the broker has closed the connection."""
+        return self._sieve.goodbye
 
     def at_eof(self) -> bool:
         """Return whether nothing is left to read."""
@@ -122,3 +148,4 @@ class _SievedReader:
         if not more:
             raise asyncio.IncompleteReadError(left, wanted)
         self._read, self._from = left + more, 0
+        self.began = self.began or more[:_HEAD]

@@ -174,3 +174,19 @@ async def declare(
                 f"queue {name!r} exists with other arguments: {error}. Delete it once it is empty, "
                 "or declare the queues yourself and set BusOptions(declare=False)"
             ) from error
+
+
+async def check(channel: AbstractRobustChannel, queue: str) -> None:
+    """Look whether a queue is there that somebody else declares.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        await channel.get_queue(queue)
+    except aiormq.exceptions.ChannelNotFoundEntity as error:
+        raise ConfigurationError(
+            f"queue {queue!r} is not there ({error}): with BusOptions(declare=False) its operator "
+            "declares it, those around it (`Bus.queues`) and its bindings; expected it before the "
+            "service starts"
+        ) from error

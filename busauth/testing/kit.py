@@ -13,22 +13,19 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
-import aio_pika
-import aiormq.abc
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
-from busauth.amqp.address import broker_url
 from busauth.amqp.again import Released
 from busauth.amqp.bus import Bus
-from busauth.amqp.delivery import Delivery
+from busauth.amqp.connecting import connected
 from busauth.amqp.guard import Guard
 from busauth.amqp.letters import Letter, dead_letters
 from busauth.amqp.options import BusOptions, GuardOptions
 from busauth.amqp.outbox import Body, as_message
 from busauth.amqp.security import MessageSecurity
-from busauth.amqp.tolerant import TolerantConnection
 from busauth.amqp.topology import dead_queue, rejected_queue
+from busauth.amqp.within import Within
 from busauth.audit import Event, EventKind
 from busauth.errors import ConfigurationError, PublishError
 from busauth.late.expiry import Policies
@@ -42,8 +39,6 @@ from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
 from busauth.tokens.authenticators import Authenticator
 from busauth.tokens.verifier import Verifier
-
-Outlet = aiormq.abc.AbstractConnection
 
 _REMEMBERED = 100_000
 """Steps of all messages together; the oldest are forgotten."""
@@ -93,9 +88,7 @@ class Kit:
         self._home = HomeLoop("the kit")
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(
-            broker_url(self.broker.url), connection_class=TolerantConnection
-        )
+        self._connection = await connected(self.broker.url)
         if isinstance(self.broker, Broker):
             self.broker.node.journal.listen(self._moved)
         self._home.move_in()
@@ -371,9 +364,9 @@ class _KitBus(Bus):
         self._kit.check_loop()
         return await super().release(queue, token)
 
-    async def _outlet(self, delivery: Delivery | None = None) -> Outlet:
-        self._kit.check_loop()
-        return await super()._outlet(delivery)
+    def _within(self, timeout: float | None) -> Within:
+        self._kit.check_loop()  # every publication begins here
+        return super()._within(timeout)
 
     async def __aenter__(self) -> Self:
         await self._kit.claim(self)

@@ -13,14 +13,14 @@ from busauth import Bus, BusOptions, Caller, GuardOptions, Reject, RetryOptions
 from busauth.amqp import links
 from busauth.amqp.acks import Ledger
 from busauth.amqp.delivery import Delivery
-from busauth.amqp.publisher import _Lane
+from busauth.amqp.lanes import Lane
 from busauth.caller import Lease
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer
 from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, connected, guard_for
 
-KEPT = (aiormq.Connection, Channel, Ledger, _Lane, Delivery, Lease)
+KEPT = (aiormq.Connection, Channel, Ledger, Lane, Delivery, Lease)
 TIMES = 30
 
 

@@ -14,7 +14,7 @@ from busauth.amqp import copies, headers
 from busauth.amqp.copies import Carried, Outgoing, Refusal
 from busauth.amqp.delivery import Delivery
 from busauth.amqp.disposal import Disposal
-from busauth.amqp.publisher import Publisher
+from busauth.amqp.publisher import ClosedTogetherError, Publisher
 from busauth.amqp.returns import Returns
 from busauth.amqp.surroundings import Surroundings
 from busauth.amqp.topology import Tail
@@ -234,6 +234,37 @@ async def test_a_letter_that_the_broker_does_not_take_goes_bare() -> None:
     assert (whole.properties.app_id, bare.properties.app_id) == ("odd", None)
     assert bare.body == message.body
     assert (bare.properties.headers or {})[headers.REFUSAL] == "header.missing"
+
+
+async def test_a_letter_beside_one_that_the_broker_refuses_goes_again_whole() -> None:
+    """Whose fault a closed channel was is found out by sending the letter again, apart."""
+    published: list[tuple[Outgoing, bool]] = []
+
+    class Shared(Publisher):
+        async def publish(
+            self, connection: Any, outgoing: Outgoing, *, apart: bool = False, **_: Any
+        ) -> None:
+            published.append((outgoing, apart))
+            if not apart:
+                raise ClosedTogetherError("closed") from ChannelPreconditionFailed("406")
+
+    async def outlet(_: Delivery) -> Any:
+        return Mock(connection_tune=Mock(frame_max=FRAME))
+
+    disposal = Disposal(
+        queue="orders",
+        token_header="authorization",
+        publisher=Shared(),
+        outlet=outlet,
+        retries=Tail("orders", 1),
+        around=Surroundings("orders"),
+    )
+    refusal = Refusal(refused=NotGenuine("header.missing"), queue="orders", at=0.0)
+    await disposal.dead_letter(received({"tenant": "a"}, app_id="odd"), refusal)
+    (first, _), (again, apart) = published
+    assert apart
+    assert again is first
+    assert again.properties.app_id == "odd"
 
 
 _FORMS: list[Any] = [f"Bearer {TOKEN}", f"Bearer {TOKEN}".encode(), bytearray(b"Bearer opaque")]

@@ -10,13 +10,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from yarl import URL
 
+from busauth.amqp.connecting import connected_below
 from busauth.amqp.patience import closed
-from busauth.amqp.tolerant import TolerantTransport, is_unreadable
+from busauth.amqp.tolerant import is_unreadable
 
 _OFFSET = "x-stream-offset"
 _OPEN_SECONDS = 30.0
@@ -136,10 +136,11 @@ async def attach(
 
     Raises:
         ConnectionError, TimeoutError: the broker is out of reach.
+        ConfigurationError: it can be reached, and waiting will not help.
         aiormq.exceptions.AMQPError: there is no such stream, or it must not be read.
     """
     async with asyncio.timeout(_OPEN_SECONDS):
-        connection = await aiormq.connect(url, transport_factory=TolerantTransport())
+        connection = await connected_below(url)
         attachment = Attachment(connection, prefetch, monotonic)
         try:
             await attachment.consume(stream, start)

@@ -32,12 +32,12 @@ from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
-from busauth.errors import BadMessage, Deferred, Refused
+from busauth.errors import BadMessage, ConfigurationError, Deferred, Refused
 from busauth.late.events import EventReader, SecurityEvent, Transmitters
 from busauth.late.revoked import CheckpointFile, Freshness, Position, RevokedTokens
 from busauth.retold import retold
 
-_GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError)
+_GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError, ConfigurationError)
 _MARGIN = 3600.0
 """Seconds before the retention at which reading begins: brokers' clocks and chunks are coarse."""
 

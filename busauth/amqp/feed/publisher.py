@@ -5,12 +5,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 from pamqp.commands import Basic
 
 from busauth.amqp.address import broker_url
+from busauth.amqp.connecting import connected_below
 from busauth.amqp.copies import Outgoing
 from busauth.amqp.feed.options import StreamOptions
 from busauth.amqp.own import OwnConnection
@@ -19,7 +19,7 @@ from busauth.amqp.publisher import Publisher
 from busauth.arguments import checked
 from busauth.audit import LOGGER
 from busauth.clock import Clock, SystemClock
-from busauth.errors import PublishError
+from busauth.errors import ConfigurationError, PublishError
 from busauth.late.events import TYPE, EventSigner
 
 _PERSISTENT = 2
@@ -111,9 +111,10 @@ class FeedPublisher:
     async def _connect(self) -> AbstractConnection:
         try:
             async with asyncio.timeout(self._timeout):
-                connection = await aiormq.connect(self._url)
-        except (OSError, aiormq.exceptions.AMQPError) as error:
-            raise PublishError(f"the broker is out of reach: {type(error).__name__}") from error
+                connection = await connected_below(self._url)
+        except (OSError, ConfigurationError) as error:
+            why = str(error) or f"no answer within {self._timeout:g} s"
+            raise PublishError(f"the broker is out of reach: {why}") from error
         try:
             await self._declare(connection)
         except BaseException as error:

@@ -1,0 +1,66 @@
+"""Which of several publications the broker's words can be about."""
+
+from typing import Any, cast
+
+import pytest
+from aiormq.channel import Channel
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+
+from busauth.amqp.copies import Outgoing
+from busauth.amqp.lanes import Answer, Sent
+
+
+def sent(exchange: str = "shop", key: str = "k", body: bytes = b"", **said: Any) -> Sent:
+    outgoing = Outgoing(body, Basic.Properties(**said))
+    return Sent(outgoing, exchange, key, cast("Channel", None), cast("Answer", None))
+
+
+@pytest.mark.parametrize(
+    ("text", "mine", "others"),
+    [
+        ("NOT_FOUND - no exchange 'shop' in vhost '/'", sent(), sent("other")),
+        (
+            "ACCESS_REFUSED - access to exchange 'shop' in vhost '/' refused for user 'shop2'",
+            sent(),
+            sent("other", user_id="shop2"),
+        ),
+        (
+            "ACCESS_REFUSED - access to topic 'a.b' in exchange 'shop' in vhost '/' refused",
+            sent(key="a.b"),
+            sent(key="a.c"),
+        ),
+        (
+            "PRECONDITION_FAILED - user_id property set to 'bob' but authenticated user was 'k'",
+            sent(user_id="bob"),
+            sent(key="k"),
+        ),
+        (
+            "PRECONDITION_FAILED - invalid expiration '-5': {value_negative,-5}",
+            sent(expiration="-5"),
+            sent(expiration="5"),
+        ),
+        (
+            "PRECONDITION_FAILED - message size 11 is larger than configured max size 10",
+            sent(body=b"x" * 11),
+            sent(body=b"x" * 10),
+        ),
+    ],
+)
+def test_whom_the_words_are_about(text: str, mine: Sent, others: Sent) -> None:
+    """The first name in quotes is what they are about; a later one explains."""
+    assert mine.may_be_meant(text)
+    assert not others.may_be_meant(text)
+
+
+@given(st.text().filter(lambda text: "'" not in text and "message size" not in text))
+def test_words_that_name_nothing_may_be_about_anybody(text: str) -> None:
+    """Nobody is told that they are not meant where the broker does not say who is."""
+    assert sent().may_be_meant(text)
+
+
+@given(st.text())
+def test_any_words_are_read(text: str) -> None:
+    """A broker may say what it likes."""
+    assert sent().may_be_meant(text) in (True, False)
