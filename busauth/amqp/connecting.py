@@ -22,7 +22,9 @@ from yarl import URL
 
 from busauth.amqp.address import broker_url, seconds_to_connect
 from busauth.amqp.tolerant import TolerantConnection, TolerantRobustConnection, TolerantTransport
+from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
+from busauth.retold import retold
 
 _FAILED = (OSError, aiormq.exceptions.AMQPError)
 _RIGHTS = "docs/connecting.md lists the rights that each part needs (rabbitmqctl set_permissions)"
@@ -142,6 +144,8 @@ def permitted() -> Iterator[None]:
 def _told(error: BaseException | None, url: URL, transport: TolerantTransport) -> Exception:
     """Return what was found, what was expected, and what to do; nothing of a password."""
     where = f"{url.host}:{url.port}"
+    if error is not None:
+        LOGGER.debug("%s: not connected", where, exc_info=retold(error))
     if transport.goodbye is not None:
         return _refused(where, url, *transport.goodbye)
     if transport.began and not transport.speaks_amqp:

@@ -87,7 +87,16 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
 _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Drop", "Event", "Hold", "Late", "LateToken", "Letter"),
-        *("Origin", "Proven", "Publication", "Refuse", "Released", "SecurityEvent", "Session"),
+        *(
+            "Origin",
+            "Proven",
+            "Publication",
+            "Readiness",
+            "Refuse",
+            "Released",
+            "SecurityEvent",
+            "Session",
+        ),
         *("GuardedConsumer", "Profile", "SystemClock", "as_nobody", "bearer_token", "dead_letters"),
         *("keep_beating", "log_event"),
         *("TolerantConnection", "TolerantRobustConnection", "TolerantTransport"),
