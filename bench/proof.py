@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bench.turns import Step, show
 from busauth import StaticKeys
-from busauth.late.proof import (
+from busauth._messages.proof import (
     Binding,
     Proofs,
     ProofSigner,
@@ -24,12 +24,12 @@ from busauth.late.proof import (
     Route,
     SeenMessage,
 )
-from busauth.late.seal import Copy, Seal, Sealed
+from busauth._messages.seal import Copy, Seal, Sealed
+from busauth._tokens.compact import split
+from busauth._tokens.keys.key import keyed, mac_of
+from busauth._tokens.keys.signing import SigningKey
+from busauth._tokens.verifier import fingerprint
 from busauth.testing import Issuer
-from busauth.tokens.compact import split
-from busauth.tokens.keys import keyed, mac_of
-from busauth.tokens.signing import SigningKey
-from busauth.tokens.verifier import fingerprint
 
 NOW = 1_750_000_000.25
 _ROUTES = (Route("", "orders.placed"), Route("shop", "orders.placed"))

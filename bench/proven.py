@@ -14,8 +14,8 @@ from pamqp.commands import Basic
 from bench.delivered import deliveries
 from bench.proof import keys
 from busauth import InProcessReplay, MessageSecurity, Proofs, ProofSigner, Publisher, StaticKeys
-from busauth.late.proof import HEADER, Binding, Properties
-from busauth.tokens.signing import SigningKey
+from busauth._messages.proof import HEADER, Binding, Properties
+from busauth._tokens.keys.signing import SigningKey
 
 _DAY = 24 * 3600.0
 _SEAL = {"1": bytes(range(32))}

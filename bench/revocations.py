@@ -25,18 +25,18 @@ import aiormq
 from aiormq.channel import Channel
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from busauth.amqp.feed import (
+from busauth._amqp.feed import (
     FeedOptions,
     FeedPublisher,
     RevocationFeed,
     StreamOptions,
     keep_beating,
 )
+from busauth._revocation import CheckpointFile
+from busauth._revocation.events import EventSigner, Target, Transmitter, Transmitters
+from busauth._tokens.keys.key import StaticKeys
+from busauth._tokens.keys.signing import SigningKey
 from busauth.caller import Caller, read_only
-from busauth.late.events import EventSigner, Target, Transmitter, Transmitters
-from busauth.late.revoked import CheckpointFile
-from busauth.tokens.keys import StaticKeys
-from busauth.tokens.signing import SigningKey
 
 ISSUER, OPS, FEED = "https://issuer.test", "https://ops.test", "bench"
 _NANO = 1e9

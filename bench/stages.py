@@ -39,14 +39,14 @@ from busauth import (
     Verifiers,
     log_event,
 )
-from busauth.amqp.acks import Acks
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import token_in
-from busauth.amqp.plan import compile_plan
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.handling.plan import compile_plan
+from busauth._amqp.headers import token_in
+from busauth._amqp.settling.acks import Acks
+from busauth._decision import Demand, Rules, decide_in_time
+from busauth._expiry import DeadLetter, PolicyChain
 from busauth.audit import Telling
 from busauth.caller import acting, holding, lease_for
-from busauth.decision import Demand, Rules, decide_in_time
-from busauth.late.expiry import DeadLetter, PolicyChain
 
 Step = Callable[[DeliveredMessage], Awaitable[object]]
 Brought = Callable[[], list[DeliveredMessage]]

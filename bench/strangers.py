@@ -24,10 +24,10 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from pydantic import BaseModel, ConfigDict, create_model
 
-from busauth.amqp import copies
-from busauth.amqp.bodies import BodyReader
-from busauth.amqp.copies import Refusal
-from busauth.amqp.delivery import Delivery
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.handling.bodies import BodyReader
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Refusal
 from busauth.errors import BadMessage, NotGenuine
 
 _FRAME = 131_072

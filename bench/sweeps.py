@@ -23,8 +23,8 @@ from bench.scale import Scale
 from bench.stages import Step, direct, guarded, timed, verifier_of
 from bench.tokens import Pool
 from busauth import Guard
-from busauth.late.revoked import RevokedTokens
-from busauth.late.revoked.store import SUBJECT, TOKEN
+from busauth._revocation import RevokedTokens
+from busauth._revocation.store import SUBJECT, TOKEN
 
 _ALGORITHM = "ES256"
 """A hundred RSA keys take a while to make, and a warm message does not meet its key."""

@@ -32,8 +32,8 @@ from rich.console import Console
 from rich.table import Table
 
 from busauth import StaticKeys, Verifier
+from busauth._tokens.verifier import Verifiers
 from busauth.testing import Issuer
-from busauth.tokens.verifier import Verifiers
 
 ALGORITHMS = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
 _TOKENS = 200

@@ -4,32 +4,70 @@ The caller's JWT travels in AMQP headers, is verified in front of every handler,
 a token that expired in the queue is a declared policy.
 """
 
-from busauth.amqp.again import Released
-from busauth.amqp.batch import Publication
-from busauth.amqp.bus import Bus
-from busauth.amqp.consumer import GuardedConsumer
-from busauth.amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, keep_beating
-from busauth.amqp.guard import Guard
-from busauth.amqp.headers import bearer_token
-from busauth.amqp.intake import Binding
-from busauth.amqp.letters import Letter, dead_letters
-from busauth.amqp.options import (
+from busauth._amqp.bus import Bus
+from busauth._amqp.connecting.tolerant import (
+    TolerantConnection,
+    TolerantRobustConnection,
+    TolerantTransport,
+)
+from busauth._amqp.consuming.consumer import GuardedConsumer
+from busauth._amqp.consuming.intake import Binding
+from busauth._amqp.consuming.security import MessageSecurity
+from busauth._amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, keep_beating
+from busauth._amqp.guard import Guard
+from busauth._amqp.headers import bearer_token
+from busauth._amqp.options import (
     BusOptions,
     ConsumerOptions,
     GuardOptions,
     OnError,
     RetryOptions,
 )
-from busauth.amqp.outbox import ANONYMOUS
-from busauth.amqp.readiness import Readiness
-from busauth.amqp.redrive import Redrive
-from busauth.amqp.release import Release
-from busauth.amqp.security import MessageSecurity
-from busauth.amqp.tolerant import (
-    TolerantConnection,
-    TolerantRobustConnection,
-    TolerantTransport,
+from busauth._amqp.publishing.batch import Publication
+from busauth._amqp.publishing.outbox import ANONYMOUS
+from busauth._amqp.readiness import Readiness
+from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.letters import Letter, dead_letters
+from busauth._amqp.resending.redrive import Redrive
+from busauth._amqp.resending.release import Release
+from busauth._expiry import (
+    Accept,
+    DeadLetter,
+    Discard,
+    Drop,
+    ExpiryPolicy,
+    Grace,
+    Hold,
+    LateToken,
+    Park,
+    Refuse,
+    Restrict,
+    ValidWhenPublished,
 )
+from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Proven, Publisher, Route
+from busauth._messages.provenance import BROKER_STAMP, Origin
+from busauth._messages.replay import InProcessReplay, ReplayMemory
+from busauth._revocation import CheckpointFile
+from busauth._revocation.events import EventSigner, SecurityEvent, Transmitter, Transmitters
+from busauth._revocation.revocations import Revocations
+from busauth._tokens.asking.client_auth import ClientSecretBasic, ClientSecretPost, PrivateKeyJwt
+from busauth._tokens.asking.introspection import Introspection, IntrospectionOptions
+from busauth._tokens.asking.sessions import Session, Sessions, SessionStore
+from busauth._tokens.encryption.encryption import Decryption, TokenEncryption, shared_encryption_key
+from busauth._tokens.fetch import Fetcher, UnsafeHttp
+from busauth._tokens.keys.jwks import JWKS, JWKSOptions
+from busauth._tokens.keys.key import StaticKeys, shared_secret
+from busauth._tokens.keys.retired import RetiredKeys
+from busauth._tokens.profiles import (
+    AUTH0,
+    COGNITO,
+    ENTRA,
+    LENIENT,
+    RFC9068,
+    Profile,
+    keycloak,
+)
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.audit import Auditor, Event, EventKind, EventLog, log_event
 from busauth.caller import Actor, Caller, Late, as_nobody
 from busauth.clock import Clock, SystemClock
@@ -48,45 +86,7 @@ from busauth.errors import (
     Reject,
     Untimely,
 )
-from busauth.late.events import EventSigner, SecurityEvent, Transmitter, Transmitters
-from busauth.late.expiry import (
-    Accept,
-    DeadLetter,
-    Discard,
-    Drop,
-    ExpiryPolicy,
-    Grace,
-    Hold,
-    LateToken,
-    Park,
-    Refuse,
-    Restrict,
-    ValidWhenPublished,
-)
-from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Proven, Publisher, Route
-from busauth.late.published import BROKER_STAMP, Origin
-from busauth.late.replay import InProcessReplay, ReplayMemory
-from busauth.late.revocation import Revocations
-from busauth.late.revoked import CheckpointFile
 from busauth.settings import Settings, load_settings
-from busauth.tokens.client_auth import ClientSecretBasic, ClientSecretPost, PrivateKeyJwt
-from busauth.tokens.encryption import Decryption, TokenEncryption, shared_encryption_key
-from busauth.tokens.fetch import Fetcher, UnsafeHttp
-from busauth.tokens.introspection import Introspection, IntrospectionOptions
-from busauth.tokens.jwks import JWKS, JWKSOptions
-from busauth.tokens.keys import StaticKeys, shared_secret
-from busauth.tokens.providers import (
-    AUTH0,
-    COGNITO,
-    ENTRA,
-    LENIENT,
-    RFC9068,
-    Profile,
-    keycloak,
-)
-from busauth.tokens.retired import RetiredKeys
-from busauth.tokens.sessions import Session, Sessions, SessionStore
-from busauth.tokens.verifier import Verifier, Verifiers
 
 __all__ = [
     "ANONYMOUS",

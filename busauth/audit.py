@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from busauth.arguments import checked
+from busauth._arguments import checked
+from busauth._retold import retold
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError
-from busauth.retold import retold
 
 LOGGER = logging.getLogger("busauth")
 

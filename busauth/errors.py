@@ -25,7 +25,7 @@ from http import HTTPStatus
 from itertools import islice
 from typing import ClassVar
 
-from busauth.redaction import redact, redact_cut
+from busauth._redaction import redact, redact_cut
 
 EVIDENCE_LIMIT = 200
 """Characters of `found` and `expected` that are kept: a sender chooses some of them."""

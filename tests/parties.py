@@ -20,9 +20,9 @@ from busauth import (
     RetryOptions,
     StaticKeys,
 )
-from busauth.late.expiry import Policies
+from busauth._expiry import Policies
+from busauth._tokens.keys.signing import SigningKey
 from busauth.testing import Issuer, ManualClock
-from busauth.tokens.signing import SigningKey
 from tests.support import LADDERS, Broker, Trail, guard_for
 
 SEAL = {"2026": bytes(range(32))}

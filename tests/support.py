@@ -30,7 +30,7 @@ from busauth import (
     StaticKeys,
     Verifier,
 )
-from busauth.amqp.topology import arguments_of
+from busauth._amqp.topology import arguments_of
 from busauth.testing import Issuer
 
 QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}

@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelNotFoundEntity
 
-from busauth.amqp.again import Released
-from busauth.amqp.guard import Guard
-from busauth.amqp.options import ConsumerOptions
-from busauth.amqp.redrive import Redrive
-from busauth.amqp.release import Release
+from busauth._amqp.guard import Guard
+from busauth._amqp.options import ConsumerOptions
+from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.redrive import Redrive
+from busauth._amqp.resending.release import Release
+from busauth._expiry import DeadLetter
+from busauth._messages.proof import Route
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.wanted import Wanted
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.late.expiry import DeadLetter
-from busauth.late.proof import Route
 from busauth.settings import DecryptionSettings, load_settings
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]

@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 
-from busauth.amqp.feed import STREAM, FeedPublisher, StreamOptions, keep_beating
-from busauth.cli.options import fail
-from busauth.errors import ConfigurationError, PublishError
-from busauth.key_files import naming, read_key
-from busauth.late.events import (
+from busauth._amqp.feed import STREAM, FeedPublisher, StreamOptions, keep_beating
+from busauth._files.keys import naming, read_key
+from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
     SESSION_REVOKED,
@@ -22,6 +20,8 @@ from busauth.late.events import (
     EventSigner,
     Target,
 )
+from busauth.cli.options import fail
+from busauth.errors import ConfigurationError, PublishError
 
 _MAX_AGE = StreamOptions().max_age
 _KINDS = {

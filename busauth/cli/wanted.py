@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from busauth.amqp.again import Released
-from busauth.amqp.letters import Letter
+from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.letters import Letter
 from busauth.errors import evidence
 
 _SHOWN = 10

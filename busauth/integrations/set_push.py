@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from busauth._retold import ExcInfo, retold
+from busauth._revocation.events import MAX_BYTES, TYPE, EventReader, Transmitters
 from busauth.audit import LOGGER, Lines
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.late.events import MAX_BYTES, TYPE, EventReader, Transmitters
-from busauth.retold import ExcInfo, retold
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from busauth._files.keys import read_secret
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.jwks import JWKS
+from busauth._tokens.keys.key import ASYMMETRIC, allow_list
+from busauth._tokens.keys.retired import RetiredKeys
+from busauth._tokens.profiles import keycloak
+from busauth._tokens.verifier import Verifier
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
-from busauth.key_files import read_secret
-from busauth.tokens.fetch import Fetcher
-from busauth.tokens.jwks import JWKS
-from busauth.tokens.keys import ASYMMETRIC, allow_list
-from busauth.tokens.providers import keycloak
-from busauth.tokens.retired import RetiredKeys
-from busauth.tokens.verifier import Verifier
 
 
 def _bare(name: str) -> str:

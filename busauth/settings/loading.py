@@ -13,10 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError
 
-from busauth.arguments import checked
+from busauth._arguments import checked
+from busauth._knobs import closest, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
-from busauth.knobs import closest, expected
 from busauth.settings.model import PREFIX, Settings
 
 _OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})

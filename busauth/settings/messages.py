@@ -8,17 +8,17 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from busauth.amqp.security import MessageSecurity
+from busauth._amqp.consuming.security import MessageSecurity
+from busauth._files.keys import naming, read_jwk, read_key, read_secret
+from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Publisher, Route
+from busauth._messages.replay import InProcessReplay, ReplayMemory
+from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.jwks import JWKS
+from busauth._tokens.keys.key import KeySource, StaticKeys, shared_secret
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
-from busauth.key_files import naming, read_jwk, read_key, read_secret
-from busauth.late.proof import ProofDemand, Proofs, ProofSigner, Publisher, Route
-from busauth.late.replay import InProcessReplay, ReplayMemory
 from busauth.settings.issuers import Algorithms, Table
-from busauth.tokens.encryption import Decryption, TokenEncryption
-from busauth.tokens.fetch import Fetcher
-from busauth.tokens.jwks import JWKS
-from busauth.tokens.keys import KeySource, StaticKeys, shared_secret
 
 
 class RouteSettings(Table):

@@ -29,17 +29,17 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from busauth.amqp.guard import Guard
-from busauth.amqp.options import ConsumerOptions, GuardOptions
+from busauth._amqp.guard import Guard
+from busauth._amqp.options import ConsumerOptions, GuardOptions
+from busauth._expiry import DeadLetter, DeclaredPolicies
+from busauth._messages.replay import ReplayMemory
+from busauth._revocation.revocations import Revocations
+from busauth._tokens.fetch import Fetcher, UnsafeHttp
 from busauth.audit import Auditor, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
-from busauth.late.expiry import DeadLetter, DeclaredPolicies
-from busauth.late.replay import ReplayMemory
-from busauth.late.revocation import Revocations
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
-from busauth.tokens.fetch import Fetcher, UnsafeHttp
 
 PREFIX = "BUSAUTH_"
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})

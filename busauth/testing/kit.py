@@ -16,19 +16,21 @@ from uuid import uuid4
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
-from busauth.amqp.again import Released
-from busauth.amqp.bus import Bus
-from busauth.amqp.connecting import connected
-from busauth.amqp.guard import Guard
-from busauth.amqp.letters import Letter, dead_letters
-from busauth.amqp.options import BusOptions, GuardOptions
-from busauth.amqp.outbox import Body, as_message
-from busauth.amqp.security import MessageSecurity
-from busauth.amqp.topology import dead_queue, rejected_queue
-from busauth.amqp.within import Within
+from busauth._amqp.bus import Bus
+from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.security import MessageSecurity
+from busauth._amqp.guard import Guard
+from busauth._amqp.options import BusOptions, GuardOptions
+from busauth._amqp.publishing.outbox import Body, as_message
+from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.letters import Letter, dead_letters
+from busauth._amqp.topology import dead_queue, rejected_queue
+from busauth._expiry import Policies
+from busauth._tokens.authenticators import Authenticator
+from busauth._tokens.verifier import Verifier
 from busauth.audit import Event, EventKind
 from busauth.errors import ConfigurationError, PublishError
-from busauth.late.expiry import Policies
 from busauth.testing.broker import Broker
 from busauth.testing.broker.model.journal import Record
 from busauth.testing.clock import ManualClock
@@ -37,8 +39,6 @@ from busauth.testing.loops import HomeLoop
 from busauth.testing.story import Sent, Step, Story
 from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
-from busauth.tokens.authenticators import Authenticator
-from busauth.tokens.verifier import Verifier
 
 _REMEMBERED = 100_000
 """Steps of all messages together; the oldest are forgotten."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from busauth.amqp.bus import Bus
+from busauth._amqp.bus import Bus
 from busauth.testing.broker import Broker
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from busauth.amqp.plan import Handler
+from busauth._amqp.handling.plan import Handler
+from busauth._callables import name_of
 from busauth.audit import Event
-from busauth.callables import name_of
 from busauth.caller import Lease, acting, caller_in_scope, current_lease
 
 _handled: ContextVar[Event | None] = ContextVar("busauth_handled", default=None)

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from busauth._tokens.keys.key import Key, StaticKeys
 from busauth.testing.issuer import Issuer
-from busauth.tokens.keys import Key, StaticKeys
 
 
 class IssuerKeys:

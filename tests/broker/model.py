@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth.testing import ManualClock
-from busauth.testing.broker.model.channel import Channel
+from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.limits import Limits
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.node import Node

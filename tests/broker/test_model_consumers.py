@@ -2,9 +2,9 @@
 
 import pytest
 
-from busauth.testing.broker.model.consumers import Consumer, Consumers, SingleActive
-from busauth.testing.broker.model.errors import AMQPError
 from busauth.testing.broker.model.node import Node
+from busauth.testing.broker.model.queues.turns import Consumer, Consumers, SingleActive
+from busauth.testing.broker.model.words.errors import AMQPError
 from tests.broker.model import Client, node
 
 

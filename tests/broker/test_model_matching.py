@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.testing.broker.model import erlang
-from busauth.testing.broker.model.exchanges import Topic
-from busauth.testing.broker.model.matching import HeadersPattern, topic_fits, topic_words
+from busauth.testing.broker.model.exchanges.exchanges import Topic
+from busauth.testing.broker.model.exchanges.matching import HeadersPattern, topic_fits, topic_words
+from busauth.testing.broker.model.words import erlang
 
 WORDS = st.lists(st.sampled_from(["a", "b", ""]), max_size=6)
 PATTERNS = st.lists(st.sampled_from(["a", "b", "", "*", "#"]), max_size=6)

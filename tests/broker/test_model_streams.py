@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from busauth.testing import ManualClock
-from busauth.testing.broker.model.errors import AMQPError
 from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.node import Node
+from busauth.testing.broker.model.words.errors import AMQPError
 from tests.broker.model import Client, node
 
 

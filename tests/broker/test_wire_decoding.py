@@ -14,9 +14,9 @@ from pamqp.commands import INDEX_MAPPING, Basic, Connection, Exchange, Queue
 from pamqp.encode import field_table
 from pamqp.frame import marshal
 
-from busauth.testing.broker.wire import decoding, tables
-from busauth.testing.broker.wire.content import Complete, Content
 from busauth.testing.broker.wire.faults import Fault, HangUp
+from busauth.testing.broker.wire.framing import decoding, tables
+from busauth.testing.broker.wire.framing.content import Complete, Content
 from busauth.testing.broker.wire.zero import method_on_zero
 
 NAMES = st.sampled_from(["", "a", "x-match", "n" * 128])

@@ -11,8 +11,8 @@ from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from busauth.testing.broker.model.message import Delivery, Message
-from busauth.testing.broker.wire import encoding
 from busauth.testing.broker.wire.confirms import Confirms
+from busauth.testing.broker.wire.framing import encoding
 
 FRAME_MAX = 4096
 NAMES = st.text("abc-_.:", max_size=20)

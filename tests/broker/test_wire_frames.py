@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth.testing.broker.wire.faults import Fault
-from busauth.testing.broker.wire.frames import GREETING, FrameReader
+from busauth.testing.broker.wire.framing.frames import GREETING, FrameReader
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 Frame = tuple[int, int, bytes]

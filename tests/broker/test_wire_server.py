@@ -418,7 +418,9 @@ async def test_internal_error(
     async with RawConnection(broker.url) as other, RawConnection(broker.url) as connection:
         channel, unharmed = await queue(connection), await other.channel()
         with monkeypatch.context() as patched:
-            patched.setattr("busauth.testing.broker.model.channel.Channel.queue_purge", broken)
+            patched.setattr(
+                "busauth.testing.broker.model.channels.channel.Channel.queue_purge", broken
+            )
             channel.send(Queue.Purge(queue="q"))
             end = await channel.closed()
         assert isinstance(end, ConnectionClosed)

@@ -29,9 +29,9 @@ from busauth import (
     Verifier,
     shared_encryption_key,
 )
-from busauth.late.expiry import Accept, LateToken, Refuse, Verdict
-from busauth.late.replay import ReplayKey, Standing
-from busauth.tokens.keys import Key, KeyMissing
+from busauth._expiry import Accept, LateToken, Refuse, Verdict
+from busauth._messages.replay import ReplayKey, Standing
+from busauth._tokens.keys.key import Key, KeyMissing
 from tests.exhaustive.encoding import content_header, short, table, text
 from tests.exhaustive.world import (
     CLOCK,

@@ -182,4 +182,4 @@ def _names(coro: Any) -> Iterator[str]:
 
 def _is_ours(coro: Any) -> bool:
     code = getattr(coro, "cr_code", None)
-    return code is not None and "/busauth/amqp/" in code.co_filename
+    return code is not None and "/busauth/_amqp/" in code.co_filename

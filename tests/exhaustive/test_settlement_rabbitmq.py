@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
 
 from busauth import EventKind
-from busauth.amqp.topology import arguments_of
+from busauth._amqp.topology import arguments_of
 from tests.exhaustive.faults import (
     BEFORE,
     BEHIND,

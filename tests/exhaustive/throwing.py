@@ -20,9 +20,9 @@ from busauth import (
     StaticKeys,
     Verifier,
 )
+from busauth._redaction import TOKEN_SHAPE
+from busauth._tokens.keys.key import Key, KeyMissing
 from busauth.audit import log_event
-from busauth.redaction import TOKEN_SHAPE
-from busauth.tokens.keys import Key, KeyMissing
 from tests.exhaustive.hostile import SHORTLY, Hostile, drawn, honest_one, number_of
 from tests.exhaustive.scenarios import keeping, proven
 from tests.exhaustive.virtual import VirtualLoop, run

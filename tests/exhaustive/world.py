@@ -23,13 +23,13 @@ from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER
 from pamqp.header import ContentHeader
 
 from busauth import Bus, BusOptions, Event, Guard, GuardOptions, RetryOptions, StaticKeys, Verifier
-from busauth.amqp.topology import arguments_of
+from busauth._amqp.topology import arguments_of
 from busauth.testing import Issuer
 from busauth.testing.broker import Broker as EmbeddedBroker
 from busauth.testing.broker import Limits
-from busauth.testing.broker.model.classic import Queue as ModelQueue
 from busauth.testing.broker.model.journal import Record, Step
 from busauth.testing.broker.model.message import Message as ModelMessage
+from busauth.testing.broker.model.queues.classic import Queue as ModelQueue
 from tests.broker.fuzzing import HANDSHAKE, Wire, methods
 from tests.conformance.frames import body, sent
 from tests.exhaustive.virtual import LoopClock, VirtualLoop

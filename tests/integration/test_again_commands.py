@@ -22,8 +22,8 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
+from busauth._expiry import Policies
 from busauth.cli import app
-from busauth.late.expiry import Policies
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from tests.parties import SEAL, Party, Scene, security
 from tests.unit.support import pem_of

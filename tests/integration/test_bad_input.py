@@ -24,7 +24,7 @@ from busauth import (
     TolerantConnection,
     TolerantRobustConnection,
 )
-from busauth.amqp import headers
+from busauth._amqp import headers
 from busauth.testing import Issuer
 from tests.support import (
     Broker,

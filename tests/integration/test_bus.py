@@ -35,8 +35,8 @@ from busauth import (
     Untimely,
     dead_letters,
 )
-from busauth.amqp import headers
-from busauth.amqp.topology import arguments_of
+from busauth._amqp import headers
+from busauth._amqp.topology import arguments_of
 from busauth.testing import Issuer
 from tests.support import LADDERS, Broker, Order, Trail, guard_for, publish_raw
 
@@ -356,7 +356,7 @@ async def test_a_policy_that_gives_no_answer_is_out_of_reach(
     broker: Broker, issuer: Issuer, trail: Trail, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy that hangs defers its message after a while; it is asked again."""
-    monkeypatch.setattr("busauth.amqp.admission._POLICY_SECONDS", 0.05)
+    monkeypatch.setattr("busauth._amqp.consuming.admission._POLICY_SECONDS", 0.05)
     queue = broker.name("orders")
     asked = 0
 

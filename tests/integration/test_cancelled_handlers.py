@@ -7,7 +7,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Bus, BusOptions, Caller, InProcessReplay, OnError
-from busauth.late.replay import ReplayKey
+from busauth._messages.replay import ReplayKey
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
 from tests.support import LADDERS, Broker, Order, Trail, consuming, guard_for

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from busauth import Bus, BusOptions, Caller, ConfigurationError, PublishError, RetryOptions
-from busauth.amqp import links
-from busauth.amqp.address import broker_url, seconds_to_connect
-from busauth.amqp.again import Sending
-from busauth.amqp.connecting import connected_like, quiet_own_attempts
-from busauth.amqp.feed.attachment import attach
-from busauth.amqp.feed.publisher import FeedPublisher
-from busauth.amqp.intake import Binding
-from busauth.amqp.letters import dead_letters
+from busauth._amqp.connecting import connections as links
+from busauth._amqp.connecting.address import broker_url, seconds_to_connect
+from busauth._amqp.connecting.connect import connected_like, quiet_own_attempts
+from busauth._amqp.consuming.intake import Binding
+from busauth._amqp.feed.attachment import attach
+from busauth._amqp.feed.publisher import FeedPublisher
+from busauth._amqp.resending.again import Sending
+from busauth._amqp.resending.letters import dead_letters
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, Kit, ManualClock
 from busauth.testing.kit import RabbitMQ
@@ -287,7 +287,7 @@ def error_matches(words: str, error: Exception) -> None:
 
 def test_a_certificate_that_is_not_trusted_is_no_question_of_time() -> None:
     """A broker whose certificate nobody vouches for is told apart from one without TLS."""
-    from busauth.amqp.connecting import _no_tls  # noqa: PLC0415 -- no certificate at hand
+    from busauth._amqp.connecting.connect import _no_tls  # noqa: PLC0415 -- no certificate at hand
 
     error = ssl.SSLCertVerificationError(1, "self-signed")
     error.verify_message = "self-signed certificate"

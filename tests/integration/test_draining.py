@@ -16,9 +16,9 @@ from busauth import (
     LateToken,
     Verifier,
 )
-from busauth.late.replay import ReplayKey, Standing
+from busauth._messages.replay import ReplayKey, Standing
+from busauth._tokens.keys.key import Key, KeyMissing
 from busauth.testing import Issuer
-from busauth.tokens.keys import Key, KeyMissing
 from tests.parties import DAY, Party, security
 from tests.support import LADDERS, Broker, Order, Trail, guard_for
 

@@ -3,7 +3,7 @@
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Bus, BusOptions, Caller, MessageSecurity, RetryOptions
-from busauth.amqp import headers
+from busauth._amqp import headers
 from busauth.testing import Issuer
 from tests.support import Broker, Trail, guard_for
 

@@ -21,9 +21,9 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
-from busauth.amqp.headers import TOKEN
-from busauth.amqp.misdirected import _RUN
-from busauth.amqp.redrive import Redrive
+from busauth._amqp.consuming.misdirected import _RUN
+from busauth._amqp.headers import TOKEN
+from busauth._amqp.resending.redrive import Redrive
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
 from tests.support import Broker, Trail

@@ -14,9 +14,9 @@ from busauth import (
     TokenEncryption,
     shared_encryption_key,
 )
-from busauth.amqp import headers
-from busauth.amqp.letters import Letter
-from busauth.late.seal import HEADER as SEAL_HEADER
+from busauth._amqp import headers
+from busauth._amqp.resending.letters import Letter
+from busauth._messages.seal import HEADER as SEAL_HEADER
 from tests.parties import SEAL, Scene
 from tests.security.stage import Message, Stage
 

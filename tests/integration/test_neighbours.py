@@ -22,8 +22,8 @@ from busauth import (
     PublishError,
     RetryOptions,
 )
-from busauth.amqp import lanes
-from busauth.amqp.lanes import Lane
+from busauth._amqp.publishing import lanes
+from busauth._amqp.publishing.lanes import Lane
 from busauth.testing import Issuer
 from tests.support import Broker, Order, Trail, consuming, guard_for
 

@@ -23,13 +23,13 @@ from busauth import (
     StaticKeys,
     Verifier,
 )
+from busauth._expiry import Verdict
+from busauth._messages.replay import ReplayKey, Standing
+from busauth._tokens.keys.key import Key, KeyMissing
+from busauth._tokens.verified import Verified
+from busauth._tokens.verifier import Verifiers
 from busauth.audit import Event
-from busauth.late.expiry import Verdict
-from busauth.late.replay import ReplayKey, Standing
 from busauth.testing import Issuer
-from busauth.tokens.keys import Key, KeyMissing
-from busauth.tokens.verified import Verified
-from busauth.tokens.verifier import Verifiers
 from tests.parties import DAY, Party, security
 from tests.support import Broker, Trail
 

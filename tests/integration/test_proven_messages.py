@@ -18,8 +18,8 @@ from busauth import (
     Proven,
     ValidWhenPublished,
 )
-from busauth.late.proof import HEADER
-from busauth.late.replay import ReplayKey
+from busauth._messages.proof import HEADER
+from busauth._messages.replay import ReplayKey
 from busauth.testing import Issuer
 from tests.parties import DAY, SEAL, Party, Scene, security
 from tests.support import Trail, guard_for

@@ -10,7 +10,7 @@ import pytest
 from busauth import Bus
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, IssuerServer, Kit, ManualClock
-from busauth.testing.issuer.documents import JWKS_PATH
+from busauth.testing.issuer.endpoints.documents import JWKS_PATH
 from tests.support import Broker, Trail, guard_for
 
 README = Path(__file__).parents[2] / "README.md"

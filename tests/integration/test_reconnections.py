@@ -10,10 +10,10 @@ import pytest
 from aiormq.channel import Channel
 
 from busauth import Bus, BusOptions, Caller, GuardOptions, Reject, RetryOptions
-from busauth.amqp import links
-from busauth.amqp.acks import Ledger
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.lanes import Lane
+from busauth._amqp.connecting import connections as links
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing.lanes import Lane
+from busauth._amqp.settling.acks import Ledger
 from busauth.caller import Lease
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer

@@ -27,12 +27,14 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
-from busauth.amqp import again, copies, headers
-from busauth.amqp import letters as waiting_letters
-from busauth.amqp.copies import Outgoing
-from busauth.amqp.delivery import Delivery
+from busauth._amqp import headers
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.resending import again
+from busauth._amqp.resending import letters as waiting_letters
+from busauth._tokens.encryption.encryption import KeptFor
 from busauth.testing import Issuer
-from busauth.tokens.encryption import KeptFor
 from tests.parties import Party, Scene, security
 from tests.support import Broker, guard_for
 

@@ -11,12 +11,12 @@ import aiormq
 import pytest
 from aiormq.channel import Channel
 
-from busauth.amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, StreamOptions
+from busauth._amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, StreamOptions
+from busauth._revocation import CheckpointFile, OnStale
+from busauth._revocation.events import EventSigner, Target, Transmitters
+from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys
 from busauth.errors import Deferred, PublishError
-from busauth.late.events import EventSigner, Target, Transmitters
-from busauth.late.revoked import CheckpointFile, OnStale
 from busauth.testing import ManualClock
-from busauth.tokens.keys import Key, KeyMissing, StaticKeys
 from tests.proxy import proxied
 from tests.unit.revoking import (
     FEED,
@@ -633,7 +633,7 @@ async def test_too_many_events_from_the_future_are_not_read_on(
     url: str, stream: str, publisher: FeedPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be held is waited for: the feed is stale until the clock is right."""
-    monkeypatch.setattr("busauth.amqp.feed.feed._MOST_AHEAD", 3)
+    monkeypatch.setattr("busauth._amqp.feed.feed._MOST_AHEAD", 3)
     clock = JumpingClock(NOW)
     async with caught_up(reading(url, stream, clock), publisher, clock) as feed:
         read = feed._read

@@ -15,7 +15,7 @@ import pytest
 from jwt.algorithms import ECAlgorithm
 from typer.testing import CliRunner, Result
 
-from busauth.amqp.feed import FeedOptions, RevocationFeed
+from busauth._amqp.feed import FeedOptions, RevocationFeed
 from busauth.cli import app
 from tests.unit.revoking import FEED, OPS, caller, transmitters
 from tests.unit.support import ISSUER, pem_of, private_key

@@ -13,17 +13,17 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from busauth import Bus, BusOptions, Caller, GuardOptions
-from busauth.amqp.feed import (
+from busauth._amqp.feed import (
     FeedOptions,
     FeedPublisher,
     RevocationFeed,
     StreamOptions,
     keep_beating,
 )
-from busauth.late.events import EventSigner, Target, Transmitter, Transmitters
-from busauth.late.revoked import OnStale
+from busauth._revocation import OnStale
+from busauth._revocation.events import EventSigner, Target, Transmitter, Transmitters
+from busauth._tokens.keys.key import StaticKeys
 from busauth.testing import Issuer
-from busauth.tokens.keys import StaticKeys
 from tests.support import Broker, Trail, guard_for
 from tests.unit.revoking import FEED, OPS, signer
 from tests.unit.support import Signer

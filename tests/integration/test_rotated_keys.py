@@ -22,11 +22,11 @@ from busauth import (
     ValidWhenPublished,
     Verifier,
 )
-from busauth.late.proof import HEADER, Binding
-from busauth.late.proof import Publisher as Trusted
+from busauth._messages.proof import HEADER, Binding
+from busauth._messages.proof import Publisher as Trusted
+from busauth._tokens.keys.key import shared_secret
 from busauth.testing import Issuer, IssuerServer, ManualClock
-from busauth.testing.issuer.documents import JWKS_PATH
-from busauth.tokens.keys import shared_secret
+from busauth.testing.issuer.endpoints.documents import JWKS_PATH
 from tests.parties import Party, security
 from tests.support import Broker, Trail
 

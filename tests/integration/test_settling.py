@@ -21,8 +21,9 @@ from busauth import (
     OnError,
     RetryOptions,
 )
-from busauth.amqp import copies, headers
-from busauth.amqp.topology import arguments_of
+from busauth._amqp import headers
+from busauth._amqp.publishing import copies
+from busauth._amqp.topology import arguments_of
 from busauth.testing import Issuer, ManualClock
 from tests.parties import Party, Scene, security
 from tests.support import (

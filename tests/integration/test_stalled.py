@@ -6,7 +6,7 @@ import aio_pika
 import pytest
 
 from busauth import Bus, BusOptions, Caller, GuardOptions
-from busauth.amqp import patience
+from busauth._amqp.connecting import patience
 from busauth.testing import Issuer
 from tests.integration.test_intake import Outage
 from tests.proxy import Proxy, proxied

@@ -18,8 +18,8 @@ from busauth import (
     Proven,
     ValidWhenPublished,
 )
-from busauth.amqp.headers import PROOF
-from busauth.late.proof import Binding
+from busauth._amqp.headers import PROOF
+from busauth._messages.proof import Binding
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.parties import SEAL, Party, Scene, security

@@ -4,7 +4,7 @@ import time
 
 from yarl import URL
 
-from busauth.amqp.feed.attachment import attach
+from busauth._amqp.feed.attachment import attach
 from tests.support import Broker, publish_raw
 
 

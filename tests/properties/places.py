@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from busauth.testing.broker.model.channel import Channel
-from busauth.testing.broker.model.classic import Queue
-from busauth.testing.broker.model.consumers import Held
+from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.journal import Record, Step
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.node import Node
+from busauth.testing.broker.model.queues.classic import Queue
+from busauth.testing.broker.model.queues.turns import Held
 
 Place = tuple[int, str]
 """A message in a queue."""

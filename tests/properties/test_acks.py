@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.amqp.acks import Acks
+from busauth._amqp.settling.acks import Acks
 from tests.unit.test_acks import Channel, delivery, noting, quiet
 
 GUARDED, FOREIGN = "guarded", "foreign"

@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from busauth.amqp.plan import CallPlan, compile_plan
+from busauth._amqp.handling.plan import CallPlan, compile_plan
 from busauth.errors import BadMessage
 from tests.properties.strategies import few_of, json_values
 from tests.unit.support import caller

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from busauth.testing import ManualClock
-from busauth.testing.broker.model.channel import Channel
-from busauth.testing.broker.model.classic import Queue
-from busauth.testing.broker.model.consumers import Consumer, SingleActive
-from busauth.testing.broker.model.errors import AMQPError
+from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.journal import Step
-from busauth.testing.broker.model.quorum import QuorumQueue
+from busauth.testing.broker.model.queues.classic import Queue
+from busauth.testing.broker.model.queues.quorum import QuorumQueue
+from busauth.testing.broker.model.queues.turns import Consumer, SingleActive
+from busauth.testing.broker.model.words.errors import AMQPError
 from tests.broker.model import Client, node
 from tests.properties.letter_queues import LATER, QUEUES, Table, declarations
 from tests.properties.places import (

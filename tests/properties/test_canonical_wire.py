@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import example, given
 from pamqp import decode, encode
 
-from busauth.late.canonical import canonical
+from busauth._messages.canonical import canonical
 from tests.properties.test_proofs import canonical_values
 
 

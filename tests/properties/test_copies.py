@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth.amqp import copies, headers
-from busauth.amqp.copies import Carried, Refusal
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.publisher import check_frame
-from busauth.amqp.returns import Returns
+from busauth._amqp import headers
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Carried, Refusal
+from busauth._amqp.publishing.publisher import check_frame
+from busauth._amqp.settling.returns import Returns
+from busauth._messages.seal import Sealed
 from busauth.errors import Forbidden, NotGenuine, PublishError
-from busauth.late.seal import Sealed
 
 FRAMES = [0, 4096, 8192, 131_072]
 OWN = [

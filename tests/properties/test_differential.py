@@ -15,12 +15,12 @@ from joserfc import jws
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
-from busauth.decision import Rules, decide
+from busauth._decision import Rules, decide
+from busauth._expiry import DeadLetter, PolicyChain
+from busauth._tokens import compact
+from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys, fitting, load_key
+from busauth._tokens.verifier import Verifiers
 from busauth.errors import NotGenuine, Refused
-from busauth.late.expiry import DeadLetter, PolicyChain
-from busauth.tokens import compact
-from busauth.tokens.keys import Key, KeyMissing, StaticKeys, fitting, load_key
-from busauth.tokens.verifier import Verifiers
 from tests.properties.mutations import (
     ALGORITHMS,
     GENUINE,

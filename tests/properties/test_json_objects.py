@@ -7,8 +7,8 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from busauth._tokens.compact import MAX_DEPTH, json_object
 from busauth.errors import NotGenuine
-from busauth.tokens.compact import MAX_DEPTH, json_object
 from tests.properties.strategies import json_values
 
 FRAGMENTS = (

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
+from busauth._messages.canonical import MAX_DEPTH, NotCanonical, canonical
+from busauth._messages.first import read
+from busauth._messages.first import written as record_of
+from busauth._messages.proof import Binding, Properties, Route
+from busauth._messages.proof import SeenMessage as Seen
+from busauth._messages.replay import InProcessReplay, ReplayKey, Standing
+from busauth._messages.seal import Copy, Purpose, Seal, Sealed
 from busauth.caller import Actor, FirstToken
 from busauth.errors import Forbidden, NotGenuine, Refused
-from busauth.late.canonical import MAX_DEPTH, NotCanonical, canonical
-from busauth.late.first import read
-from busauth.late.first import written as record_of
-from busauth.late.proof import Binding, Properties, Route
-from busauth.late.proof import SeenMessage as Seen
-from busauth.late.replay import InProcessReplay, ReplayKey, Standing
-from busauth.late.seal import Copy, Purpose, Seal, Sealed
 from tests.properties.strategies import json_values, run
 from tests.unit.proving import (
     ALGORITHMS,

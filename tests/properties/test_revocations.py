@@ -8,9 +8,8 @@ from hypothesis import event as note
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from busauth.caller import Caller
-from busauth.errors import Refused
-from busauth.late.events import (
+from busauth._revocation import Freshness, OnStale
+from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
     HEARTBEAT,
@@ -19,7 +18,8 @@ from busauth.late.events import (
     SecurityEvent,
     Target,
 )
-from busauth.late.revoked import Freshness, OnStale
+from busauth.caller import Caller
+from busauth.errors import Refused
 from tests.properties.strategies import json_values
 from tests.unit.revoking import (
     ALICE,

@@ -13,16 +13,16 @@ from pamqp import frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth.amqp import copies
-from busauth.amqp.case import Case
-from busauth.amqp.copies import Outgoing, Refusal
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.provenance import Provenance
-from busauth.amqp.publisher import check_frame
-from busauth.amqp.sealing import is_extension
+from busauth._amqp.consuming.case import Case
+from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Outgoing, Refusal
+from busauth._amqp.publishing.publisher import check_frame
+from busauth._amqp.publishing.sealing import is_extension
+from busauth._messages.canonical import spelled
+from busauth._messages.seal import HEADER, Copy, Purpose, Seal
 from busauth.errors import Untimely
-from busauth.late.canonical import spelled
-from busauth.late.seal import HEADER, Copy, Purpose, Seal
 
 FRAME = 131_072
 TOKEN = "0" * 64

@@ -5,7 +5,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.tokens.keys import load_key, shared_secret
+from busauth._tokens.keys.key import load_key, shared_secret
 
 
 @given(

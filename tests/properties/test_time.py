@@ -7,9 +7,8 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from busauth.decision import Rules, decide
-from busauth.errors import Untimely
-from busauth.late.expiry import (
+from busauth._decision import Rules, decide
+from busauth._expiry import (
     Accept,
     Grace,
     LateToken,
@@ -19,8 +18,9 @@ from busauth.late.expiry import (
     ValidWhenPublished,
     Verdict,
 )
-from busauth.late.published import Origin
-from busauth.tokens.verifier import Verified, Verifiers
+from busauth._messages.provenance import Origin
+from busauth._tokens.verifier import Verified, Verifiers
+from busauth.errors import Untimely
 from tests.properties.strategies import run
 from tests.unit.support import Signer, caller, token, verifier
 

@@ -13,11 +13,11 @@ from joserfc import jws
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
-from busauth.amqp.headers import token_in
-from busauth.decision import Rules, decide
+from busauth._amqp.headers import token_in
+from busauth._decision import Rules, decide
+from busauth._expiry import DeadLetter, Grace, PolicyChain
+from busauth._tokens.verifier import Verifiers
 from busauth.errors import NotGenuine, Refused
-from busauth.late.expiry import DeadLetter, Grace, PolicyChain
-from busauth.tokens.verifier import Verifiers
 from tests.properties.strategies import SIGNERS, json_values, run, signed_tokens
 from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, as_json, b64, token, verifier
 

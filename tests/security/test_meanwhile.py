@@ -22,8 +22,8 @@ from busauth import (
     StaticKeys,
     Verifier,
 )
-from busauth.late.replay import ReplayKey, Standing
-from busauth.tokens.keys import Key
+from busauth._messages.replay import ReplayKey, Standing
+from busauth._tokens.keys.key import Key
 from tests.parties import DAY, Party, Scene, security
 from tests.security.stage import attack
 from tests.support import LADDERS

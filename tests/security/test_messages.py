@@ -8,9 +8,9 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Route, ValidWhenPublished
-from busauth.amqp.headers import PROOF
-from busauth.late.proof import Binding, Original, Properties
-from busauth.tokens.verifier import fingerprint
+from busauth._amqp.headers import PROOF
+from busauth._messages.proof import Binding, Original, Properties
+from busauth._tokens.verifier import fingerprint
 from tests.parties import Party, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 

@@ -33,16 +33,16 @@ from busauth import (
     TokenEncryption,
     shared_encryption_key,
 )
-from busauth.amqp.headers import PROOF, TOKEN
+from busauth._amqp.headers import PROOF, TOKEN
+from busauth._messages.first import HEADER as FIRST
+from busauth._messages.first import read, written
+from busauth._messages.proof import Binding, Original, Properties
+from busauth._messages.replay import Standing
+from busauth._messages.seal import PURPOSE
+from busauth._tokens.encryption.encryption import KeptFor
+from busauth._tokens.keys.key import KeyMissing
+from busauth._tokens.verifier import fingerprint
 from busauth.caller import FirstToken
-from busauth.late.first import HEADER as FIRST
-from busauth.late.first import read, written
-from busauth.late.proof import Binding, Original, Properties
-from busauth.late.replay import Standing
-from busauth.late.seal import PURPOSE
-from busauth.tokens.encryption import KeptFor
-from busauth.tokens.keys import KeyMissing
-from busauth.tokens.verifier import fingerprint
 from tests.parties import DAY, SEAL, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 from tests.support import LADDERS

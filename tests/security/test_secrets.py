@@ -21,9 +21,9 @@ from busauth import (
     dead_letters,
     shared_encryption_key,
 )
-from busauth.amqp.headers import TOKEN
+from busauth._amqp.headers import TOKEN
 from busauth.testing import Issuer, IssuerServer
-from busauth.testing.issuer.documents import JWKS_PATH
+from busauth.testing.issuer.endpoints.documents import JWKS_PATH
 from tests.parties import Scene, security
 from tests.security.stage import WEB, Message, Stage, attack
 from tests.support import LADDERS

@@ -9,7 +9,7 @@ import httpx
 
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer import Client
-from busauth.testing.issuer.front import Front
+from busauth.testing.issuer.http.front import Front
 from tests.unit.support import NOW
 
 INACTIVE = {"active": False}

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from busauth.errors import Refused
-from busauth.late.proof import (
+from busauth._messages.proof import (
     Binding,
     Original,
     Proofs,
@@ -16,9 +15,10 @@ from busauth.late.proof import (
     Publisher,
     Route,
 )
-from busauth.late.proof import SeenMessage as Seen
-from busauth.tokens.keys import StaticKeys
-from busauth.tokens.verifier import fingerprint
+from busauth._messages.proof import SeenMessage as Seen
+from busauth._tokens.keys.key import StaticKeys
+from busauth._tokens.verifier import fingerprint
+from busauth.errors import Refused
 from tests.unit.support import NOW, Signer
 
 TOKEN = "the-token-of-alice"

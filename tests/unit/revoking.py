@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from busauth.caller import Caller, read_only
-from busauth.errors import Refused
-from busauth.late.events import (
+from busauth._revocation import RevokedTokens
+from busauth._revocation.events import (
     SESSION_REVOKED,
     EventSigner,
     SecurityEvent,
@@ -12,8 +11,9 @@ from busauth.late.events import (
     Transmitter,
     Transmitters,
 )
-from busauth.late.revoked import RevokedTokens
-from busauth.tokens.keys import StaticKeys
+from busauth._tokens.keys.key import StaticKeys
+from busauth.caller import Caller, read_only
+from busauth.errors import Refused
 from tests.unit.support import ISSUER, NOW, Signer
 
 OPS = "https://ops.test"

@@ -11,9 +11,9 @@ import pytest
 from aiormq.abc import ChannelFrame
 from pamqp.commands import Basic
 
-from busauth.amqp import acks
-from busauth.amqp.acks import Acks, Told
-from busauth.amqp.delivery import Delivery
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.settling import acks
+from busauth._amqp.settling.acks import Acks, Told
 
 
 class Connection:

@@ -20,8 +20,8 @@ from busauth import (
     RevocationFeed,
     dead_letters,
 )
-from busauth.amqp.address import broker_url
-from busauth.amqp.again import Sending
+from busauth._amqp.connecting.address import broker_url
+from busauth._amqp.resending.again import Sending
 from busauth.cli import app
 from busauth.errors import ConfigurationError
 from busauth.testing import Kit, ManualClock, RabbitMQ

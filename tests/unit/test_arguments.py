@@ -23,7 +23,7 @@ from busauth import (
     Verifier,
     shared_encryption_key,
 )
-from busauth.arguments import checked, checked_class, fits, told
+from busauth._arguments import checked, checked_class, fits, told
 from busauth.testing import Issuer
 from tests.unit.support import pem_of, private_key
 

@@ -7,7 +7,7 @@ import pytest
 from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, create_model
 
-from busauth.amqp.bodies import BodyReader
+from busauth._amqp.handling.bodies import BodyReader
 from busauth.errors import BadMessage
 
 
@@ -158,7 +158,7 @@ def test_a_model_without_a_schema_of_its_own(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("busauth.amqp.bodies.SchemaValidator", fails)
+    monkeypatch.setattr("busauth._amqp.handling.bodies.SchemaValidator", fails)
     assert BodyReader(Order).read(message(b'{"ids":[1]}')) == Order(ids=[1])
 
 

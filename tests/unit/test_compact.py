@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from busauth._tokens.compact import MAX_DEPTH, split
 from busauth.errors import NotGenuine
-from busauth.tokens.compact import MAX_DEPTH, split
 from tests.unit.support import b64
 
 HEADER = b64(b'{"alg":"RS256"}')

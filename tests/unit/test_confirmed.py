@@ -7,15 +7,15 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from busauth.decision import Rules, decide
+from busauth._decision import Rules, decide
+from busauth._expiry import Grace, PolicyChain
+from busauth._tokens.asking.confirmed import Confirmed
+from busauth._tokens.authenticators import Authenticator, Authenticators
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.key import KeyMissing
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import Deferred, Refused, Untimely
-from busauth.late.expiry import Grace, PolicyChain
 from busauth.testing.trust import IssuerKeys
-from busauth.tokens.authenticators import Authenticator, Authenticators
-from busauth.tokens.confirmed import Confirmed
-from busauth.tokens.fetch import Fetcher
-from busauth.tokens.keys import KeyMissing
-from busauth.tokens.verifier import Verifier, Verifiers
 from tests.unit.introspecting import Asked, Scripted, active, asked, asks, outcome
 from tests.unit.support import AUDIENCE, NOW
 

@@ -10,17 +10,18 @@ from pamqp import encode
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth.amqp import copies, headers
-from busauth.amqp.copies import Carried, Outgoing, Refusal
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.disposal import Disposal
-from busauth.amqp.publisher import ClosedTogetherError, Publisher
-from busauth.amqp.returns import Returns
-from busauth.amqp.surroundings import Surroundings
-from busauth.amqp.topology import Tail
+from busauth._amqp import headers
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Carried, Outgoing, Refusal
+from busauth._amqp.publishing.publisher import ClosedTogetherError, Publisher
+from busauth._amqp.settling.disposal import Disposal
+from busauth._amqp.settling.returns import Returns
+from busauth._amqp.settling.surroundings import Surroundings
+from busauth._amqp.topology import Tail
+from busauth._messages.seal import Sealed
+from busauth._redaction import TOKEN_SHAPE
 from busauth.errors import Forbidden, NotGenuine, PublishError
-from busauth.late.seal import Sealed
-from busauth.redaction import TOKEN_SHAPE
 
 FRAME = 131_072
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln"
@@ -100,7 +101,7 @@ def letter_noting(
         return search(text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("busauth.amqp.rewriting.TOKEN_SHAPE", Mock(search=noting))
+        patched.setattr("busauth._amqp.publishing.rewriting.TOKEN_SHAPE", Mock(search=noting))
         return letter(received(given))
 
 

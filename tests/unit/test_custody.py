@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from types import ModuleType
 
-from busauth.amqp import attempt, consumer, disposal, settlement
+from busauth._amqp.consuming import attempt, consumer
+from busauth._amqp.settling import disposal, settlement
 
 _PASSING = {
     "__call__", "_take_directly", "take", "_receive", "_settled", "_settle", "_settle_unhandled",

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.caller import Caller
-from busauth.decision import Demand, Discarded, Expired, Predicate, Rules, decide
-from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
-from busauth.late.expiry import (
+from busauth._decision import Demand, Discarded, Expired, Predicate, Rules, decide
+from busauth._expiry import (
     Accept,
     DeadLetter,
     Discard,
@@ -22,8 +20,10 @@ from busauth.late.expiry import (
     Restrict,
     Verdict,
 )
-from busauth.late.revocation import Revocations
-from busauth.tokens.verifier import Verified
+from busauth._revocation.revocations import Revocations
+from busauth._tokens.verifier import Verified
+from busauth.caller import Caller
+from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
 from tests.unit.support import NOW, caller, refused_code
 
 WRITE = Demand.of(scopes={"orders:write"})

@@ -13,7 +13,7 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth.amqp.delivery import Delivery, handed_directly
+from busauth._amqp.delivery import Delivery, handed_directly
 
 TAG = "ctag"
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from busauth.errors import ConfigurationError, NotGenuine
-from busauth.redaction import redact
-from busauth.tokens.encryption import (
+from busauth._redaction import redact
+from busauth._tokens.encryption.encryption import (
     Decryption,
     KeptFor,
     TokenEncryption,
     shared_encryption_key,
 )
-from busauth.tokens.envelope import is_encrypted, refuse_encrypted
-from busauth.tokens.verifier import Verifiers
+from busauth._tokens.envelope import is_encrypted, refuse_encrypted
+from busauth._tokens.verifier import Verifiers
+from busauth.errors import ConfigurationError, NotGenuine
 from tests.unit.encrypting import (
     KINDS,
     decryption,
@@ -283,7 +283,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 raise ModuleNotFoundError(missing, name=missing)
             return found(name, *rest)
 
-        monkeypatch.delitem(sys.modules, "busauth.tokens.jose", raising=False)
+        monkeypatch.delitem(sys.modules, "busauth._tokens.encryption.jose", raising=False)
         monkeypatch.setattr(builtins, "__import__", importing)
 
     return uninstall

@@ -7,9 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwe
 
+from busauth._tokens.encryption import jose
+from busauth._tokens.encryption.encryption import KEPT, Decryption, KeptFor
 from busauth.errors import NotGenuine
-from busauth.tokens import jose
-from busauth.tokens.encryption import KEPT, Decryption, KeptFor
 from tests.unit.encrypting import (
     KINDS,
     decryption,

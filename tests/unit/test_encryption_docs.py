@@ -4,16 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from busauth.tokens.encryption import _MAX_HEADER, KEPT, KeptFor
-from busauth.tokens.envelope import CONTENT, KEY_ALGORITHMS, sealed_length
-from busauth.tokens.jose import ALGORITHMS
-from busauth.tokens.verifier import MAX_TOKEN_BYTES
+from busauth._tokens.encryption.encryption import _MAX_HEADER, KEPT, KeptFor
+from busauth._tokens.encryption.jose import ALGORITHMS
+from busauth._tokens.envelope import CONTENT, KEY_ALGORITHMS, sealed_length
+from busauth._tokens.verifier import MAX_TOKEN_BYTES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "encryption.md").read_text()
-TOKENS = ROOT / "busauth" / "tokens"
+TOKENS = ROOT / "busauth" / "_tokens"
 SOURCES = "".join(
-    (TOKENS / f"{name}.py").read_text() for name in ("encryption", "envelope", "jose")
+    (TOKENS / f"{name}.py").read_text()
+    for name in ("encryption/encryption", "envelope", "encryption/jose")
 )
 CODE = re.compile(r"\btoken\.(?:not_)?(?:en|de)crypt[a-z_]+(?=[`\"])")
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from busauth.errors import ConfigurationError, Deferred, Forbidden
-from busauth.late.expiry import (
+from busauth._expiry import (
     Accept,
     DeadLetter,
     Discard,
@@ -27,7 +26,8 @@ from busauth.late.expiry import (
     declared_policy,
     names,
 )
-from busauth.tokens.encryption import TokenEncryption, shared_encryption_key
+from busauth._tokens.encryption.encryption import TokenEncryption, shared_encryption_key
+from busauth.errors import ConfigurationError, Deferred, Forbidden
 from tests.unit.support import NOW, caller
 
 DAY = 24 * 3600.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.amqp.publisher import raise_if_ending
+from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth.errors import held_by
 
 _LEAVES = st.builds(LookupError, st.integers())

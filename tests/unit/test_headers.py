@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from busauth.amqp.headers import AUTHORIZATION, bearer_token, count_in, header_frame_size, token_in
-from busauth.amqp.outbox import ANONYMOUS, Body, Outbox, as_message
+from busauth._amqp.headers import AUTHORIZATION, bearer_token, count_in, header_frame_size, token_in
+from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Outbox, as_message
+from busauth._tokens.verifier import Verifiers
 from busauth.caller import Lease, acting
 from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Refused
 from busauth.testing import ManualClock
-from busauth.tokens.verifier import Verifiers
 from tests.unit.support import NOW, token, verifier
 
 _FORMS = ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "bEaReR abc"]

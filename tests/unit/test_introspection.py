@@ -8,17 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
-from busauth.decision import Rules, decide
+from busauth._decision import Rules, decide
+from busauth._expiry import DeadLetter, Grace, PolicyChain
+from busauth._tokens.asking.client_auth import ClientSecretBasic
+from busauth._tokens.asking.endpoint import IntrospectionOptions
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.key import KeyMissing, StaticKeys
+from busauth._tokens.profiles import RFC9068
+from busauth._tokens.verified import Verified
+from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
-from busauth.late.expiry import DeadLetter, Grace, PolicyChain
 from busauth.testing import IssuerServer
-from busauth.tokens.client_auth import ClientSecretBasic
-from busauth.tokens.endpoint import IntrospectionOptions
-from busauth.tokens.fetch import Fetcher
-from busauth.tokens.keys import KeyMissing, StaticKeys
-from busauth.tokens.providers import RFC9068
-from busauth.tokens.verified import Verified
-from busauth.tokens.verifier import Verifier, Verifiers, fingerprint
 from tests.unit.introspecting import OPAQUE, PATH, Scripted, active, asked, asks, outcome
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import AUDIENCE, NOW, Respond, http, raw_server

@@ -7,10 +7,10 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
+from busauth._tokens.keys.key import StaticKeys
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import NotGenuine
 from busauth.testing import ManualClock
-from busauth.tokens.keys import StaticKeys
-from busauth.tokens.verifier import Verifier, Verifiers
 from tests.unit.issuer_fronts import (
     FRONTS,
     INACTIVE,

@@ -11,12 +11,12 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
+from busauth._tokens.compact import split
+from busauth._tokens.keys.key import StaticKeys
+from busauth._tokens.profiles import RFC9068
+from busauth._tokens.verifier import Verified, Verifier, Verifiers
 from busauth.errors import NotGenuine
 from busauth.testing import Issuer, ManualClock, SigningKey
-from busauth.tokens.compact import split
-from busauth.tokens.keys import StaticKeys
-from busauth.tokens.providers import RFC9068
-from busauth.tokens.verifier import Verified, Verifier, Verifiers
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import NOW
 

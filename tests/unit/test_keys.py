@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from busauth.errors import ConfigurationError
-from busauth.tokens.keys import (
+from busauth._tokens.keys.key import (
     ALGORITHMS,
     ASYMMETRIC,
     KeyMissing,
@@ -24,6 +23,7 @@ from busauth.tokens.keys import (
     load_keys,
     shared_secret,
 )
+from busauth.errors import ConfigurationError
 from tests.unit.support import (
     SECRET,
     Signer,

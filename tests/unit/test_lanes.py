@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from busauth.amqp.copies import Outgoing
-from busauth.amqp.lanes import Answer, Sent
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.lanes import Answer, Sent
 
 
 def sent(exchange: str = "shop", key: str = "k", body: bytes = b"", **said: Any) -> Sent:

@@ -41,11 +41,11 @@ from busauth import (
     shared_encryption_key,
     shared_secret,
 )
-from busauth.amqp.outbox import Outbox
+from busauth._amqp.publishing.outbox import Outbox
+from busauth._expiry import Policies
+from busauth._tokens.verifier import Verifiers
 from busauth.caller import Lease, acting
-from busauth.late.expiry import Policies
 from busauth.testing import ManualClock
-from busauth.tokens.verifier import Verifiers
 from tests.unit.support import Signer, forget_settings, private_key, verifier
 
 SEAL = {"k1": bytes(32)}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import Binding, Bus, BusOptions, ConfigurationError, Guard, RetryOptions
-from busauth.amqp.names import LONGEST, check_name, check_queue
-from busauth.amqp.topology import RetryLadder, arguments_of, queues_around
+from busauth._amqp.names import LONGEST, check_name, check_queue
+from busauth._amqp.topology import RetryLadder, arguments_of, queues_around
 from tests.unit.support import verifier
 
 

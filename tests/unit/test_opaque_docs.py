@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from busauth.tokens.authenticators import Authenticators
-from busauth.tokens.introspection import Introspection, IntrospectionOptions
-from busauth.tokens.sessions import SESSION_OPTIONS, Sessions
+from busauth._tokens.asking.introspection import Introspection, IntrospectionOptions
+from busauth._tokens.asking.sessions import SESSION_OPTIONS, Sessions
+from busauth._tokens.authenticators import Authenticators
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "opaque-tokens.md").read_text()
-ROOM = ROOT / "busauth" / "tokens"
+ROOM = ROOT / "busauth" / "_tokens" / "asking"
 MODULES = ("confirmed", "endpoint", "introspection", "sessions")
 CODE = re.compile(r"\"((?:token|session)\.[a-z_]+)\"")
 

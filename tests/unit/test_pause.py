@@ -4,8 +4,8 @@ import asyncio
 from typing import Any, cast
 
 from busauth import Deferred, Event
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.pause import Pause
+from busauth._amqp.consuming.pause import Pause
+from busauth._amqp.delivery import Delivery
 from busauth.testing import ManualClock
 
 DOWN = Deferred("keys are out of reach")

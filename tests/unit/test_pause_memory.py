@@ -3,8 +3,8 @@
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.pause import Pause
+from busauth._amqp.consuming.pause import Pause
+from busauth._amqp.delivery import Delivery
 from busauth.errors import Deferred
 from busauth.testing import ManualClock
 

@@ -11,8 +11,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from busauth.amqp.plan import compile_plan
-from busauth.callables import name_of
+from busauth._amqp.handling.plan import compile_plan
+from busauth._callables import name_of
 from busauth.caller import Caller
 from busauth.errors import BadMessage
 from tests.unit import late_imports

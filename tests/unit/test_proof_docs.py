@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from busauth.late.first import HEADER as FIRST
-from busauth.late.proof import Proofs, ProofSigner, Properties, SeenMessage
-from busauth.late.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
-from busauth.late.proof.publishers import _CLAIMS
-from busauth.late.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
-from busauth.tokens.compact import split
+from busauth._messages.first import HEADER as FIRST
+from busauth._messages.proof import Proofs, ProofSigner, Properties, SeenMessage
+from busauth._messages.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
+from busauth._messages.proof.publishers import _CLAIMS
+from busauth._messages.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
+from busauth._tokens.compact import split
 from tests.unit.proving import (
     binding,
     checked,
@@ -27,7 +27,7 @@ from tests.unit.support import NOW, Signer
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "proof.md").read_text()
-SOURCES = "".join(path.read_text() for path in (ROOT / "busauth" / "late").rglob("*.py"))
+SOURCES = "".join(path.read_text() for path in (ROOT / "busauth" / "_messages").rglob("*.py"))
 CODE = re.compile(r"\b(?:proof|replay)\.[a-z_]+(?=[`\"])")
 
 

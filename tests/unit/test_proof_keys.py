@@ -2,10 +2,10 @@
 
 import pytest
 
+from busauth._messages.proof import Original, ProofDemand, Proofs, Signed
+from busauth._tokens.keys.key import Key, KeyMissing, fitting, load_key
+from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
-from busauth.late.proof import Original, ProofDemand, Proofs, Signed
-from busauth.tokens.keys import Key, KeyMissing, fitting, load_key
-from busauth.tokens.verifier import fingerprint
 from tests.unit.proving import (
     LATER,
     RELAYING,

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from busauth.errors import BadMessage, Forbidden, NotGenuine, Refused, Untimely
-from busauth.late.proof import (
+from busauth._messages.proof import (
     Original,
     ProofDemand,
     Proofs,
@@ -14,7 +13,8 @@ from busauth.late.proof import (
     Route,
     SeenMessage,
 )
-from busauth.tokens.verifier import fingerprint
+from busauth._tokens.verifier import fingerprint
+from busauth.errors import BadMessage, Forbidden, NotGenuine, Refused, Untimely
 from tests.unit.proving import (
     LATER,
     MAX_AGE,

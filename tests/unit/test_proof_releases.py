@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from busauth._messages.proof import Original, Properties, Route
+from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage, Forbidden, NotGenuine, PublishError
-from busauth.late.proof import Original, Properties, Route
-from busauth.tokens.verifier import fingerprint
 from tests.unit.proving import (
     LATER,
     RELAYING,

@@ -9,14 +9,14 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth.amqp.delivery import Delivery
-from busauth.amqp.headers import AUTHORIZATION, PROOF, TXN_TOKEN
-from busauth.amqp.outbox import Outbox
-from busauth.amqp.provenance import Provenance
+from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import AUTHORIZATION, PROOF, TXN_TOKEN
+from busauth._amqp.publishing.outbox import Outbox
+from busauth._messages.proof import Route
+from busauth._tokens.verifier import Verifiers, fingerprint
 from busauth.errors import BadMessage
-from busauth.late.proof import Route
 from busauth.testing import ManualClock
-from busauth.tokens.verifier import Verifiers, fingerprint
 from tests.unit.proving import proofs, signer
 from tests.unit.support import ISSUER, NOW, caller, token, verifier
 

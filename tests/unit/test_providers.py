@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth._tokens.profiles import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
 from tests.unit.support import NOW, Signer, authenticate, payload, refusal
 
 TIMES = {"iat": int(NOW), "exp": int(NOW) + 300}

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import BROKER_STAMP, Accept, Grace, LateToken, Park, ValidWhenPublished
-from busauth.decision import Expired, Parked, Rules, decide
+from busauth._decision import Expired, Parked, Rules, decide
+from busauth._expiry import Hold, PolicyChain, Verdict
+from busauth._messages.proof import Proven
+from busauth._messages.provenance import NOWHERE, Origin, origin_of, stamp_in
+from busauth._tokens.verified import Verified
 from busauth.errors import ConfigurationError, Untimely
-from busauth.late.expiry import Hold, PolicyChain, Verdict
-from busauth.late.proof import Proven
-from busauth.late.published import NOWHERE, Origin, origin_of, stamp_in
-from busauth.tokens.verified import Verified
 from tests.unit.support import NOW, caller
 
 SKEW = 30.0

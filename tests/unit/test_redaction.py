@@ -6,6 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from busauth._redaction import (
+    REDACTED,
+    TOKEN_SHAPE,
+    TokenFilter,
+    quiet_transport_logs,
+    redact,
+    redacted_traceback,
+)
 from busauth.errors import (
     EVIDENCE_LIMIT,
     BadMessage,
@@ -16,14 +24,6 @@ from busauth.errors import (
     Reject,
     Untimely,
     evidence,
-)
-from busauth.redaction import (
-    REDACTED,
-    TOKEN_SHAPE,
-    TokenFilter,
-    quiet_transport_logs,
-    redact,
-    redacted_traceback,
 )
 from tests.unit.support import Signer, payload, token
 
@@ -90,7 +90,7 @@ def test_a_token_that_was_cut_off_shows_no_claims() -> None:
         "eyJhbGciOiJIUzI1NiJ9",
         "eyes.are.open",
         "framework-x.example.com",
-        "busauth.tokens.keys",
+        "busauth._tokens.keys.key",
         "keyed.by.name",
         "1.2.3",
         "...",

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from busauth._tokens import compact
+from busauth._tokens.keys.key import Key, KeyMissing, fitting, load_key
+from busauth._tokens.verified import Verified
+from busauth._tokens.verifier import _SHARED, Verifiers
 from busauth.errors import NotGenuine
-from busauth.tokens import compact
-from busauth.tokens.keys import Key, KeyMissing, fitting, load_key
-from busauth.tokens.verified import Verified
-from busauth.tokens.verifier import _SHARED, Verifiers
 from tests.unit.support import Signer, b64, caller, payload, refused_code, token, verifier
 
 MAIN, OTHER = Signer("EdDSA"), Signer("EdDSA", "other")

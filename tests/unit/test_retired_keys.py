@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.decision import Rules, decide, decide_in_time
+from busauth._decision import Rules, decide, decide_in_time
+from busauth._expiry import Grace, PolicyChain
+from busauth._files.sealed import SealedFile
+from busauth._messages.provenance import Origin
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.jwks import JWKS
+from busauth._tokens.keys.key import KeyMissing, load_key, public_part
+from busauth._tokens.keys.retired import _KIND, _MOST, _PURPOSE, Retired, RetiredKeys
+from busauth._tokens.verified import Verified
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import ConfigurationError, NotGenuine
-from busauth.late.expiry import Grace, PolicyChain
-from busauth.late.published import Origin
-from busauth.sealed_file import SealedFile
 from busauth.testing import Issuer, IssuerServer, ManualClock
-from busauth.tokens.fetch import Fetcher
-from busauth.tokens.jwks import JWKS
-from busauth.tokens.keys import KeyMissing, load_key, public_part
-from busauth.tokens.retired import _KIND, _MOST, _PURPOSE, Retired, RetiredKeys
-from busauth.tokens.verified import Verified
-from busauth.tokens.verifier import Verifier, Verifiers
 from tests.unit.support import NOW, Signer, b64, caller, http, raw_server, refused_code
 
 KEY = bytes(range(32))

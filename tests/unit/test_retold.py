@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth.redaction import REDACTED, redacted_traceback
-from busauth.retold import retold
+from busauth._redaction import REDACTED, redacted_traceback
+from busauth._retold import retold
 from tests.unit.support import Signer, token
 
 RAW = token(Signer("ES256"))

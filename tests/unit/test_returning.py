@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from busauth.amqp.returning import Marks, check_return
+from busauth._amqp.consuming.returning import Marks, check_return
+from busauth._messages.proof.binding import TOKEN_SHA256
+from busauth._messages.proof.publishers import Signed
+from busauth._messages.seal import Purpose, Sealed
 from busauth.caller import first_token
 from busauth.errors import BadMessage
-from busauth.late.proof.binding import TOKEN_SHA256
-from busauth.late.proof.publishers import Signed
-from busauth.late.seal import Purpose, Sealed
 from tests.unit.proving import publisher
 from tests.unit.support import NOW, caller
 

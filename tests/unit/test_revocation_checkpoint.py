@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from busauth.errors import ConfigurationError
-from busauth.late.events import SKEW
-from busauth.late.revoked import (
+from busauth._revocation import (
     Checkpoint,
     CheckpointFile,
     Position,
     RevokedTokens,
     UnusableCheckpoint,
 )
+from busauth._revocation.events import SKEW
+from busauth.errors import ConfigurationError
 from tests.unit.revoking import RETENTION, caller, event, store
 from tests.unit.support import NOW
 

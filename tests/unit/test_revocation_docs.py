@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from busauth import Guard, StaticKeys
-from busauth.amqp.feed import FeedOptions, RevocationFeed, StreamOptions
+from busauth._amqp.feed import FeedOptions, RevocationFeed, StreamOptions
+from busauth._revocation import OnStale
+from busauth._revocation.events import HEARTBEAT, MAX_BYTES, REVOKING, SKEW, TYPE, VERIFICATION
 from busauth.integrations.set_push import _ERRORS, SetReceiver
-from busauth.late.events import HEARTBEAT, MAX_BYTES, REVOKING, SKEW, TYPE, VERIFICATION
-from busauth.late.revoked import OnStale
 from tests.unit.support import Signer
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_the_examples_run() -> None:
 
 def test_every_code_is_documented() -> None:
     """Each code that the code knows stands in the table, and no other."""
-    sources = (ROOT / "busauth" / "late" / "events").rglob("*.py")
+    sources = (ROOT / "busauth" / "_revocation" / "events").rglob("*.py")
     assert set(CODE.findall(TEXT)) == set(CODE.findall("".join(map(Path.read_text, sources))))
     assert set(_ERRORS) <= set(CODE.findall(TEXT))
 

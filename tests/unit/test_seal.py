@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from busauth.caller import Actor, FirstToken
-from busauth.errors import ConfigurationError
-from busauth.late.canonical import NotCanonical
-from busauth.late.seal import (
+from busauth._messages.canonical import NotCanonical
+from busauth._messages.seal import (
     HEADER,
     PURPOSE,
     Copy,
@@ -22,7 +20,9 @@ from busauth.late.seal import (
     Sealed,
     hinted_attempt,
 )
-from busauth.tokens.verifier import fingerprint
+from busauth._tokens.verifier import fingerprint
+from busauth.caller import Actor, FirstToken
+from busauth.errors import ConfigurationError
 from tests.unit.support import b64
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 72))

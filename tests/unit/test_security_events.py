@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
-from busauth.late.events import (
+from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
     HEARTBEAT,
@@ -20,7 +19,8 @@ from busauth.late.events import (
     Transmitter,
     Transmitters,
 )
-from busauth.tokens.keys import StaticKeys
+from busauth._tokens.keys.key import StaticKeys
+from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 from tests.unit.revoking import (
     ALICE,
     FEED,

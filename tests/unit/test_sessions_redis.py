@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from busauth.decision import Rules, decide
+from busauth._decision import Rules, decide
+from busauth._expiry import Grace, PolicyChain
+from busauth._tokens.asking.sessions import Session, Sessions
+from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred
-from busauth.late.expiry import Grace, PolicyChain
+from busauth.integrations.redis.sessions import RedisSessions
 from busauth.testing import ManualClock
-from busauth.tokens.sessions import Session, Sessions
-from busauth.tokens.sessions_redis import RedisSessions
-from busauth.tokens.verifier import fingerprint
 from tests.unit.introspecting import outcome
 from tests.unit.redis_server import RedisServer, redis_server
 from tests.unit.support import AUDIENCE

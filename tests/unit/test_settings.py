@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from busauth.amqp.bus import Bus
-from busauth.amqp.options import ConsumerOptions, GuardOptions
-from busauth.caller import Caller
-from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
-from busauth.late.expiry import (
+from busauth._amqp.bus import Bus
+from busauth._amqp.options import ConsumerOptions, GuardOptions
+from busauth._expiry import (
     Accept,
     DeadLetter,
     Discard,
@@ -21,6 +19,8 @@ from busauth.late.expiry import (
     Restrict,
     Verdict,
 )
+from busauth.caller import Caller
+from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
 from busauth.settings import IssuerSettings, Settings, load_settings
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from tests.unit.support import NOW, forget_settings

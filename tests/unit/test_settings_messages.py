@@ -9,11 +9,12 @@ import pytest
 from joserfc.jwk import ECKey
 from pydantic import BaseModel
 
-from busauth.amqp.options import ConsumerOptions
+from busauth._amqp.options import ConsumerOptions
+from busauth._expiry import DeadLetter, Park, ValidWhenPublished
+from busauth._messages.proof import ProofDemand
+from busauth._messages.replay import InProcessReplay
+from busauth._tokens.keys.signing import SigningKey
 from busauth.errors import ConfigurationError
-from busauth.late.expiry import DeadLetter, Park, ValidWhenPublished
-from busauth.late.proof import ProofDemand
-from busauth.late.replay import InProcessReplay
 from busauth.settings import (
     DecryptionSettings,
     IssuerSettings,
@@ -25,7 +26,6 @@ from busauth.settings import (
     SignerSettings,
     load_settings,
 )
-from busauth.tokens.signing import SigningKey
 from tests.unit.support import forget_settings, pem_of, private_key
 
 BASE = """

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from busauth._tokens.keys.key import StaticKeys
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import Deferred
 from busauth.testing.issuer import Response
-from busauth.tokens.keys import StaticKeys
-from busauth.tokens.verifier import Verifier, Verifiers
 from tests.unit.introspecting import OPAQUE, PATH, Asked, active, asked
 from tests.unit.support import AUDIENCE, NOW, refused_code
 

@@ -7,10 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from jwt.algorithms import get_default_algorithms
 
+from busauth._tokens.compact import split
+from busauth._tokens.keys.key import ALGORITHMS, load_key
+from busauth._tokens.keys.signing import SigningKey, b64url
 from busauth.errors import ConfigurationError
-from busauth.tokens.compact import split
-from busauth.tokens.keys import ALGORITHMS, load_key
-from busauth.tokens.signing import SigningKey, b64url
 from tests.unit.support import SECRET, Signer, pem_of
 
 A1_KEY = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from busauth.decision import Rules, decide
+from busauth._decision import Rules, decide
+from busauth._expiry import Grace, PolicyChain
+from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys
+from busauth._tokens.profiles import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import ConfigurationError, NotGenuine, Untimely
-from busauth.late.expiry import Grace, PolicyChain
-from busauth.tokens.keys import Key, KeyMissing, StaticKeys
-from busauth.tokens.providers import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
-from busauth.tokens.verifier import Verifier, Verifiers
 from tests.unit.support import (
     AUDIENCE,
     ISSUER,
@@ -498,7 +498,7 @@ async def test_a_huge_token_is_not_even_hashed(monkeypatch: pytest.MonkeyPatch) 
     def hashed(raw: str) -> str:
         raise AssertionError
 
-    monkeypatch.setattr("busauth.tokens.verifier.fingerprint", hashed)
+    monkeypatch.setattr("busauth._tokens.verifier.fingerprint", hashed)
     assert await refused_code(Verifiers(verifier()).authenticate("A" * 8193)) == "token.too_large"
 
 

@@ -38,9 +38,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict
 
-from busauth.amqp.bodies import BodyReader
-from busauth.amqp.outbox import as_message
-from busauth.amqp.writing import BodyWriter
+from busauth._amqp.handling.bodies import BodyReader
+from busauth._amqp.handling.writing import BodyWriter
+from busauth._amqp.publishing.outbox import as_message
 from busauth.errors import PublishError
 
 NOW = 1_700_000_000.0

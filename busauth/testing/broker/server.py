@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from busauth.testing.broker.model.errors import CONNECTION_FORCED
 from busauth.testing.broker.model.limits import Limits
 from busauth.testing.broker.model.node import GUEST, Node
+from busauth.testing.broker.model.words.errors import CONNECTION_FORCED
 from busauth.testing.broker.wire.connection import WireConnection
 from busauth.testing.broker.wire.output import Batch
 from busauth.testing.clock import LoopTimers, Timers

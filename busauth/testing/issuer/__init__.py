@@ -27,10 +27,10 @@ Transport and server remember what was asked (`requests`, `received`), and fail 
 `delay`, `broken`, `replies`.
 """
 
-from busauth.testing.issuer.clients import Client
+from busauth.testing.issuer.endpoints.clients import Client
+from busauth.testing.issuer.http.messages import Request, Response
 from busauth.testing.issuer.issuer import Issuer
 from busauth.testing.issuer.keys import SigningKey
-from busauth.testing.issuer.messages import Request, Response
 from busauth.testing.issuer.server import IssuerServer
 from busauth.testing.issuer.transport import IssuerTransport
 

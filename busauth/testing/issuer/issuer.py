@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from busauth.clock import Clock
-from busauth.testing.issuer import documents, hostile, routes
-from busauth.testing.issuer.clients import Client, Clients
-from busauth.testing.issuer.introspection import introspected
-from busauth.testing.issuer.messages import Request, Response
+from busauth.testing.issuer import hostile, routes
+from busauth.testing.issuer.endpoints import documents
+from busauth.testing.issuer.endpoints.clients import Client, Clients
+from busauth.testing.issuer.endpoints.introspection import introspected
+from busauth.testing.issuer.http.messages import Request, Response
 from busauth.testing.issuer.minting import CLIENT_ID, Mint
 from busauth.testing.issuer.transport import IssuerTransport
 

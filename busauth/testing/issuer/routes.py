@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from busauth.testing.issuer.clients import Client, Clients
-from busauth.testing.issuer.documents import (
+from busauth.testing.issuer.endpoints.clients import Client, Clients
+from busauth.testing.issuer.endpoints.documents import (
     INTROSPECTION_PATH,
     JWKS_PATH,
     REVOCATION_PATH,
@@ -17,13 +17,13 @@ from busauth.testing.issuer.documents import (
     jwks,
     metadata,
 )
-from busauth.testing.issuer.errors import OAuthError
-from busauth.testing.issuer.exchange import exchange
-from busauth.testing.issuer.form import Form
-from busauth.testing.issuer.introspection import introspect
-from busauth.testing.issuer.messages import Request, Response, json_response
+from busauth.testing.issuer.endpoints.exchange import exchange
+from busauth.testing.issuer.endpoints.introspection import introspect
+from busauth.testing.issuer.endpoints.revocation import revoke
+from busauth.testing.issuer.http.errors import OAuthError
+from busauth.testing.issuer.http.form import Form
+from busauth.testing.issuer.http.messages import Request, Response, json_response
 from busauth.testing.issuer.minting import Mint
-from busauth.testing.issuer.revocation import revoke
 
 Document = Callable[[Mint], Mapping[str, Any]]
 Endpoint = Callable[[Mint, Request, Form, Client], Response]

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from busauth.testing.issuer.front import Front
+from busauth.testing.issuer.http.front import Front
+from busauth.testing.issuer.http.messages import Request, Response
 from busauth.testing.issuer.issuer import Issuer
-from busauth.testing.issuer.messages import Request, Response
 
 _POLL_SECONDS = 0.05
 

@@ -4,8 +4,8 @@ import math
 
 import httpx
 
-from busauth.testing.issuer.front import Front
-from busauth.testing.issuer.messages import Request
+from busauth.testing.issuer.http.front import Front
+from busauth.testing.issuer.http.messages import Request
 
 
 class IssuerTransport(Front, httpx.AsyncBaseTransport):

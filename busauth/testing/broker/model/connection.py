@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from busauth.testing.broker.model.channel import Channel
+from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.sinks import ChannelSink, ConnectionSink
 from busauth.testing.broker.model.vhost import VirtualHost
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from busauth.testing.broker.model import properties
+from busauth.testing.broker.model.words import properties
 
 STAMP = "timestamp_in_ms"
 """The header that a stamping broker overwrites."""

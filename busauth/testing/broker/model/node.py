@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Final
 
 from busauth.testing.broker.model.connection import Connection
-from busauth.testing.broker.model.errors import NOT_ALLOWED, AMQPError
 from busauth.testing.broker.model.journal import Journal
 from busauth.testing.broker.model.limits import Limits
-from busauth.testing.broker.model.queues import BaseQueue
+from busauth.testing.broker.model.queues.queues import BaseQueue
 from busauth.testing.broker.model.replies import Replies
 from busauth.testing.broker.model.sinks import ConnectionSink
 from busauth.testing.broker.model.vhost import VirtualHost
+from busauth.testing.broker.model.words.errors import NOT_ALLOWED, AMQPError
 from busauth.testing.clock import Timer, Timers
 
 GUEST: Final = MappingProxyType({"guest": "guest"})

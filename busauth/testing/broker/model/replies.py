@@ -11,7 +11,7 @@ from uuid import uuid4
 from busauth.testing.broker.model.message import Message
 
 if TYPE_CHECKING:
-    from busauth.testing.broker.model.channel import Channel
+    from busauth.testing.broker.model.channels.channel import Channel
 
 REPLY_TO: Final = "amq.rabbitmq.reply-to"
 ADDRESS: Final = f"{REPLY_TO}."

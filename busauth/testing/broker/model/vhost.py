@@ -4,29 +4,29 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from busauth.testing.broker.model.arguments import CLASSIC, QUORUM, STREAM, Arguments
-from busauth.testing.broker.model.classic import Queue
-from busauth.testing.broker.model.errors import (
-    ACCESS_REFUSED,
-    NOT_FOUND,
-    PRECONDITION_FAILED,
-    AMQPError,
-)
-from busauth.testing.broker.model.exchanges import KINDS, Direct, Exchange, Topic
-from busauth.testing.broker.model.journal import Journal, Step
-from busauth.testing.broker.model.letters import came_round, letter
-from busauth.testing.broker.model.message import Message
-from busauth.testing.broker.model.queues import BaseQueue, Declaration, Outcome
-from busauth.testing.broker.model.quorum import QuorumQueue
-from busauth.testing.broker.model.replies import ADDRESS, Replies
-from busauth.testing.broker.model.routing import routes
-from busauth.testing.broker.model.streams import Stream
-from busauth.testing.broker.model.topology import (
+from busauth.testing.broker.model.exchanges.exchanges import KINDS, Direct, Exchange, Topic
+from busauth.testing.broker.model.exchanges.routing import routes
+from busauth.testing.broker.model.exchanges.topology import (
     checked_alternate,
     locked,
     not_of_the_system,
     not_reserved,
     same_exchange,
+)
+from busauth.testing.broker.model.journal import Journal, Step
+from busauth.testing.broker.model.message import Message
+from busauth.testing.broker.model.queues.classic import Queue
+from busauth.testing.broker.model.queues.letters import came_round, letter
+from busauth.testing.broker.model.queues.queues import BaseQueue, Declaration, Outcome
+from busauth.testing.broker.model.queues.quorum import QuorumQueue
+from busauth.testing.broker.model.queues.streams import Stream
+from busauth.testing.broker.model.replies import ADDRESS, Replies
+from busauth.testing.broker.model.words.arguments import CLASSIC, QUORUM, STREAM, Arguments
+from busauth.testing.broker.model.words.errors import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    AMQPError,
 )
 
 _KINDS: Final[Mapping[str, type[BaseQueue]]] = {

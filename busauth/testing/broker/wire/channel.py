@@ -11,9 +11,10 @@ from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.constants import FRAME_METHOD
 
-from busauth.testing.broker.model.channel import Channel
+from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.connection import Connection
-from busauth.testing.broker.model.errors import (
+from busauth.testing.broker.model.message import Delivery, Message
+from busauth.testing.broker.model.words.errors import (
     CHANNEL_ERROR,
     COMMAND_INVALID,
     INTERNAL_ERROR,
@@ -23,13 +24,12 @@ from busauth.testing.broker.model.errors import (
     UNEXPECTED_FRAME,
     AMQPError,
 )
-from busauth.testing.broker.model.message import Delivery, Message
-from busauth.testing.broker.wire import decoding, encoding
 from busauth.testing.broker.wire.confirms import Confirms
-from busauth.testing.broker.wire.content import Complete, Content, check_frame
-from busauth.testing.broker.wire.decoding import Publication
 from busauth.testing.broker.wire.faults import Fault, Ids, fault, internal
-from busauth.testing.broker.wire.methods import HANDLERS, asks_for_no_reply
+from busauth.testing.broker.wire.framing import decoding, encoding
+from busauth.testing.broker.wire.framing.content import Complete, Content, check_frame
+from busauth.testing.broker.wire.framing.decoding import Publication
+from busauth.testing.broker.wire.framing.methods import HANDLERS, asks_for_no_reply
 from busauth.testing.broker.wire.output import Output
 from busauth.testing.broker.wire.throttle import Throttle
 

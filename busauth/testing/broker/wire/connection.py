@@ -11,11 +11,11 @@ from pamqp.constants import FRAME_METHOD
 
 from busauth.testing.broker.model import connection as model
 from busauth.testing.broker.model.node import Node
-from busauth.testing.broker.wire import encoding
 from busauth.testing.broker.wire.channel import Line
-from busauth.testing.broker.wire.decoding import ids_of
 from busauth.testing.broker.wire.faults import Fault, HangUp, internal
-from busauth.testing.broker.wire.frames import FrameReader
+from busauth.testing.broker.wire.framing import encoding
+from busauth.testing.broker.wire.framing.decoding import ids_of
+from busauth.testing.broker.wire.framing.frames import FrameReader
 from busauth.testing.broker.wire.handshake import Handshake
 from busauth.testing.broker.wire.heartbeats import Heartbeats
 from busauth.testing.broker.wire.log import LOG, tell

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from busauth.testing.broker.model import erlang
-from busauth.testing.broker.model.errors import (
+from busauth.testing.broker.model.words import erlang
+from busauth.testing.broker.model.words.errors import (
     FRAME_ERROR,
     INTERNAL_ERROR,
     UNEXPECTED_FRAME,

@@ -18,16 +18,16 @@ from pamqp.constants import FRAME_MIN_SIZE
 from pamqp.header import ProtocolHeader
 
 from busauth.testing.broker.model import connection as model
-from busauth.testing.broker.model.errors import (
+from busauth.testing.broker.model.node import Node
+from busauth.testing.broker.model.sinks import ConnectionSink
+from busauth.testing.broker.model.words.errors import (
     ACCESS_REFUSED,
     CHANNEL_ERROR,
     INTERNAL_ERROR,
     AMQPError,
 )
-from busauth.testing.broker.model.node import Node
-from busauth.testing.broker.model.sinks import ConnectionSink
-from busauth.testing.broker.wire import encoding, tables
 from busauth.testing.broker.wire.faults import Fault, HangUp, Ids, fault, unexpected_frame
+from busauth.testing.broker.wire.framing import encoding, tables
 from busauth.testing.broker.wire.zero import method_on_zero
 
 HEADER: Final = ProtocolHeader().marshal()

@@ -6,10 +6,10 @@ from typing import Final
 from pamqp.base import Frame
 from pamqp.commands import Connection
 
-from busauth.testing.broker.model.errors import CHANNEL_ERROR, NOT_ALLOWED
+from busauth.testing.broker.model.words.errors import CHANNEL_ERROR, NOT_ALLOWED
 from busauth.testing.broker.wire.channel import Line, WireChannel
-from busauth.testing.broker.wire.content import check_frame
 from busauth.testing.broker.wire.faults import fault
+from busauth.testing.broker.wire.framing.content import check_frame
 from busauth.testing.broker.wire.zero import method_on_zero
 
 _UNEXPECTED: Final = "unexpected method in connection state running"

@@ -3,8 +3,6 @@
 from pamqp.base import Frame
 from pamqp.constants import FRAME_HEARTBEAT, FRAME_METHOD
 
-from busauth.testing.broker.wire import decoding
-from busauth.testing.broker.wire.content import check_frame
 from busauth.testing.broker.wire.faults import (
     NO_METHOD,
     Fault,
@@ -13,6 +11,8 @@ from busauth.testing.broker.wire.faults import (
     internal,
     unexpected_frame,
 )
+from busauth.testing.broker.wire.framing import decoding
+from busauth.testing.broker.wire.framing.content import check_frame
 
 
 def method_on_zero(kind: int, payload: bytes) -> tuple[Frame, Ids] | None:

@@ -1,0 +1,464 @@
+"""A service on the bus: its consumers, its publications, and how it stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from aiormq.abc import AbstractConnection
+
+from busauth._amqp.connecting.connect import permitted
+from busauth._amqp.connecting.connections import Links
+from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.asked import Asked
+from busauth._amqp.consuming.consumer import GuardedConsumer
+from busauth._amqp.consuming.intake import Binding, Intake
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.guard import Guard
+from busauth._amqp.handling.plan import Handler
+from busauth._amqp.options import BusOptions
+from busauth._amqp.publishing.batch import Publication, each_in_order
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.outbox import Body, Token
+from busauth._amqp.readiness import Readiness
+from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.release import Release
+from busauth._amqp.signals import told_by_signals
+from busauth._amqp.topology import RetryLadder, arguments_of
+from busauth._arguments import checked
+from busauth._decision import Demand, Predicate
+from busauth._expiry import Policies
+from busauth._messages.proof import Proofs
+from busauth._tokens.asking.checking import any_of
+from busauth.audit import LOGGER, cut_short
+from busauth.caller import caller_in_scope
+from busauth.errors import CallerError, ConfigurationError, Deferred
+
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks whether to stop, next to being woken for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """What `Bus.consumer` was told, so that it can be said to another guard as well."""
+
+    handler: Handler
+    asked: Asked
+    bindings: tuple[Binding, ...]
+
+
+class Bus:
+    """A service: guarded consumers, and publications on behalf of their callers.
+
+    Args:
+        url: the broker, ``amqp://`` or ``amqps://``.
+        guard: what stands in front of every handler.
+        service: this service's name, shown by the broker's management.
+        options: prefetch, limits, retries, draining.
+
+    Attributes:
+        guard: as given.
+    """
+
+    @checked
+    def __init__(
+        self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
+    ) -> None:
+        self._links = Links(url, service)
+        self.guard = guard
+        self._service = service
+        self._options = options or BusOptions()
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._intakes: dict[str, Intake] = {}
+        self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Return the names of all queues that it declares."""
+        options = self._options
+        return tuple(
+            name
+            for queue, intake in self._intakes.items()
+            for name in arguments_of(queue, options, parks=intake.consumer.parks)
+        )
+
+    @property
+    def ready(self) -> Readiness:
+        """Return whether it is connected and consumes, as far as it knows: nobody is asked.
+
+        For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
+        the way. A service that is not ready goes on by itself: it needs no restart.
+        """
+        intakes = self._intakes.values() if self._links.are_open else ()
+        doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
+        return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
+
+    def consumer(
+        self,
+        queue: str,
+        *,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        allow: Predicate | None = None,
+        on_expired: Policies | None = None,
+        introspect: bool = False,
+        proofs: Proofs | None = None,
+        bindings: Iterable[Binding] = (),
+        deadline: float | None = None,
+    ) -> Callable[[Handler], GuardedConsumer]:
+        """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
+
+        The bus consumes by itself: metrics, locks and the like go below this decorator, around the
+        handler, not around what it returns.
+
+        Args:
+            queue: declared with its neighbours when the bus starts.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            allow: a further check of the caller; must return True.
+            on_expired: instead of the guard's policies.
+            introspect: a token is proven with the keys at hand, and then its issuer is asked.
+            proofs: instead of the guard's.
+            bindings: exchanges that the queue receives from, next to its own name; proofs may say
+                that messages were published to either.
+            deadline: seconds after which the handler is cancelled, and its message tried again;
+                instead of the guard's.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: the queue has a consumer already, or the bus runs already; or what
+                is said does not go together, as at a guard.
+        """
+        if not isinstance(queue, str):
+            raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
+
+        def register(handler: Handler) -> GuardedConsumer:
+            if queue in self._subscriptions or self._links.are_open:
+                raise ConfigurationError(
+                    f"{queue!r}: expected one consumer a queue, registered before the bus starts"
+                )
+            bound = tuple(bindings)
+            asked = Asked(
+                queue=queue,
+                demand=Demand.of(scopes, roles, allow),
+                on_expired=on_expired,
+                introspect=introspect,
+                proofs=proofs,
+                routes=tuple(binding.route() for binding in bound),
+                deadline=deadline,
+            )
+            subscription = _Subscription(handler, asked, bound)
+            intake = self._intakes[queue] = self._intake(subscription)
+            self._subscriptions[queue] = subscription
+            return intake.consumer
+
+        return register
+
+    async def publish(
+        self,
+        routing_key: str,
+        body: Body,
+        *,
+        exchange: str = "",
+        token: Token = None,
+        recipient: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
+    ) -> None:
+        """Publish on behalf of the caller in scope, or of whoever `token` says.
+
+        Args:
+            routing_key: with the default exchange, the queue's name.
+            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            exchange: where to; default: the default exchange.
+            token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+            recipient: for whom the token is encrypted, where there are several.
+            timeout: seconds until it is given up, a wait for the broker included; None for
+                `GuardOptions.publish_timeout`.
+
+        Raises:
+            CallerError: no caller is in scope and none was given, or the handler has ended.
+            NotGenuine, Untimely: the given token is malformed, or has expired.
+            PublishError: the broker did not confirm that the message was routed.
+        """
+        outgoing = self.guard.outbox.prepare(
+            body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
+        )
+        within = self._within(timeout)
+        outlet = await self._links.outlet(within)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
+
+    async def publish_many(self, publications: Iterable[Publication]) -> None:
+        """Publish a batch: in order, each confirmed, without a round trip for each.
+
+        All are prepared before the first is sent, so that one which cannot be published for its
+        token or its headers keeps back the whole batch.
+
+        Raises:
+            CallerError, NotGenuine, Untimely: as `publish`; nothing was sent.
+            NotAllPublished: the broker did not confirm some; says which.
+        """
+        prepare = self.guard.outbox.prepare
+        prepared = [
+            (
+                each,
+                prepare(
+                    each.body,
+                    each.token,
+                    exchange=each.exchange,
+                    routing_key=each.routing_key,
+                    recipient=each.recipient,
+                ),
+            )
+            for each in publications
+        ]
+        default = self.guard.options.publish_timeout
+        longest = max((each.timeout or default for each, _ in prepared), default=default)
+        outlet = await self._links.outlet(self._within(longest))
+        await each_in_order(partial(self._send, outlet, *each) for each in prepared)
+
+    async def _send(
+        self, outlet: AbstractConnection, publication: Publication, outgoing: Outgoing
+    ) -> None:
+        exchange, routing_key = publication.exchange, publication.routing_key
+        within = self._within(publication.timeout)
+        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
+
+    async def release(self, queue: str, token: str) -> Released:
+        """Send the messages again that were parked in front of a consumer for this caller.
+
+        Args:
+            queue: the consumer's queue.
+            token: a fresh token of the caller's, raw.
+
+        Raises:
+            Refused: the token is not genuine, late, or revoked.
+            Deferred: keys are out of reach, or somebody else takes from the parking queue.
+            PublishError: the broker did not confirm one; it and all after it stay parked.
+            ConfigurationError: no such consumer, or its guard cannot sign for a release.
+        """
+        if queue not in self._subscriptions:
+            raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
+        asked = self._subscriptions[queue].asked
+        release = Release(
+            self._links.url,
+            guard=self.guard,
+            queue=queue,
+            routes=asked.routes,
+            proofs=asked.proofs,
+        )
+        return await release.for_caller(token)
+
+    async def run(self, *, signals: bool = True) -> None:
+        """Consume until SIGINT, SIGTERM or `stop`, then drain.
+
+        A signal stops every bus of the process that runs so, and is passed on to the host's own
+        handler, which is put back once they drain. In a thread other than the main one, only `stop`
+        ends it.
+
+        Args:
+            signals: False for hosts that mind signals themselves, and call `stop`.
+
+        Raises:
+            ConfigurationError: a queue exists with other arguments, or is not there and somebody
+                else declares; a right is missing; the broker lets nobody in as the URL says; or an
+                issuer contradicts what is configured. One that is out of reach is waited for.
+            ConnectionError: the broker cannot be reached at the start; later it is waited for.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            with ExitStack() as watched:
+                if signals:  # handlers may run before all have begun
+                    watched.enter_context(told_by_signals(self.stop))
+                async with AsyncExitStack() as running:
+                    if await self._begun():
+                        running.push_async_exit(self)
+                        await self._until_stopped()
+                        watched.close()  # a second signal ends a service that is draining
+        finally:
+            self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
+
+    def stop(self) -> None:
+        """Let `run` return, once the handlers have finished or the drain deadline has passed.
+
+        It may be called from another thread, and from a signal handler.
+        """
+        if self._loop is None:
+            self._stopped.set()
+            return
+        with suppress(RuntimeError):  # the loop is closed: it has stopped
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _until_stopped(self) -> None:
+        """A signal that comes just before a loop begins to wait does not wake it."""
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._stopped.wait()
+
+    async def _begun(self) -> bool:
+        """Begin to consume; return False where it was stopped before it could."""
+        beginning = asyncio.ensure_future(self.__aenter__())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if await _begun_although_cancelled(beginning):
+                await self.__aexit__(None, None, None)
+            raise
+        finally:
+            stopped.cancel()
+        if not beginning.done():
+            return await _begun_although_cancelled(beginning)
+        beginning.result()
+        return True
+
+    async def declare(self) -> None:
+        """Declare the queues of all consumers and those around them, and consume nothing.
+
+        Raises:
+            ConfigurationError: a queue exists with other arguments, or the bus runs already.
+            ConnectionError: the broker cannot be reached.
+        """
+        self._check_closed("declares its queues by itself")
+        try:
+            connection = await self._links.open(copies=False)
+            async with connection.channel() as channel:
+                with permitted():
+                    for intake in self._intakes.values():
+                        await intake.declare(channel)
+        except BaseException as error:
+            cut_short(error)
+            raise
+        finally:
+            await self._links.close()
+
+    async def idle(self) -> None:
+        """Return once nothing is left to do: no handler runs, and the queues are empty.
+
+        What waits for a retry, or for a consumer that is paused, waits for time to pass and is not
+        waited for. Meant for tests and for jobs that end; the bus must be running.
+
+        Raises:
+            aio_pika.exceptions.AMQPError: the broker does not answer, or a queue is gone.
+        """
+        intakes = self._intakes.values()
+        while True:
+            taken = sum(intake.consumer.taken for intake in intakes)
+            busy = [await intake.busy() for intake in intakes]
+            if not any(busy) and taken == sum(intake.consumer.taken for intake in intakes):
+                return
+
+    @contextmanager
+    def overridden(self, *, url: str, guard: Guard) -> Iterator[None]:
+        """Use another broker and another guard while inside, with the same consumers: for tests.
+
+        Raises:
+            ConfigurationError: the bus runs.
+        """
+        self._check_closed("cannot change its broker")
+        before = self._links, self.guard, self._intakes
+        self._links, self.guard = Links(url, self._service), guard
+        self._intakes = {
+            queue: self._intake(subscription) for queue, subscription in self._subscriptions.items()
+        }
+        try:
+            yield
+        finally:
+            self._links, self.guard, self._intakes = before
+
+    async def __aenter__(self) -> Self:
+        """Connect, declare, consume; a caller in scope would be inherited by every callback."""
+        if caller_in_scope():
+            raise CallerError(
+                "a bus cannot connect while a caller is in scope: every callback would inherit "
+                "them; connect at start-up, or inside `with as_nobody():`"
+            )
+        self.guard.tell_unconsumed()
+        waits_for = await self._checked()
+        try:
+            connection = await self._links.open(copies=bool(self._intakes))
+            for intake in self._intakes.values():
+                await intake.open(connection, waits_for)
+        except BaseException as error:
+            await self._each(Intake.close)
+            await self._disconnect()
+            cut_short(error)
+            raise
+        if self._intakes:
+            LOGGER.info("%s: consuming %s", self._service, ", ".join(self._intakes))
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        LOGGER.info("%s: stopping", self._service)
+        try:
+            await self._drain()
+            await self._each(Intake.leave)
+        finally:
+            await self._disconnect()
+            LOGGER.info("%s: stopped", self._service)
+
+    async def _checked(self) -> Deferred | None:
+        """Look before anything is consumed; return what all consumers must wait for."""
+        if not self._intakes:
+            return None
+        self.guard.claim_loop()
+        away = await self.guard.check()
+        return any_of(away) if self.guard.issuers <= away.keys() else None
+
+    def _check_closed(self, what: str) -> None:
+        if self._links.are_open:
+            raise ConfigurationError(f"{self._service}: a bus that runs {what}")
+
+    def _intake(self, subscription: _Subscription) -> Intake:
+        asked = subscription.asked
+        consumer = self.guard.consumer(
+            subscription.handler,
+            asked,
+            outlet=self._copies,
+            retries=RetryLadder(asked.queue, self._options.retry),
+            counted=self._options.declare,
+        )
+        return Intake(consumer, subscription.bindings, self._options)
+
+    async def _drain(self) -> None:
+        """Stop all at once, so that one deadline is enough for all of them."""
+        intakes = self._intakes.values()
+        try:
+            async with asyncio.timeout(self._options.drain):
+                await self._each(Intake.close)
+                await asyncio.gather(*(intake.consumer.idle() for intake in intakes))
+        except TimeoutError:
+            LOGGER.warning(
+                "%s: handlers were still running after %g s; their messages stay with the broker",
+                self._service,
+                self._options.drain,
+            )
+
+    async def _each(self, step: Callable[[Intake], Awaitable[None]]) -> None:
+        await asyncio.gather(*(step(intake) for intake in self._intakes.values()))
+
+    async def _disconnect(self) -> None:
+        await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
+
+    def _within(self, timeout: float | None) -> Within:
+        return Within.of(timeout, self.guard.options.publish_timeout)
+
+    async def _copies(self, _delivery: Delivery) -> AbstractConnection:
+        return await self._links.copies(self._within(None))
+
+
+async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:
+    """Cancel a start, and return whether it was over already."""
+    beginning.cancel()
+    await asyncio.wait((beginning,))
+    return not beginning.cancelled() and beginning.exception() is None

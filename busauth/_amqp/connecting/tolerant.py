@@ -1,0 +1,151 @@
+"""Connections on which a message that cannot be read is one message, and not the end of them all.
+
+aiormq decodes frames in a reader of its own; what it cannot decode ends the reader, and with it
+every channel and every handler of the connection, each time that the message is delivered. So the
+frames pass a sieve on their way from the socket (docs/adr/0016).
+"""
+
+import asyncio
+from typing import Any, cast
+
+import aio_pika
+from aio_pika.robust_connection import RobustConnection
+from aiormq import TransportFactory
+from aiormq.abc import DeliveredMessage
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory
+from pamqp.constants import AMQP
+from yarl import URL
+
+from busauth._amqp.connecting.frames import UNREADABLE, Sieve
+
+_HEAD = 7
+_CHUNK = 64 * 1024
+
+
+class TolerantTransport(TransportFactory):
+    """Makes aiormq's own transport, and lets no frame through that aiormq could not read.
+
+    For `aiormq.connect(url, transport_factory=TolerantTransport())`.
+    """
+
+    def __init__(self) -> None:
+        self._reader: _SievedReader | None = None
+
+    @property
+    def began(self) -> bytes:
+        """Return the first bytes that came on the latest connection; none where none came."""
+        return self._reader.began if self._reader is not None else b""
+
+    @property
+    def speaks_amqp(self) -> bool:
+        """Return whether these are a method's frame on channel 0, as AMQP 0-9-1 begins."""
+        return b"\x01\0\0".startswith(self.began[:3])
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """Return the code and the words with which the broker closed the latest connection."""
+        return self._reader.goodbye if self._reader is not None else None
+
+    async def create(
+        self, url: URL, **kwargs: Any
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, over TLS where the URL says so.
+
+        Raises:
+            aiormq.exceptions.AMQPConnectionError: the broker is out of reach.
+        """
+        self._reader = None
+        inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, writer = await inner.create(url, **kwargs)
+        self._reader = _SievedReader(reader)
+        return cast("asyncio.StreamReader", self._reader), writer
+
+
+class TolerantConnection(aio_pika.Connection):
+    """aio-pika's connection, on which a message that cannot be read comes without its properties.
+
+    For `aio_pika.connect(url, connection_class=TolerantConnection)`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kwargs["transport_factory"] = TolerantTransport()
+
+
+class TolerantRobustConnection(RobustConnection):
+    """aio-pika's robust connection, likewise.
+
+    For `aio_pika.connect_robust(url, connection_class=TolerantRobustConnection)`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kwargs["transport_factory"] = TolerantTransport()
+
+
+def is_unreadable(delivered: DeliveredMessage) -> bool:
+    """Return whether a delivery lost its properties, as they cannot be read."""
+    return delivered.header.weight == UNREADABLE
+
+
+class _SievedReader:
+    """What aiormq uses of a stream: bytes, of whole frames that passed the sieve.
+
+    It reads what there is and cuts it up, which costs less than to ask the stream for each piece.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._sieve = Sieve()
+        self._frame, self._at = b"", 0
+        self._read, self._from = b"", 0
+        self.began = b""
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """Return the code and the words with which the broker has closed the connection."""
+        return self._sieve.goodbye
+
+    def at_eof(self) -> bool:
+        """Return whether nothing is left to read."""
+        is_read = self._at == len(self._frame) and self._from == len(self._read)
+        return is_read and self._reader.at_eof()
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return what there is, unsieved: aiormq asks so for what is no frame."""
+        return await self._reader.read(size)
+
+    async def readexactly(self, size: int) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            asyncio.IncompleteReadError: the broker is gone.
+        """
+        start = self._at
+        if start == len(self._frame):
+            start = 0
+            while not (frame := self._cut()):
+                await self._fill(size)
+            self._frame = self._sieve.passed(frame)
+        self._at = start + size
+        return self._frame[start : self._at]
+
+    def _cut(self) -> bytes:
+        """Return the next frame, nothing where it is not whole yet."""
+        start = self._from
+        head = self._read[start : start + _HEAD]
+        end = start + _HEAD
+        if not head.startswith(AMQP):  # a broker of another version says so, and closes
+            end += int.from_bytes(head[3:]) + 1
+        if len(head) < _HEAD or len(self._read) < end:
+            return b""
+        self._from = end
+        return self._read[start:end]
+
+    async def _fill(self, wanted: int) -> None:
+        more = await self._reader.read(_CHUNK)
+        left = self._read[self._from :]
+        if not more:
+            raise asyncio.IncompleteReadError(left, wanted)
+        self._read, self._from = left + more, 0
+        self.began = self.began or more[:_HEAD]

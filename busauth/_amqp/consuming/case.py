@@ -1,0 +1,80 @@
+"""One delivery, and what is known of it so far."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from busauth._amqp.consuming.returning import Marks
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.publishing.copies import Carried
+from busauth._messages.provenance import NOWHERE, Origin
+from busauth._messages.replay import ReplayKey
+from busauth._messages.seal import hinted_attempt
+from busauth._tokens.verified import Verified
+from busauth._tokens.verifier import fingerprint
+from busauth.caller import Caller
+
+
+@dataclass(slots=True)
+class Case:
+    """One delivery, and what is known of it so far.
+
+    Attributes:
+        delivery: as received.
+        now: the instant of the decision; until then, that of the arrival.
+        token: its raw token, decrypted; None before it was read, and where it cannot be.
+        verified: its token, once that is proven genuine; of what came back with another token than
+            its first one, with no more than both allow.
+        caller: whose it is, once that is proven; later, for whom the handler may run.
+        origin: who published it, and when, once that is proven.
+        marks: what is believed of an earlier copy's headers, once they were looked at.
+        letter: what it carries on as this consumer's own letter, which came without a token.
+        replay_key: what it is in flight as, None where nothing remembers it.
+        is_known: the memory has answered that it is, and was told nothing else since.
+        is_leaving: it is being given back.
+        holder: this attempt's own name for what remembers it.
+        duration: seconds for which its handler ran, None where it did not, or still does.
+        is_acknowledged: the broker is about to be told that it is done.
+        task: what judges and handles it.
+        has_begun: its handler runs, or what became of it is being carried out.
+        returning: gives it back, as its task was cancelled.
+    """
+
+    delivery: Delivery
+    now: float
+    token: str | None = field(default=None, repr=False)
+    verified: Verified | None = None
+    caller: Caller | None = None
+    origin: Origin = NOWHERE
+    marks: Marks | None = None
+    letter: Carried | None = None
+    replay_key: ReplayKey | None = None
+    holder: str = ""
+    duration: float | None = None
+    is_acknowledged: bool = False
+    is_known: bool = False
+    is_leaving: bool = False
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+    has_begun: bool = False
+    returning: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def known(self) -> Verified:
+        """Return its token, which was proven genuine."""
+        assert self.verified is not None  # noqa: S101 -- asked for after it was proven
+        return self.verified
+
+    @property
+    def attempt(self) -> int | None:
+        """Return which attempt this is, from 1 on; None before its token is proven genuine."""
+        if self.caller is None:
+            return None
+        if self.marks is not None:
+            return self.marks.sealed.attempt + 1
+        return hinted_attempt(self.delivery.headers) + 1
+
+    @property
+    def token_sha256(self) -> str | None:
+        """Return what identifies its token, None where it could not be read."""
+        if self.caller is not None:
+            return self.caller.token_sha256
+        return None if self.token is None else fingerprint(self.token)

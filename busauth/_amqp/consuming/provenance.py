@@ -1,0 +1,276 @@
+"""What a consumer asks of a message besides its token.
+
+Who published it, and when? Is it a copy of ours? Was it here before?
+
+Nothing of this is believed from the message itself: a proof is signed by a publisher that the
+consumer trusts, a seal is the consumer group's own, and a broker's stamp counts where the operator
+declared that the broker writes it.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from busauth._amqp.consuming.case import Case
+from busauth._amqp.consuming.returning import Marks, check_return, says_that_it_waited
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import AUTHORIZATION, TOKEN_SHA256, TXN_TOKEN, as_text
+from busauth._amqp.publishing.copies import Carried
+from busauth._amqp.publishing.sealing import copy_of
+from busauth._messages.proof import HEADER, Proofs, SeenMessage, Signed
+from busauth._messages.proof.routes import Route
+from busauth._messages.provenance import BROKER_STAMP, Origin, origin_of, stamp_in
+from busauth._messages.replay import ReplayKey, ReplayMemory, Standing, admitted
+from busauth._messages.seal import HEADER as SEAL
+from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
+from busauth._redaction import redact
+from busauth._tokens.keys.key import KeyMissing
+from busauth.audit import LOGGER
+from busauth.caller import Caller, FirstToken, first_token
+from busauth.errors import BadMessage, Deferred, Refused, Transient, defer_if_transient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What one consumer asks.
+
+    Attributes:
+        group: the consumer group, as a memory knows it: the first name that the queue had.
+        proofs: whose proofs count, None where they are ignored.
+        routes: how messages get to this consumer.
+        seal: seals the copies of this group, None where they carry hints only.
+        replay: tells redeliveries from copies, None where nothing does.
+        stamped: whether the broker overwrites `timestamp_in_ms`.
+        header: the header that carries tokens.
+        session_claim: the claim that names a token's session.
+        transient: errors of the memory that are nobody's fault, next to `OSError`.
+    """
+
+    group: str
+    proofs: Proofs | None = None
+    routes: tuple[Route, ...] = ()
+    seal: Seal | None = None
+    replay: ReplayMemory | None = None
+    stamped: bool = False
+    header: str = AUTHORIZATION
+    session_claim: str = "sid"
+    transient: Transient = ()
+    asks: bool = field(init=False)
+    """Whether a message needs a look at all."""
+
+    def __post_init__(self) -> None:
+        asks = self.proofs is not None or self.seal is not None or self.stamped
+        object.__setattr__(self, "asks", asks)
+
+    def recall(self, delivery: Delivery) -> Signed | None:
+        """Prove whose a delivery's proof is, with the keys at hand; None where none is needed.
+
+        Raises:
+            Refused: with the first rule that the proof breaks.
+            KeyMissing: its publisher's keys must be fetched: `authenticate`.
+        """
+        return None if self.proofs is None else self.proofs.recall(delivery.headers.get(HEADER))
+
+    async def authenticate(self, delivery: Delivery) -> Signed | None:
+        """Prove whose a delivery's proof is.
+
+        Raises:
+            Refused: with the first rule that the proof breaks.
+            Deferred: its publisher's keys are out of reach.
+        """
+        if self.proofs is None:
+            return None
+        return await self.proofs.authenticate(delivery.headers.get(HEADER))
+
+    def is_proven(self, delivery: Delivery) -> bool:
+        """Return whether a delivery's proof is its publisher's, by the keys at hand."""
+        try:
+            return self.recall(delivery) is not None
+        except (Refused, KeyMissing):
+            return False
+
+    def says_nothing_false(self, case: Case) -> bool:
+        """Return whether a delivery does not say that it was here before, or a seal holds."""
+        if PURPOSE not in case.delivery.headers:
+            return True
+        return self.marks(case.delivery, case.token_sha256).code is None
+
+    def carried(self, case: Case, token_sha256: str | None, purpose: Purpose | None) -> Carried:
+        """Return what a copy of a delivery carries on.
+
+        Args:
+            case: the delivery.
+            token_sha256: the hex SHA-256 of its token, None where it has none that can be read.
+            purpose: what the copy is made for; None where nothing was decided, so that it stays
+                what it was. A letter that was not compared with its marks counts as no redrive: a
+                replay memory has not met it, and has to know it for the same one.
+        """
+        before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
+        if self.seal is None:
+            return Carried(before, None)
+        sealed = replace(
+            before,
+            purpose=purpose or before.purpose,
+            published_at=stamp,
+            origin=before.origin or redact(case.delivery.origin),
+            first=before.first or self._first(case),
+        )
+        if purpose in (Purpose.LETTER, Purpose.PARKED) and case.marks is not None:
+            sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
+        return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+
+    def letter(self, delivery: Delivery) -> Carried | None:
+        """Return what a message carries on that was put away here, None for every other one.
+
+        Its token is not there, and its seal names it: the seal holds for the digest that it covers.
+        """
+        if self.seal is None or not says_that_it_waited(delivery.headers):
+            return None
+        said = delivery.headers.get(TOKEN_SHA256)
+        token_sha256 = said if isinstance(said, str) else None
+        sealed, code = self._sealed(delivery, token_sha256)
+        if code is not None:
+            return None
+        return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+
+    def _first(self, case: Case) -> FirstToken | None:
+        return None if case.verified is None else self.first(case.verified.caller)
+
+    def first(self, caller: Caller) -> FirstToken:
+        """Return the record of a caller's token."""
+        return first_token(caller, self.session_claim)
+
+    def marks(self, delivery: Delivery, token_sha256: str | None) -> Marks:
+        """Return what is believed of the headers that only busauth writes."""
+        sealed, code = self._sealed(delivery, token_sha256)
+        if not self.stamped:
+            return Marks(replace(sealed, published_at=None), None, code)
+        first = sealed.published_at
+        stamp = stamp_in(delivery.headers.get(BROKER_STAMP)) if first is None else first
+        return Marks(sealed, stamp, code)
+
+    def _sealed(self, delivery: Delivery, token_sha256: str | None) -> tuple[Sealed, str | None]:
+        """Read a seal; without a key, the attempt is a hint and all else is nothing."""
+        if self.seal is None:
+            return Sealed(attempt=hinted_attempt(delivery.headers)), "seal.missing"
+        given = delivery.headers.get(SEAL)
+        if given is None:
+            return Sealed(), "seal.missing"
+        copy = copy_of(delivery.raw, delivery.body, self.header)
+        opened = self.seal.opened(given, copy, token_sha256=token_sha256)
+        return opened.sealed or Sealed(), opened.code
+
+    def origin(
+        self, delivery: Delivery, caller: Caller, signed: Signed | None, now: float
+    ) -> tuple[Origin, Marks]:
+        """Compare a proof with its message, and return what that and the broker say of it.
+
+        Args:
+            delivery: as received.
+            caller: whose it is, by a token that was proven genuine.
+            signed: its proof, proven to be its publisher's.
+            now: the one instant of this decision.
+
+        Raises:
+            Refused: the proof speaks of another message, or not for here or now, or the broker's
+                stamp disagrees with it; or it comes back, and no seal says so.
+        """
+        marks = self.marks(delivery, caller.token_sha256)
+        proven, skew = None, 0.0
+        if signed is not None and self.proofs is not None:
+            proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
+            skew = self.proofs.skew
+        check_return(delivery.headers, signed, marks, caller)
+        return origin_of(proven, marks.stamp, skew=skew), marks
+
+    def check_age(self, signed: Signed | None, now: float) -> None:
+        """Refuse a proof that has become stale since it was compared.
+
+        Raises:
+            Untimely: ``proof.stale``.
+        """
+        if signed is not None and self.proofs is not None:
+            self.proofs.check_age(signed, now)
+
+    def may_return(self, case: Case) -> bool:
+        """Return whether a letter may be sealed, so that it can be sent again.
+
+        What was taken for a copy, or for another message than its proof's, must not: under a seal
+        of ours it would be a message that nobody has seen.
+        """
+        if self.seal is None or case.marks is None:
+            return False
+        return self.replay_key(case.origin, case.marks) is None or case.is_known
+
+    def replay_key(self, origin: Origin, marks: Marks | None) -> ReplayKey | None:
+        """Return what makes two deliveries this message, None where nothing is proven of it."""
+        if self.replay is None or origin.proven is None:
+            return None
+        sealed = marks.sealed if marks is not None else Sealed()
+        return ReplayKey(
+            group=self.group,
+            publisher=origin.proven.root_publisher,  # whoever released it
+            message_id=origin.proven.message_id,
+            attempt=sealed.attempt,
+            redrive=sealed.redrive,
+        )
+
+    async def is_new(self, key: ReplayKey, *, holder: str, redelivered: bool) -> bool:
+        """Put a message in flight; False for one that was done, and is delivered again.
+
+        Args:
+            key: what makes it this message.
+            holder: a name of this attempt.
+            redelivered: whether the broker has delivered it before.
+
+        Raises:
+            Forbidden: ``replay.copy``.
+            Deferred: the memory cannot tell now.
+        """
+        if self.replay is None:
+            return True
+        try:
+            standing = await admitted(self.replay, key, holder=holder, redelivered=redelivered)
+        except Exception as error:
+            defer_if_transient("the replay memory is", error, self.transient)
+            raise
+        return standing is not Standing.DUPLICATE
+
+    async def forget(self, key: ReplayKey, *, holder: str) -> None:
+        """Take a message that is in flight back: a copy of it takes over, undecided.
+
+        Raises:
+            Deferred: it cannot be, whatever the reason: no copy must take over.
+        """
+        if self.replay is None:
+            return
+        try:
+            await self.replay.forget(key, holder=holder)
+        except Exception as error:
+            raise Deferred(f"not taken back: {type(error).__name__}") from error
+
+    async def done(self, key: ReplayKey) -> None:
+        """Note that a message was settled; what cannot be noted is told, and changes nothing."""
+        if self.replay is None:
+            return
+        try:
+            await self.replay.done(key)
+        except Exception as error:
+            why = error.reason if isinstance(error, Deferred) else type(error).__name__
+            LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, why)
+
+
+def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
+    transaction_token = as_text(delivery.headers.get(TXN_TOKEN))
+    if transaction_token is not None and not isinstance(transaction_token, str):
+        found = f"{TXN_TOKEN} of type {type(transaction_token).__name__}"
+        raise BadMessage("proof.token", found=found, expected="text")
+    return SeenMessage(
+        token_sha256=caller.token_sha256,
+        transaction_token=transaction_token,
+        body=delivery.body,
+        message_id=delivery.message_id,
+        properties=delivery.properties,
+        headers=delivery.headers,
+        issuer=caller.issuer,
+        subject=caller.subject,
+    )

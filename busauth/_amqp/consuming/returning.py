@@ -1,0 +1,115 @@
+"""What comes back to a consumer is believed to have been here only under the consumer's own seal.
+
+1. A parked message comes back with a fresh token of the first token's issuer and subject, released
+   under a proof that embeds the first one. The seal says that it was parked, and for what.
+2. A dead letter comes back with the token that it had, which the seal names.
+3. Either that comes without a token was moved by hand: it goes back where it was.
+4. What says that it was parked, refused or released, and has no seal that holds, is refused: who
+   may write into a queue beside the consumer's gets nothing handled.
+
+So what comes back may do at most what its first token allowed: that one's record is sealed.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from busauth._messages.proof import Signed
+from busauth._messages.proof.binding import TOKEN_SHA256
+from busauth._messages.seal import PURPOSE, Purpose, Sealed
+from busauth.caller import Caller, FirstToken
+from busauth.errors import BadMessage, Forbidden, NotGenuine
+
+
+class Marks(NamedTuple):
+    """What busauth wrote on a copy, as far as it is believed.
+
+    Attributes:
+        sealed: attempt, redrive and the like; the values of a first delivery where nothing is
+            believed.
+        stamp: the broker's first stamp, seconds since the epoch, None where there is none.
+        code: why no seal holds: ``seal.missing`` and the like; None where one does.
+    """
+
+    sealed: Sealed
+    stamp: float | None
+    code: str | None
+
+    @property
+    def broken(self) -> str | None:
+        """Return why a seal that is there does not hold."""
+        return None if self.code == "seal.missing" else self.code
+
+
+class CameBack(NotGenuine):
+    """A letter of the consumer's own, or what it parked, without a token: it goes back there."""
+
+    @classmethod
+    def of(cls, purpose: Purpose) -> Self:
+        """Return what becomes of a letter, or of what was parked."""
+        what = "a parked message" if purpose is Purpose.PARKED else "a dead letter"
+        found = f"{what} of this queue's, moved without a token"
+        return cls("header.missing", found=found, expected="a release or a redrive")
+
+
+def check_return(
+    headers: Mapping[str, Any], signed: Signed | None, marks: Marks, caller: Caller
+) -> None:
+    """Refuse what says that it was here before, and was not, or not for this.
+
+    Args:
+        headers: the delivery's.
+        signed: its proof, proven to be its publisher's, None where none was asked for.
+        marks: what is believed of its earlier copy.
+        caller: whose it is now, by a token that was proven genuine.
+
+    Raises:
+        Forbidden: ``seal.missing`` and the like, or ``seal.purpose``.
+        BadMessage: ``seal.caller`` or ``seal.token``.
+    """
+    released = signed is not None and signed.original is not None
+    if marks.code is not None:
+        if released or says_that_it_waited(headers):
+            expected = "the seal of this consumer, over all that it wrote"
+            raise Forbidden(marks.code, found="a message that comes back", expected=expected)
+        return
+    if marks.sealed.purpose is Purpose.PARKED and not released:
+        expected = "a proof that releases it"
+        raise Forbidden("seal.purpose", found="a parked message", expected=expected)
+    _check_first(marks.sealed.first, caller, signed if released else None)
+
+
+def check_unasked(headers: Mapping[str, Any]) -> None:
+    """Refuse what comes back to a consumer that asks nothing of messages: it could not be narrowed.
+
+    Raises:
+        Forbidden: ``seal.missing``.
+    """
+    if says_that_it_waited(headers):
+        expected = "a consumer with MessageSecurity(seal=...)"
+        raise Forbidden("seal.missing", found="a message that comes back", expected=expected)
+
+
+def says_that_it_waited(headers: Mapping[str, Any]) -> bool:
+    """Return whether a message says that it was parked or dead-lettered, whoever wrote that."""
+    said = headers.get(PURPOSE)
+    return isinstance(said, str) and said in (Purpose.PARKED, Purpose.LETTER)
+
+
+def _check_first(first: FirstToken | None, caller: Caller, release: Signed | None) -> None:
+    """A fresh token is the same caller's, and so is a reference, whoever it has come to mean.
+
+    Nobody in particular, as an introspection endpoint may say it, is no same caller.
+    """
+    if first is None and release is None:
+        return
+    nobody = release is not None and not caller.subject
+    if first is None or nobody or not _is_same(first, caller):
+        found = "no record of a first token" if first is None else "another caller's first token"
+        raise BadMessage("seal.caller", found=found, expected="this caller's")
+    if release is not None and release.claims.get(TOKEN_SHA256) != first.token_sha256:
+        found = "a proof that releases another token's message"
+        raise BadMessage("seal.token", found=found, expected="the first token that is sealed")
+
+
+def _is_same(first: FirstToken, caller: Caller) -> bool:
+    return (first.issuer, first.subject) == (caller.issuer, caller.subject)

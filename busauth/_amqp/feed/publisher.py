@@ -1,0 +1,170 @@
+"""Publishing to the revocation feed, and keeping its time."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import aiormq.exceptions
+from aiormq.abc import AbstractConnection
+from pamqp.commands import Basic
+
+from busauth._amqp.connecting.address import broker_url
+from busauth._amqp.connecting.connect import connected_below
+from busauth._amqp.connecting.own import OwnConnection
+from busauth._amqp.connecting.patience import closed
+from busauth._amqp.feed.options import StreamOptions
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.publisher import Publisher
+from busauth._arguments import checked
+from busauth._revocation.events import TYPE, EventSigner
+from busauth.audit import LOGGER
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError, PublishError
+
+_PERSISTENT = 2
+
+
+class FeedPublisher:
+    """Publishes signed events to the stream: `async with FeedPublisher(url) as feed`.
+
+    Whoever may publish to the stream can slow its readers down, and can revoke nothing: events
+    count by who signed them.
+
+    Args:
+        url: the broker.
+        options: the stream, and how it is declared.
+        timeout: seconds after which an unconfirmed event counts as not published.
+
+    Raises:
+        ConfigurationError: the URL could never connect.
+    """
+
+    @checked
+    def __init__(
+        self, url: str, *, options: StreamOptions | None = None, timeout: float = 10.0
+    ) -> None:
+        self._url = broker_url(url)
+        self._options = options or StreamOptions()
+        self._timeout = timeout
+        self._publisher = Publisher(timeout=timeout)
+        self._own = OwnConnection()
+
+    @property
+    def stream(self) -> str:
+        """Return the stream's name."""
+        return self._options.name
+
+    async def publish(self, event: str) -> None:
+        """Return once the broker has confirmed an event.
+
+        Args:
+            event: a signed Security Event Token, in its compact form.
+
+        Raises:
+            PublishError: it did not; the event may be published again, which changes nothing.
+        """
+        properties = Basic.Properties(
+            content_type=f"application/{TYPE}", delivery_mode=_PERSISTENT, app_id="busauth"
+        )
+        outgoing = Outgoing(event.encode("ascii"), properties)
+        connection = await self._own.get(self._connect)
+        try:
+            await self._publisher.publish(
+                connection, outgoing, exchange="", routing_key=self._options.name
+            )
+        except PublishError:
+            await self._leave(connection)  # the next one connects, and declares what may be gone
+            raise
+
+    async def open(self) -> None:
+        """Connect, and declare the stream.
+
+        Raises:
+            PublishError: the broker is out of reach, or the stream cannot be declared.
+        """
+        await self._own.get(self._connect)
+
+    async def close(self) -> None:
+        """Close the connection; the next event opens another."""
+        connection = self._own.leave()
+        if connection is not None:
+            await _close(connection)
+
+    async def _leave(self, connection: AbstractConnection) -> None:
+        if self._own.is_kept(connection):
+            self._own.leave()
+        await _close(connection)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _connect(self) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await connected_below(self._url)
+        except (OSError, ConfigurationError) as error:
+            why = str(error) or f"no answer within {self._timeout:g} s"
+            raise PublishError(f"the broker is out of reach: {why}") from error
+        try:
+            await self._declare(connection)
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, aiormq.exceptions.AMQPError):
+                raise PublishError(f"{self._options.name!r} cannot be declared: {error}") from error
+            raise
+        return connection
+
+    async def _declare(self, connection: AbstractConnection) -> None:
+        """Declare the stream, unless it is there, however it was declared."""
+        if not self._options.declare or await _exists(connection, self._options.name):
+            return
+        channel = await connection.channel()
+        await channel.queue_declare(
+            self._options.name, durable=True, arguments=self._options.arguments
+        )
+        await channel.close()
+
+
+async def _close(connection: AbstractConnection) -> None:
+    with suppress(Exception):  # what cannot be closed is gone already
+        await closed(connection)
+
+
+async def _exists(connection: AbstractConnection, stream: str) -> bool:
+    try:
+        channel = await connection.channel()
+        await channel.queue_declare(stream, passive=True)
+    except aiormq.exceptions.ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
+async def keep_beating(
+    publisher: FeedPublisher, signer: EventSigner, *, every: float = 5.0, clock: Clock | None = None
+) -> None:
+    """Publish heartbeats until cancelled; one that fails is logged, and the next one tried.
+
+    Args:
+        publisher: of the feed.
+        signer: a transmitter that keeps the feed's time.
+        every: seconds between heartbeats; a fraction of the readers' `stale_after`.
+        clock: what they are signed and spaced by.
+    """
+    clock = clock or SystemClock()
+    while True:
+        try:
+            await publisher.publish(signer.heartbeat(clock.now()))
+        except PublishError as error:
+            LOGGER.warning("a heartbeat of the revocation feed was not published: %s", error)
+        await clock.sleep(every)

@@ -1,0 +1,1 @@
+"""How a handler is called, from its annotations and a body."""

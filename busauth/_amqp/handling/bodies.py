@@ -1,0 +1,136 @@
+"""How a body becomes the model that its handler takes, and what is told of one that does not.
+
+Judging a body costs about what decoding it costs, however wrong it is: lists and tables stop at
+their first error, and what is told of errors is made for a few of them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic_core import SchemaValidator
+
+from busauth._amqp.delivery import Delivery
+from busauth.audit import LOGGER
+from busauth.errors import BadMessage
+
+_TOLD, _SHOWN = 20, 3
+"""Errors that are told one by one, and how many of them are shown."""
+
+_CONTAINERS = frozenset(
+    ("list", "tuple", "set", "frozenset", "deque", "dict", "frozendict", "ordered-dict", "counter")
+)
+_PARTS = frozenset(
+    (
+        *("schema", "items_schema", "keys_schema", "values_schema", "extras_schema"),
+        *("lax_schema", "strict_schema", "json_schema", "python_schema", "arguments_schema"),
+        *("choices", "steps", "fields", "definitions"),
+    )
+)
+"""Where a core schema has other schemas in it; everything else in it may be anybody's data."""
+
+
+class BodyReader:
+    """Reads bodies as one model.
+
+    Args:
+        model: what they are validated as.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def read(self, message: Delivery | AbstractIncomingMessage) -> BaseModel:
+        """Return the body.
+
+        Raises:
+            BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
+        """
+        encoding = message.content_encoding
+        if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
+            raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")
+        try:
+            return self._validate(message.body)
+        except ValidationError as error:
+            raise self._refusal(error) from None
+        except RecursionError:
+            raise BadMessage("body.not_json", found="too deep", expected="JSON") from None
+
+    def _refusal(self, error: ValidationError) -> BadMessage:
+        """Tell where the body is wrong, in the model's own names, and nothing of what is there."""
+        expected, count = self._model.__name__, error.error_count()
+        if count > _TOLD:
+            return BadMessage("body.invalid", found=f"{count} errors", expected=expected)
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        if problems[0]["type"] == "json_invalid":
+            return BadMessage("body.not_json", found="a body that is not JSON", expected=expected)
+        shown = [
+            f"{_place(problem['loc'], self._names)}: {problem['type']}"
+            for problem in problems[:_SHOWN]
+        ]
+        return BadMessage("body.invalid", found="; ".join(shown), expected=expected)
+
+    @cached_property
+    def _validate(self) -> Callable[[bytes], BaseModel]:
+        """What validates: the model's own validator, but for when it stops."""
+        own = self._model.model_validate_json
+        whose = next(each for each in self._model.__mro__ if own.__name__ in vars(each))
+        return (_stopping_early(self._model) if whose is BaseModel else None) or own
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """The names that the model and the models in it have for their fields."""
+        try:
+            return frozenset(_properties_in(self._model.model_json_schema()))
+        except PydanticInvalidForJsonSchema:
+            return frozenset(self._model.model_fields)
+
+
+def _stopping_early(model: type[BaseModel]) -> Callable[[bytes], BaseModel] | None:
+    """Return a validator that takes what a model takes; None where there is none.
+
+    pydantic offers this for single fields alone. Models in it must not bring their own validators
+    along, which pydantic-core is told by the argument that pydantic itself uses for that.
+    """
+    try:
+        schema = _at_first_error(model.__pydantic_core_schema__)
+        return SchemaValidator(schema, _use_prebuilt=False).validate_json
+    except Exception as error:
+        LOGGER.info("%s: wrong bodies are judged to their end: %s", model.__name__, error)
+        return None
+
+
+def _at_first_error(schema: Mapping[str, Any]) -> Any:
+    """Return a core schema like this one whose lists and tables stop at their first error."""
+    parts = {key: _part(value) if key in _PARTS else value for key, value in schema.items()}
+    return {**parts, "fail_fast": True} if schema.get("type") in _CONTAINERS else parts
+
+
+def _part(part: Any) -> Any:
+    """Do the same with what holds schemas: a list, or a table by names that somebody chose."""
+    if isinstance(part, list | tuple):
+        return type(part)(map(_part, part))
+    if not isinstance(part, Mapping):
+        return part  # a label
+    if isinstance(part.get("type"), str):
+        return _at_first_error(part)
+    return {name: _part(each) for name, each in part.items()}
+
+
+def _place(location: tuple[int | str, ...], known: frozenset[str]) -> str:
+    """Member names that the sender chose are data, and data stays in the body."""
+    parts = (str(part) if isinstance(part, int) or part in known else "*" for part in location)
+    return ".".join(parts) or "body"
+
+
+def _properties_in(schema: object) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        yield from properties if isinstance(properties, dict) else ()
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _properties_in(part)

@@ -1,0 +1,174 @@
+"""How a handler is called, worked out once from its annotations when it is decorated.
+
+A parameter is injected for what it is annotated with, never for what it is called: `Caller`,
+`Proven`, the aio-pika message, or the one pydantic model without a default, which is the body.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.message import IncomingMessage
+from pydantic import BaseModel
+
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.handling.bodies import BodyReader
+from busauth._callables import hints_of, is_async, name_of, parameters_of
+from busauth._messages.proof import ProofDemand, Proofs, Proven
+from busauth.caller import Caller
+from busauth.errors import ConfigurationError
+
+Handler = Callable[..., Awaitable[Any]]
+
+_MESSAGE_TYPES = (AbstractIncomingMessage, IncomingMessage)
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """Which parameter takes what.
+
+    Attributes:
+        handler: what is called: an async function or method, a partial of one, or an object with
+            an async `__call__`.
+        caller, proven, message, body: names of the parameters that take them, if any do.
+        model: what the body is validated as.
+        reader: what does that.
+        needs_proof: whether `proven` cannot be None.
+    """
+
+    handler: Handler
+    caller: str | None
+    message: str | None
+    body: str | None
+    model: type[BaseModel] | None
+    reader: BodyReader | None = None
+    proven: str | None = None
+    needs_proof: bool = False
+
+    def arguments(
+        self,
+        message: Delivery | AbstractIncomingMessage,
+        caller: Caller,
+        proven: Proven | None = None,
+    ) -> dict[str, Any]:
+        """Return the handler's arguments.
+
+        Raises:
+            BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
+        """
+        given: dict[str, Any] = {}
+        if self.caller is not None:
+            given[self.caller] = caller
+        if self.message is not None:
+            given[self.message] = message.message if isinstance(message, Delivery) else message
+        if self.proven is not None:
+            given[self.proven] = proven
+        if self.body is not None and self.reader is not None:
+            given[self.body] = self.reader.read(message)
+        return given
+
+
+def compile_plan(handler: Handler) -> CallPlan:
+    """Work out how to call a handler.
+
+    Raises:
+        TypeError: a parameter cannot be injected; says which, and what to change.
+    """
+    name = name_of(handler)
+    if not is_async(handler):
+        raise TypeError(f"{name}: got {_kind(handler)}")
+    hints = _hints(handler, name)
+    slots: dict[str, tuple[str, Any]] = {}
+    for parameter in _parameters(handler, name):
+        slot = _slot(parameter, hints.get(parameter.name), name)
+        if slot is None:
+            continue
+        if slot in slots:
+            raise TypeError(f"{name}: {slots[slot][0]} and {parameter.name} are both its {slot}")
+        slots[slot] = (parameter.name, hints[parameter.name])
+    named = {slot: found[0] for slot, found in slots.items()}
+    model = slots["body"][1] if "body" in slots else None
+    return CallPlan(
+        handler,
+        named.get("caller"),
+        named.get("message"),
+        named.get("body"),
+        model,
+        None if model is None else BodyReader(model),
+        proven=named.get("proven"),
+        needs_proof="proven" in slots and slots["proven"][1] is Proven,
+    )
+
+
+def check_proven(plan: CallPlan, proofs: Proofs | None) -> None:
+    """Refuse a handler that counts on a proof which may not be there.
+
+    Raises:
+        ConfigurationError: says what to change.
+    """
+    if plan.needs_proof and (proofs is None or proofs.demand is not ProofDemand.REQUIRED):
+        raise ConfigurationError(
+            f"{name_of(plan.handler)}: {plan.proven} is annotated as Proven, and no message needs "
+            "a proof here: annotate it as `Proven | None`, or demand proofs with "
+            "proofs=Proofs([...])"
+        )
+
+
+def _kind(handler: object) -> str:
+    """Say what was handed in instead of something async, and what to do about it."""
+    if isinstance(handler, type):
+        return "a class, expected an instance of it, with an `async def __call__`"
+    if inspect.isasyncgenfunction(handler):
+        return "an async generator, expected an `async def` without a `yield`"
+    if not callable(handler):
+        return f"a {type(handler).__name__} that cannot be called, expected an `async def`"
+    if is_async(inspect.unwrap(handler)):
+        return (
+            "a wrapper that is not async around a function that is, expected the wrapper to be an "
+            "`async def` that awaits it"
+        )
+    return (
+        f"a {type(handler).__name__} that is not async, expected an `async def`; what blocks goes "
+        "into `await asyncio.to_thread(...)` in it"
+    )
+
+
+def _parameters(handler: Handler, name: str) -> list[inspect.Parameter]:
+    try:
+        return parameters_of(handler)
+    except (TypeError, ValueError):  # their words show what a partial binds, secrets included
+        raise TypeError(
+            f"{name}: its parameters cannot be told; expected a signature, and of a partial that "
+            "it binds no more than there is"
+        ) from None
+
+
+def _hints(handler: Handler, name: str) -> dict[str, Any]:
+    try:
+        return hints_of(handler)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
+        raise TypeError(
+            f"{name}: an annotation cannot be resolved ({error}); import what it names at run time "
+            "(not under TYPE_CHECKING) and define it at module level"
+        ) from error
+
+
+def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
+    """Return what a parameter takes, None where its own default serves."""
+    keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    if keyword and hint is Caller:
+        return "caller"
+    if keyword and hint in (Proven, Proven | None):
+        return "proven"
+    if keyword and hint in _MESSAGE_TYPES:
+        return "message"
+    if parameter.default is not parameter.empty:
+        return None
+    if keyword and isinstance(hint, type) and issubclass(hint, BaseModel) and hint != BaseModel:
+        return "body"
+    raise TypeError(
+        f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
+        "Proven, as AbstractIncomingMessage or as a pydantic model, or give it a default"
+    )

@@ -1,0 +1,152 @@
+"""busauth's words on the wire: the names of headers, and reading them with suspicion.
+
+docs/protocol.md describes them for other languages. Everything a message says about itself comes
+from its sender; what is read here besides the token is a hint at most.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from pamqp import commands, frame, header
+
+from busauth._messages.proof import HEADER as PROOF
+from busauth._messages.seal import ATTEMPT, ORIGIN
+from busauth._messages.seal import HEADER as SEAL
+from busauth.errors import NotGenuine
+
+__all__ = ["ATTEMPT", "ORIGIN", "PROOF", "SEAL"]  # names of other rooms that are headers, too
+
+AUTHORIZATION = "authorization"
+TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
+PREFIX = "busauth-"
+
+REFUSAL = "busauth-refusal"
+DETAIL = "busauth-detail"
+QUEUE = "busauth-queue"
+AT = "busauth-at"
+ISSUER = "busauth-issuer"
+SUBJECT = "busauth-subject"
+TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
+REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
+"""What a dead letter tells about its refusal."""
+
+EXCHANGE = "busauth-exchange"
+ROUTING_KEY = "busauth-routing-key"
+NOTED = "busauth-noted"
+CUT = "busauth-cut"
+KEPT = "busauth-kept"
+TOKEN = "busauth-token"  # noqa: S105 -- a header's name
+HOP = "busauth-hop"
+RETURNED = "busauth-returned"
+DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
+"""What a quorum queue says of earlier deliveries; on the first one, it may be a sender's.
+
+From RabbitMQ 4.3 on a nack counts in the second alone.
+"""
+
+_BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
+_SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
+COUNT_LIMIT = 1_000_000
+
+_USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "jwt")
+"""Where others put a token."""
+
+_SHOWN, _LONGEST_NAME = 3, 255
+
+
+def as_text(value: object) -> object:
+    """Return ASCII bytes as the text that they are, and everything else as it is.
+
+    AMQP 0-9-1 has a type for either, and some clients write one for the other. For headers that
+    carry tokens, which are ASCII; what is no ASCII has no one reading.
+    """
+    if isinstance(value, bytes | bytearray) and value.isascii():
+        return value.decode("ascii")
+    return value
+
+
+def bearer_token(value: object) -> str:
+    """Return the token of an ``Authorization`` value (RFC 6750, section 2.1).
+
+    Args:
+        value: text, or its bytes in ASCII.
+
+    Raises:
+        NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
+            the value itself is never shown.
+    """
+    if value is None:
+        raise NotGenuine("header.missing", found="no token header", expected="Bearer <JWT>")
+    value = as_text(value)
+    if not isinstance(value, str):
+        found = f"a token header of type {type(value).__name__}"
+        raise NotGenuine("header.not_text", found=found, expected="a string")
+    scheme, _, token = value.partition(" ")
+    if scheme == "Bearer" and token.split() == [token]:
+        return token  # as nearly everybody writes it
+    match = _BEARER.fullmatch(value)
+    if match is not None:
+        return match.group(1)
+    if _SCHEME.fullmatch(value):
+        raise NotGenuine("token.empty", found="Bearer without a token", expected="Bearer <JWT>")
+    raise NotGenuine("header.scheme", found="another form", expected="Bearer <JWT>, once")
+
+
+def check_alone(token: str) -> None:
+    """Refuse a header's value where a raw token is to be handed in.
+
+    Raises:
+        NotGenuine: ``header.scheme``.
+    """
+    if token.lower().startswith("bearer"):
+        found = "Bearer and a token"
+        raise NotGenuine("header.scheme", found=found, expected="the token alone")
+
+
+def token_in(headers: Mapping[str, Any], name: str) -> str:
+    """Return the token in a message's headers; see `bearer_token`."""
+    value = headers.get(name)
+    if value is None:
+        raise _missing(headers, name)
+    return bearer_token(value)
+
+
+def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
+    """Name the header that is wanted, and what is there that may have been meant."""
+    near = sorted(filter(partial(_may_be_meant, name), headers))
+    found = f"no header {name!r}"
+    if name in headers:
+        found = f"a header {name!r} without a value"
+    elif near:
+        found += f", but {' and '.join(map(repr, near[:_SHOWN]))}"
+    return NotGenuine(
+        "header.missing", found=found, expected=f"Bearer <JWT> in {name!r}, spelled exactly so"
+    )
+
+
+def _may_be_meant(wanted: str, name: str) -> bool:
+    return _plain(name) in {_plain(wanted), *map(_plain, _USUAL)}
+
+
+def _plain(name: str) -> str:
+    """Return a name without what is misspelled as a rule: case, blanks, the kind of dash."""
+    return re.sub(r"[\s_-]", "", name[:_LONGEST_NAME]).lower()
+
+
+def count_in(headers: Mapping[str, Any], name: str) -> int:
+    """Return a counter that busauth wrote on an earlier copy, as a hint: 0 for anything odd."""
+    value = headers.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return value if 0 <= value <= COUNT_LIMIT else 0
+
+
+def header_frame_size(properties: commands.Basic.Properties) -> int:
+    """Return the bytes of the content header frame, which must fit one frame.
+
+    Raises:
+        ValueError, TypeError: a header has a name or a value that AMQP 0-9-1 cannot carry.
+    """
+    return len(frame.marshal(header.ContentHeader(properties=properties), 1))

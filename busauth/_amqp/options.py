@@ -1,0 +1,146 @@
+"""Knobs that most users leave alone, each with its unit and its default."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from busauth._amqp.headers import AUTHORIZATION
+from busauth._expiry import DeclaredPolicies
+from busauth._knobs import Knobs
+from busauth._messages.proof import ProofDemand
+from busauth._tokens.verifier import MAX_TOKEN_BYTES
+from busauth.errors import BusauthError, ConfigurationError
+
+
+class OnError(StrEnum):
+    """What a plain consumer does with a message whose handler raised."""
+
+    DEAD_LETTER = "dead-letter"
+    """Copy it to ``<queue>.dead`` as ``handler.failed``, then acknowledge it."""
+
+    GIVE_BACK = "give-back"
+    """Put it at the end of its queue after a pause, `GuardOptions.give_backs` times; then as above.
+
+    Each pause is twice as long as the one before, and holds up that message alone.
+    """
+
+
+class ConsumerOptions(Knobs):
+    """What an operator may say about one consumer; it counts above what its decorator says.
+
+    Attributes:
+        on_expired: the expiry policies.
+        proof: whether its messages need their publishers' proofs.
+        concurrency: handlers of this consumer that run at once.
+        formerly: names that its queue had before, the first one first: what was parked or
+            dead-lettered under them may still come back, and what was handled is still known.
+        deadline: seconds after which a handler is cancelled, and its message tried again.
+    """
+
+    on_expired: DeclaredPolicies | None = None
+    proof: ProofDemand | None = None
+    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    formerly: tuple[str, ...] = ()
+    deadline: float | None = Field(default=None, gt=0)
+
+
+def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    """Refuse what would make a verdict, or every mistake, nobody's fault."""
+    for kind in kinds:
+        if issubclass(kind, BusauthError) or issubclass(BusauthError, kind):
+            found = f"transient={kind.__name__}"
+            raise ConfigurationError(f"{found}: expected errors of a library's, or of yours")
+    return kinds
+
+
+class GuardOptions(Knobs):
+    """How a guard works; seconds and bytes throughout.
+
+    Attributes:
+        header: the AMQP header that carries the token.
+        max_token_bytes: longer tokens are refused unread.
+        max_body_bytes: longer bodies are refused where a handler wants them as a model.
+        cached_tokens: how many verified tokens are remembered.
+        hard_max_age: seconds past `exp` after which no policy accepts.
+        concurrency: handlers of one consumer that run at once, also where the channel has no
+            prefetch.
+        deadline: seconds after which a handler is cancelled, and its message tried again; None for
+            never. Best below the broker's consumer timeout, 30 minutes by default.
+        max_hops: how often a message may lead to another before it is taken for a loop.
+        publish_timeout: seconds to wait for the broker's confirmation.
+        pause_first: seconds of the first pause after a transient fault; each further one is twice
+            as long.
+        pause_longest: seconds of the longest pause.
+        give_backs: how often a plain consumer gives back a message whose handler failed, where it
+            says `OnError.GIVE_BACK`.
+        reply_to: patterns (`fnmatch`) of reply queues that get a problem+json answer to a refused
+            request, next to direct reply-to, which always does.
+        replies_per_second: how many such answers are sent at most.
+        broker_stamps: the broker overwrites `timestamp_in_ms` on each publication (RabbitMQ 3.12
+            and later, where its operator says so): a sender cannot choose what it says.
+        transient: kinds of errors that are nobody's fault next to `OSError`, where something that
+            you bring raises them (revocations, policies, keys, a memory): the message waits. Such
+            as ``redis.exceptions.ConnectionError``, which is no `OSError`.
+        consumers: what is said about single consumers, by queue.
+    """
+
+    header: str = Field(default=AUTHORIZATION, min_length=1, max_length=128)
+    max_token_bytes: int = Field(default=MAX_TOKEN_BYTES, ge=256, le=64 * 1024)
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1)
+    cached_tokens: int = Field(default=10_000, ge=0, le=1_000_000)
+    hard_max_age: float = Field(default=24 * 3600.0, ge=0)
+    concurrency: int = Field(default=50, ge=1, le=10_000)
+    deadline: float | None = Field(default=None, gt=0)
+    max_hops: int = Field(default=32, ge=1, le=1000)
+    publish_timeout: float = Field(default=30.0, gt=0, le=300)
+    pause_first: float = Field(default=1.0, gt=0, le=300)
+    pause_longest: float = Field(default=60.0, gt=0, le=300)
+    give_backs: int = Field(default=5, ge=1, le=1000)
+    reply_to: tuple[str, ...] = ()
+    replies_per_second: float = Field(default=50.0, gt=0)
+    broker_stamps: bool = False
+    transient: Annotated[tuple[type[Exception], ...], AfterValidator(_check_transient)] = ()
+    consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+
+    def of(self, queue: str) -> ConsumerOptions:
+        """Return what is said about the consumer of a queue."""
+        return self.consumers.get(queue, ConsumerOptions())
+
+
+class RetryOptions(Knobs):
+    """The ladder of delays between attempts; no delay is longer than `longest`.
+
+    Attributes:
+        limit: retries after the first attempt; 0 for none.
+        first: seconds of the shortest delay; each rung above is twice as long.
+        longest: seconds of the longest delay.
+    """
+
+    limit: int = Field(default=5, ge=0, le=100)
+    first: float = Field(default=1.0, ge=0.05)
+    longest: float = Field(default=300.0, ge=0.05)
+
+
+class BusOptions(Knobs):
+    """How a service consumes.
+
+    Attributes:
+        prefetch: deliveries that one consumer holds unacknowledged.
+        delivery_limit: broken-off deliveries of one message, after which the broker itself moves
+            it to ``<queue>.dead``, token included.
+        rejected_limit: messages kept in ``<queue>.rejected``; the oldest go first.
+        retry: the delays between attempts.
+        drain: seconds that handlers get to finish when the service stops; what has not begun is
+            given back at once. Best below the time that an orchestrator waits, 30 s as a rule.
+        declare: whether queues, exchanges and bindings are declared; False where an operator does
+            it.
+    """
+
+    prefetch: int = Field(default=100, ge=1, le=65_535)
+    delivery_limit: int = Field(default=20, ge=1)
+    rejected_limit: int = Field(default=10_000, ge=1)
+    retry: RetryOptions = RetryOptions()
+    drain: float = Field(default=25.0, ge=0)
+    declare: bool = True

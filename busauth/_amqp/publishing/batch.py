@@ -1,0 +1,67 @@
+"""Publications that go out together: in order, confirmed each, many on their way at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from busauth._amqp.connecting.within import check_timeout
+from busauth._amqp.publishing.outbox import Body, Token
+from busauth.errors import NotAllPublished, PublishError
+
+WINDOW = 1000
+"""Publications of one batch that are on their way at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message to publish; see `Bus.publish` for what they share.
+
+    Args:
+        routing_key: with the default exchange, the queue's name.
+        body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+        exchange: where to; default: the default exchange.
+        token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
+        recipient: for whom the token is encrypted, where there are several.
+        timeout: seconds until it is given up, from when its turn has come; None for
+            `GuardOptions.publish_timeout`.
+
+    Raises:
+        ConfigurationError: a timeout that is no span of time.
+    """
+
+    routing_key: str
+    body: Body = field(repr=False)
+    exchange: str = ""
+    token: Token = field(default=None, repr=False)
+    recipient: str | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
+
+
+async def each_in_order(sends: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Begin each in order, without waiting for those before; return when all are done.
+
+    Cancelled, it cancels what is on its way: whether those were published is not known.
+
+    Raises:
+        NotAllPublished: says which were not, by their places in the order.
+    """
+    errors: dict[int, PublishError] = {}
+    room = asyncio.Semaphore(WINDOW)
+
+    async def send(place: int, begin: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await begin()
+        except PublishError as error:
+            errors[place] = error
+        finally:
+            room.release()
+
+    async with asyncio.TaskGroup() as tasks:
+        for place, begin in enumerate(sends):
+            await room.acquire()
+            tasks.create_task(send(place, begin))
+    if errors:
+        raise NotAllPublished(dict(sorted(errors.items())))

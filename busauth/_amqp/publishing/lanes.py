@@ -1,0 +1,308 @@
+"""The channels on which one connection publishes: one for each exchange, as far as they reach.
+
+A publication that the broker refuses takes its channel along, and whatever else was on its way
+there. So publications to different exchanges share none, and neither do those that name another
+user than the connection's. There are at most `MOST` of them, and a quarter of what was negotiated;
+beyond that, an exchange gets the channel of one with nothing on its way, the longest unused first,
+and shares one while there is none.
+
+Nothing is written behind the broker's ``channel.close``: the client library answers that before it
+calls the channel closed, and what comes after the answer closes the whole connection.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from itertools import islice
+from typing import cast
+
+from aiormq.abc import AbstractConnection, ChannelFrame
+from aiormq.channel import Channel
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from busauth._amqp.connecting.patience import answered, drained
+from busauth._amqp.publishing.copies import Outgoing
+
+MOST = 16
+"""Channels for publications of one kind on one connection."""
+
+_AHEAD = 64 * 1024
+"""Bytes that are written before it is asked again whether the socket takes more."""
+
+_SPARE = 3
+"""Places in a connection's queue of frames that are left to answers: without one, aiormq drops
+its answer to ``channel.close``, and the broker listens to no channel of that number any more."""
+
+_SUBJECT = re.compile(r"message size (?P<size>\d+)|'(?P<name>[^']*)'")
+"""What the broker's words are about: the first name in quotes."""
+
+Target = tuple[str, str | None]
+"""An exchange, and what sets some publications to it apart from the others."""
+
+Answer = asyncio.Future[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A publication that was written.
+
+    Attributes:
+        outgoing, exchange, routing_key: what, and where to.
+        channel: on which it was written.
+        answer: the broker's, to come.
+    """
+
+    outgoing: Outgoing
+    exchange: str
+    routing_key: str
+    channel: Channel
+    answer: Answer
+
+    def is_alone(self, error: Exception) -> bool:
+        """Return whether its channel took nothing else along when it was closed."""
+        lost = (
+            each
+            for each in self.channel.confirmations.values()
+            if each.done() and not each.cancelled() and each.exception() is error
+        )
+        return len(list(islice(lost, 2))) < 2  # noqa: PLR2004
+
+    def may_be_meant(self, text: str) -> bool:
+        """Return whether the broker's words can be about this one, and not only about others."""
+        found = _SUBJECT.search(text)
+        if found is None:
+            return True
+        if found["size"] is not None:
+            return found["size"] == str(len(self.outgoing.body))
+        said = self.outgoing.properties
+        return found["name"] in (self.exchange, self.routing_key, said.user_id, said.expiration)
+
+
+class Lanes:
+    """The channels of one connection, each reopened when it was closed.
+
+    Args:
+        connection: of which nothing else needs to be known.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self._way = _Way(connection)
+        self._uses: dict[Target, _Use] = {}
+
+    async def write(
+        self, outgoing: Outgoing, exchange: str, routing_key: str, *, apart: bool = False
+    ) -> Sent:
+        """Write in the order of asking, once the broker takes it.
+
+        Cut off before this returns, nothing is written.
+
+        Args:
+            outgoing: what, with a message id.
+            exchange: where to; what goes to one exchange keeps its order.
+            routing_key: with which key.
+            apart: on a channel of its own, beside the others to this exchange.
+        """
+        use = self._use((exchange, self._apart(outgoing, apart=apart)))
+        use.begun()
+        try:
+            sent = await use.lane.write(outgoing, exchange, routing_key)
+        except BaseException:
+            use.ended()
+            raise
+        sent.answer.add_done_callback(use.ended)
+        return sent
+
+    def _apart(self, outgoing: Outgoing, *, apart: bool) -> str | None:
+        """Return what sets it apart from others to its exchange: the broker may not like it."""
+        said = outgoing.properties
+        if apart:
+            return said.message_id
+        return said.user_id if said.user_id != self._way.user else None
+
+    def _use(self, target: Target) -> "_Use":
+        use = self._uses.pop(target, None)
+        if use is None:
+            use = _Use(self._lane())
+        self._uses[target] = use  # last used, last in the order
+        return use
+
+    def _lane(self) -> "Lane":
+        if len(self._uses) < self._way.most:
+            return Lane(self._way)
+        idle = next((target for target, use in self._uses.items() if use.is_idle), None)
+        if idle is not None:
+            return self._uses.pop(idle).lane
+        return next(iter(self._uses.values())).lane
+
+
+class _Use:
+    """A lane that serves an exchange, and how much of that is on its way."""
+
+    def __init__(self, lane: "Lane") -> None:
+        self.lane = lane
+        self._under_way = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._under_way
+
+    def begun(self) -> None:
+        self._under_way += 1
+
+    def ended(self, _answer: object = None) -> None:
+        self._under_way -= 1
+
+
+class Lane:
+    """One channel."""
+
+    def __init__(self, way: "_Way") -> None:
+        self._way = way
+        self._turn = asyncio.Lock()
+        self._channel: Channel | None = None
+        self._in_flight: dict[str, asyncio.Future[None]] = {}
+
+    async def write(self, outgoing: Outgoing, exchange: str, routing_key: str) -> Sent:
+        """Write in the order of asking; see `Lanes.write`.
+
+        Two messages with one id are never in flight together: aiormq tells a returned message by
+        its id, and a sender may have chosen that id twice.
+        """
+        message_id = str(outgoing.properties.message_id)
+        while (other := self._in_flight.get(message_id)) is not None:
+            await asyncio.wait((other,))
+        over = self._in_flight[message_id] = asyncio.get_running_loop().create_future()
+        over.add_done_callback(lambda _: self._in_flight.pop(message_id))
+        try:
+            async with self._turn:
+                channel = await self._taking()
+                answer = self._write(channel, outgoing, exchange, routing_key)
+        except BaseException:
+            over.set_result(None)
+            raise
+        answer.add_done_callback(lambda _: over.set_result(None))
+        return Sent(outgoing, exchange, routing_key, channel, answer)
+
+    async def _taking(self) -> Channel:
+        """Return the channel once what is put into its connection's queue is written at once."""
+        way = self._way
+        while True:
+            channel = self._channel
+            way.check_open()
+            if not way.is_unblocked:
+                await unblocked(way.connection)
+            elif channel is None or not _is_open(channel):
+                self._channel = await way.channel()
+            elif not way.is_clear:
+                await way.drained()
+            else:
+                return channel
+
+    def _write(
+        self, channel: Channel, outgoing: Outgoing, exchange: str, routing_key: str
+    ) -> Answer:
+        """Do what `Channel.basic_publish` does, in one go: it cannot tell what was written."""
+        header = ContentHeader(properties=outgoing.properties, body_size=len(outgoing.body))
+        method = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
+        bodies = _split(outgoing.body, channel.max_content_size)
+        frame = ChannelFrame.marshall(channel.number, [method, header, *bodies])
+        self._way.put(frame)
+        channel.delivery_tag += 1
+        answer = channel.confirmations[channel.delivery_tag] = channel.create_future()
+        told, message_id = channel.message_id_delivery_tag, str(outgoing.properties.message_id)
+        told[message_id] = channel.delivery_tag
+        answer.add_done_callback(lambda _: told.pop(message_id, None))
+        return answer
+
+
+class _Way:
+    """A connection's one way out, which its lanes share.
+
+    Attributes:
+        connection: as given.
+        most: lanes that it may have.
+        user: as whom it publishes.
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.connection = connection
+        negotiated = connection.connection_tune.channel_max or 4 * MOST
+        self.most = min(MOST, max(1, negotiated // 4))
+        self.user = connection.url.user or "guest"
+        self._room = 0
+        self._draining = asyncio.Lock()
+
+    def check_open(self) -> None:
+        """Raise where nothing can be written any more.
+
+        Raises:
+            ConnectionError: the connection was closed.
+        """
+        if self.connection.is_closed:
+            raise ConnectionError("the connection was closed")
+
+    @property
+    def is_unblocked(self) -> bool:
+        """Return whether no alarm blocks publications: then aiormq's answer is there at once."""
+        return is_unblocked(self.connection)
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether what is put into the queue is written at once, answers as well."""
+        queue = self.connection.write_queue
+        return self._room > 0 and queue.qsize() < queue.maxsize - _SPARE
+
+    def put(self, frame: ChannelFrame) -> None:
+        """Put a frame into the queue; only while it is clear."""
+        self.connection.write_queue.put_nowait(frame)
+        self._room -= len(frame.payload)
+
+    async def drained(self) -> None:
+        """Return once what was written before is on its way, and the socket takes more."""
+        async with self._draining:
+            if not self.is_clear:
+                await drained(self.connection)
+                self._room = _AHEAD
+
+    async def channel(self) -> Channel:
+        """Open a channel."""
+        opening = self.connection.channel(publisher_confirms=True, on_return_raises=True)
+        return cast("Channel", await answered(self.connection, opening))
+
+
+def _is_open(channel: Channel) -> bool:
+    """Return whether the broker listens to it, and has not said good-bye.
+
+    The connection forgets its number when ``channel.close`` is read, and only then is it answered.
+    """
+    return not channel.is_closed and channel.connection.channels.get(channel.number) is channel
+
+
+def _split(body: bytes, size: int) -> list[ContentBody]:
+    """Return a body's frames; without a limit it is one."""
+    size = size if size > 0 else len(body)
+    return [ContentBody(body[start : start + size]) for start in range(0, len(body), size or 1)]
+
+
+def is_unblocked(connection: AbstractConnection) -> bool:
+    """Return whether no alarm of the broker's blocks publications, as far as it has said so."""
+    asking = connection.ready()
+    try:
+        asking.send(None)
+    except StopIteration:
+        return True
+    finally:
+        asking.close()
+    return False
+
+
+async def unblocked(connection: AbstractConnection) -> None:
+    """Return once no alarm of the broker's blocks publications, or the connection is closed."""
+    ready, closed = asyncio.ensure_future(connection.ready()), connection.closing
+    try:
+        await asyncio.wait((ready, closed), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+        closed.cancel()

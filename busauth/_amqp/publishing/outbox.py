@@ -1,0 +1,210 @@
+"""What a service publishes: its body, and on whose behalf."""
+
+from enum import Enum
+from typing import Any, Final
+from uuid import uuid4
+
+from aio_pika.message import Message
+from pydantic import BaseModel
+
+from busauth._amqp import headers as names
+from busauth._amqp.handling.writing import writer_of
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._messages.proof import Binding, ProofSigner, Properties
+from busauth._tokens.authenticators import Authenticator
+from busauth._tokens.compact import is_signed, split
+from busauth._tokens.encryption.encryption import TokenEncryption
+from busauth.caller import Lease, current_lease
+from busauth.clock import Clock
+from busauth.errors import ConfigurationError, PublishError, Untimely
+
+
+class _NoIdentity(Enum):
+    ANONYMOUS = "anonymous"
+
+
+ANONYMOUS: Final = _NoIdentity.ANONYMOUS
+"""Said out loud as ``token=ANONYMOUS``: this message is nobody's."""
+
+Token = str | _NoIdentity | None
+"""On whose behalf: a raw token, ANONYMOUS, or None for the caller in scope."""
+
+Body = BaseModel | Message | bytes
+_JSON = "application/json"
+_PERSISTENT = 2
+
+
+class Outbox:
+    """Prepares publications.
+
+    Args:
+        header: the AMQP header that carries the token.
+        verifiers: what a token that is handed in is held against.
+        clock: what its expiry is compared with.
+        signer: signs a proof of each message that has a token, None for none.
+        encryption: encrypts each token for its consumer, None where it travels plain.
+    """
+
+    def __init__(
+        self,
+        *,
+        header: str,
+        verifiers: Authenticator,
+        clock: Clock,
+        signer: ProofSigner | None = None,
+        encryption: TokenEncryption | None = None,
+    ) -> None:
+        self._header = header
+        self._verifiers = verifiers
+        self._clock = clock
+        self._signer = signer
+        self._encryption = encryption
+
+    def prepare(
+        self,
+        body: Body,
+        token: Token,
+        *,
+        exchange: str = "",
+        routing_key: str = "",
+        recipient: str | None = None,
+    ) -> Outgoing:
+        """Return the message with its identity.
+
+        Args:
+            body: a model, bytes or a message.
+            token: on whose behalf.
+            exchange: where it will be published to, which a proof says.
+            routing_key: with which key, which a proof says.
+            recipient: for whom the token is encrypted, where there are several.
+
+        Raises:
+            CallerError: no caller is in scope and no token was given, or the handler has ended.
+            NotGenuine, Untimely: the given token is malformed, or has expired.
+            PublishError: the message carries headers that only busauth may write, nothing that a
+                proof can say, or a model that would not come back equal.
+            ConfigurationError: no such recipient.
+        """
+        now = self._clock.now()
+        message = as_message(body, now)
+        _check_free(message.headers, self._header)
+        properties = message.properties
+        properties.delivery_mode = _PERSISTENT
+        outgoing = Outgoing(message.body, properties)
+        if token is ANONYMOUS:
+            properties.headers = dict(message.headers)
+            return outgoing
+        lease = self._lease(token)
+        raw = lease.token()
+        properties.headers = {**message.headers, **self.bearer(raw, recipient)}
+        if token is None:
+            properties.headers[names.HOP] = lease.hop + 1
+        if self._signer is not None:
+            properties.message_id = properties.message_id or uuid4().hex
+            binding = _binding(outgoing, raw, exchange, routing_key)
+            properties.headers[names.PROOF] = self._signer.sign(
+                binding, now, root_published_at=lease.published_at
+            )
+        return outgoing
+
+    def _lease(self, token: Token) -> Lease:
+        """Return the right to act: the one in scope, or one for what was handed in."""
+        if token is None:
+            return current_lease()
+        if not isinstance(token, str):
+            raise TypeError(
+                f"token of type {type(token).__name__}: expected a raw token such as "
+                "caller.bearer(), ANONYMOUS, or None for the caller in scope"
+            )
+        self._check_at_the_edge(token)
+        return Lease(token)
+
+    def bearer(self, token: str, recipient: str | None = None) -> dict[str, str]:
+        """Return the header of a token, as it travels.
+
+        Raises:
+            NotGenuine: it is to be encrypted, and no compact JWS.
+            ConfigurationError: no such recipient.
+        """
+        if self._encryption is not None:
+            token = self._encryption.encrypt(token, recipient)
+        return {self._header: f"Bearer {token}"}
+
+    def _check_at_the_edge(self, token: str) -> None:
+        """Refuse work that could only be refused later; genuineness is the consumers' question."""
+        names.check_alone(token)
+        expires_at = self._verifiers.check_shape(token)
+        now = self._clock.now()
+        if expires_at is None or now >= expires_at:
+            found = "no exp" if expires_at is None else f"{now - expires_at:.0f} s past exp"
+            raise Untimely("token.expired", found=found, expected="a token that is still valid")
+
+
+def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> Binding:
+    """Return what a proof says of a message; whose token it is, where that can be read."""
+    said = outgoing.properties
+    headers = said.headers or {}
+    transaction_token = names.as_text(headers.get(names.TXN_TOKEN))
+    issuer, subject = named_caller(token)
+    return Binding(
+        token=token,
+        transaction_token=transaction_token if isinstance(transaction_token, str) else None,
+        body=outgoing.body,
+        message_id=said.message_id,
+        properties=Properties(
+            said.message_type,
+            said.content_type,
+            said.content_encoding,
+            said.reply_to,
+            said.correlation_id,
+        ),
+        headers=headers,
+        issuer=issuer,
+        subject=subject,
+        exchange=exchange,
+        routing_key=routing_key,
+    )
+
+
+def named_caller(token: str) -> tuple[str | None, str | None]:
+    """Return the issuer and subject that a JWS names, None each for anything else.
+
+    It proves nothing: a consumer compares them with what the token turned out to be.
+    """
+    if not is_signed(token):
+        return None, None
+    claims = split(token, max_bytes=len(token)).payload
+    issuer, subject = claims.get("iss"), claims.get("sub")
+    if not isinstance(issuer, str) or not isinstance(subject, str):
+        return None, None
+    return issuer, subject
+
+
+def as_message(body: Body, now: float) -> Message:
+    """Return an aio-pika message: a model as JSON, bytes and messages as they are.
+
+    The timestamp is for people: no consumer takes a sender's word for when something was sent.
+
+    Raises:
+        PublishError: a model that would not come back equal.
+        ConfigurationError: a body of another type.
+    """
+    match body:
+        case Message():
+            return body
+        case BaseModel():
+            content = writer_of(type(body)).write(body)
+            return Message(content, content_type=_JSON, timestamp=now)
+        case bytes():
+            return Message(body, timestamp=now)
+    raise ConfigurationError(
+        f"a body of type {type(body).__name__}: expected a pydantic model, bytes or a Message"
+    )
+
+
+def _check_free(headers: dict[str, Any], token_header: str) -> None:
+    for name in headers:
+        if name.lower() == token_header.lower() or name.lower().startswith(names.PREFIX):
+            raise PublishError(
+                f"the header {name!r} is busauth's: leave it out, and say token=... for an identity"
+            )

@@ -1,0 +1,1 @@
+"""Parked messages and dead letters go back to their queue."""

@@ -1,0 +1,208 @@
+"""Sending messages back to a consumer's queue from a queue beside it.
+
+Who holds the message: the queue beside, until the broker has confirmed that the copy was routed.
+Cut off in between, it is in both; a replay memory tells the copy from what is sent once more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aiormq.exceptions import ChannelLockedResource
+from yarl import URL
+
+from busauth._amqp import headers
+from busauth._amqp.connecting.connect import connected, permitted
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.guard import Guard
+from busauth._amqp.publishing import copies
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.publisher import check_frame, frame_max
+from busauth._amqp.resending.letters import Waiting, taken
+from busauth._messages.first import HEADER as FIRST
+from busauth._messages.first import read
+from busauth._messages.seal import PURPOSE, Purpose, is_seal
+from busauth.audit import Event, EventKind
+from busauth.caller import Caller, FirstToken
+from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
+
+_TURNS, _BETWEEN = 200, 0.1
+"""How often, and how many seconds apart, it is tried to have the queue alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of the messages of a queue beside a consumer's.
+
+    Attributes:
+        sent: the ids of those that were sent back.
+        refused: the codes of those that stay although they were asked for, by their ids.
+        others: how many stay because nobody asked for them.
+    """
+
+    sent: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    others: int = 0
+
+
+Renewal = Callable[[AbstractIncomingMessage, int], Awaitable[Outgoing | None]]
+"""Returns the copy of a message that goes back, within a frame; None for one that stays. What it
+refuses stays, too, and is told."""
+
+
+def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken:
+    """Return the record of the first token of a message that waits, as it stands there.
+
+    Whether the seal holds is its consumer's question, who alone has the key. What has none at all,
+    or one for something else, would only be refused: it stays.
+
+    Raises:
+        Forbidden: ``seal.missing`` or ``seal.purpose``.
+    """
+    first = recorded_first(message, purpose)
+    if first is None:
+        raise _unsealed("no record of its first token")
+    return first
+
+
+def recorded_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken | None:
+    """Return the same, None where there is no record: that token was nobody's for its consumer.
+
+    Raises:
+        Forbidden: as above.
+    """
+    if not is_seal(message.headers.get(headers.SEAL)):
+        raise _unsealed("no seal of its consumer's, as on what an earlier version wrote")
+    if message.headers.get(PURPOSE) != purpose.value:
+        raise Forbidden("seal.purpose", found=message.headers.get(PURPOSE), expected=purpose.value)
+    return read(message.headers.get(FIRST))
+
+
+def _unsealed(found: str) -> Forbidden:
+    return Forbidden("seal.missing", found=found, expected="one, with a first token's record")
+
+
+def renewed(
+    message: AbstractIncomingMessage, identity: Mapping[str, str], frame_max: int
+) -> Outgoing:
+    """Return the copy of a message that goes back.
+
+    Args:
+        message: as it waited.
+        identity: the headers of its token and of its proof.
+        frame_max: the negotiated frame, in bytes.
+
+    Raises:
+        BadMessage: ``message.too_large``: it does not fit a frame with those.
+    """
+    outgoing = copies.again(Delivery.of(message), identity)
+    try:
+        check_frame(outgoing, frame_max)
+    except PublishError as error:
+        raise BadMessage("message.too_large", found=error.reason) from error
+    return outgoing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """Sends back to one queue.
+
+    Attributes:
+        url: the broker; each time has a connection of its own.
+        guard: who publishes, and tells.
+        queue: the consumer's queue.
+        source: the queue beside it.
+        caller: on whose behalf, where that is one.
+        publisher: who signs, where somebody does.
+    """
+
+    url: str | URL
+    guard: Guard
+    queue: str
+    source: str
+    caller: Caller | None = None
+    publisher: str | None = None
+
+    async def run(self, renew: Renewal) -> Released:
+        """Send back what is renewed, one by one, each confirmed before it is taken away.
+
+        Raises:
+            Deferred: keys are out of reach, somebody else takes from the queue beside, or the
+                broker took back what was held, after its consumer timeout.
+            PublishError: the broker did not confirm one; it and all after it stay.
+            aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+            ConfigurationError: the URL could never connect, or a right is missing.
+            ConnectionError: the broker is out of reach.
+        """
+        connection = await connected(self.url)
+        async with connection:
+            with permitted():
+                waiting = await self._alone(connection)
+            sent, refused, others = list[str](), dict[str, str](), 0
+            async for message in waiting:
+                message_id = evidence(message.message_id) or ""
+                try:
+                    was_sent = await self._sent(connection, message, renew)
+                except Refused as refusal:
+                    refused[message_id] = refusal.code
+                    self._tell(EventKind.REFUSED, message, refusal)
+                    continue
+                if was_sent:
+                    sent.append(message_id)
+                    self._tell(EventKind.RELEASED, message)
+                    waiting.check()  # only while it was held, it is gone from there
+                    await message.ack()
+                else:
+                    others += 1
+            return Released(tuple(sent), refused, others)
+
+    async def _sent(
+        self, connection: AbstractConnection, message: AbstractIncomingMessage, renew: Renewal
+    ) -> bool:
+        if connection.transport is None:
+            raise PublishError("the connection was closed: try again")
+        outlet = connection.transport.connection
+        outgoing = await renew(message, frame_max(outlet))
+        if outgoing is None:
+            return False
+        await self.guard.send(outlet, outgoing, "", self.queue)
+        return True
+
+    async def _alone(self, connection: AbstractConnection) -> Waiting:
+        """Take alone: two that share a queue would each see a part of it.
+
+        A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
+        Who has ended a turn may not have given everything back while a consumer of theirs is there.
+        """
+        for _ in range(_TURNS):
+            channel = await connection.channel()
+            try:
+                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
+                declared = await channel.declare_queue(self.source, passive=True)
+                if not declared.declaration_result.consumer_count:
+                    return await taken(connection, self.source)
+            except ChannelLockedResource:
+                pass
+            await channel.close()
+            await asyncio.sleep(_BETWEEN)
+        raise Deferred(f"{self.source} is in somebody else's hands: try again later")
+
+    def _tell(
+        self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None
+    ) -> None:
+        """Tell whose it is: who asked for it, else who the message says."""
+        caller, said = self.caller, message.headers
+        self.guard.tell(
+            Event(
+                kind=kind,
+                queue=self.source,
+                at=self.guard.clock.now(),
+                message_id=evidence(message.message_id) or "",
+                issuer=caller.issuer if caller else evidence(said.get(headers.ISSUER)),
+                subject=evidence(caller.subject if caller else said.get(headers.SUBJECT)),
+                code=refused.code if refused else None,
+                detail=refused.detail if refused else f"-> {self.queue}",
+                publisher=self.publisher,
+            )
+        )

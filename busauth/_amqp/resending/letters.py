@@ -1,0 +1,193 @@
+"""Looking at dead letters without taking them.
+
+A quorum queue keeps its order when one consumer held everything and goes away; a part that is given
+back may go behind the rest (docs/adr/0002 has the measurements). So a look is one consumer, on a
+connection of its own, that takes everything, settles nothing and is closed. Each letter carries the
+instant of its refusal, so that letters which somebody else has reordered are told in order too.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
+
+from busauth._amqp import headers as names
+from busauth._amqp.connecting.connect import connected, permitted
+from busauth._amqp.unreadable import Unreadable, message_of
+from busauth._arguments import checked
+from busauth._messages.seal import is_seal
+from busauth.caller import read_only
+from busauth.errors import Deferred
+
+_PATIENCE = 5.0
+_WINDOW = 65_535
+"""Messages that one consumer holds at most. Without a number, quorum queues say 2,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter.
+
+    Attributes:
+        code: the refusal's code; None where the broker itself dead-lettered; ``message.unreadable``
+            where its properties cannot be read, so that nothing else is known.
+        detail: the evidence, as one line.
+        queue: where it was refused.
+        at: when, in ISO 8601, UTC.
+        issuer, subject: whose message it was, where the token was genuine.
+        token_sha256: identifies the token that it came with.
+        message_id: its sender's.
+        sealed: whether it carries a seal of its consumer's, which only the consumer can verify.
+            Without one nothing shows who wrote it or what it was refused for, and it is not sent
+            again: the letters of an earlier version are like that.
+        returned: how often it was moved back by hand without a token, and went to where it was.
+        body: its body.
+        headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
+            itself has its token in there.
+    """
+
+    code: str | None
+    detail: str | None
+    queue: str | None
+    at: str | None
+    issuer: str | None
+    subject: str | None
+    token_sha256: str | None
+    message_id: str | None
+    sealed: bool
+    returned: int
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, message: AbstractIncomingMessage) -> Self:
+        """Read what a guard wrote on a copy, or tell that it cannot be read."""
+        told = {name: _text(message.headers.get(name)) for name in names.REASON}
+        if isinstance(message, Unreadable):
+            told[names.REFUSAL] = "message.unreadable"
+        return cls(
+            code=told[names.REFUSAL],
+            detail=told[names.DETAIL],
+            queue=told[names.QUEUE],
+            at=told[names.AT],
+            issuer=told[names.ISSUER],
+            subject=told[names.SUBJECT],
+            token_sha256=told[names.TOKEN_SHA256],
+            message_id=message.message_id,
+            sealed=is_seal(message.headers.get(names.SEAL)),
+            returned=names.count_in(message.headers, names.RETURNED),
+            body=message.body,
+            headers=read_only(dict(message.headers)),
+        )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+@checked
+async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Letter]:
+    """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
+
+    The whole queue crosses the wire; while it does, nobody else gets its messages.
+
+    Args:
+        url: the broker.
+        queue: the queue to look at, such as ``orders.dead``.
+        limit: how many letters to return.
+
+    Raises:
+        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        ConnectionError: the broker is out of reach.
+        Deferred: the broker has taken the letters back before all had come.
+        ConfigurationError: the URL could never connect, or a right is missing.
+    """
+    connection = await connected(url)
+    async with connection:
+        waiting = await taken(connection, queue)
+        letters = [Letter.of(message) async for message in waiting]
+    return sorted(letters, key=lambda letter: letter.at or "")[:limit]
+
+
+async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
+    """Begin to take what is in a queue now; nothing is settled.
+
+    Args:
+        connection: of no other use; whoever closes it gives everything back.
+        queue: which queue.
+
+    Raises:
+        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
+        ConfigurationError: a right is missing.
+    """
+    channel = await connection.channel()
+    with permitted():
+        declared = await channel.declare_queue(queue, passive=True)
+        waiting = Waiting(queue, declared.declaration_result.message_count or 0)
+        await waiting.consume(channel)
+    for _ in range(waiting.expected // _WINDOW):
+        await waiting.consume(await connection.channel())
+    return waiting
+
+
+class Waiting:
+    """The messages that were in a queue, one by one, held until their connection is closed.
+
+    It ends with the number that was there at first, or when somebody else has taken the rest.
+
+    Args:
+        queue: where they are from.
+        expected: how many there are.
+
+    Attributes:
+        is_lost: whether the broker has taken them back, and whoever is next may have them.
+    """
+
+    def __init__(self, queue: str, expected: int) -> None:
+        self.expected = expected
+        self.is_lost = False
+        self._queue = queue
+        self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+
+    async def consume(self, channel: AbstractChannel) -> None:
+        """Take on a channel of no other use, as many as one can hold."""
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self._lose)
+        underlay.closing.add_done_callback(self._lose)
+        await underlay.basic_qos(prefetch_count=_WINDOW)
+        await underlay.basic_consume(self._queue, self._arrived.put)  # below aio-pika: all of them
+
+    def check(self) -> None:
+        """Go on only while the messages are held.
+
+        Raises:
+            Deferred: they are not any more: what was sent may come again.
+        """
+        if self.is_lost:
+            raise Deferred(
+                f"the broker has taken the messages of {self._queue} back, after its consumer "
+                "timeout or as the queue is gone; look again at what is left"
+            )
+
+    def _lose(self, _why: object) -> None:
+        self.is_lost = True
+        self._arrived.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[AbstractIncomingMessage]:
+        """Return each.
+
+        Raises:
+            Deferred: the broker has taken them back.
+        """
+        for _ in range(self.expected):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    delivered = await self._arrived.get()
+            except TimeoutError:
+                return
+            self.check()
+            if delivered is not None:
+                yield message_of(delivered)

@@ -1,0 +1,230 @@
+"""Acknowledgements of what a guard has received, gathered: one frame for many.
+
+A frame is made once some turns of the loop have brought no further acknowledgement, and at the
+latest for every 32nd of them, or after two milliseconds. So a consumer with a small prefetch is
+never held up, and a busy one writes a frame for dozens of messages.
+
+``multiple=True`` acknowledges everything up to a tag on that channel, whosever it is. So it is used
+only up to where every tag from the channel's first on was received by this guard, and is settled or
+about to be. Where a tag is missing (another consumer, a ``basic.get``, a start in the middle, a
+handler that is still running), each message beyond it is acknowledged by itself.
+
+Between `add` and the frame nothing is awaited; a process that ends in between leaves its messages
+unsettled, and the broker delivers them again.
+
+A broker confirms no acknowledgement. What can be known is whether its connection had ended when the
+frame was made: so where nothing was heard for a while, as in a loop that a handler has blocked past
+the heartbeats, what has come meanwhile is read first, an end of the connection or a close among it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+from contextvars import Context
+from typing import Any, cast
+
+from aiormq import spec
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+from aiormq.connection import Connection
+
+from busauth._amqp.delivery import Delivery
+from busauth._retold import retold
+from busauth.audit import LOGGER
+
+Told = Callable[[bool], None]
+"""Is called with whether the broker could be told."""
+
+_MOST = 32
+_LONGEST = 0.002
+_QUIET = 4
+"""Turns: a delivery needs three from the socket to its handler."""
+
+_SILENCE = 0.1
+"""Seconds without a frame of the broker's, after which the loop may have stood still."""
+
+_CAUGHT_UP = 6
+"""Turns without a frame, after which all that had come was read, and a close was acted upon."""
+
+_BEHIND = 250
+"""Turns after which that is not waited for: without a prefetch, a broker may never end."""
+
+_GAP = 10_000
+"""Tags settled beyond one that is not: it will never be this guard's, or is held for very long."""
+
+_PATIENCE = 30.0
+"""Seconds until a connection that takes no frame counts as broken."""
+
+
+class Acks:
+    """Acknowledges the deliveries of one guard, on whatever channels they come in."""
+
+    def __init__(self) -> None:
+        self._ledgers: dict[Channel, Ledger] = {}
+        self._latest: Ledger | None = None
+
+    def settled(self, delivery: Delivery) -> None:
+        """Note that somebody has settled a delivery otherwise: given it back, or the handler."""
+        ledger = self._of(delivery)
+        if ledger is not None and delivery.tag is not None:
+            ledger.settled(delivery.tag)
+
+    def add(self, delivery: Delivery, told: Told) -> None:
+        """Acknowledge with the next frame."""
+        ledger = self._of(delivery)
+        if ledger is None or delivery.tag is None:
+            told(False)  # noqa: FBT003 -- a callback's one argument
+            return
+        delivery.settled()
+        ledger.add(delivery.tag, told)
+
+    def _of(self, delivery: Delivery) -> "Ledger | None":
+        channel, latest = delivery.channel, self._latest
+        if channel is None or (latest is not None and latest.channel is channel):
+            return latest if channel is not None else None
+        self._latest = self._ledgers.get(channel) or self._opened(channel)
+        return self._latest
+
+    def _opened(self, channel: Channel) -> "Ledger":
+        """Begin a ledger; those of closed channels are over, as each reconnection leaves some."""
+        living = {known: each for known, each in self._ledgers.items() if not known.is_closed}
+        ledger = Ledger(channel)
+        self._ledgers = {**living, channel: ledger}
+        return ledger
+
+
+class Ledger:
+    """The delivery tags of one channel that a guard has settled, and those that wait to be told."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._is_whole = True
+        self._floor = 0
+        self._settled: set[int] = set()
+        self._waiting: list[tuple[int, Told]] = []
+        self._is_due = False
+        self._seen = 0.0
+        self._quiet = self._turns = 0
+        self._is_behind = False
+        self._since = 0.0
+        self._nobodys = Context()
+
+    def settled(self, tag: int) -> None:
+        """Note that the broker was told of this tag, or will be before anything later."""
+        if self._is_whole and tag > self._floor:
+            self._settled.add(tag)
+            self._is_whole = len(self._settled) < _GAP
+
+    def add(self, tag: int, told: Told) -> None:
+        """Acknowledge a tag with the next frame."""
+        self.settled(tag)
+        self._waiting.append((tag, told))
+        if not self._is_due:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_due, self._since = True, self._loop.time()
+        self._seen = 0.0
+        self._quiet = self._turns = 0
+        self._is_behind = False
+        self._loop.call_soon(self._look, context=self._nobodys)
+
+    def _look(self) -> None:
+        """Write, or look again after the next turn."""
+        self._is_behind |= self._loop.time() - _heard(self.channel) > _SILENCE
+        if self._has_caught_up() if self._is_behind else self._is_enough():
+            self._write()
+        else:
+            self._loop.call_soon(self._look, context=self._nobodys)
+
+    def _is_enough(self) -> bool:
+        """Return whether no more is to come soon, or there is enough, or it waits for long."""
+        count = len(self._waiting)
+        late = self._loop.time() - self._since > _LONGEST
+        return self._turns_without(count) >= _QUIET or count >= _MOST or late
+
+    def _has_caught_up(self) -> bool:
+        """Return whether all was read that had come while the loop may have stood still."""
+        self._turns += 1
+        return self._turns_without(_heard(self.channel)) >= _CAUGHT_UP or self._turns > _BEHIND
+
+    def _turns_without(self, news: float) -> int:
+        """Count the turns for which something has not changed."""
+        self._quiet = self._quiet + 1 if news == self._seen else 0
+        self._seen = news
+        return self._quiet
+
+    def _write(self) -> None:
+        """Put one frame into the connection's queue; where that is full, wait in a task."""
+        waiting, self._waiting = self._waiting, []
+        told = False
+        try:
+            if not _has_ended(self.channel):
+                frame = self._frame([tag for tag, _ in waiting])
+                self.channel.write_queue.put_nowait(frame)
+                told = True
+        except asyncio.QueueFull:
+            self._loop.create_task(self._write_later(frame, waiting), context=Context())
+            return
+        except Exception as error:
+            self._is_whole = False  # no later frame may speak for these
+            LOGGER.error("messages were not acknowledged", exc_info=retold(error))
+        self._done(waiting, told=told)
+
+    async def _write_later(self, frame: ChannelFrame, waiting: list[tuple[int, Told]]) -> None:
+        """Until this frame is through, no other is made: a later one must not come before it."""
+        told = False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self.channel.write_queue.put(frame)
+            told = not _has_ended(self.channel)
+        except TimeoutError:
+            pass
+        finally:
+            self._done(waiting, told=told)
+
+    def _done(self, waiting: list[tuple[int, Told]], *, told: bool) -> None:
+        """Tell them all, in order, whatever becomes of one: each is held until it is told."""
+        self._is_due = False
+        if self._waiting:
+            self._begin()
+        with ExitStack() as telling:
+            for _, callback in reversed(waiting):
+                telling.callback(callback, told)
+
+    def _frame(self, tags: list[int]) -> ChannelFrame:
+        covered = self._covered(tags)
+        single = [tag for tag in tags if tag > covered]
+        frames = [spec.Basic.Ack(delivery_tag=tag, multiple=False) for tag in single]
+        if covered:
+            alone = len(single) == len(tags) - 1
+            frames.insert(0, spec.Basic.Ack(delivery_tag=covered, multiple=not alone))
+        return ChannelFrame.marshall(channel_number=self.channel.number, frames=frames)
+
+    def _covered(self, tags: list[int]) -> int:
+        """Return the last of these tags up to which everything is settled here; 0 for none.
+
+        It is one of these, as the broker refuses a tag that was settled before.
+        """
+        if not self._is_whole:
+            self._settled.clear()
+            return 0
+        while self._floor + 1 in self._settled:
+            self._floor += 1
+            self._settled.remove(self._floor)
+        return max((tag for tag in tags if tag <= self._floor), default=0)
+
+
+def _heard(channel: Channel) -> float:
+    """Return when a frame of the broker's was last read, by the loop's time."""
+    connection: Any = channel.connection
+    heard: float = connection._Connection__last_frame_time  # noqa: SLF001 -- aiormq says it nowhere
+    return heard
+
+
+def _has_ended(channel: Channel) -> bool:
+    """Return whether a channel is closed, or its connection about to be: nothing more is read."""
+    connection = cast("Connection", channel.connection)
+    reading = connection._reader_task  # noqa: SLF001 -- `is_closed` comes turns after its end
+    return channel.is_closed or reading.done()

@@ -1,0 +1,68 @@
+"""How often a consumer could not decide about a message, and gave it back.
+
+Brokers count returns as well, each version in its own way: RabbitMQ until 4.2 counts a nack, later
+ones do not, and classic queues count nothing. So a consumer counts by itself, in a small memory
+that forgets the oldest; a broker's count is believed only where no sender can have written it.
+"""
+
+import hashlib
+from collections import OrderedDict
+
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import ACQUIRED_COUNT, DELIVERY_COUNT, count_in
+
+_CAPACITY = 10_000
+
+_UNDECIDED = 3
+"""Returns of a message that could not be decided, after which a copy of it waits behind others."""
+
+_OFTEN = 5
+"""Returns that a broker has counted, for whatever reason; its delivery limit must stay far."""
+
+
+class Returns:
+    """The returns of one consumer's messages.
+
+    Args:
+        counted: whether the queue is known to be a quorum queue, whose broker counts as well.
+        capacity: messages remembered at most.
+    """
+
+    def __init__(self, *, counted: bool, capacity: int = _CAPACITY) -> None:
+        self._is_counted = counted
+        self._capacity = capacity
+        self._counts: OrderedDict[bytes, int] = OrderedDict()
+
+    def add(self, delivery: Delivery) -> None:
+        """Count a return of a message that could not be decided by itself."""
+        key = _key(delivery)
+        self._counts[key] = self._counts.pop(key, 0) + 1
+        if len(self._counts) > self._capacity:
+            self._counts.popitem(last=False)
+
+    def forget(self, delivery: Delivery) -> None:
+        """Begin anew: the message was decided."""
+        if self._counts:
+            self._counts.pop(_key(delivery), None)
+
+    def are_often(self, delivery: Delivery) -> bool:
+        """Return whether a message came back so often that others should not wait for it."""
+        return self.are_too_many(delivery) or self._counted(delivery) >= _OFTEN
+
+    def are_too_many(self, delivery: Delivery) -> bool:
+        """Return whether this consumer itself could not decide about a message so often."""
+        return bool(self._counts) and self._counts.get(_key(delivery), 0) >= _UNDECIDED
+
+    def _counted(self, delivery: Delivery) -> int:
+        """On a first delivery, and in a classic queue, these headers are their sender's."""
+        if not self._is_counted or not delivery.redelivered:
+            return 0
+        headers = delivery.headers
+        return max(count_in(headers, DELIVERY_COUNT), count_in(headers, ACQUIRED_COUNT))
+
+
+def _key(delivery: Delivery) -> bytes:
+    """Tell a message from others, also where senders give them no ids."""
+    raw = delivery.raw
+    said = repr((raw.message_id, raw.correlation_id, raw.timestamp)).encode(errors="replace")
+    return hashlib.sha256(hashlib.sha256(said).digest() + delivery.body).digest()

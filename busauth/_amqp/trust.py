@@ -1,0 +1,79 @@
+"""Whom a guard trusts for tokens."""
+
+from collections.abc import Iterable
+
+from busauth._amqp.options import GuardOptions
+from busauth._tokens.authenticators import Authenticator, Authenticators
+from busauth._tokens.keys.jwks import JWKS
+from busauth._tokens.verifier import Verifier, Verifiers
+from busauth.clock import Clock
+from busauth.errors import ConfigurationError, evidence
+
+
+def trust(
+    verifiers: tuple[Verifier | Authenticator, ...], options: GuardOptions
+) -> Verifiers | Authenticators:
+    """Return who judges tokens; JWTs alone need no choice of who does.
+
+    Raises:
+        ConfigurationError: they do not go together.
+    """
+    own = [each for each in verifiers if isinstance(each, Verifier)]
+    limits: dict[str, int] = {
+        "max_token_bytes": options.max_token_bytes,
+        "cache_size": options.cached_tokens,
+    }
+    if len(own) == len(verifiers):
+        return Verifiers(*own, **limits)
+    return Authenticators(*verifiers, **limits)
+
+
+def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
+    """Take one way of saying whom a guard trusts, and only what can verify.
+
+    Raises:
+        ConfigurationError: both ways, or something else.
+    """
+    for verifier in verifiers:
+        if not isinstance(verifier, Verifier) and not hasattr(verifier, "authenticate"):
+            raise ConfigurationError(
+                f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
+                "Guard(Verifier(...), ...)"
+            )
+    if verifiers and named:
+        raise ConfigurationError("give Guard verifiers, or issuer and audience: not both")
+
+
+def check_retired_sources(verifiers: tuple[object, ...], sources: frozenset[str]) -> None:
+    """Refuse a memory of removed keys that could never let one count.
+
+    Args:
+        verifiers: the guard's.
+        sources: whose word for a published instant can be had.
+
+    Raises:
+        ConfigurationError: says whose word is missing.
+    """
+    for verifier in verifiers:
+        keys = getattr(verifier, "keys", None)
+        wanted: frozenset[str] = getattr(keys, "retired_sources", frozenset())
+        if wanted and not wanted & sources:
+            raise ConfigurationError(
+                f"RetiredKeys(sources={sorted(wanted)}): expected whose word for a published "
+                f"instant the guard can have: {' or '.join(sorted(sources)) or 'nobody'}; see "
+                "MessageSecurity(proofs=...) and GuardOptions(broker_stamps=True)"
+            )
+
+
+def discovered(issuer: str | None, audience: str | Iterable[str] | None, clock: Clock) -> Verifier:
+    """Return the verifier of an issuer whose keys are found by discovery.
+
+    Raises:
+        ConfigurationError: nobody said who issues the tokens, or for whom.
+    """
+    if not issuer or not audience:
+        raise ConfigurationError(
+            "expected Guard(issuer=..., audience=...) or Guard(Verifier(...)): who issues the "
+            "tokens, and for whom?"
+        )
+    return Verifier(JWKS.discover(issuer, clock=clock), issuer=issuer, audience=audience)

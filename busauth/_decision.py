@@ -1,0 +1,270 @@
+"""One decision about one message: genuine, in time, not revoked, allowed. No AMQP in here.
+
+The order is fixed, and `now` is read once. What is genuine but late is put before the policies;
+whatever they answer, revocation and what the caller may do are judged after them.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from busauth._arguments import checked
+from busauth._callables import is_async, name_of, short_name_of
+from busauth._expiry import (
+    Accept,
+    Drop,
+    Hold,
+    LateToken,
+    PolicyChain,
+    Refuse,
+    Verdict,
+    names,
+)
+from busauth._messages.provenance import NOWHERE, Origin
+from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
+from busauth._tokens.encryption.encryption import TokenEncryption
+from busauth._tokens.verifier import Verified
+from busauth.caller import Caller, Late, as_caller
+from busauth.errors import (
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    NotGenuine,
+    Refused,
+    Transient,
+    Untimely,
+    defer_if_transient,
+)
+
+Predicate = Callable[[Caller], bool]
+"""A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
+
+
+class Discarded(Untimely):
+    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
+
+
+class Parked(Untimely):
+    """Late and proven, and a policy says that it waits for its caller."""
+
+
+class Expired(Untimely):
+    """Late, and refused by a policy.
+
+    Attributes:
+        keep_token: for whom the dead letter keeps its token, encrypted; None: it keeps none.
+    """
+
+    keep_token: TokenEncryption | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a handler asks of its caller.
+
+    Attributes:
+        scopes: all of them must be there.
+        roles: all of them must be there.
+        allow: must return True.
+    """
+
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    allow: Predicate | None = None
+
+    @classmethod
+    @checked
+    def of(
+        cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
+    ) -> "Demand":
+        """Return a demand; a lone string is one name, not its letters.
+
+        Raises:
+            ConfigurationError: `allow` is an ``async def``, whose answer nobody would await.
+        """
+        if allow is not None and (is_async(allow) or not callable(allow)):
+            raise ConfigurationError(
+                f"allow={name_of(allow)}: expected a plain function of the caller, not async"
+            )
+        return cls(scopes=names(scopes), roles=names(roles), allow=allow)
+
+    def check(self, caller: Caller) -> None:
+        """Refuse a caller who may not do this.
+
+        Raises:
+            Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
+        """
+        _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
+        _check_held("caller.role", "roles", caller.roles, self.roles)
+        if self.allow is not None and self._asked(self.allow, caller) is not True:
+            name = short_name_of(self.allow)
+            raise Forbidden("caller.predicate", found=f"not allowed by {name}", expected="allowed")
+
+    @staticmethod
+    def _asked(allow: Predicate, caller: Caller) -> object:
+        try:
+            return allow(caller)
+        except Exception as error:
+            found = f"{type(error).__name__} in the predicate"
+            raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+
+
+def _check_held(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> None:
+    if not wanted <= held:
+        found = f"{what} {' '.join(sorted(held)) or 'none'}"
+        raise Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a genuine token is held to.
+
+    Attributes:
+        policies: what to do if it is late.
+        demand: what the handler asks of its caller.
+        revocations: what knows whether it was revoked.
+        session_claim: the claim by which that knows sessions.
+        transient: errors of what a user brings that are nobody's fault, next to `OSError`.
+
+    Raises:
+        ConfigurationError: a policy takes away from everybody what is demanded.
+    """
+
+    policies: PolicyChain
+    demand: Demand = Demand()
+    revocations: Revocations = field(default_factory=NoRevocations)
+    session_claim: str = "sid"
+    transient: Transient = ()
+
+    def __post_init__(self) -> None:
+        self.policies.check_demand(self.demand.scopes, self.demand.roles)
+
+
+async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE) -> Caller:
+    """Return the caller for whom a handler may run.
+
+    Args:
+        verified: a token that was proven genuine.
+        rules: what it is held to.
+        now: the one instant of this decision.
+        origin: what else is known of the message.
+
+    Raises:
+        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `Expired`.
+        Deferred: a policy, or what knows of revocations, cannot tell now.
+    """
+    if verified.lateness(now) is None:
+        return decide_in_time(verified, rules, now, origin)
+    check_retired(verified, origin)
+    verified.check_started(now)
+    late = LateToken(verified.caller, now, verified.leeway, origin, verified.not_before)
+    return _judged(await _late(late, rules), rules, now)
+
+
+def decide_in_time(
+    verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
+) -> Caller:
+    """Decide about a token that is not late: no policy is asked, so there is nothing to wait for.
+
+    Raises:
+        Refused: with its code: `Untimely` or `Forbidden`.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    if verified.retired is not None:
+        check_retired(verified, origin)
+    verified.check_started(now)
+    return _judged(verified.caller, rules, now)
+
+
+def check_again(
+    verified: Verified, caller: Caller, rules: Rules, now: float, origin: Origin
+) -> None:
+    """Look once more at what was accepted, without asking the policies.
+
+    Args:
+        verified: the token.
+        caller: as it was accepted.
+        rules: what it is held to.
+        now: a later instant than that of the decision.
+        origin: what else is known of the message.
+
+    Raises:
+        Refused: with its code: `NotGenuine`, `Untimely` or `Forbidden`.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    check_retired(verified, origin)
+    verified.check_started(now)
+    _judged(caller, rules, now)
+
+
+def check_retired(verified: Verified, origin: Origin) -> None:
+    """Refuse a token of a key that was removed, unless it was published while the key was there.
+
+    Raises:
+        NotGenuine: ``token.key_retired``: nobody who may say so vouches for that.
+    """
+    if verified.retired is None:
+        return
+    last_seen, sources = verified.retired
+    known = [at for source, at in origin.published.items() if source in sources]
+    if not any(at <= last_seen for at in known):
+        found = f"published {min(known) - last_seen:.0f} s after" if known else "nobody's word"
+        expected = f"published before the key was last seen, by the word of {sorted(sources)}"
+        raise NotGenuine("token.key_retired", found=found, expected=expected)
+
+
+def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
+    """Revoked now, this token or the first one? Then: may they?"""
+    check_revoked(rules.revocations, caller, now, rules.transient)
+    if caller.first is not None:
+        first = as_caller(caller.first, rules.session_claim)
+        check_revoked(rules.revocations, first, now, rules.transient)
+    rules.demand.check(caller)
+    return caller
+
+
+async def _late(late: LateToken, rules: Rules) -> Caller:
+    try:
+        verdict, name = await rules.policies.decide(late)
+        if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
+            _judged(late.caller, rules, late.now)
+        return _obeyed(late, verdict, name)
+    except (Refused, Deferred):
+        raise
+    except Exception as error:
+        defer_if_transient("an expiry policy is", error, rules.transient)
+        found = f"{type(error).__name__} in an expiry policy"
+        raise Untimely("token.expired", found=found, expected="a verdict") from error
+
+
+def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
+    found = f"{late.seconds:.0f} s past exp"
+    match verdict:
+        case Accept():
+            return _accepted(late, name, verdict)
+        case Drop():
+            raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
+        case Hold() if late.origin.names_caller:
+            raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+        case Hold():
+            raise Untimely("token.expired", found=f"{found}, no proof of its caller")
+        case Refuse(reason=reason):
+            expired = Expired("token.expired", found=f"{found}, {reason}", expected="in time")
+            expired.keep_token = verdict.keep_token
+            raise expired
+
+
+def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:
+    caller = late.caller
+    lateness = Late(
+        caller.expires_at,
+        late.seconds,
+        policy,
+        accept.until,
+        restricted=accept.restricts,
+        published_at=accept.published_at,
+    )
+    if not accept.restricts:
+        return replace(caller, late=lateness)
+    scopes = caller.scopes & names(accept.scopes or ())
+    roles = caller.roles & names(accept.roles or ())
+    return replace(caller, late=lateness, scopes=scopes, roles=roles)

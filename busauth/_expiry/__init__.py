@@ -1,0 +1,47 @@
+"""What to do about a token that is genuine and has expired while its message waited.
+
+A policy is asked once the token is known to be genuine. It decides (`Verdict`) or passes (None);
+policies in a list are asked in order, and what none decides goes to the dead letters. Each stands
+under a hard maximum age that no policy, and no sender, can lift.
+"""
+
+from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, names
+from busauth._expiry.policies import (
+    DeadLetter,
+    Discard,
+    Grace,
+    Park,
+    Restrict,
+    ValidWhenPublished,
+    declared_policy,
+)
+from busauth._expiry.verdicts import (
+    Accept,
+    Drop,
+    ExpiryPolicy,
+    Hold,
+    LateToken,
+    Refuse,
+    Verdict,
+)
+
+__all__ = [
+    "Accept",
+    "DeadLetter",
+    "DeclaredPolicies",
+    "Discard",
+    "Drop",
+    "ExpiryPolicy",
+    "Grace",
+    "Hold",
+    "LateToken",
+    "Park",
+    "Policies",
+    "PolicyChain",
+    "Refuse",
+    "Restrict",
+    "ValidWhenPublished",
+    "Verdict",
+    "declared_policy",
+    "names",
+]

@@ -1,0 +1,210 @@
+"""Policies in order, under a hard maximum age that no policy, and no sender, can lift."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from busauth._callables import is_async, short_name_of
+from busauth._expiry.policies import (
+    DeadLetter,
+    DeclaredPolicy,
+    Grace,
+    OwnPolicy,
+    Park,
+    Restrict,
+    ValidWhenPublished,
+)
+from busauth._expiry.verdicts import (
+    Accept,
+    Drop,
+    ExpiryPolicy,
+    Hold,
+    LateToken,
+    Refuse,
+    Verdict,
+)
+from busauth._messages.provenance import BROKER_STAMP
+from busauth.errors import ConfigurationError
+
+PolicyFunction = Callable[[LateToken], Awaitable[Verdict | None]]
+Policies = ExpiryPolicy | PolicyFunction | Sequence[ExpiryPolicy | PolicyFunction]
+"""What `on_expired` takes."""
+
+
+class PolicyChain:
+    """Policies in order, under a hard maximum age.
+
+    Args:
+        on_expired: one policy or several.
+        hard_max_age: seconds past `exp` after which nothing is accepted.
+        trusted: whose word for a published instant can be had: publishers whose proofs are checked,
+            and `BROKER_STAMP` where the broker stamps.
+
+    Attributes:
+        parks: whether one of them is `Park`.
+        keeper: for whom the first `DeadLetter` that keeps tokens does so, None where none does.
+        keeps: whether one does.
+
+    Raises:
+        ConfigurationError: a policy could never be reached, needs what cannot be had, or is no
+            policy at all.
+    """
+
+    def __init__(
+        self,
+        on_expired: Policies,
+        *,
+        hard_max_age: float,
+        trusted: frozenset[str] = frozenset(),
+    ) -> None:
+        given: Sequence[object] = (on_expired,)
+        if isinstance(on_expired, Sequence) and not isinstance(on_expired, str):
+            given = on_expired
+        self._policies = tuple(_as_policy(policy) for policy in given)
+        self._hard_max_age = hard_max_age
+        self.parks = any(isinstance(policy, Park) for policy in self._policies)
+        letters = [each for each in self._policies if isinstance(each, DeadLetter)]
+        self.keeper = next((each.keep_token for each in letters if each.keep_token), None)
+        self.keeps = self.keeper is not None
+        _check_reachable(self._policies)
+        for policy in self._policies:
+            _check_grace(policy, hard_max_age)
+            _check_sources(policy, trusted)
+
+    def check_demand(self, scopes: frozenset[str], roles: frozenset[str]) -> None:
+        """Refuse a restriction under which nobody can do what is demanded of everybody.
+
+        Args:
+            scopes: what a caller must hold.
+            roles: what a caller must hold.
+
+        Raises:
+            ConfigurationError: a `Restrict` takes one of them away from every caller.
+        """
+        for policy in self._policies:
+            if isinstance(policy, Restrict):
+                _check_left(policy, scopes, roles)
+
+    async def decide(self, late: LateToken) -> tuple[Verdict, str]:
+        """Return the verdict, and the name of the policy that gave it.
+
+        An `Accept` says until when it holds: no longer than the hard maximum age lets it.
+        """
+        verdict, name = await self._first_verdict(late)
+        if not isinstance(verdict, Accept):
+            return verdict, name
+        if not late.within(self._hard_max_age):
+            why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
+            return Refuse(why), "hard_max_age"
+        return self._ending(verdict, late), name
+
+    def _ending(self, accept: Accept, late: LateToken) -> Accept | Refuse:
+        """Say when it ends; what has ended already accepts nothing."""
+        until = min(accept.until, late.end_of(self._hard_max_age))
+        return replace(accept, until=until) if late.now < until else Refuse("accepted no longer")
+
+    async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
+        for policy in self._policies:
+            verdict = await policy.decide(late)
+            if verdict is not None:
+                return _checked(verdict, policy), _name(policy)
+        return Refuse("no policy accepts it"), "default"
+
+
+@dataclass(frozen=True, slots=True)
+class _FunctionPolicy:
+    function: PolicyFunction
+
+    async def decide(self, late: LateToken) -> Verdict | None:
+        return await self.function(late)
+
+
+def _as_policy(policy: object) -> ExpiryPolicy:
+    if isinstance(policy, ExpiryPolicy) and not isinstance(policy, type):
+        return policy
+    if is_async(policy) and callable(policy):
+        return _FunctionPolicy(policy)
+    raise ConfigurationError(
+        f"on_expired={policy!r}: expected a policy such as Grace(minutes=10), or an `async def` "
+        "that takes a LateToken and returns a verdict or None"
+    )
+
+
+def _checked(verdict: object, policy: ExpiryPolicy) -> Verdict:
+    """Hold a user's function to its word: what is not a verdict never accepts."""
+    if isinstance(verdict, Accept | Refuse | Drop | Hold):
+        return verdict
+    raise TypeError(
+        f"{_name(policy)} returned {type(verdict).__name__}: expected a verdict or None"
+    )
+
+
+def _name(policy: ExpiryPolicy) -> str:
+    return short_name_of(policy.function if isinstance(policy, _FunctionPolicy) else type(policy))
+
+
+def names(scopes: Iterable[str]) -> frozenset[str]:
+    """Return names as a set; a lone string is one name, not its letters."""
+    return frozenset((scopes,)) if isinstance(scopes, str) else frozenset(scopes)
+
+
+def _check_reachable(policies: Sequence[ExpiryPolicy]) -> None:
+    """Refuse policies that are never asked."""
+    if not policies:
+        raise ConfigurationError("on_expired is empty: expected a policy, such as DeadLetter()")
+    for policy, later in combinations(policies, 2):
+        if isinstance(policy, OwnPolicy) and policy.covers(later):
+            told = str if type(later) is type(policy) else _name
+            raise ConfigurationError(
+                f"on_expired: {told(later)} is never reached after {told(policy)}"
+            )
+
+
+def _check_grace(policy: ExpiryPolicy, hard_max_age: float) -> None:
+    if isinstance(policy, Grace) and policy.window.total_seconds() > hard_max_age:
+        raise ConfigurationError(
+            f"on_expired: {policy} lasts longer than hard_max_age={hard_max_age:g} s; "
+            "GuardOptions(hard_max_age=...) says how old is too old"
+        )
+
+
+def _check_left(policy: Restrict, scopes: frozenset[str], roles: frozenset[str]) -> None:
+    lacking = {"scopes": sorted(scopes - policy.scopes), "roles": sorted(roles - policy.roles)}
+    if any(lacking.values()):
+        taken = " and ".join(f"{what} {names}" for what, names in lacking.items() if names)
+        raise ConfigurationError(
+            f"on_expired: Restrict takes away the {taken} that are demanded here, so that nobody "
+            "could ever be accepted by it: name them in Restrict(scopes=..., roles=...), or say "
+            "another on_expired for this consumer"
+        )
+
+
+def _check_sources(policy: ExpiryPolicy, trusted: frozenset[str]) -> None:
+    """Refuse what would have to take a sender's bare word."""
+    if isinstance(policy, Park) and not trusted - {BROKER_STAMP}:
+        raise ConfigurationError(
+            "on_expired: Park needs to know who published: expected proofs=Proofs([Publisher(...)]"
+            "), not ignored by this consumer"
+        )
+    if isinstance(policy, ValidWhenPublished) and (unknown := policy.sources - trusted):
+        expected = " or ".join(sorted(trusted)) or "proofs=Proofs([Publisher(...)])"
+        raise ConfigurationError(
+            f"on_expired: ValidWhenPublished(sources={sorted(unknown)}): expected whose word can "
+            f"be had here: {expected}; {BROKER_STAMP} needs GuardOptions(broker_stamps=True)"
+        )
+
+
+def _check_declared(
+    declared: DeclaredPolicy | tuple[DeclaredPolicy, ...],
+) -> DeclaredPolicy | tuple[DeclaredPolicy, ...]:
+    _check_reachable(declared if isinstance(declared, tuple) else (declared,))
+    return declared
+
+
+DeclaredPolicies = Annotated[
+    DeclaredPolicy | tuple[DeclaredPolicy, ...], AfterValidator(_check_declared)
+]
+"""One policy or several, as they stand in a settings file; none of them out of reach."""

@@ -1,0 +1,1 @@
+"""Files that hold keys, or that nobody else can have written."""

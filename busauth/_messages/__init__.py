@@ -1,0 +1,1 @@
+"""A message, and whose word that is: who published it, when, and was it seen before?"""

@@ -1,0 +1,269 @@
+"""Whom a consumer trusts, and whether a proof is really theirs.
+
+The order is the one that a hostile proof meets: shape, then who claims to have signed it, then type
+and algorithm, then the signature, and only then what it says. Nothing in its header leads to a key:
+`kid` chooses among the keys of the publisher that `iss` names, and no other member is allowed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from busauth._arguments import checked
+from busauth._messages.proof.binding import (
+    CALLER,
+    MAX_BYTES,
+    MAX_RELEASED_BYTES,
+    ORIGINAL,
+    ROOT_IAT,
+    TOKEN_SHA256,
+    TYPE,
+)
+from busauth._messages.proof.routes import Route
+from busauth._messages.proof.signer import ALGORITHMS
+from busauth._tokens.claims import instant
+from busauth._tokens.compact import CompactToken, split
+from busauth._tokens.keys.key import KeyMissing, KeySource, allow_list, canonical_algorithm
+from busauth._tokens.profiles import media_type
+from busauth._tokens.signatures import signer_of
+from busauth._tokens.verified import Evidence
+from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
+
+_TEXTS = ("body", "exchange", "routing_key", "message_id")
+_TABLES = ("properties", "headers")
+_CLAIMS = frozenset(
+    {"iss", "iat", *_TEXTS, "ath", "tth", *_TABLES, *CALLER, ORIGINAL, TOKEN_SHA256, ROOT_IAT}
+)
+"""All that a proof may say: whoever adds a rule of their own must not see it ignored."""
+
+_MEDIA_TYPE = f"application/{TYPE}"
+_HEADER = frozenset({"typ", "alg", "kid"})
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Publisher:
+    """A publisher whose proofs count.
+
+    Args:
+        name: its exact `iss`.
+        keys: its keys, and nobody else's: whoever shares one can speak in its name.
+        algorithms: what it signs with: ES256 and EdDSA, or HS256 alone.
+        routes: where it may publish; None for anywhere.
+        relays: believe what it says of earlier publications: `root_iat`, and originals.
+
+    Raises:
+        ConfigurationError: no name, or another algorithm.
+    """
+
+    name: str
+    keys: KeySource
+    algorithms: tuple[str, ...]
+    routes: tuple[Route, ...] | None
+    relays: bool
+
+    @checked
+    def __init__(
+        self,
+        name: str,
+        keys: KeySource,
+        *,
+        algorithms: Iterable[str] = ("ES256", "EdDSA"),
+        routes: Iterable[Route] | None = None,
+        relays: bool = False,
+    ) -> None:
+        known = allow_list(algorithms)
+        if not name or not set(known) <= set(ALGORITHMS):
+            expected = f"a name, and some of {list(ALGORITHMS)}"
+            raise ConfigurationError(f"name={name!r}, algorithms={known}: expected {expected}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "algorithms", known)
+        object.__setattr__(self, "routes", None if routes is None else tuple(routes))
+        object.__setattr__(self, "relays", relays)
+
+
+class KeyUnknown(KeyMissing):
+    """No key at hand fits; once the publisher was asked, it is a refusal."""
+
+    def __init__(self, publisher: Publisher, refusal: Refused) -> None:
+        super().__init__(refusal.detail)
+        self.publisher = publisher
+        self.refusal = refusal
+
+
+class Signed(NamedTuple):
+    """A proof whose signature is its publisher's; what it says was not compared with a message."""
+
+    publisher: Publisher
+    claims: Mapping[str, Any]
+    published_at: float
+    root_published_at: float | None
+    by: Evidence
+    original: "Signed | None" = None
+
+    def holds(self) -> bool:
+        """Return whether what proved it still counts, and the original in it, too.
+
+        Where it does not, the proof is to be proven again.
+        """
+        return self.by.holds() and (self.original is None or self.original.holds())
+
+
+class Publishers:
+    """The publishers that a consumer trusts, by their exact names.
+
+    Raises:
+        ConfigurationError: two have one name.
+    """
+
+    def __init__(self, publishers: Iterable[Publisher]) -> None:
+        given = tuple(publishers)
+        self._by_name = {publisher.name: publisher for publisher in given}
+        if len(self._by_name) != len(given):
+            raise ConfigurationError("two publishers have one name: expected one each")
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Publisher]:
+        return iter(self._by_name.values())
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return what they are called."""
+        return frozenset(self._by_name)
+
+    def relays(self, name: str) -> bool:
+        """Return whether somebody is trusted to relay; nobody is whom this does not know."""
+        publisher = self._by_name.get(name)
+        return publisher is not None and publisher.relays
+
+    def prove(self, proof: object) -> Signed:
+        """Prove that a proof is its publisher's, and the original in it, too.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            KeyUnknown: no key at hand fits.
+            BadMessage: ``proof.malformed`` or ``proof.original``: signed, and yet no proof.
+            Forbidden: ``proof.relay``.
+        """
+        signed = self._prove(proof)
+        if ORIGINAL not in signed.claims and TOKEN_SHA256 not in signed.claims:
+            return signed
+        if not signed.publisher.relays:
+            found = f"an original in a proof of {signed.publisher.name}"
+            raise Forbidden("proof.relay", found=found, expected="a publisher trusted to relay")
+        return signed._replace(original=self._original(signed.claims))
+
+    def _prove(self, proof: object) -> Signed:
+        compact = _read(proof)
+        publisher = self._publisher(compact.payload.get("iss"))
+        algorithm = _check_header(compact.header, publisher)
+        by = _signer(compact, publisher, algorithm)
+        return _signed(publisher, compact.payload, by)
+
+    def _original(self, claims: Mapping[str, Any]) -> Signed:
+        try:
+            original = self._prove(claims.get(ORIGINAL))
+        except KeyUnknown as unknown:
+            raise KeyUnknown(unknown.publisher, _in_original(unknown.refusal)) from None
+        except Refused as refused:
+            raise _in_original(refused) from None
+        if ORIGINAL in original.claims:
+            found = "an original inside an original"
+            raise BadMessage("proof.original", found=found, expected="the first proof")
+        return original
+
+    def _publisher(self, name: object) -> Publisher:
+        publisher = self._by_name.get(name) if isinstance(name, str) else None
+        if publisher is None:
+            found = "no iss" if name is None else name
+            expected = " or ".join(sorted(self._by_name)) or "nobody"
+            raise NotGenuine("proof.publisher", found=found, expected=expected)
+        return publisher
+
+
+def _in_original(refused: Refused) -> Refused:
+    """Keep the verdict's kind: an original that nobody proved is not genuine either."""
+    return type(refused)("proof.original", found=refused.detail, expected="a proof that holds")
+
+
+def _read(proof: object) -> CompactToken:
+    if not isinstance(proof, str):
+        found = f"a proof of type {type(proof).__name__}"
+        raise NotGenuine("proof.malformed", found=found, expected="a compact JWS")
+    try:
+        if len(proof) <= MAX_BYTES:
+            return split(proof, max_bytes=MAX_BYTES)
+        return _read_long(proof)
+    except NotGenuine as refused:
+        why = {"found": refused.found, "expected": refused.expected}
+        raise NotGenuine("proof.malformed", **why) from None
+
+
+def _read_long(proof: str) -> CompactToken:
+    """Only what embeds another proof may be longer than one."""
+    with suppress(NotGenuine):
+        compact = split(proof, max_bytes=MAX_RELEASED_BYTES)
+        if ORIGINAL in compact.payload:
+            return compact
+    return split(proof, max_bytes=MAX_BYTES)
+
+
+def _check_header(header: Mapping[str, Any], publisher: Publisher) -> str:
+    typ = header.get("typ")
+    if typ != TYPE and media_type(typ) != _MEDIA_TYPE:
+        raise NotGenuine("proof.type", found=header.get("typ", "none"), expected=TYPE)
+    if not header.keys() <= _HEADER:
+        found = f"a header with {', '.join(sorted(header.keys() - _HEADER))}"
+        raise NotGenuine("proof.malformed", found=found, expected="typ, alg and kid")
+    algorithm = canonical_algorithm(header.get("alg"))
+    if algorithm is None or algorithm not in publisher.algorithms:
+        expected = " or ".join(publisher.algorithms)
+        raise NotGenuine("proof.algorithm", found=header.get("alg", "none"), expected=expected)
+    return algorithm
+
+
+def _signer(compact: CompactToken, publisher: Publisher, algorithm: str) -> Evidence:
+    key_id = compact.header.get("kid")
+    if "kid" in compact.header and not isinstance(key_id, str):
+        raise _key_unknown(key_id, algorithm)
+    try:
+        by = signer_of(compact, publisher.keys, algorithm)
+    except KeyMissing as missing:
+        raise KeyUnknown(publisher, _key_unknown(key_id, algorithm, missing)) from None
+    if by is None:
+        found = f"no valid {algorithm} signature"
+        raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
+    return by
+
+
+def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = None) -> NotGenuine:
+    found = f"kid={key_id!r} alg={algorithm}"
+    there = f": {missing}" if missing is not None and str(missing) else ""
+    return NotGenuine("proof.key_unknown", found=found, expected=f"a publisher's key{there}")
+
+
+def _signed(publisher: Publisher, claims: Mapping[str, Any], by: Evidence) -> Signed:
+    if not claims.keys() <= _CLAIMS:
+        found = f"a proof with {', '.join(sorted(claims.keys() - _CLAIMS))}"
+        raise _malformed(found, "the claims of a proof only")
+    for name in _TEXTS:
+        if not isinstance(claims.get(name), str):
+            raise _malformed(f"{name} of type {type(claims.get(name)).__name__}", "text")
+    for name in _TABLES:
+        if name in claims and not isinstance(claims[name], dict):
+            raise _malformed(f"{name} of type {type(claims[name]).__name__}", "an object")
+    try:
+        published_at, root = instant(claims, "iat"), instant(claims, ROOT_IAT)
+    except NotGenuine as refused:
+        raise _malformed(refused.found, refused.expected) from None
+    bound = claims.get("ath") or claims.get("tth")
+    if published_at is None or not claims["message_id"] or not bound:
+        raise _malformed("a proof without iat, message_id, or ath or tth", "all of them")
+    return Signed(publisher, claims, published_at, root if publisher.relays else None, by)
+
+
+def _malformed(found: object, expected: object) -> BadMessage:
+    return BadMessage("proof.malformed", found=found, expected=expected)

@@ -1,0 +1,21 @@
+"""Messages that were here before; the module `redis` has a memory that workers share."""
+
+from busauth._messages.replay.memory import (
+    Duplicate,
+    InProcessReplay,
+    ReplayKey,
+    ReplayMemory,
+    Standing,
+    a_copy_of,
+    admitted,
+)
+
+__all__ = [
+    "Duplicate",
+    "InProcessReplay",
+    "ReplayKey",
+    "ReplayMemory",
+    "Standing",
+    "a_copy_of",
+    "admitted",
+]

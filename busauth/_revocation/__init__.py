@@ -1,0 +1,20 @@
+"""Which tokens were revoked, how that is kept, and how far it can be relied on."""
+
+from busauth._revocation.checkpoint import (
+    Checkpoint,
+    CheckpointFile,
+    Position,
+    UnusableCheckpoint,
+)
+from busauth._revocation.freshness import Freshness, OnStale
+from busauth._revocation.store import RevokedTokens
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointFile",
+    "Freshness",
+    "OnStale",
+    "Position",
+    "RevokedTokens",
+    "UnusableCheckpoint",
+]

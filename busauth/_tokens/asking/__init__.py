@@ -1,0 +1,1 @@
+"""Asking an issuer, or a store, about a token."""

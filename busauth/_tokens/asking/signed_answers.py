@@ -1,0 +1,115 @@
+"""An introspection answer as a JWT (RFC 9701), read with suspicion.
+
+Rules:
+
+1. `typ` is `token-introspection+jwt`, so that it is no access token, and no access token is it.
+2. A key of the issuer's signed it, by one of the issuer's algorithms.
+3. `iss` is the issuer, `aud` this client.
+4. `iat` is now, give or take: a recorded answer is no answer.
+5. `token_introspection` is an object.
+
+Where one is broken, nobody has answered; no message is guilty of it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from busauth._tokens.claims import instant
+from busauth._tokens.compact import CompactToken, split
+from busauth._tokens.keys.key import KeyMissing, KeySource, allow_list, canonical_algorithm
+from busauth._tokens.profiles import media_type
+from busauth.errors import Deferred, NotGenuine
+
+JWT_TYPE = "application/token-introspection+jwt"
+_LOOKS = 2
+
+
+class SignedAnswers:
+    """Reads the signed answers of one issuer.
+
+    Args:
+        keys: the issuer's keys.
+        issuer: the exact `iss`.
+        client_id: whom they must be for.
+        algorithms: what the issuer signs with.
+        max_age: seconds that `iat` may be away from now, either way.
+    """
+
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        client_id: str,
+        algorithms: Iterable[str],
+        max_age: float,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._client_id = client_id
+        self._algorithms = allow_list(algorithms)
+        self._max_age = max_age
+
+    async def read(self, body: bytes, now: float) -> dict[str, Any]:
+        """Return what an answer says of the token.
+
+        Raises:
+            Deferred: it breaks a rule, or the keys are out of reach.
+        """
+        try:
+            compact = split(body.decode("latin-1"), max_bytes=len(body))
+            await self._check_signature(compact, self._algorithm(compact.header))
+            self._check_claims(compact.payload, now)
+        except NotGenuine as refused:
+            raise Deferred(f"a signed answer of {self._issuer}: {refused.detail}") from None
+        return _told(compact.payload)
+
+    def _algorithm(self, header: Mapping[str, Any]) -> str:
+        if media_type(header.get("typ")) != JWT_TYPE or "crit" in header or "b64" in header:
+            raise NotGenuine("token.type", found=header.get("typ"), expected=JWT_TYPE)
+        algorithm = canonical_algorithm(header.get("alg"))
+        if algorithm is None or algorithm not in self._algorithms:
+            expected = " or ".join(self._algorithms)
+            raise NotGenuine("token.algorithm", found=header.get("alg"), expected=expected)
+        return algorithm
+
+    async def _check_signature(self, compact: CompactToken, algorithm: str) -> None:
+        for _ in range(_LOOKS):
+            try:
+                return self._verify(compact, algorithm)
+            except KeyMissing:
+                if await self._keys.refresh():
+                    break
+        try:
+            return self._verify(compact, algorithm)
+        except KeyMissing as missing:
+            found = f"kid={compact.header.get('kid')!r} alg={algorithm}"
+            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
+            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
+
+    def _verify(self, compact: CompactToken, algorithm: str) -> None:
+        key_id = compact.header.get("kid")
+        if "kid" in compact.header and not isinstance(key_id, str):
+            raise NotGenuine("token.key_unknown", found="kid that is no string", expected="a kid")
+        for key in self._keys.candidates(key_id, algorithm):
+            if key.verifies(compact.signing_input, compact.signature):
+                return
+        raise NotGenuine("token.signature", found="another's signature", expected="the issuer's")
+
+    def _check_claims(self, claims: dict[str, Any], now: float) -> None:
+        if claims.get("iss") != self._issuer:
+            raise NotGenuine("token.issuer", found=claims.get("iss"), expected=self._issuer)
+        audience = claims.get("aud")
+        if self._client_id not in (audience if isinstance(audience, list) else [audience]):
+            raise NotGenuine("token.audience", found=audience, expected=self._client_id)
+        issued_at = instant(claims, "iat")
+        if issued_at is None or abs(now - issued_at) > self._max_age:
+            found = "no iat" if issued_at is None else f"iat {now - issued_at:.0f} s ago"
+            raise NotGenuine("token.expired", found=found, expected="an answer of now")
+
+
+def _told(claims: Mapping[str, Any]) -> dict[str, Any]:
+    told = claims.get("token_introspection")
+    if not isinstance(told, dict):
+        raise Deferred(f"token_introspection of type {type(told).__name__}: expected an object")
+    return told

@@ -1,0 +1,205 @@
+"""JSON over HTTP from an issuer: bounded in time and size, and https unless said otherwise."""
+
+import asyncio
+import ipaddress
+import json
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import httpx
+
+from busauth._arguments import checked_class
+from busauth.errors import ConfigurationError, Deferred
+
+_LAST_PORT = 65_535
+_OK = 200
+_LATER = frozenset({408, 425, 429})
+"""Statuses of four hundred and more by which somebody asks for patience."""
+
+
+class Unusable(Deferred):
+    """Somebody answers, and not with what can be used: a start ends for it, a message waits."""
+
+
+class _NotThereError(ValueError):
+    """An answer that will hardly be another one later."""
+
+
+class UnsafeHttp(frozenset[str]):
+    """Hosts that may be asked over plain http: whoever sits between can replace the keys.
+
+    Args:
+        hosts: host names without port, for a private network such as compose.
+    """
+
+    def __new__(cls, *hosts: str) -> "UnsafeHttp":
+        """Collect the hosts in lower case."""
+        if not all(isinstance(host, str) for host in hosts):
+            raise ConfigurationError("UnsafeHttp: got what is no text, expected names of hosts")
+        return super().__new__(cls, (host.lower() for host in hosts))
+
+
+class Reply(NamedTuple):
+    """An answer to a form."""
+
+    status: int
+    body: bytes
+
+
+@checked_class
+@dataclass(frozen=True)
+class Fetcher:
+    """Gets JSON objects and posts forms: no redirects, no compression, nothing unasked for.
+
+    A proxy of the environment (``HTTPS_PROXY``, ``ALL_PROXY``) carries https alone, which it can
+    neither read nor change; over plain http it would be whoever sits between.
+
+    Attributes:
+        timeout: seconds for a whole request.
+        max_bytes: the largest body that is read.
+        unsafe_http: hosts for which http is accepted; loopback always is.
+        transport: what carries the requests instead of the network, such as the test kit's
+            ``issuer.transport()``. It is entered and closed with each of them.
+    """
+
+    timeout: float = 5.0
+    max_bytes: int = 256 * 1024
+    unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
+    transport: httpx.AsyncBaseTransport | None = None
+
+    def __post_init__(self) -> None:
+        """Collect the hosts; a lone string is one host, not its letters."""
+        hosts = (self.unsafe_http,) if isinstance(self.unsafe_http, str) else self.unsafe_http
+        object.__setattr__(self, "unsafe_http", UnsafeHttp(*hosts))
+
+    def check_url(self, url: str) -> str:
+        """Return the URL if it may be asked.
+
+        Raises:
+            ConfigurationError: it is not https, and its host is neither loopback nor named unsafe.
+        """
+        if self._may_ask(url):
+            return url
+        raise ConfigurationError(
+            f"{url!r}: expected https. Plain http is taken from loopback only, or from hosts that "
+            "are named in UnsafeHttp(...)"
+        )
+
+    def _may_ask(self, url: str) -> bool:
+        """Read the URL as the client that would ask it does: two readers could disagree."""
+        try:
+            parts = httpx.URL(url)
+        except httpx.InvalidURL:
+            return False
+        if parts.scheme == "http":
+            return _is_loopback(parts.host) or parts.host in self.unsafe_http
+        return parts.scheme == "https" and bool(parts.host)
+
+    async def get_object(self, url: str) -> dict[str, Any]:
+        """Return the JSON object at a URL.
+
+        Raises:
+            Deferred: it cannot be had now; `Unusable` where it is not there, or is no JSON object.
+            ConfigurationError: the URL may not be asked.
+        """
+        self.check_url(url)
+        try:
+            async with asyncio.timeout(self.timeout):
+                value = json.loads(await self._get(url))
+        except Exception as error:  # whatever went wrong, no message is guilty of it
+            kind = Unusable if isinstance(error, _FINAL) else Deferred
+            raise kind(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+        if not isinstance(value, dict):
+            raise Unusable(f"{url} gave a {type(value).__name__}: expected a JSON object")
+        return value
+
+    async def post_form(
+        self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Reply:
+        """Post a form and return what is answered, whatever its status.
+
+        Raises:
+            Deferred: there is no answer now, or it is too large or compressed.
+            ConfigurationError: the URL may not be asked.
+        """
+        self.check_url(url)
+        body = urlencode(form).encode("ascii")
+        headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._ask("POST", url, headers, body)
+        except Exception as error:  # whatever went wrong, no message is guilty of it
+            raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+
+    async def _get(self, url: str) -> bytes:
+        reply = await self._ask("GET", url, {"Accept": "application/json"})
+        if reply.status != _OK:
+            why = f"status {reply.status}, expected 200"
+            raise _NotThereError(why) if _is_final(reply.status) else ValueError(why)
+        return reply.body
+
+    async def _ask(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply:
+        _check_port(url)
+        headers = {**headers, "Accept-Encoding": "identity"}
+        async with (
+            self._client(httpx.URL(url).scheme) as client,
+            client.stream(method, url, headers=headers, content=body) as response,
+        ):
+            if "content-encoding" in response.headers:
+                raise ValueError("a compressed answer, expected it uncompressed")
+            return Reply(response.status_code, await self._read(response))
+
+    def _client(self, scheme: str) -> httpx.AsyncClient:
+        if self.transport is not None:
+            return httpx.AsyncClient(transport=self.transport, timeout=self.timeout)
+        through_proxies = scheme == "https"
+        return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout, trust_env=through_proxies)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > self.max_bytes:
+                raise ValueError(f"more than {self.max_bytes} bytes")
+        return bytes(body)
+
+    @cached_property
+    def _ssl(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context()
+
+
+_FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)
+
+
+def _is_final(status: int) -> bool:
+    client = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return client and status not in _LATER
+
+
+def _check_port(url: str) -> None:
+    """A socket that was opened for a port beyond 65535 would not be closed again by asyncio."""
+    port = httpx.URL(url).port or 0
+    if port > _LAST_PORT:
+        raise ValueError(f"port {port}, expected at most {_LAST_PORT}")
+
+
+def _why(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    return str(error) or type(error).__name__
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

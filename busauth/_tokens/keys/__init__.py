@@ -1,0 +1,1 @@
+"""Keys: of an issuer's, at hand, fetched, retired, and private ones."""

@@ -1,0 +1,47 @@
+"""Where an issuer keeps its keys (RFC 8414, section 3; OpenID Connect Discovery 1.0, section 4)."""
+
+from urllib.parse import urlsplit, urlunsplit
+
+from busauth._tokens.fetch import Fetcher, Unusable
+from busauth.errors import ConfigurationError, Deferred
+
+
+def metadata_urls(issuer: str) -> tuple[str, str]:
+    """Return where an issuer's metadata may be: OpenID appends the path, RFC 8414 inserts it.
+
+    Raises:
+        ConfigurationError: the issuer has a query or fragment (RFC 8414, section 2).
+    """
+    try:
+        parts = urlsplit(issuer)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.query or parts.fragment or not parts.netloc:
+        raise ConfigurationError(f"issuer={issuer!r}: expected a URL without query and fragment")
+    path = parts.path.rstrip("/")
+    openid = f"{path}/.well-known/openid-configuration"
+    oauth = f"/.well-known/oauth-authorization-server{path}"
+    return tuple(urlunsplit((parts.scheme, parts.netloc, at, "", "")) for at in (openid, oauth))  # type: ignore[return-value]  # two in, two out
+
+
+async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
+    """Return the `jwks_uri` from an issuer's metadata.
+
+    Raises:
+        Deferred: there is no metadata now; `Unusable` where there is none, or another issuer's.
+    """
+    problem: Deferred | None = None
+    for url in metadata_urls(issuer):
+        try:
+            metadata = await fetcher.get_object(url)
+        except Deferred as deferred:
+            if problem is None or isinstance(problem, Unusable) > isinstance(deferred, Unusable):
+                problem = deferred  # the other one may be there, as soon as it can be reached
+            continue
+        if metadata.get("issuer") != issuer:
+            found = metadata.get("issuer")
+            raise Unusable(f"{url} speaks for issuer {found!r}: expected {issuer!r}, to the letter")
+        if not isinstance(metadata.get("jwks_uri"), str):
+            raise Unusable(f"{url} names no jwks_uri: configure JWKS(url) instead")
+        return str(metadata["jwks_uri"])
+    raise problem or Deferred(f"no metadata for {issuer}")

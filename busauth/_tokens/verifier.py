@@ -1,0 +1,311 @@
+"""Is this token genuine? Signature, algorithm, issuer, audience, type, required claims.
+
+The order is the one that a hostile token meets: shape, then who claims to have issued it, then
+type and algorithm, then the signature, and only then what the payload says. Whether a genuine token
+is late is not asked here: `exp` of a forged token means nothing.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from busauth._arguments import checked
+from busauth._loops import used
+from busauth._tokens import claims as registered
+from busauth._tokens.compact import CompactToken, named_issuer, split
+from busauth._tokens.envelope import refuse_encrypted
+from busauth._tokens.keys.key import (
+    ASYMMETRIC,
+    KeyMissing,
+    KeySource,
+    allow_list,
+    canonical_algorithm,
+)
+from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
+from busauth._tokens.reading import Known, caller_of, itself
+from busauth._tokens.signatures import former_signer_of, signer_of
+from busauth._tokens.verified import SignedBy, Verified
+from busauth.caller import Caller, places
+from busauth.errors import ConfigurationError, NotGenuine
+
+__all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
+
+MAX_TOKEN_BYTES = 8 * 1024
+_LOOKS = 2
+"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
+
+_SHAPES = 1000
+"""Tokens whose `exp` is remembered at the edge, where one caller publishes again and again."""
+
+_SHARED = 128
+"""Scopes, roles and the like of an issuer that are kept once, however many tokens repeat them."""
+
+
+class Verifier:
+    """Verifies the tokens of one issuer.
+
+    Args:
+        keys: the issuer's keys, `StaticKeys` or `JWKS`.
+        issuer: the exact `iss`.
+        audience: whom tokens must be for; one of several suffices.
+        algorithms: what this issuer signs with, secrets and public keys never mixed.
+        profile: what its access tokens look like, or the name that it has in a settings file;
+            `LENIENT` suits most providers.
+        required: claims that must be there, next to those of the profile.
+        leeway: seconds of clock skew tolerated.
+
+    Attributes:
+        audience, algorithms: as given, checked.
+
+    Raises:
+        ConfigurationError: with the argument, what was found and what was expected.
+    """
+
+    @checked
+    def __init__(
+        self,
+        keys: KeySource,
+        *,
+        issuer: str,
+        audience: str | Iterable[str],
+        algorithms: Iterable[str] = ASYMMETRIC,
+        profile: Profile | str = LENIENT,
+        required: Iterable[str] = (),
+        leeway: float = 30.0,
+    ) -> None:
+        self.issuer = issuer
+        self.keys = keys
+        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
+        self.algorithms = allow_list(algorithms)
+        profile = profile_of(profile)
+        self._profile = replace(profile, required=(*profile.required, *required))
+        self.leeway = leeway
+        self._shared = lru_cache(_SHARED)(itself)
+        self._placed = lru_cache(_SHARED)(places)
+        if not issuer or not self.audience or "" in self.audience:
+            raise ConfigurationError(
+                f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
+            )
+        if not 0 <= leeway <= 300:  # noqa: PLR2004 -- minutes of skew are a policy: see Grace
+            raise ConfigurationError(
+                f"leeway={leeway!r}: expected 0 to 300 seconds; for more, Grace"
+            )
+
+    def with_keys(self, keys: KeySource) -> "Verifier":
+        """Return a verifier with the same rules and other keys."""
+        return Verifier(
+            keys,
+            issuer=self.issuer,
+            audience=self.audience,
+            algorithms=self.algorithms,
+            profile=self._profile,
+            leeway=self.leeway,
+        )
+
+    def authenticate(self, token: CompactToken, token_sha256: str) -> Verified:
+        """Prove a token genuine with the keys at hand.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            KeyMissing: no known key fits.
+        """
+        signer = self._signer(token, self._check_header(token))
+        caller = self._caller(token.payload, token_sha256)
+        not_before = registered.instant(token.payload, "nbf")
+        return Verified(caller, not_before, self.leeway, signer, signer.retired)
+
+    def signed(self, token: CompactToken) -> bool:
+        """Return whether a key at hand signed it, whoever it is from and for."""
+        try:
+            self._signer(token, self._check_header(token))
+        except Exception:  # keys that cannot be had, of whatever kind, have signed nothing
+            return False
+        return True
+
+    def _check_header(self, token: CompactToken) -> str:
+        """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
+        header = token.header
+        if "crit" in header or "b64" in header:
+            raise NotGenuine("token.crit", found="critical extensions", expected="none")
+        if media_type(header.get("typ")) not in self._profile.types or _odd_typ(header):
+            raise NotGenuine("token.type", found=header.get("typ"), expected=self._profile.name)
+        algorithm = canonical_algorithm(header.get("alg"))
+        if algorithm is None or algorithm not in self.algorithms:
+            expected = " or ".join(self.algorithms)
+            raise NotGenuine("token.algorithm", found=header.get("alg", "none"), expected=expected)
+        return algorithm
+
+    def _signer(self, token: CompactToken, algorithm: str) -> SignedBy:
+        """Return the key that signed: one of the issuer's, else one that it has removed."""
+        key_id = token.header.get("kid")
+        if "kid" in token.header and not isinstance(key_id, str):
+            raise NotGenuine(
+                "token.key_unknown", found="kid that is no string", expected="a string"
+            )
+        missing = None
+        try:
+            signer = signer_of(token, self.keys, algorithm)
+        except KeyMissing as error:
+            signer, missing = None, error
+        signer = signer or former_signer_of(token, self.keys, algorithm)
+        if signer is not None:
+            return signer
+        if missing is not None:
+            raise missing
+        raise NotGenuine(
+            "token.signature", found=f"no valid {algorithm} signature", expected="the issuer's"
+        )
+
+    def _caller(self, claims: dict[str, Any], token_sha256: str) -> Caller:
+        known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
+        return caller_of(claims, known, token_sha256)
+
+
+def _odd_typ(header: Mapping[str, object]) -> bool:
+    """A `typ` that is there and is no string is not a missing one."""
+    return "typ" in header and not isinstance(header["typ"], str)
+
+
+def fingerprint(token: str) -> str:
+    """Return the hex SHA-256 of a raw token: an identifier that is safe to show."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Verifiers:
+    """One verifier for each issuer, chosen by the exact `iss` and by nothing else in the token.
+
+    Verified tokens are remembered by their SHA-256, bounded, for as long as the key set that proved
+    them is the current one. Time is never part of what is remembered.
+
+    Args:
+        verifiers: at least one; no two for one issuer.
+        max_token_bytes: longer tokens are refused unread.
+        cache_size: how many verified tokens are remembered.
+    """
+
+    @checked
+    def __init__(
+        self,
+        *verifiers: Verifier,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
+        cache_size: int = 10_000,
+    ) -> None:
+        for each in verifiers:
+            if not isinstance(each, Verifier):
+                raise ConfigurationError(
+                    f"Verifiers: got a {type(each).__name__}, expected Verifier"
+                )
+        self._by_issuer = {verifier.issuer: verifier for verifier in verifiers}
+        if not verifiers or len(self._by_issuer) != len(verifiers):
+            raise ConfigurationError(
+                "expected verifiers, one for each issuer: got none, or two for one"
+            )
+        self.max_token_bytes = max_token_bytes
+        self._cache_size = cache_size
+        self._cache: OrderedDict[str, Verified] = OrderedDict()
+        self._shapes: OrderedDict[str, float | None] = OrderedDict()
+
+    async def authenticate(self, token: str) -> Verified:
+        """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            Deferred: its issuer's keys are out of reach.
+        """
+        for _ in range(_LOOKS):
+            try:
+                return self.recall(token)
+            except KeyMissing:
+                verifier, compact = self._read(token)
+            if await verifier.keys.refresh():
+                break
+        return self._recall_or_refuse(token, compact)
+
+    def _recall_or_refuse(self, token: str, compact: CompactToken) -> Verified:
+        try:
+            return self.recall(token)
+        except KeyMissing as missing:
+            found = f"kid={compact.header.get('kid')!r} alg={compact.header.get('alg')!r}"
+            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
+            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
+
+    def recall(self, token: str) -> Verified:
+        """Prove a raw token genuine with the keys at hand, without waiting.
+
+        Raises:
+            NotGenuine: with the first rule that it breaks.
+            KeyMissing: no key at hand fits.
+        """
+        self._check_length(token)
+        digest = fingerprint(token)
+        known = self._cache.get(digest)
+        if known is not None and known.holds():
+            used(self._cache, digest)
+            return known
+        self._cache.pop(digest, None)
+        verifier, compact = self._read(token)
+        verified = verifier.authenticate(compact, digest)
+        self._remember(digest, verified)
+        return verified
+
+    def check_shape(self, token: str) -> float | None:
+        """Return `exp` of a token that was not authenticated: for the edge, before publishing.
+
+        Raises:
+            NotGenuine: it is malformed.
+        """
+        self._check_length(token)
+        digest = fingerprint(token)
+        if digest not in self._shapes:
+            payload = split(token, max_bytes=self.max_token_bytes).payload
+            ends_at = self._shapes[digest] = registered.instant(payload, "exp")
+            while len(self._shapes) > _SHAPES:
+                self._shapes.popitem(last=False)
+            return ends_at
+        return self._shapes[digest]
+
+    def signed(self, token: str) -> bool:
+        """Return whether one of these issuers signed a token, by the keys at hand.
+
+        Nothing else is asked: it may be another issuer's in name, for another audience, and late.
+        """
+        try:
+            compact = split(token, max_bytes=self.max_token_bytes)
+        except NotGenuine:
+            return False
+        return any(verifier.signed(compact) for verifier in self._by_issuer.values())
+
+    def takes(self, token: str) -> bool:
+        """Return whether a text is a JWS that names one of these issuers."""
+        if len(token) > self.max_token_bytes:
+            return False
+        known = fingerprint(token) in self._cache
+        return known or named_issuer(token, max_bytes=self.max_token_bytes) in self._by_issuer
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Return whose tokens are verified."""
+        return frozenset(self._by_issuer)
+
+    def _check_length(self, token: str) -> None:
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
+
+    def _read(self, token: str) -> tuple[Verifier, CompactToken]:
+        refuse_encrypted(token)
+        compact = split(token, max_bytes=self.max_token_bytes)
+        issuer = compact.payload.get("iss")
+        verifier = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        if verifier is None:
+            found = "no iss" if issuer is None else issuer
+            expected = " or ".join(sorted(self._by_issuer))
+            raise NotGenuine("token.issuer", found=found, expected=expected)
+        return verifier, compact
+
+    def _remember(self, digest: str, verified: Verified) -> None:
+        self._cache[digest] = verified
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)

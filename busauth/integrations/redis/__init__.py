@@ -1,0 +1,1 @@
+"""What services share through Redis: sessions, and a replay memory."""

@@ -1,0 +1,1 @@
+"""What a client asks of the broker on a channel."""

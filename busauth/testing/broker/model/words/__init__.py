@@ -1,0 +1,1 @@
+"""Values on the wire: which are valid, and RabbitMQ's words for those that are not."""

@@ -1,0 +1,1 @@
+"""Frames, and what is in them: read strictly, written once."""

@@ -1,0 +1,1 @@
+"""What an issuer answers: documents, introspection, revocation, exchange."""
