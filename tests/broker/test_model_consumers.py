@@ -3,7 +3,8 @@
 import pytest
 
 from busauth.testing.broker.model.node import Node
-from busauth.testing.broker.model.queues.turns import Consumer, Consumers, SingleActive
+from busauth.testing.broker.model.queues.queues import Consumer
+from busauth.testing.broker.model.queues.turns import Consumers, SingleActive
 from busauth.testing.broker.model.words.errors import AMQPError
 from tests.broker.model import Client, node
 

@@ -9,7 +9,7 @@ from busauth.testing.broker.model.journal import Record, Step
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.node import Node
 from busauth.testing.broker.model.queues.classic import Queue
-from busauth.testing.broker.model.queues.turns import Held
+from busauth.testing.broker.model.queues.unacked import Held
 
 Place = tuple[int, str]
 """A message in a queue."""

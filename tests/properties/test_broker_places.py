@@ -13,8 +13,9 @@ from busauth.testing import ManualClock
 from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.queues.classic import Queue
+from busauth.testing.broker.model.queues.queues import Consumer
 from busauth.testing.broker.model.queues.quorum import QuorumQueue
-from busauth.testing.broker.model.queues.turns import Consumer, SingleActive
+from busauth.testing.broker.model.queues.turns import SingleActive
 from busauth.testing.broker.model.words.errors import AMQPError
 from tests.broker.model import Client, node
 from tests.properties.letter_queues import LATER, QUEUES, Table, declarations

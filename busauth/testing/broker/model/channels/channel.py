@@ -8,10 +8,10 @@ from busauth.testing.broker.model.exchanges.topology import generated_name
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.queues import unacked
 from busauth.testing.broker.model.queues.consuming import check_arguments, check_consumer
+from busauth.testing.broker.model.queues.queues import Consumer
 from busauth.testing.broker.model.queues.ready import Entry
 from busauth.testing.broker.model.queues.streams import OFFSET, Stream
-from busauth.testing.broker.model.queues.turns import Consumer, Held
-from busauth.testing.broker.model.queues.unacked import Settle, Unacked
+from busauth.testing.broker.model.queues.unacked import Held, Settle, Unacked
 from busauth.testing.broker.model.replies import REPLY_TO
 from busauth.testing.broker.model.sinks import ChannelSink
 from busauth.testing.broker.model.words.arguments import Arguments

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from busauth.testing.broker.model.queues.turns import Held
-from busauth.testing.broker.model.queues.unacked import Settle, Unacked
+from busauth.testing.broker.model.queues.unacked import Held, Settle, Unacked
 from busauth.testing.broker.model.words.errors import PRECONDITION_FAILED, AMQPError
 
 

@@ -19,12 +19,13 @@ from busauth.testing.broker.model.queues.queues import (
     MILLI,
     REJECTED,
     BaseQueue,
+    Consumer,
     Declaration,
     Outcome,
     Surroundings,
 )
 from busauth.testing.broker.model.queues.ready import ByArrival, ByPriority, Entry, Ready, drained
-from busauth.testing.broker.model.queues.turns import Consumer, Consumers, SingleActive
+from busauth.testing.broker.model.queues.turns import Consumers, SingleActive
 from busauth.testing.broker.model.words.arguments import QueueOptions
 from busauth.testing.broker.model.words.errors import PRECONDITION_FAILED, AMQPError
 
@@ -43,7 +44,7 @@ class Queue(BaseQueue):
         return ByPriority(options.max_priority) if options.max_priority else ByArrival()
 
     @staticmethod
-    def _turns(options: QueueOptions) -> Consumers:
+    def _turns(options: QueueOptions) -> Consumers[Consumer]:
         return SingleActive(by_priority=True) if options.single_active else Consumers()
 
     def messages(self) -> int:

@@ -1,7 +1,6 @@
 """Which consumers a queue takes."""
 
-from busauth.testing.broker.model.queues.queues import BaseQueue
-from busauth.testing.broker.model.queues.turns import Consumer
+from busauth.testing.broker.model.queues.queues import BaseQueue, Consumer
 from busauth.testing.broker.model.words.arguments import CLASSIC, STREAM, Arguments, check_known
 from busauth.testing.broker.model.words.errors import (
     ACCESS_REFUSED,

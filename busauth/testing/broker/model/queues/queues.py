@@ -1,4 +1,4 @@
-"""What all kinds of queues have in common, and what a queue needs of its virtual host."""
+"""What all kinds of queues have in common, who takes from one, and what it needs of others."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from busauth.testing.broker.model.journal import Journal
 from busauth.testing.broker.model.message import Message
 from busauth.testing.broker.model.queues.ready import Entry
-from busauth.testing.broker.model.queues.turns import Consumer, Consumers
+from busauth.testing.broker.model.queues.turns import Consumers
+from busauth.testing.broker.model.sinks import ChannelSink
 from busauth.testing.broker.model.words.arguments import Arguments, QueueOptions
 
 EXPIRED: Final = "expired"
@@ -101,6 +102,68 @@ class Declaration:
     options: QueueOptions
 
 
+class Receiver(Protocol):
+    """What a queue needs of a consumer's channel."""
+
+    sink: ChannelSink
+
+    def hand(
+        self,
+        consumer: "Consumer",
+        entry: Entry,
+        *,
+        redelivered: bool,
+        extra: dict[str, bytes | None] | None,
+    ) -> None:
+        """Deliver; `extra` are encoded headers on top."""
+        ...
+
+    def lost(self, consumer: "Consumer") -> None:
+        """The queue is gone."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Consumer:
+    """One basic.consume.
+
+    Attributes:
+        tag: the consumer tag.
+        channel: where its deliveries go.
+        queue: where they come from.
+        no_ack: deliveries count as acknowledged.
+        exclusive: nobody else may consume.
+        priority: the higher is served first.
+        prefetch: how many unacknowledged deliveries it takes; 0 for any number.
+        unacked: how many it holds.
+        offset: of a stream: what it reads next.
+    """
+
+    tag: str
+    channel: Receiver
+    queue: "BaseQueue"
+    no_ack: bool
+    exclusive: bool = False
+    priority: int = 0
+    prefetch: int = 0
+    unacked: int = 0
+    offset: int = 0
+
+    def can_take(self) -> bool:
+        """Whether a delivery may be sent now."""
+        if not self.channel.sink.writable():
+            return False
+        return self.no_ack or not self.prefetch or self.unacked < self.prefetch
+
+    def took(self) -> None:
+        """It holds one more."""
+        self.unacked += 1
+
+    def settled(self) -> None:
+        """It holds one less."""
+        self.unacked -= 1
+
+
 class BaseQueue:
     """What all kinds of queues have in common.
 
@@ -121,7 +184,7 @@ class BaseQueue:
         self.touch()
 
     @staticmethod
-    def _turns(options: QueueOptions) -> Consumers:
+    def _turns(options: QueueOptions) -> Consumers[Consumer]:
         """Who is served when."""
         del options
         return Consumers()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from busauth.testing.broker.model.queues.classic import Queue
-from busauth.testing.broker.model.queues.queues import Declaration, Outcome, Surroundings
+from busauth.testing.broker.model.queues.queues import Consumer, Declaration, Outcome, Surroundings
 from busauth.testing.broker.model.queues.ready import Entry, Ready, ReturnsFirst
 from busauth.testing.broker.model.queues.turns import Consumers, SingleActive
 from busauth.testing.broker.model.words import properties
@@ -46,7 +46,7 @@ class QuorumQueue(Queue):
         return ReturnsFirst()
 
     @staticmethod
-    def _turns(options: QueueOptions) -> Consumers:
+    def _turns(options: QueueOptions) -> Consumers[Consumer]:
         return SingleActive(by_priority=False) if options.single_active else Consumers()
 
     def held(self) -> Iterable[Entry]:

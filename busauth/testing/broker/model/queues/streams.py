@@ -10,9 +10,13 @@ from typing import Any, Final
 
 from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.message import Message
-from busauth.testing.broker.model.queues.queues import BaseQueue, Declaration, Surroundings
+from busauth.testing.broker.model.queues.queues import (
+    BaseQueue,
+    Consumer,
+    Declaration,
+    Surroundings,
+)
 from busauth.testing.broker.model.queues.ready import Entry
-from busauth.testing.broker.model.queues.turns import Consumer
 from busauth.testing.broker.model.words import erlang, properties
 from busauth.testing.broker.model.words.arguments import invalid
 from busauth.testing.broker.model.words.errors import NOT_IMPLEMENTED, AMQPError

@@ -1,15 +1,33 @@
 """Deliveries of one channel that wait for their acknowledgement (AMQP 0-9-1, section 1.8.3)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby, takewhile
-from typing import TYPE_CHECKING
 
+from busauth.testing.broker.model.queues.queues import BaseQueue, Consumer
 from busauth.testing.broker.model.queues.ready import Entry
-from busauth.testing.broker.model.queues.turns import Held
 from busauth.testing.broker.model.words.errors import PRECONDITION_FAILED, AMQPError
 
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.queues.queues import BaseQueue
+
+@dataclass(slots=True)
+class Held:
+    """A delivery that waits for its acknowledgement.
+
+    Attributes:
+        entry: what was delivered.
+        queue: where it goes back to.
+        consumer: who has it; None after basic.get.
+    """
+
+    entry: Entry
+    queue: BaseQueue
+    consumer: Consumer | None
+
+    def settled(self) -> None:
+        """Whoever had it has room again."""
+        if self.consumer is not None:
+            self.consumer.settled()
+
 
 Settle = Callable[[list[Held]], None]
 
@@ -95,7 +113,7 @@ def failed(items: list[Held]) -> None:
         queue.requeue(entries, failed=True)
 
 
-def _by_queue(items: list[Held]) -> Iterator[tuple["BaseQueue", list[Entry]]]:
+def _by_queue(items: list[Held]) -> Iterator[tuple[BaseQueue, list[Entry]]]:
     for queue, group in groupby(items, key=lambda held: held.queue):
         together = list(group)
         for held in together:
