@@ -9,6 +9,7 @@ from pamqp.header import ContentHeader
 
 from busauth.testing import ManualClock
 from busauth.testing.broker.model.channels.channel import Channel
+from busauth.testing.broker.model.connection import Connection
 from busauth.testing.broker.model.limits import Limits
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.node import Node
@@ -60,12 +61,14 @@ class Client:
 
     node: Node
     sink: Sink
+    connection: Connection
     channel: Channel
 
     @classmethod
     def of(cls, node: Node, vhost: str = "/") -> "Client":
         sink = Sink()
-        return cls(node, sink, node.connect("guest", vhost, sink).channel(1, sink))
+        connection = node.connect("guest", vhost, sink)
+        return cls(node, sink, connection, connection.channel(1, sink))
 
     def declare(self, name: str, **arguments: Any) -> str:
         """Declare a durable queue; `message_ttl=5` is the argument `x-message-ttl`."""
@@ -107,7 +110,7 @@ class Client:
         return self.channel.get(queue, no_ack=no_ack)
 
     def close(self) -> None:
-        self.channel.connection.close()
+        self.connection.close()
         self.node.pump()
 
 

@@ -129,7 +129,7 @@ def test_whoever_does_not_read(broker: Node, client: Client) -> None:
     quick.sink.open = False
     client.publish("q", b"2")
     slow.sink.open = True
-    slow.channel.connection.writable()
+    slow.connection.writable()
     broker.pump()
     assert slow.sink.bodies() == [b"2"]
 

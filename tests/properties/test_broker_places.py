@@ -246,7 +246,7 @@ class Places(RuleBasedStateMachine):
         sink = self.clients[index].sink
         sink.open = not sink.open
         if sink.open:
-            self.clients[index].channel.connection.writable()
+            self.clients[index].connection.writable()
             self.node.pump()
 
     # --- what is always so ----------------------------------------------------------------------

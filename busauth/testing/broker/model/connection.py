@@ -1,13 +1,23 @@
 """A connection: who it is, its channels, and the queues that are its alone."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from busauth.testing.broker.model.channels.channel import Channel
 from busauth.testing.broker.model.sinks import ChannelSink, ConnectionSink
-from busauth.testing.broker.model.vhost import VirtualHost
+from busauth.testing.broker.model.vhost import Engine, VirtualHost
 
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.node import Node
+
+class Broker(Engine, Protocol):
+    """What a connection needs of its node."""
+
+    @property
+    def overfull(self) -> bool:
+        """Whether even messages that have begun must wait."""
+        ...
+
+    def forget(self, connection: "Connection") -> None:
+        """A connection is closed."""
+        ...
 
 
 class Connection:
@@ -20,7 +30,7 @@ class Connection:
         sink: takes what concerns the whole connection.
     """
 
-    def __init__(self, engine: "Node", user: str, vhost: VirtualHost, sink: ConnectionSink) -> None:
+    def __init__(self, engine: Broker, user: str, vhost: VirtualHost, sink: ConnectionSink) -> None:
         self.engine = engine
         self.user = user
         self.vhost = vhost

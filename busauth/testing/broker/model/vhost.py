@@ -40,10 +40,11 @@ _TRACE: Final = "amq.rabbitmq.trace"
 
 
 class Engine(Protocol):
-    """What virtual hosts share: time, memory, and what waits to be delivered."""
+    """What virtual hosts and channels share: time, memory, and what waits to be delivered."""
 
     journal: Journal
     replies: Replies
+    stamps: bool
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -1,8 +1,7 @@
 """A channel: what a client asks of the broker, method by method (AMQP 0-9-1, section 1.8)."""
 
-from typing import TYPE_CHECKING
-
 from busauth.testing.broker.model.channels.declarations import Declarations
+from busauth.testing.broker.model.channels.owner import Owner
 from busauth.testing.broker.model.channels.publishing import Publisher
 from busauth.testing.broker.model.exchanges.topology import generated_name
 from busauth.testing.broker.model.message import Delivery, Message
@@ -17,9 +16,6 @@ from busauth.testing.broker.model.sinks import ChannelSink
 from busauth.testing.broker.model.words.arguments import Arguments
 from busauth.testing.broker.model.words.errors import NOT_ALLOWED, NOT_IMPLEMENTED, AMQPError
 
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.connection import Connection
-
 
 class Channel(Declarations):
     """The state of one channel.
@@ -32,12 +28,12 @@ class Channel(Declarations):
         sink: takes what the broker sends by itself.
     """
 
-    def __init__(self, connection: "Connection", sink: ChannelSink) -> None:
+    def __init__(self, connection: Owner, sink: ChannelSink) -> None:
         super().__init__(connection)
         self.sink = sink
         self.consumers: dict[str, Consumer] = {}
-        self.publisher = Publisher(self)
         self.unacked = Unacked()
+        self.publisher = Publisher(connection, sink, self.unacked)
         self._prefetch = 0
 
     def close(self) -> None:

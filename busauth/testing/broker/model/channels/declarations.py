@@ -1,8 +1,8 @@
 """The exchange and queue classes of a channel (AMQP 0-9-1, sections 1.5 and 1.7)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from busauth.testing.broker.model.channels.owner import Owner
 from busauth.testing.broker.model.exchanges.topology import (
     generated_name,
     known_kind,
@@ -15,9 +15,6 @@ from busauth.testing.broker.model.queues.queues import BaseQueue, Declaration
 from busauth.testing.broker.model.replies import REPLY_TO
 from busauth.testing.broker.model.words.arguments import CLASSIC, Arguments
 from busauth.testing.broker.model.words.errors import NOT_FOUND, PRECONDITION_FAILED, AMQPError
-
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Declarations:
         connection: whose channel this is.
     """
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Owner) -> None:
         self.connection = connection
         self.vhost = connection.vhost
         self._last_queue = ""

@@ -1,13 +1,15 @@
 """The publishing side of a channel: routing, returns, confirms, transactions, direct replies."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
+from busauth.testing.broker.model.channels.owner import Owner
 from busauth.testing.broker.model.channels.publications import inspect
 from busauth.testing.broker.model.channels.transaction import Transaction
 from busauth.testing.broker.model.journal import Step
 from busauth.testing.broker.model.message import Delivery, Message
 from busauth.testing.broker.model.queues.queues import BaseQueue
+from busauth.testing.broker.model.queues.unacked import Unacked
+from busauth.testing.broker.model.sinks import ChannelSink
 from busauth.testing.broker.model.words.errors import (
     ACCESS_REFUSED,
     NO_ROUTE,
@@ -15,21 +17,21 @@ from busauth.testing.broker.model.words.errors import (
     AMQPError,
 )
 
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.channels.channel import Channel
-
 
 class Publisher:
     """What a channel publishes, and the replies that it waits for.
 
     Args:
-        channel: whose it is.
+        connection: whose channel this is.
+        sink: takes what is returned and confirmed, and the replies.
+        unacked: counts the channel's deliveries.
     """
 
-    def __init__(self, channel: "Channel") -> None:
-        self._channel = channel
-        self._vhost = channel.vhost
-        self._connection = channel.connection
+    def __init__(self, connection: Owner, sink: ChannelSink, unacked: Unacked) -> None:
+        self._connection = connection
+        self._vhost = connection.vhost
+        self._sink = sink
+        self._unacked = unacked
         self._confirming = False
         self._sequence = 0
         self.transaction: Transaction | None = None
@@ -85,7 +87,7 @@ class Publisher:
         taken = self._hand(message, queues, mandatory)
         if self._confirming:
             self._sequence += 1
-            self._channel.sink.confirmed(self._sequence, ack=taken)
+            self._sink.confirmed(self._sequence, ack=taken)
 
     def _late(self, message: Message, queues: list[BaseQueue], mandatory: bool) -> bool:  # noqa: FBT001 - private
         """Publish at tx.commit, to those queues that are still there."""
@@ -100,7 +102,7 @@ class Publisher:
         if not queues:
             journal.tell(Step.UNROUTABLE, message)
             if mandatory:
-                self._channel.sink.returned(NO_ROUTE, "NO_ROUTE", message)
+                self._sink.returned(NO_ROUTE, "NO_ROUTE", message)
         taken = True
         for queue in queues:
             taken = queue.enqueue(message) and taken
@@ -119,9 +121,9 @@ class Publisher:
         if self.reply_tag:
             raise AMQPError(PRECONDITION_FAILED, "reply consumer already set")
         self.reply_tag = tag
-        self._reply_name = self._connection.engine.replies.open(self._channel)
+        self._reply_name = self._connection.engine.replies.open(self)
 
     def replied(self, message: Message) -> None:
         """Deliver a reply to this channel's consumer: under the next delivery's tag."""
-        delivery = Delivery(self._channel.unacked.following, redelivered=False, message=message)
-        self._channel.sink.deliver(self.reply_tag, delivery)
+        delivery = Delivery(self._unacked.following, redelivered=False, message=message)
+        self._sink.deliver(self.reply_tag, delivery)

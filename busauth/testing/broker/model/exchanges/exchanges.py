@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from busauth.testing.broker.model.exchanges.matching import (
     HeadersPattern,
@@ -10,11 +10,9 @@ from busauth.testing.broker.model.exchanges.matching import (
     topic_fits,
     topic_words,
 )
+from busauth.testing.broker.model.queues.queues import BaseQueue
 from busauth.testing.broker.model.words.arguments import Arguments
 from busauth.testing.broker.model.words.erlang import comparable, exact
-
-if TYPE_CHECKING:
-    from busauth.testing.broker.model.queues.queues import BaseQueue
 
 ALTERNATE: Final = "alternate-exchange"
 _REMEMBERED = 4096
