@@ -15,8 +15,8 @@ from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.connecting.connect import Kept
+from busauth._amqp.connecting.patience import is_unblocked, unblocked
 from busauth._amqp.connecting.within import Within
-from busauth._amqp.publishing.lanes import is_unblocked, unblocked
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, PublishError
 

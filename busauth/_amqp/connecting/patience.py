@@ -81,6 +81,28 @@ async def drained(connection: AbstractConnection) -> None:
     await passed
 
 
+def is_unblocked(connection: AbstractConnection) -> bool:
+    """Return whether no alarm of the broker's blocks publications, as far as it has said so."""
+    asking = connection.ready()
+    try:
+        asking.send(None)
+    except StopIteration:
+        return True
+    finally:
+        asking.close()
+    return False
+
+
+async def unblocked(connection: AbstractConnection) -> None:
+    """Return once no alarm of the broker's blocks publications, or the connection is closed."""
+    ready, closed = asyncio.ensure_future(connection.ready()), connection.closing
+    try:
+        await asyncio.wait((ready, closed), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ready.cancel()
+        closed.cancel()
+
+
 def _reason(closing: "asyncio.Future[Any]") -> Exception:
     """Return the broker's word where a channel has one, which the call may not have heard yet."""
     error = None if closing.cancelled() else closing.exception()

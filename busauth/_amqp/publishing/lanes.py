@@ -22,7 +22,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.patience import answered, drained
+from busauth._amqp.connecting.patience import answered, drained, is_unblocked, unblocked
 from busauth._amqp.publishing.copies import Outgoing
 
 MOST = 16
@@ -284,25 +284,3 @@ def _split(body: bytes, size: int) -> list[ContentBody]:
     """Return a body's frames; without a limit it is one."""
     size = size if size > 0 else len(body)
     return [ContentBody(body[start : start + size]) for start in range(0, len(body), size or 1)]
-
-
-def is_unblocked(connection: AbstractConnection) -> bool:
-    """Return whether no alarm of the broker's blocks publications, as far as it has said so."""
-    asking = connection.ready()
-    try:
-        asking.send(None)
-    except StopIteration:
-        return True
-    finally:
-        asking.close()
-    return False
-
-
-async def unblocked(connection: AbstractConnection) -> None:
-    """Return once no alarm of the broker's blocks publications, or the connection is closed."""
-    ready, closed = asyncio.ensure_future(connection.ready()), connection.closing
-    try:
-        await asyncio.wait((ready, closed), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ready.cancel()
-        closed.cancel()

@@ -13,10 +13,10 @@ from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from busauth._amqp import headers
+from busauth._amqp.connecting.patience import unblocked
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Carried, Outgoing, Refusal
-from busauth._amqp.publishing.lanes import unblocked
 from busauth._amqp.publishing.publisher import (
     ClosedTogetherError,
     Outlet,
