@@ -11,9 +11,9 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from bench.turns import Step, show
 from busauth._tokens.compact import split
-from busauth._tokens.encryption.encryption import Decryption, TokenEncryption, shared_encryption_key
 from busauth.errors import NotGenuine
 from busauth.testing import Issuer
+from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 
 
 def keys() -> dict[str, dict[str, Any]]:

@@ -15,20 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bench.turns import Step, show
 from busauth import StaticKeys
-from busauth._messages.proof import (
-    Binding,
-    Proofs,
-    ProofSigner,
-    Properties,
-    Publisher,
-    Route,
-    SeenMessage,
-)
+from busauth._messages.proof import Binding
 from busauth._messages.seal import Copy, Seal, Sealed
 from busauth._tokens.compact import split
 from busauth._tokens.keys.key import keyed, mac_of
 from busauth._tokens.keys.signing import SigningKey
 from busauth._tokens.verifier import fingerprint
+from busauth.messages import Proofs, ProofSigner, Properties, Publisher, Route, SeenMessage
 from busauth.testing import Issuer
 
 NOW = 1_750_000_000.25

@@ -13,9 +13,17 @@ from pamqp.commands import Basic
 
 from bench.delivered import deliveries
 from bench.proof import keys
-from busauth import InProcessReplay, MessageSecurity, Proofs, ProofSigner, Publisher, StaticKeys
-from busauth._messages.proof import HEADER, Binding, Properties
+from busauth import StaticKeys
+from busauth._messages.proof import HEADER, Binding
 from busauth._tokens.keys.signing import SigningKey
+from busauth.messages import (
+    InProcessReplay,
+    MessageSecurity,
+    Proofs,
+    ProofSigner,
+    Properties,
+    Publisher,
+)
 
 _DAY = 24 * 3600.0
 _SEAL = {"1": bytes(range(32))}

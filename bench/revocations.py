@@ -25,18 +25,21 @@ import aiormq
 from aiormq.channel import Channel
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from busauth._amqp.feed import (
+from busauth import StaticKeys
+from busauth._tokens.keys.signing import SigningKey
+from busauth.caller import Caller, read_only
+from busauth.revocation import (
+    CheckpointFile,
+    EventSigner,
     FeedOptions,
     FeedPublisher,
     RevocationFeed,
     StreamOptions,
+    Target,
+    Transmitter,
+    Transmitters,
     keep_beating,
 )
-from busauth._revocation import CheckpointFile
-from busauth._revocation.events import EventSigner, Target, Transmitter, Transmitters
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.keys.signing import SigningKey
-from busauth.caller import Caller, read_only
 
 ISSUER, OPS, FEED = "https://issuer.test", "https://ops.test", "bench"
 _NANO = 1e9

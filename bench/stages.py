@@ -30,6 +30,7 @@ from bench.tokens import AUDIENCE, Pool
 from bench.turns import spreads
 from busauth import (
     Caller,
+    DeadLetter,
     EventKind,
     Guard,
     GuardedConsumer,
@@ -44,7 +45,7 @@ from busauth._amqp.handling.plan import compile_plan
 from busauth._amqp.headers import token_in
 from busauth._amqp.settling.acks import Acks
 from busauth._decision import Demand, Rules, decide_in_time
-from busauth._expiry import DeadLetter, PolicyChain
+from busauth._expiry import PolicyChain
 from busauth.audit import Telling
 from busauth.caller import acting, holding, lease_for
 

@@ -31,8 +31,7 @@ from jwt.utils import base64url_decode, raw_to_der_signature
 from rich.console import Console
 from rich.table import Table
 
-from busauth import StaticKeys, Verifier
-from busauth._tokens.verifier import Verifiers
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth.testing import Issuer
 
 ALGORITHMS = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}

@@ -7,21 +7,17 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from busauth import (
-    Bus,
-    BusOptions,
-    GuardOptions,
+from busauth import Bus, BusOptions, GuardOptions, RetryOptions, StaticKeys
+from busauth._tokens.keys.signing import SigningKey
+from busauth.expiry import Policies
+from busauth.messages import (
     InProcessReplay,
     MessageSecurity,
     ProofDemand,
     Proofs,
     ProofSigner,
     Publisher,
-    RetryOptions,
-    StaticKeys,
 )
-from busauth._expiry import Policies
-from busauth._tokens.keys.signing import SigningKey
 from busauth.testing import Issuer, ManualClock
 from tests.support import LADDERS, Broker, Trail, guard_for
 

@@ -14,17 +14,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from busauth import (
-    BadMessage,
-    Caller,
-    Deferred,
-    Event,
-    EventKind,
-    ExpiryPolicy,
-    Guard,
-    PublishError,
-    Refused,
-)
+from busauth import BadMessage, Caller, Deferred, Event, EventKind, Guard, PublishError, Refused
+from busauth.expiry import ExpiryPolicy
 from workers import shop
 
 RETRY_AFTER_SECONDS = 5

@@ -12,19 +12,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from busauth import (
-    JWKS,
-    RFC9068,
-    Bus,
-    BusOptions,
-    Event,
-    Fetcher,
-    Guard,
-    JWKSOptions,
-    RetryOptions,
-    UnsafeHttp,
-    Verifier,
-)
+from busauth import JWKS, Bus, BusOptions, Event, Guard, RetryOptions, Verifier
+from busauth.tokens import RFC9068, Fetcher, JWKSOptions, UnsafeHttp
 
 AUDIENCE = "shop"
 LOG = logging.getLogger("shop")

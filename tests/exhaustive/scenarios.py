@@ -12,26 +12,22 @@ from pamqp.commands import Basic
 from busauth import (
     Caller,
     DeadLetter,
-    Decryption,
     Deferred,
     Discard,
     Grace,
     GuardOptions,
-    InProcessReplay,
     OnError,
     Park,
-    Redrive,
     Reject,
     Restrict,
     StaticKeys,
-    TokenEncryption,
     ValidWhenPublished,
     Verifier,
-    shared_encryption_key,
 )
-from busauth._expiry import Accept, LateToken, Refuse, Verdict
-from busauth._messages.replay import ReplayKey, Standing
-from busauth._tokens.keys.key import Key, KeyMissing
+from busauth.expiry import Accept, LateToken, Refuse, Verdict
+from busauth.letters import Redrive
+from busauth.messages import InProcessReplay, ReplayKey, Standing
+from busauth.tokens import Decryption, Key, KeyMissing, TokenEncryption, shared_encryption_key
 from tests.exhaustive.encoding import content_header, short, table, text
 from tests.exhaustive.world import (
     CLOCK,

@@ -11,18 +11,10 @@ from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import (
-    BusOptions,
-    Deferred,
-    Event,
-    EventKind,
-    Park,
-    StaticKeys,
-    Verifier,
-)
+from busauth import BusOptions, Deferred, Event, EventKind, Park, StaticKeys, Verifier
 from busauth._redaction import TOKEN_SHAPE
-from busauth._tokens.keys.key import Key, KeyMissing
 from busauth.audit import log_event
+from busauth.tokens import Key, KeyMissing
 from tests.exhaustive.hostile import SHORTLY, Hostile, drawn, honest_one, number_of
 from tests.exhaustive.scenarios import keeping, proven
 from tests.exhaustive.virtual import VirtualLoop, run

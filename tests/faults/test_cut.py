@@ -13,12 +13,12 @@ from busauth import (
     Caller,
     Guard,
     GuardOptions,
-    JWKSOptions,
     OnError,
     RetryOptions,
     Verifier,
 )
 from busauth.testing import Issuer, IssuerServer
+from busauth.tokens import JWKSOptions
 from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, connected, consuming, guard_for
 

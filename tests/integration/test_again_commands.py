@@ -12,19 +12,12 @@ import aio_pika
 import pytest
 from typer.testing import CliRunner, Result
 
-from busauth import (
-    Bus,
-    Caller,
-    DeadLetter,
-    Grace,
-    Park,
-    TokenEncryption,
-    dead_letters,
-    shared_encryption_key,
-)
-from busauth._expiry import Policies
+from busauth import Bus, Caller, DeadLetter, Grace, Park
 from busauth.cli import app
+from busauth.expiry import Policies
+from busauth.letters import dead_letters
 from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.tokens import TokenEncryption, shared_encryption_key
 from tests.parties import SEAL, Party, Scene, security
 from tests.unit.support import pem_of
 

@@ -13,18 +13,9 @@ import aio_pika
 import jwt
 import pytest
 
-from busauth import (
-    Binding,
-    Bus,
-    BusOptions,
-    Caller,
-    Grace,
-    Guard,
-    RetryOptions,
-    TolerantConnection,
-    TolerantRobustConnection,
-)
+from busauth import Binding, Bus, BusOptions, Caller, Grace, Guard, RetryOptions
 from busauth._amqp import headers
+from busauth.messages import TolerantConnection, TolerantRobustConnection
 from busauth.testing import Issuer
 from tests.support import (
     Broker,

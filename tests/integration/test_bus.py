@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, computed_field
 
 from busauth import (
     ANONYMOUS,
-    Accept,
     Binding,
     Bus,
     BusOptions,
@@ -26,17 +25,17 @@ from busauth import (
     Discard,
     Grace,
     GuardOptions,
-    LateToken,
     NotGenuine,
     PublishError,
     Reject,
     Restrict,
     RetryOptions,
     Untimely,
-    dead_letters,
 )
 from busauth._amqp import headers
 from busauth._amqp.topology import arguments_of
+from busauth.expiry import Accept, LateToken
+from busauth.letters import dead_letters
 from busauth.testing import Issuer
 from tests.support import LADDERS, Broker, Order, Trail, guard_for, publish_raw
 

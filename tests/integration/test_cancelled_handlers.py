@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Bus, BusOptions, Caller, InProcessReplay, OnError
-from busauth._messages.replay import ReplayKey
+from busauth import Bus, BusOptions, Caller, OnError
+from busauth.messages import InProcessReplay, ReplayKey
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
 from tests.support import LADDERS, Broker, Order, Trail, consuming, guard_for

@@ -16,15 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from busauth import Bus, BusOptions, Caller, ConfigurationError, PublishError, RetryOptions
+from busauth import Binding, Bus, BusOptions, Caller, ConfigurationError, PublishError, RetryOptions
 from busauth._amqp.connecting import connections as links
 from busauth._amqp.connecting.address import broker_url, seconds_to_connect
 from busauth._amqp.connecting.connect import connected_like, quiet_own_attempts
-from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.feed.attachment import attach
-from busauth._amqp.feed.publisher import FeedPublisher
 from busauth._amqp.resending.again import Sending
-from busauth._amqp.resending.letters import dead_letters
+from busauth.letters import dead_letters
+from busauth.revocation import FeedPublisher
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, Kit, ManualClock
 from busauth.testing.kit import RabbitMQ

@@ -6,19 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from busauth import (
-    Bus,
-    BusOptions,
-    Deferred,
-    Guard,
-    GuardOptions,
-    InProcessReplay,
-    LateToken,
-    Verifier,
-)
-from busauth._messages.replay import ReplayKey, Standing
-from busauth._tokens.keys.key import Key, KeyMissing
+from busauth import Bus, BusOptions, Deferred, Guard, GuardOptions, Verifier
+from busauth.expiry import LateToken
+from busauth.messages import InProcessReplay, ReplayKey, Standing
 from busauth.testing import Issuer
+from busauth.tokens import Key, KeyMissing
 from tests.parties import DAY, Party, security
 from tests.support import LADDERS, Broker, Order, Trail, guard_for
 

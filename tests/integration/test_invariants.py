@@ -20,7 +20,6 @@ from busauth import (
     Grace,
     Guard,
     GuardOptions,
-    JWKSOptions,
     PublishError,
     Restrict,
     RetryOptions,
@@ -28,6 +27,7 @@ from busauth import (
 )
 from busauth._amqp import headers
 from busauth.testing import Issuer, IssuerServer
+from busauth.tokens import JWKSOptions
 from tests.support import Broker, Order, Trail, consuming, guard_for
 
 QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)

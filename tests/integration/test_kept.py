@@ -2,8 +2,9 @@
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Bus, BusOptions, Caller, MessageSecurity, RetryOptions
+from busauth import Bus, BusOptions, Caller, RetryOptions
 from busauth._amqp import headers
+from busauth.messages import MessageSecurity
 from busauth.testing import Issuer
 from tests.support import Broker, Trail, guard_for
 

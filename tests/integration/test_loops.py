@@ -7,20 +7,9 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    JWKS,
-    Bus,
-    Caller,
-    ClientSecretBasic,
-    ConfigurationError,
-    Guard,
-    GuardOptions,
-    Introspection,
-    IntrospectionOptions,
-    JWKSOptions,
-    Verifier,
-)
+from busauth import JWKS, Bus, Caller, ConfigurationError, Guard, GuardOptions, Verifier
 from busauth.testing import Issuer, IssuerServer
+from busauth.tokens import ClientSecretBasic, Introspection, IntrospectionOptions, JWKSOptions
 from tests.parties import Party, security
 from tests.support import Broker, Trail, consuming, guard_for
 

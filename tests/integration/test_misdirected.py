@@ -11,20 +11,17 @@ from busauth import (
     BusOptions,
     Caller,
     DeadLetter,
-    Decryption,
     Guard,
     GuardOptions,
     RetryOptions,
     StaticKeys,
-    TokenEncryption,
     Verifier,
-    dead_letters,
-    shared_encryption_key,
 )
 from busauth._amqp.consuming.misdirected import _RUN
 from busauth._amqp.headers import TOKEN
-from busauth._amqp.resending.redrive import Redrive
+from busauth.letters import Redrive, dead_letters
 from busauth.testing import Issuer
+from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 from tests.parties import Party, Scene, security
 from tests.support import Broker, Trail
 

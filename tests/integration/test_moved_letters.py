@@ -4,19 +4,11 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    ConsumerOptions,
-    DeadLetter,
-    Decryption,
-    GuardOptions,
-    Park,
-    Redrive,
-    TokenEncryption,
-    shared_encryption_key,
-)
+from busauth import ConsumerOptions, DeadLetter, GuardOptions, Park
 from busauth._amqp import headers
-from busauth._amqp.resending.letters import Letter
 from busauth._messages.seal import HEADER as SEAL_HEADER
+from busauth.letters import Letter, Redrive
+from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 from tests.parties import SEAL, Scene
 from tests.security.stage import Message, Stage
 

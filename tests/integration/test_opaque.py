@@ -2,20 +2,9 @@
 
 import pytest
 
-from busauth import (
-    Caller,
-    ClientSecretBasic,
-    ConfigurationError,
-    Fetcher,
-    Grace,
-    Guard,
-    Introspection,
-    Session,
-    Sessions,
-    StaticKeys,
-    Verifier,
-)
+from busauth import Caller, ConfigurationError, Grace, Guard, StaticKeys, Verifier
 from busauth.testing import Issuer, Kit, ManualClock
+from busauth.tokens import ClientSecretBasic, Fetcher, Introspection, Session, Sessions
 from tests.support import Order
 
 

@@ -8,28 +8,12 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    Accept,
-    Bus,
-    Caller,
-    Deferred,
-    Guard,
-    GuardOptions,
-    InProcessReplay,
-    LateToken,
-    Publisher,
-    Session,
-    Sessions,
-    StaticKeys,
-    Verifier,
-)
-from busauth._expiry import Verdict
-from busauth._messages.replay import ReplayKey, Standing
-from busauth._tokens.keys.key import Key, KeyMissing
-from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import Verifiers
+from busauth import Bus, Caller, Deferred, Guard, GuardOptions, StaticKeys, Verifier, Verifiers
 from busauth.audit import Event
+from busauth.expiry import Accept, LateToken, Verdict
+from busauth.messages import InProcessReplay, Publisher, ReplayKey, Standing
 from busauth.testing import Issuer
+from busauth.tokens import Key, KeyMissing, Session, Sessions, Verified
 from tests.parties import DAY, Party, security
 from tests.support import Broker, Trail
 

@@ -5,21 +5,17 @@ from typing import Any
 import aio_pika
 import pytest
 
-from busauth import (
+from busauth import Caller, ConfigurationError, Grace, Park, ValidWhenPublished
+from busauth._messages.proof import HEADER
+from busauth.messages import (
     BROKER_STAMP,
-    Caller,
-    ConfigurationError,
-    Grace,
     InProcessReplay,
     MessageSecurity,
-    Park,
     ProofDemand,
     Proofs,
     Proven,
-    ValidWhenPublished,
+    ReplayKey,
 )
-from busauth._messages.proof import HEADER
-from busauth._messages.replay import ReplayKey
 from busauth.testing import Issuer
 from tests.parties import DAY, SEAL, Party, Scene, security
 from tests.support import Trail, guard_for

@@ -9,32 +9,17 @@ import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.channel import Channel
 
-from busauth import (
-    Bus,
-    Caller,
-    ConfigurationError,
-    DeadLetter,
-    Decryption,
-    Deferred,
-    Grace,
-    Park,
-    ProofDemand,
-    Proven,
-    Redrive,
-    Refused,
-    Release,
-    TokenEncryption,
-    dead_letters,
-    shared_encryption_key,
-)
+from busauth import Bus, Caller, ConfigurationError, DeadLetter, Deferred, Grace, Park, Refused
 from busauth._amqp import headers
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.resending import again
 from busauth._amqp.resending import letters as waiting_letters
-from busauth._tokens.encryption.encryption import KeptFor
+from busauth.letters import Redrive, Release, dead_letters
+from busauth.messages import ProofDemand, Proven
 from busauth.testing import Issuer
+from busauth.tokens import Decryption, KeptFor, TokenEncryption, shared_encryption_key
 from tests.parties import Party, Scene, security
 from tests.support import Broker, guard_for
 

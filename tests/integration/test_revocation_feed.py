@@ -11,12 +11,21 @@ import aiormq
 import pytest
 from aiormq.channel import Channel
 
-from busauth._amqp.feed import FeedOptions, FeedPublisher, RevocationFeed, StreamOptions
-from busauth._revocation import CheckpointFile, OnStale
-from busauth._revocation.events import EventSigner, Target, Transmitters
-from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys
+from busauth import StaticKeys
 from busauth.errors import Deferred, PublishError
+from busauth.revocation import (
+    CheckpointFile,
+    EventSigner,
+    FeedOptions,
+    FeedPublisher,
+    OnStale,
+    RevocationFeed,
+    StreamOptions,
+    Target,
+    Transmitters,
+)
 from busauth.testing import ManualClock
+from busauth.tokens import Key, KeyMissing
 from tests.proxy import proxied
 from tests.unit.revoking import (
     FEED,

@@ -15,8 +15,8 @@ import pytest
 from jwt.algorithms import ECAlgorithm
 from typer.testing import CliRunner, Result
 
-from busauth._amqp.feed import FeedOptions, RevocationFeed
 from busauth.cli import app
+from busauth.revocation import FeedOptions, RevocationFeed
 from tests.unit.revoking import FEED, OPS, caller, transmitters
 from tests.unit.support import ISSUER, pem_of, private_key
 

@@ -12,17 +12,19 @@ import pytest
 from aiormq.channel import Channel
 from pamqp.commands import Basic
 
-from busauth import Bus, BusOptions, Caller, GuardOptions
-from busauth._amqp.feed import (
+from busauth import Bus, BusOptions, Caller, GuardOptions, StaticKeys
+from busauth.revocation import (
+    EventSigner,
     FeedOptions,
     FeedPublisher,
+    OnStale,
     RevocationFeed,
     StreamOptions,
+    Target,
+    Transmitter,
+    Transmitters,
     keep_beating,
 )
-from busauth._revocation import OnStale
-from busauth._revocation.events import EventSigner, Target, Transmitter, Transmitters
-from busauth._tokens.keys.key import StaticKeys
 from busauth.testing import Issuer
 from tests.support import Broker, Trail, guard_for
 from tests.unit.revoking import FEED, OPS, signer

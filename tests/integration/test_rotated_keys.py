@@ -16,17 +16,16 @@ from busauth import (
     Caller,
     ConfigurationError,
     Guard,
-    ProofSigner,
-    RetiredKeys,
     StaticKeys,
     ValidWhenPublished,
     Verifier,
 )
 from busauth._messages.proof import HEADER, Binding
-from busauth._messages.proof import Publisher as Trusted
-from busauth._tokens.keys.key import shared_secret
+from busauth.messages import ProofSigner
+from busauth.messages import Publisher as Trusted
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer.endpoints.documents import JWKS_PATH
+from busauth.tokens import RetiredKeys, shared_secret
 from tests.parties import Party, security
 from tests.support import Broker, Trail
 

@@ -11,16 +11,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelPreconditionFailed
 
-from busauth import (
-    Bus,
-    BusOptions,
-    Caller,
-    Deferred,
-    Guard,
-    GuardOptions,
-    OnError,
-    RetryOptions,
-)
+from busauth import Bus, BusOptions, Caller, Deferred, Guard, GuardOptions, OnError, RetryOptions
 from busauth._amqp import headers
 from busauth._amqp.publishing import copies
 from busauth._amqp.topology import arguments_of

@@ -10,16 +10,10 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import (
-    BROKER_STAMP,
-    Caller,
-    ConfigurationError,
-    GuardOptions,
-    Proven,
-    ValidWhenPublished,
-)
+from busauth import Caller, ConfigurationError, GuardOptions, ValidWhenPublished
 from busauth._amqp.headers import PROOF
 from busauth._messages.proof import Binding
+from busauth.messages import BROKER_STAMP, Proven
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.parties import SEAL, Party, Scene, security

@@ -7,19 +7,9 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    JWKS,
-    Bus,
-    Caller,
-    ClientSecretBasic,
-    ConfigurationError,
-    Guard,
-    GuardOptions,
-    Introspection,
-    JWKSOptions,
-    Verifier,
-)
+from busauth import JWKS, Bus, Caller, ConfigurationError, Guard, GuardOptions, Verifier
 from busauth.testing import Issuer, IssuerServer
+from busauth.tokens import ClientSecretBasic, Introspection, JWKSOptions
 from tests.support import Broker, Trail
 
 QUICK = GuardOptions(pause_first=0.02, pause_longest=0.05)

@@ -16,8 +16,8 @@ from busauth import (
     ConfigurationError,
     GuardedConsumer,
     PublishError,
-    dead_letters,
 )
+from busauth.letters import dead_letters
 from busauth.testing import Issuer
 from tests.support import LADDERS, Broker, Order, Trail, guard_for
 

@@ -15,12 +15,13 @@ from joserfc import jws
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
+from busauth import DeadLetter, StaticKeys, Verifiers
 from busauth._decision import Rules, decide
-from busauth._expiry import DeadLetter, PolicyChain
+from busauth._expiry import PolicyChain
 from busauth._tokens import compact
-from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys, fitting, load_key
-from busauth._tokens.verifier import Verifiers
+from busauth._tokens.keys.key import fitting, load_key
 from busauth.errors import NotGenuine, Refused
+from busauth.tokens import Key, KeyMissing
 from tests.properties.mutations import (
     ALGORITHMS,
     GENUINE,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from busauth._tokens.encryption.encryption import Decryption, KeptFor
 from busauth.errors import NotGenuine
+from busauth.tokens import Decryption, KeptFor
 from tests.unit.encrypting import KINDS, decryption, encryption, private_jwk, refusal
 from tests.unit.opening import opened
 from tests.unit.support import as_json, b64, token

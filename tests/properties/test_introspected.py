@@ -8,20 +8,23 @@ import httpx
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from busauth import DeadLetter, StaticKeys
 from busauth._decision import Rules, decide
-from busauth._expiry import DeadLetter, PolicyChain
-from busauth._tokens.asking.client_auth import ClientSecretBasic
-from busauth._tokens.asking.endpoint import IntrospectionOptions
-from busauth._tokens.asking.introspection import Introspection
-from busauth._tokens.asking.sessions import Session, Sessions
-from busauth._tokens.authenticators import Authenticators
+from busauth._expiry import PolicyChain
 from busauth._tokens.compact import is_signed
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.verified import Verified
 from busauth.errors import Deferred, NotGenuine, Refused
 from busauth.testing import ManualClock
 from busauth.testing.issuer import SigningKey
+from busauth.tokens import (
+    Authenticators,
+    ClientSecretBasic,
+    Fetcher,
+    Introspection,
+    IntrospectionOptions,
+    Session,
+    Sessions,
+    Verified,
+)
 from tests.properties.strategies import claim_changes, few_of, json_values, scalars
 from tests.unit.introspecting import OPAQUE, Scripted, active
 from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, token, verifier

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from busauth._messages.canonical import MAX_DEPTH, NotCanonical, canonical
 from busauth._messages.first import read
 from busauth._messages.first import written as record_of
-from busauth._messages.proof import Binding, Properties, Route
-from busauth._messages.proof import SeenMessage as Seen
-from busauth._messages.replay import InProcessReplay, ReplayKey, Standing
+from busauth._messages.proof import Binding
 from busauth._messages.seal import Copy, Purpose, Seal, Sealed
 from busauth.caller import Actor, FirstToken
 from busauth.errors import Forbidden, NotGenuine, Refused
+from busauth.messages import InProcessReplay, Properties, ReplayKey, Route, Standing
+from busauth.messages import SeenMessage as Seen
 from tests.properties.strategies import json_values, run
 from tests.unit.proving import (
     ALGORITHMS,

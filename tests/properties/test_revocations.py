@@ -8,18 +8,17 @@ from hypothesis import event as note
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from busauth._revocation import Freshness, OnStale
+from busauth._revocation import Freshness
 from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
     HEARTBEAT,
     SESSION_REVOKED,
     KeyUnknown,
-    SecurityEvent,
-    Target,
 )
 from busauth.caller import Caller
 from busauth.errors import Refused
+from busauth.revocation import OnStale, SecurityEvent, Target
 from tests.properties.strategies import json_values
 from tests.unit.revoking import (
     ALICE,

@@ -5,7 +5,8 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth._tokens.keys.key import load_key, shared_secret
+from busauth._tokens.keys.key import load_key
+from busauth.tokens import shared_secret
 
 
 @given(

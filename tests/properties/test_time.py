@@ -7,20 +7,13 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from busauth import Grace, Restrict, ValidWhenPublished, Verifiers
 from busauth._decision import Rules, decide
-from busauth._expiry import (
-    Accept,
-    Grace,
-    LateToken,
-    Policies,
-    PolicyChain,
-    Restrict,
-    ValidWhenPublished,
-    Verdict,
-)
-from busauth._messages.provenance import Origin
-from busauth._tokens.verifier import Verified, Verifiers
+from busauth._expiry import PolicyChain
 from busauth.errors import Untimely
+from busauth.expiry import Accept, LateToken, Policies, Verdict
+from busauth.messages import Origin
+from busauth.tokens import Verified
 from tests.properties.strategies import run
 from tests.unit.support import Signer, caller, token, verifier
 

@@ -13,10 +13,10 @@ from joserfc import jws
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
+from busauth import DeadLetter, Grace, Verifiers
 from busauth._amqp.headers import token_in
 from busauth._decision import Rules, decide
-from busauth._expiry import DeadLetter, Grace, PolicyChain
-from busauth._tokens.verifier import Verifiers
+from busauth._expiry import PolicyChain
 from busauth.errors import NotGenuine, Refused
 from tests.properties.strategies import SIGNERS, json_values, run, signed_tokens
 from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, as_json, b64, token, verifier

@@ -13,7 +13,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Bus, Caller
-from busauth._expiry import Policies
+from busauth.expiry import Policies
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
 

@@ -10,20 +10,10 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    Accept,
-    Bus,
-    BusOptions,
-    Caller,
-    Grace,
-    Guard,
-    InProcessReplay,
-    LateToken,
-    StaticKeys,
-    Verifier,
-)
-from busauth._messages.replay import ReplayKey, Standing
-from busauth._tokens.keys.key import Key
+from busauth import Bus, BusOptions, Caller, Grace, Guard, StaticKeys, Verifier
+from busauth.expiry import Accept, LateToken
+from busauth.messages import InProcessReplay, ReplayKey, Standing
+from busauth.tokens import Key
 from tests.parties import DAY, Party, Scene, security
 from tests.security.stage import attack
 from tests.support import LADDERS

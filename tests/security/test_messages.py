@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Route, ValidWhenPublished
+from busauth import ValidWhenPublished
 from busauth._amqp.headers import PROOF
-from busauth._messages.proof import Binding, Original, Properties
+from busauth._messages.proof import Binding
 from busauth._tokens.verifier import fingerprint
+from busauth.messages import Original, Properties, Route
 from tests.parties import Party, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 

@@ -17,32 +17,38 @@ from busauth import (
     CallerError,
     ConsumerOptions,
     DeadLetter,
-    Decryption,
     Deferred,
     Grace,
     Guard,
     GuardOptions,
-    InProcessReplay,
-    MessageSecurity,
     Park,
-    Publisher,
-    Redrive,
-    Session,
-    Sessions,
     StaticKeys,
-    TokenEncryption,
-    shared_encryption_key,
 )
 from busauth._amqp.headers import PROOF, TOKEN
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read, written
-from busauth._messages.proof import Binding, Original, Properties
-from busauth._messages.replay import Standing
+from busauth._messages.proof import Binding
 from busauth._messages.seal import PURPOSE
-from busauth._tokens.encryption.encryption import KeptFor
-from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import FirstToken
+from busauth.letters import Redrive
+from busauth.messages import (
+    InProcessReplay,
+    MessageSecurity,
+    Original,
+    Properties,
+    Publisher,
+    Standing,
+)
+from busauth.tokens import (
+    Decryption,
+    KeptFor,
+    KeyMissing,
+    Session,
+    Sessions,
+    TokenEncryption,
+    shared_encryption_key,
+)
 from tests.parties import DAY, SEAL, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 from tests.support import LADDERS

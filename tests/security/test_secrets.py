@@ -5,25 +5,12 @@ from typing import Any
 
 import pytest
 
-from busauth import (
-    JWKS,
-    Bus,
-    BusOptions,
-    Caller,
-    DeadLetter,
-    Decryption,
-    Guard,
-    Park,
-    Redrive,
-    RetiredKeys,
-    TokenEncryption,
-    Verifier,
-    dead_letters,
-    shared_encryption_key,
-)
+from busauth import JWKS, Bus, BusOptions, Caller, DeadLetter, Guard, Park, Verifier
 from busauth._amqp.headers import TOKEN
+from busauth.letters import Redrive, dead_letters
 from busauth.testing import Issuer, IssuerServer
 from busauth.testing.issuer.endpoints.documents import JWKS_PATH
+from busauth.tokens import Decryption, RetiredKeys, TokenEncryption, shared_encryption_key
 from tests.parties import Scene, security
 from tests.security.stage import WEB, Message, Stage, attack
 from tests.support import LADDERS

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from busauth import Bus, Caller, Grace, Guard, Park, ProofDemand, Restrict
+from busauth import Bus, Caller, Grace, Guard, Park, Restrict
 from busauth._amqp.headers import PROOF, TXN_TOKEN
 from busauth._messages.proof import Binding
+from busauth.messages import ProofDemand
 from tests.parties import Party, Scene, security
 from tests.security.stage import WEB, Message, Stage, attack, stranger
 from tests.support import guard_for

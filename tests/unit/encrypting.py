@@ -8,8 +8,8 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
-from busauth._tokens.encryption.encryption import Decryption, TokenEncryption, shared_encryption_key
 from busauth.errors import NotGenuine
+from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 from tests.unit.opening import raw
 from tests.unit.support import b64
 

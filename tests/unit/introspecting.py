@@ -7,15 +7,11 @@ from typing import Any
 
 import httpx
 
-from busauth._tokens.asking.client_auth import ClientSecretBasic
-from busauth._tokens.asking.endpoint import IntrospectionOptions
-from busauth._tokens.asking.introspection import Introspection
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.verified import Verified
 from busauth.errors import Deferred, Refused
 from busauth.testing import Issuer, ManualClock
 from busauth.testing.issuer import IssuerTransport
 from busauth.testing.trust import IssuerKeys
+from busauth.tokens import ClientSecretBasic, Fetcher, Introspection, IntrospectionOptions, Verified
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import AUDIENCE, NOW
 

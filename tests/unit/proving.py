@@ -5,20 +5,12 @@ from typing import Any
 
 import pytest
 
-from busauth._messages.proof import (
-    Binding,
-    Original,
-    Proofs,
-    ProofSigner,
-    Properties,
-    Proven,
-    Publisher,
-    Route,
-)
-from busauth._messages.proof import SeenMessage as Seen
-from busauth._tokens.keys.key import StaticKeys
+from busauth import StaticKeys
+from busauth._messages.proof import Binding
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import Refused
+from busauth.messages import Original, Proofs, ProofSigner, Properties, Proven, Publisher, Route
+from busauth.messages import SeenMessage as Seen
 from tests.unit.support import NOW, Signer
 
 TOKEN = "the-token-of-alice"

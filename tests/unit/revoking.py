@@ -2,18 +2,12 @@
 
 from typing import Any
 
+from busauth import StaticKeys
 from busauth._revocation import RevokedTokens
-from busauth._revocation.events import (
-    SESSION_REVOKED,
-    EventSigner,
-    SecurityEvent,
-    Target,
-    Transmitter,
-    Transmitters,
-)
-from busauth._tokens.keys.key import StaticKeys
+from busauth._revocation.events import SESSION_REVOKED
 from busauth.caller import Caller, read_only
 from busauth.errors import Refused
+from busauth.revocation import EventSigner, SecurityEvent, Target, Transmitter, Transmitters
 from tests.unit.support import ISSUER, NOW, Signer
 
 OPS = "https://ops.test"

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import get_default_algorithms
 
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.verifier import Verified, Verifier, Verifiers
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused
+from busauth.tokens import Verified
 
 NOW = 1_750_000_000.0
 ISSUER = "https://issuer.test"

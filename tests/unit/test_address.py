@@ -13,17 +13,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 from yarl import URL
 
-from busauth import (
-    Bus,
-    FeedPublisher,
-    Guard,
-    RevocationFeed,
-    dead_letters,
-)
+from busauth import Bus, Guard
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.resending.again import Sending
 from busauth.cli import app
 from busauth.errors import ConfigurationError
+from busauth.letters import dead_letters
+from busauth.revocation import FeedPublisher, RevocationFeed
 from busauth.testing import Kit, ManualClock, RabbitMQ
 from scripts.broker.telling import BrokerError
 from scripts.broker.ways import address

@@ -10,21 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 import busauth
-from busauth import (
-    ClientSecretBasic,
-    ConfigurationError,
-    Guard,
-    MessageSecurity,
-    OnError,
-    Publisher,
-    StaticKeys,
-    Transmitter,
-    Transmitters,
-    Verifier,
-    shared_encryption_key,
-)
+from busauth import ConfigurationError, Guard, OnError, StaticKeys, Verifier
 from busauth._arguments import checked, checked_class, fits, told
+from busauth.messages import MessageSecurity, Publisher
+from busauth.revocation import Transmitter, Transmitters
 from busauth.testing import Issuer
+from busauth.tokens import ClientSecretBasic, shared_encryption_key
 from tests.unit.support import pem_of, private_key
 
 ODD = [

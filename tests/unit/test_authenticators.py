@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.asking.sessions import Session, Sessions
-from busauth._tokens.authenticators import Authenticators
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.verifier import Verifier
+from busauth import Verifier
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.tokens import Authenticators, Fetcher, Session, Sessions
 from tests.unit.introspecting import OPAQUE, Asked, asked, asks, outcome
 from tests.unit.support import AUDIENCE, NOW, Signer, token, verifier
 

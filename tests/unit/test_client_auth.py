@@ -8,9 +8,8 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
-from busauth._tokens.asking.client_auth import ClientSecretBasic, ClientSecretPost, PrivateKeyJwt
-from busauth._tokens.fetch import Fetcher
 from busauth.errors import ConfigurationError
+from busauth.tokens import ClientSecretBasic, ClientSecretPost, Fetcher, PrivateKeyJwt
 from tests.unit.introspecting import OPAQUE, Scripted, asked, asks, outcome
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import NOW, Signer

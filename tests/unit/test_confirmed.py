@@ -7,15 +7,13 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from busauth import Grace, Verifier, Verifiers
 from busauth._decision import Rules, decide
-from busauth._expiry import Grace, PolicyChain
+from busauth._expiry import PolicyChain
 from busauth._tokens.asking.confirmed import Confirmed
-from busauth._tokens.authenticators import Authenticator, Authenticators
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import Deferred, Refused, Untimely
 from busauth.testing.trust import IssuerKeys
+from busauth.tokens import Authenticator, Authenticators, Fetcher, KeyMissing
 from tests.unit.introspecting import Asked, Scripted, active, asked, asks, outcome
 from tests.unit.support import AUDIENCE, NOW
 

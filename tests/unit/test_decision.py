@@ -8,22 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busauth import DeadLetter, Discard, Grace, Restrict
 from busauth._decision import Demand, Discarded, Expired, Predicate, Rules, decide
-from busauth._expiry import (
-    Accept,
-    DeadLetter,
-    Discard,
-    Grace,
-    LateToken,
-    Policies,
-    PolicyChain,
-    Restrict,
-    Verdict,
-)
-from busauth._revocation.revocations import Revocations
-from busauth._tokens.verifier import Verified
+from busauth._expiry import PolicyChain
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
+from busauth.expiry import Accept, LateToken, Policies, Verdict
+from busauth.revocation import Revocations
+from busauth.tokens import Verified
 from tests.unit.support import NOW, caller, refused_code
 
 WRITE = Demand.of(scopes={"orders:write"})

@@ -2,9 +2,9 @@
 
 import pytest
 
-from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
 from busauth.errors import ConfigurationError, Deferred
+from busauth.tokens import Fetcher
 from tests.unit.support import RawServer, http, raw_server
 
 OPENID = "/.well-known/openid-configuration"

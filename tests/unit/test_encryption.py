@@ -7,16 +7,11 @@ from typing import Any
 
 import pytest
 
+from busauth import Verifiers
 from busauth._redaction import redact
-from busauth._tokens.encryption.encryption import (
-    Decryption,
-    KeptFor,
-    TokenEncryption,
-    shared_encryption_key,
-)
 from busauth._tokens.envelope import is_encrypted, refuse_encrypted
-from busauth._tokens.verifier import Verifiers
 from busauth.errors import ConfigurationError, NotGenuine
+from busauth.tokens import Decryption, KeptFor, TokenEncryption, shared_encryption_key
 from tests.unit.encrypting import (
     KINDS,
     decryption,

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwe
 
 from busauth._tokens.encryption import jose
-from busauth._tokens.encryption.encryption import KEPT, Decryption, KeptFor
+from busauth._tokens.encryption.encryption import KEPT
 from busauth.errors import NotGenuine
+from busauth.tokens import Decryption, KeptFor
 from tests.unit.encrypting import (
     KINDS,
     decryption,

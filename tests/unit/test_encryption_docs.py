@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from busauth._tokens.encryption.encryption import _MAX_HEADER, KEPT, KeptFor
+from busauth._tokens.encryption.encryption import _MAX_HEADER, KEPT
 from busauth._tokens.encryption.jose import ALGORITHMS
 from busauth._tokens.envelope import CONTENT, KEY_ALGORITHMS, sealed_length
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
+from busauth.tokens import KeptFor
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "encryption.md").read_text()

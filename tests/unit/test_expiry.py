@@ -10,24 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from busauth._expiry import (
-    Accept,
-    DeadLetter,
-    Discard,
-    Drop,
-    ExpiryPolicy,
-    Grace,
-    LateToken,
-    Policies,
-    PolicyChain,
-    Refuse,
-    Restrict,
-    Verdict,
-    declared_policy,
-    names,
-)
-from busauth._tokens.encryption.encryption import TokenEncryption, shared_encryption_key
+from busauth import DeadLetter, Discard, Grace, Restrict
+from busauth._expiry import PolicyChain, declared_policy, names
 from busauth.errors import ConfigurationError, Deferred, Forbidden
+from busauth.expiry import Accept, Drop, ExpiryPolicy, LateToken, Policies, Refuse, Verdict
+from busauth.tokens import TokenEncryption, shared_encryption_key
 from tests.unit.support import NOW, caller
 
 DAY = 24 * 3600.0

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.fetch import Fetcher, UnsafeHttp
 from busauth.errors import ConfigurationError, Deferred
+from busauth.tokens import Fetcher, UnsafeHttp
 from tests.unit.support import http, raw_server
 
 

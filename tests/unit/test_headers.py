@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from busauth._amqp.headers import AUTHORIZATION, bearer_token, count_in, header_frame_size, token_in
-from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Outbox, as_message
-from busauth._tokens.verifier import Verifiers
+from busauth import ANONYMOUS, Verifiers, bearer_token
+from busauth._amqp.headers import AUTHORIZATION, count_in, header_frame_size, token_in
+from busauth._amqp.publishing.outbox import Body, Outbox, as_message
 from busauth.caller import Lease, acting
 from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Refused
 from busauth.testing import ManualClock

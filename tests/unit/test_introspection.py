@@ -8,17 +8,20 @@ from typing import Any
 import httpx
 import pytest
 
+from busauth import DeadLetter, Grace, StaticKeys, Verifier, Verifiers
 from busauth._decision import Rules, decide
-from busauth._expiry import DeadLetter, Grace, PolicyChain
-from busauth._tokens.asking.client_auth import ClientSecretBasic
-from busauth._tokens.asking.endpoint import IntrospectionOptions
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.keys.key import KeyMissing, StaticKeys
-from busauth._tokens.profiles import RFC9068
-from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
+from busauth._expiry import PolicyChain
+from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.testing import IssuerServer
+from busauth.tokens import (
+    RFC9068,
+    ClientSecretBasic,
+    Fetcher,
+    IntrospectionOptions,
+    KeyMissing,
+    Verified,
+)
 from tests.unit.introspecting import OPAQUE, PATH, Scripted, active, asked, asks, outcome
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import AUDIENCE, NOW, Respond, http, raw_server

@@ -8,12 +8,11 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.profiles import RFC9068
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth.caller import Actor
 from busauth.testing import ManualClock
 from busauth.testing.issuer import Client
+from busauth.tokens import RFC9068
 from tests.unit.issuer_fronts import FRONTS, Idp, asking, check_error, make_issuer
 from tests.unit.support import NOW
 

@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.keys.jwks import JWKS
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth import JWKS, Verifier, Verifiers
 from busauth.errors import Deferred
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer import Request, Response
+from busauth.tokens import Fetcher
 from tests.unit.issuer_fronts import FRONTS, Idp, asking, make_issuer
 from tests.unit.support import NOW
 

@@ -7,8 +7,7 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth.errors import NotGenuine
 from busauth.testing import ManualClock
 from tests.unit.issuer_fronts import (

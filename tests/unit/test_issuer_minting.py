@@ -11,12 +11,11 @@ import pytest
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth._tokens.compact import split
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.profiles import RFC9068
-from busauth._tokens.verifier import Verified, Verifier, Verifiers
 from busauth.errors import NotGenuine
 from busauth.testing import Issuer, ManualClock, SigningKey
+from busauth.tokens import RFC9068, Verified
 from tests.unit.issuer_fronts import make_issuer
 from tests.unit.support import NOW
 

@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.fetch import Fetcher, UnsafeHttp
-from busauth._tokens.keys.jwks import JWKS, JWKSOptions
-from busauth._tokens.keys.key import KeyMissing, KeySource
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth import JWKS, Verifier, Verifiers
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.tokens import Fetcher, JWKSOptions, KeyMissing, KeySource, UnsafeHttp
 from tests.unit.support import Signer, http, payload, raw_server
 
 PATH = "/jwks.json"

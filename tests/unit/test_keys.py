@@ -12,18 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
+from busauth import StaticKeys
 from busauth._tokens.keys.key import (
     ALGORITHMS,
     ASYMMETRIC,
-    KeyMissing,
-    StaticKeys,
     allow_list,
     canonical_algorithm,
     load_key,
     load_keys,
-    shared_secret,
 )
 from busauth.errors import ConfigurationError
+from busauth.tokens import KeyMissing, shared_secret
 from tests.unit.support import (
     SECRET,
     Signer,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from busauth import BusOptions, ConfigurationError, ConsumerOptions, FeedOptions, GuardOptions
+from busauth import BusOptions, ConfigurationError, ConsumerOptions, GuardOptions
+from busauth.revocation import FeedOptions
 
 
 def misspelt(**said: Any) -> GuardOptions:

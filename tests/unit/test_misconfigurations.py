@@ -16,36 +16,40 @@ from busauth import (
     BusOptions,
     Caller,
     CallerError,
-    ClientSecretBasic,
     ConfigurationError,
-    Decryption,
     Grace,
     Guard,
     GuardOptions,
-    InProcessReplay,
-    Introspection,
-    MessageSecurity,
     NotGenuine,
     Park,
+    Restrict,
+    StaticKeys,
+    ValidWhenPublished,
+    Verifier,
+    Verifiers,
+    load_settings,
+)
+from busauth._amqp.publishing.outbox import Outbox
+from busauth.caller import Lease, acting
+from busauth.expiry import Policies
+from busauth.messages import (
+    InProcessReplay,
+    MessageSecurity,
     Proofs,
     ProofSigner,
     Proven,
     Publisher,
-    Restrict,
+)
+from busauth.testing import ManualClock
+from busauth.tokens import (
+    ClientSecretBasic,
+    Decryption,
+    Introspection,
     RetiredKeys,
-    StaticKeys,
     TokenEncryption,
-    ValidWhenPublished,
-    Verifier,
-    load_settings,
     shared_encryption_key,
     shared_secret,
 )
-from busauth._amqp.publishing.outbox import Outbox
-from busauth._expiry import Policies
-from busauth._tokens.verifier import Verifiers
-from busauth.caller import Lease, acting
-from busauth.testing import ManualClock
 from tests.unit.support import Signer, forget_settings, private_key, verifier
 
 SEAL = {"k1": bytes(32)}

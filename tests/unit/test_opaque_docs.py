@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from busauth._tokens.asking.introspection import Introspection, IntrospectionOptions
-from busauth._tokens.asking.sessions import SESSION_OPTIONS, Sessions
-from busauth._tokens.authenticators import Authenticators
+from busauth._tokens.asking.sessions import SESSION_OPTIONS
+from busauth.tokens import Authenticators, Introspection, IntrospectionOptions, Sessions
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "opaque-tokens.md").read_text()

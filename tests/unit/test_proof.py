@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Properties, Publisher, Route
+from busauth import StaticKeys
 from busauth._messages.proof.binding import MAX_BYTES
-from busauth._tokens.keys.key import StaticKeys
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, PublishError, Untimely
+from busauth.messages import ProofDemand, Proofs, ProofSigner, Properties, Publisher, Route
 from tests.unit.proving import (
     ALGORITHMS,
     MAX_AGE,

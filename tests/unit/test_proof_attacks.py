@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from busauth._messages.proof import Properties, Route
+from busauth import StaticKeys
 from busauth._messages.proof.binding import MAX_BYTES
-from busauth._tokens.keys.key import StaticKeys
 from busauth.errors import BadMessage, NotGenuine
+from busauth.messages import Properties, Route
 from tests.unit.proving import (
     binding,
     checked,

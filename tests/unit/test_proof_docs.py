@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from busauth._messages.first import HEADER as FIRST
-from busauth._messages.proof import Proofs, ProofSigner, Properties, SeenMessage
 from busauth._messages.proof.binding import MAX_BYTES, MAX_HEADERS, TYPE
 from busauth._messages.proof.publishers import _CLAIMS
 from busauth._messages.seal import ATTEMPT, HEADER, ORIGIN, PUBLISHED, PURPOSE, REDRIVE
 from busauth._tokens.compact import split
+from busauth.messages import Proofs, ProofSigner, Properties, SeenMessage
 from tests.unit.proving import (
     binding,
     checked,

@@ -2,10 +2,11 @@
 
 import pytest
 
-from busauth._messages.proof import Original, ProofDemand, Proofs, Signed
-from busauth._tokens.keys.key import Key, KeyMissing, fitting, load_key
+from busauth._tokens.keys.key import fitting, load_key
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.messages import Original, ProofDemand, Proofs, Signed
+from busauth.tokens import Key, KeyMissing
 from tests.unit.proving import (
     LATER,
     RELAYING,

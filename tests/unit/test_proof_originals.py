@@ -4,17 +4,9 @@ from typing import Any
 
 import pytest
 
-from busauth._messages.proof import (
-    Original,
-    ProofDemand,
-    Proofs,
-    Properties,
-    Proven,
-    Route,
-    SeenMessage,
-)
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage, Forbidden, NotGenuine, Refused, Untimely
+from busauth.messages import Original, ProofDemand, Proofs, Properties, Proven, Route, SeenMessage
 from tests.unit.proving import (
     LATER,
     MAX_AGE,

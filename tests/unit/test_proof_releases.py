@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from busauth._messages.proof import Original, Properties, Route
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage, Forbidden, NotGenuine, PublishError
+from busauth.messages import Original, Properties, Route
 from tests.unit.proving import (
     LATER,
     RELAYING,

@@ -9,13 +9,14 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from busauth import Verifiers
 from busauth._amqp.consuming.provenance import Provenance
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import AUTHORIZATION, PROOF, TXN_TOKEN
 from busauth._amqp.publishing.outbox import Outbox
-from busauth._messages.proof import Route
-from busauth._tokens.verifier import Verifiers, fingerprint
+from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage
+from busauth.messages import Route
 from busauth.testing import ManualClock
 from tests.unit.proving import proofs, signer
 from tests.unit.support import ISSUER, NOW, caller, token, verifier

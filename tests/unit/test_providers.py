@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.profiles import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
+from busauth import keycloak
+from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile
 from tests.unit.support import NOW, Signer, authenticate, payload, refusal
 
 TIMES = {"iat": int(NOW), "exp": int(NOW) + 300}

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth import BROKER_STAMP, Accept, Grace, LateToken, Park, ValidWhenPublished
+from busauth import Grace, Park, ValidWhenPublished
 from busauth._decision import Expired, Parked, Rules, decide
-from busauth._expiry import Hold, PolicyChain, Verdict
-from busauth._messages.proof import Proven
-from busauth._messages.provenance import NOWHERE, Origin, origin_of, stamp_in
-from busauth._tokens.verified import Verified
+from busauth._expiry import PolicyChain
+from busauth._messages.provenance import NOWHERE, origin_of, stamp_in
 from busauth.errors import ConfigurationError, Untimely
+from busauth.expiry import Accept, Hold, LateToken, Verdict
+from busauth.messages import BROKER_STAMP, Origin, Proven
+from busauth.tokens import Verified
 from tests.unit.support import NOW, caller
 
 SKEW = 30.0

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
+from busauth import Verifiers
 from busauth._tokens import compact
-from busauth._tokens.keys.key import Key, KeyMissing, fitting, load_key
-from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import _SHARED, Verifiers
+from busauth._tokens.keys.key import fitting, load_key
+from busauth._tokens.verifier import _SHARED
 from busauth.errors import NotGenuine
+from busauth.tokens import Key, KeyMissing, Verified
 from tests.unit.support import Signer, b64, caller, payload, refused_code, token, verifier
 
 MAIN, OTHER = Signer("EdDSA"), Signer("EdDSA", "other")

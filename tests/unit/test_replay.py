@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, Standing, admitted
+from busauth._messages.replay import admitted
 from busauth.errors import ConfigurationError, Deferred, Forbidden
 from busauth.integrations.redis.replay import RedisReplay
+from busauth.messages import InProcessReplay, ReplayKey, ReplayMemory, Standing
 from busauth.testing import ManualClock
 from tests.unit.redis_server import RedisServer, free_port, redis_server
 from tests.unit.support import NOW

@@ -12,18 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busauth import JWKS, Grace, Verifier, Verifiers
 from busauth._decision import Rules, decide, decide_in_time
-from busauth._expiry import Grace, PolicyChain
+from busauth._expiry import PolicyChain
 from busauth._files.sealed import SealedFile
-from busauth._messages.provenance import Origin
-from busauth._tokens.fetch import Fetcher
-from busauth._tokens.keys.jwks import JWKS
-from busauth._tokens.keys.key import KeyMissing, load_key, public_part
-from busauth._tokens.keys.retired import _KIND, _MOST, _PURPOSE, Retired, RetiredKeys
-from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth._tokens.keys.key import load_key, public_part
+from busauth._tokens.keys.retired import _KIND, _MOST, _PURPOSE
 from busauth.errors import ConfigurationError, NotGenuine
+from busauth.messages import Origin
 from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.tokens import Fetcher, KeyMissing, Retired, RetiredKeys, Verified
 from tests.unit.support import NOW, Signer, b64, caller, http, raw_server, refused_code
 
 KEY = bytes(range(32))

@@ -6,10 +6,10 @@ import pytest
 
 from busauth._amqp.consuming.returning import Marks, check_return
 from busauth._messages.proof.binding import TOKEN_SHA256
-from busauth._messages.proof.publishers import Signed
 from busauth._messages.seal import Purpose, Sealed
 from busauth.caller import first_token
 from busauth.errors import BadMessage
+from busauth.messages import Signed
 from tests.unit.proving import publisher
 from tests.unit.support import NOW, caller
 

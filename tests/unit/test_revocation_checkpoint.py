@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 
-from busauth._revocation import (
-    Checkpoint,
-    CheckpointFile,
-    Position,
-    RevokedTokens,
-    UnusableCheckpoint,
-)
+from busauth._revocation import RevokedTokens, UnusableCheckpoint
 from busauth._revocation.events import SKEW
 from busauth.errors import ConfigurationError
+from busauth.revocation import Checkpoint, CheckpointFile, Position
 from tests.unit.revoking import RETENTION, caller, event, store
 from tests.unit.support import NOW
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from busauth import Guard, StaticKeys
-from busauth._amqp.feed import FeedOptions, RevocationFeed, StreamOptions
-from busauth._revocation import OnStale
 from busauth._revocation.events import HEARTBEAT, MAX_BYTES, REVOKING, SKEW, TYPE, VERIFICATION
 from busauth.integrations.set_push import _ERRORS, SetReceiver
+from busauth.revocation import FeedOptions, OnStale, RevocationFeed, StreamOptions
 from tests.unit.support import Signer
 
 ROOT = Path(__file__).parents[2]

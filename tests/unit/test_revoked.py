@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth._revocation import Freshness, OnStale, table
-from busauth._revocation.events import SecurityEvent, Target
+from busauth._revocation import Freshness, table
 from busauth.caller import Caller, as_caller, first_token, read_only
 from busauth.errors import ConfigurationError, Deferred
+from busauth.revocation import OnStale, SecurityEvent, Target
 from tests.unit.revoking import LIFE, RETENTION, caller, event, store
 from tests.unit.support import NOW
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from busauth import StaticKeys
 from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
@@ -13,14 +14,10 @@ from busauth._revocation.events import (
     SESSION_REVOKED,
     SKEW,
     VERIFICATION,
-    EventSigner,
     KeyUnknown,
-    Target,
-    Transmitter,
-    Transmitters,
 )
-from busauth._tokens.keys.key import StaticKeys
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
+from busauth.revocation import EventSigner, Target, Transmitter, Transmitters
 from tests.unit.revoking import (
     ALICE,
     FEED,

@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
+from busauth import DeadLetter, Grace
 from busauth._decision import Rules, decide
-from busauth._expiry import DeadLetter, Grace, PolicyChain
-from busauth._tokens.asking.answers import AnswerOptions
-from busauth._tokens.asking.sessions import Session, Sessions
-from busauth._tokens.keys.key import KeyMissing
+from busauth._expiry import PolicyChain
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Untimely
 from busauth.testing import ManualClock
+from busauth.tokens import AnswerOptions, KeyMissing, Session, Sessions
 from tests.unit.introspecting import outcome
 from tests.unit.support import AUDIENCE, NOW, refused_code, token
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from busauth import Grace
 from busauth._decision import Rules, decide
-from busauth._expiry import Grace, PolicyChain
-from busauth._tokens.asking.sessions import Session, Sessions
+from busauth._expiry import PolicyChain
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred
 from busauth.integrations.redis.sessions import RedisSessions
 from busauth.testing import ManualClock
+from busauth.tokens import Session, Sessions
 from tests.unit.introspecting import outcome
 from tests.unit.redis_server import RedisServer, redis_server
 from tests.unit.support import AUDIENCE

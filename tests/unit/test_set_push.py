@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from busauth._revocation.events import MAX_BYTES, VERIFICATION
-from busauth._tokens.keys.key import Key, KeyMissing
 from busauth.errors import ConfigurationError, Deferred, PublishError
 from busauth.integrations.set_push import SetReceiver
 from busauth.testing import ManualClock
+from busauth.tokens import Key, KeyMissing
 from tests.unit.revoking import ALICE, claims, signer, transmitter, transmitters, written
 from tests.unit.support import NOW, Signer
 

@@ -8,19 +8,10 @@ from typing import Any
 
 import pytest
 
-from busauth._amqp.bus import Bus
-from busauth._amqp.options import ConsumerOptions, GuardOptions
-from busauth._expiry import (
-    Accept,
-    DeadLetter,
-    Discard,
-    Grace,
-    LateToken,
-    Restrict,
-    Verdict,
-)
+from busauth import Bus, ConsumerOptions, DeadLetter, Discard, Grace, GuardOptions, Restrict
 from busauth.caller import Caller
 from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
+from busauth.expiry import Accept, LateToken, Verdict
 from busauth.settings import IssuerSettings, Settings, load_settings
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from tests.unit.support import NOW, forget_settings

@@ -9,12 +9,10 @@ import pytest
 from joserfc.jwk import ECKey
 from pydantic import BaseModel
 
-from busauth._amqp.options import ConsumerOptions
-from busauth._expiry import DeadLetter, Park, ValidWhenPublished
-from busauth._messages.proof import ProofDemand
-from busauth._messages.replay import InProcessReplay
+from busauth import ConsumerOptions, DeadLetter, Park, ValidWhenPublished
 from busauth._tokens.keys.signing import SigningKey
 from busauth.errors import ConfigurationError
+from busauth.messages import InProcessReplay, ProofDemand
 from busauth.settings import (
     DecryptionSettings,
     IssuerSettings,

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.keys.key import StaticKeys
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth.errors import Deferred
 from busauth.testing.issuer import Response
 from tests.unit.introspecting import OPAQUE, PATH, Asked, active, asked

@@ -12,12 +12,12 @@ import pytest
 from joserfc import jwe as second_opinion
 from joserfc.jwk import import_key
 
+from busauth import StaticKeys, Verifier, Verifiers
 from busauth._tokens.compact import split
-from busauth._tokens.encryption.encryption import Decryption
 from busauth._tokens.envelope import is_encrypted
-from busauth._tokens.keys.key import StaticKeys, load_key
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth._tokens.keys.key import load_key
 from busauth.errors import NotGenuine
+from busauth.tokens import Decryption
 from tests.unit.encrypting import private_jwks
 from tests.unit.opening import agreed, opened, raw
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
+from busauth import Grace, StaticKeys, Verifier, Verifiers, keycloak
 from busauth._decision import Rules, decide
-from busauth._expiry import Grace, PolicyChain
-from busauth._tokens.keys.key import Key, KeyMissing, StaticKeys
-from busauth._tokens.profiles import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile, keycloak
-from busauth._tokens.verifier import Verifier, Verifiers
+from busauth._expiry import PolicyChain
 from busauth.errors import ConfigurationError, NotGenuine, Untimely
+from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Key, KeyMissing, Profile
 from tests.unit.support import (
     AUDIENCE,
     ISSUER,

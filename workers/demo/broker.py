@@ -7,7 +7,7 @@ import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aio_pika.exceptions import AMQPError
 
-from busauth import Letter
+from busauth.letters import Letter
 from workers.shop import RETRY
 
 QUEUES = {

@@ -1,0 +1,50 @@
+"""What is asked of messages besides their tokens: proofs, seals, replay; and what reads them."""
+
+from busauth._amqp.connecting.tolerant import (
+    TolerantConnection,
+    TolerantRobustConnection,
+    TolerantTransport,
+)
+from busauth._amqp.consuming.security import MessageSecurity
+from busauth._doors import hand_out
+from busauth._messages.proof import (
+    Binding,
+    Original,
+    ProofDemand,
+    Proofs,
+    ProofSigner,
+    Properties,
+    Proven,
+    Publisher,
+    Route,
+    SeenMessage,
+    Signed,
+)
+from busauth._messages.provenance import BROKER_STAMP, Origin
+from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, Standing
+
+__all__ = [
+    "BROKER_STAMP",
+    "Binding",
+    "InProcessReplay",
+    "MessageSecurity",
+    "Origin",
+    "Original",
+    "ProofDemand",
+    "ProofSigner",
+    "Proofs",
+    "Properties",
+    "Proven",
+    "Publisher",
+    "ReplayKey",
+    "ReplayMemory",
+    "Route",
+    "SeenMessage",
+    "Signed",
+    "Standing",
+    "TolerantConnection",
+    "TolerantRobustConnection",
+    "TolerantTransport",
+]
+
+hand_out(__name__, globals())
