@@ -1,6 +1,7 @@
 """What a document leads to is there, and every document is found."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ def prose(page: Path) -> str:
     return FENCED.sub("", page.read_text())
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings get where Markdown is shown."""
     found = set[str]()
