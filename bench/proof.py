@@ -15,23 +15,30 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from bench.turns import Step, show
 from busauth import StaticKeys
-from busauth._messages.proof import Binding
 from busauth._messages.seal import Copy, Seal, Sealed
 from busauth._tokens.compact import split
 from busauth._tokens.keys.key import keyed, mac_of
 from busauth._tokens.keys.signing import SigningKey
 from busauth._tokens.verifier import fingerprint
-from busauth.messages import Proofs, ProofSigner, Properties, Publisher, Route, SeenMessage
+from busauth.messages import (
+    OutgoingMessage,
+    Proofs,
+    ProofSigner,
+    Properties,
+    Route,
+    SeenMessage,
+    TrustedPublisher,
+)
 from busauth.testing import Issuer
 
 NOW = 1_750_000_000.25
 _ROUTES = (Route("", "orders.placed"), Route("shop", "orders.placed"))
 
 
-def message() -> Binding:
+def message() -> OutgoingMessage:
     """Return an order of 1 KiB with a token as issuers make them, which was proven already."""
     token = Issuer(lifetime=1e6).token("alice", scope="orders:read orders:write")
-    return Binding(
+    return OutgoingMessage(
         token_sha256=fingerprint(token),
         body=b"x" * 1024,
         message_id="3f0c2f5e-0d0f-4f0e-9d0e-7d4f4c1f8a11",
@@ -65,7 +72,7 @@ def steps() -> dict[str, Step]:
     return found | sealing(binding)
 
 
-def signing(signer: ProofSigner, binding: Binding) -> Step:
+def signing(signer: ProofSigner, binding: OutgoingMessage) -> Step:
     """Return the signing of one message."""
     return lambda: signer.sign(binding, NOW)
 
@@ -83,10 +90,10 @@ def floor(proof: str, body: bytes, key: bytes) -> Step:
     return step
 
 
-def checking(signer: ProofSigner, binding: Binding, key: SigningKey) -> Step:
+def checking(signer: ProofSigner, binding: OutgoingMessage, key: SigningKey) -> Step:
     """Return the check of proofs that were never seen before."""
     source = StaticKeys([key.verification_jwk()])
-    publisher = Publisher("orders", source, algorithms=(key.algorithm,))
+    publisher = TrustedPublisher("orders", source, algorithms=(key.algorithm,))
     proofs = Proofs([publisher], max_age=3600)
     at = count()
     signed = [signer.sign(binding, NOW + each / 1000) for each in range(256)]
@@ -94,7 +101,7 @@ def checking(signer: ProofSigner, binding: Binding, key: SigningKey) -> Step:
     return lambda: proofs.check(signed[next(at) % 256], SeenMessage(**arrived), _ROUTES, NOW)
 
 
-def sealing(binding: Binding) -> dict[str, Step]:
+def sealing(binding: OutgoingMessage) -> dict[str, Step]:
     """Return making and opening a seal."""
     seal = Seal("orders.placed", {"1": bytes(range(32))})
     own = Sealed(attempt=2, published_at=NOW, origin="shop orders").headers()

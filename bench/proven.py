@@ -14,15 +14,16 @@ from pamqp.commands import Basic
 from bench.delivered import deliveries
 from bench.proof import keys
 from busauth import StaticKeys
-from busauth._messages.proof import HEADER, Binding
+from busauth._messages.proof import HEADER
 from busauth._tokens.keys.signing import SigningKey
 from busauth.messages import (
     InProcessReplay,
     MessageSecurity,
+    OutgoingMessage,
     Proofs,
     ProofSigner,
     Properties,
-    Publisher,
+    TrustedPublisher,
 )
 
 _DAY = 24 * 3600.0
@@ -55,7 +56,7 @@ class Proving:
     def _sign(
         self, message: DeliveredMessage, properties: Basic.Properties, token: str, now: float
     ) -> str:
-        binding = Binding(
+        binding = OutgoingMessage(
             token=token,
             body=message.body,
             message_id=properties.message_id,
@@ -76,7 +77,7 @@ def proving(*, remembers: bool = False) -> dict[str, Proving]:
     for algorithm, private in keys().items():
         key = SigningKey(private, algorithm=algorithm, key_id="1")
         source = StaticKeys([key.verification_jwk()])
-        publisher = Publisher("web", source, algorithms=(algorithm,))
+        publisher = TrustedPublisher("web", source, algorithms=(algorithm,))
         security = MessageSecurity(
             proofs=Proofs([publisher], max_age=_DAY),
             seal=_SEAL if remembers else None,

@@ -8,34 +8,33 @@ from busauth._amqp.connecting.tolerant import (
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._doors import hand_out
 from busauth._messages.proof import (
-    Binding,
     Original,
+    OutgoingMessage,
     ProofDemand,
     Proofs,
     ProofSigner,
     Properties,
     Proven,
-    Publisher,
     Route,
     SeenMessage,
     Signed,
+    TrustedPublisher,
 )
 from busauth._messages.provenance import BROKER_STAMP, Origin
 from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, Standing
 
 __all__ = [
     "BROKER_STAMP",
-    "Binding",
     "InProcessReplay",
     "MessageSecurity",
     "Origin",
     "Original",
+    "OutgoingMessage",
     "ProofDemand",
     "ProofSigner",
     "Proofs",
     "Properties",
     "Proven",
-    "Publisher",
     "ReplayKey",
     "ReplayMemory",
     "Route",
@@ -45,6 +44,7 @@ __all__ = [
     "TolerantConnection",
     "TolerantRobustConnection",
     "TolerantTransport",
+    "TrustedPublisher",
 ]
 
 hand_out(__name__, globals())

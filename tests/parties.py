@@ -16,7 +16,7 @@ from busauth.messages import (
     ProofDemand,
     Proofs,
     ProofSigner,
-    Publisher,
+    TrustedPublisher,
 )
 from busauth.testing import Issuer, ManualClock
 from tests.support import LADDERS, Broker, Trail, guard_for
@@ -49,13 +49,13 @@ class Party:
         """Return its public key."""
         return SigningKey(self.key, algorithm="ES256").verification_jwk()
 
-    def publisher(self, *, relays: bool = False, **said: Any) -> Publisher:
+    def publisher(self, *, relays: bool = False, **said: Any) -> TrustedPublisher:
         """Return what others need to believe it."""
-        return Publisher(self.name, StaticKeys(self.jwk), relays=relays, **said)
+        return TrustedPublisher(self.name, StaticKeys(self.jwk), relays=relays, **said)
 
 
 def security(
-    *trusted: Publisher,
+    *trusted: TrustedPublisher,
     signer: ProofSigner | None = None,
     demand: ProofDemand = ProofDemand.REQUIRED,
     max_age: float = DAY,

@@ -186,11 +186,11 @@ def _check_sources(policy: ExpiryPolicy, trusted: frozenset[str]) -> None:
     """Refuse what would have to take a sender's bare word."""
     if isinstance(policy, Park) and not trusted - {BROKER_STAMP}:
         raise ConfigurationError(
-            "on_expired: Park needs to know who published: expected proofs=Proofs([Publisher(...)]"
-            "), not ignored by this consumer"
+            "on_expired: Park needs to know who published: expected "
+            "proofs=Proofs([TrustedPublisher(...)]), not ignored by this consumer"
         )
     if isinstance(policy, ValidWhenPublished) and (unknown := policy.sources - trusted):
-        expected = " or ".join(sorted(trusted)) or "proofs=Proofs([Publisher(...)])"
+        expected = " or ".join(sorted(trusted)) or "proofs=Proofs([TrustedPublisher(...)])"
         raise ConfigurationError(
             f"on_expired: ValidWhenPublished(sources={sorted(unknown)}): expected whose word can "
             f"be had here: {expected}; {BROKER_STAMP} needs GuardOptions(broker_stamps=True)"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._files.keys import naming, read_jwk, read_key, read_secret
-from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Publisher, Route
+from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route, TrustedPublisher
 from busauth._messages.replay import InProcessReplay, ReplayMemory
 from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
 from busauth._tokens.fetch import Fetcher
@@ -34,7 +34,7 @@ class RouteSettings(Table):
 
 
 class PublisherSettings(Table):
-    """Whose proofs count; see `Publisher`.
+    """Whose proofs count; see `TrustedPublisher`.
 
     Attributes:
         jwks_url: where its public keys are; or
@@ -58,14 +58,14 @@ class PublisherSettings(Table):
             raise ConfigurationError("distrusted: expected a jwks_url; of a file, take the key out")
         return self
 
-    def publisher(self, fetcher: Fetcher, clock: Clock) -> Publisher:
+    def publisher(self, fetcher: Fetcher, clock: Clock) -> TrustedPublisher:
         """Return the publisher.
 
         Raises:
             ConfigurationError: a key or an algorithm cannot be used, or a URL may not be asked.
         """
         routes = None if self.routes is None else [each.route() for each in self.routes]
-        return Publisher(
+        return TrustedPublisher(
             self.name,
             self._keys(fetcher, clock),
             algorithms=self.algorithms,

@@ -11,7 +11,7 @@ import pytest
 from busauth import Bus, Caller, Deferred, Guard, GuardOptions, StaticKeys, Verifier, Verifiers
 from busauth.audit import Event
 from busauth.expiry import Accept, LateToken, Verdict
-from busauth.messages import InProcessReplay, Publisher, ReplayKey, Standing
+from busauth.messages import InProcessReplay, ReplayKey, Standing, TrustedPublisher
 from busauth.testing import Issuer
 from busauth.tokens import Key, KeyMissing, Session, Sessions, Verified
 from tests.parties import DAY, Party, security
@@ -128,7 +128,9 @@ def guarded(part: str, line: Line, issuer: Issuer, trail: Trail) -> Guard:
     source = brought if part in ("keys", "fetch") else known
     verifier = Verifier(source, issuer=issuer.url, audience=issuer.audience, leeway=0)
     signed = {"publisher": Brought(line, StaticKeys(WEB.jwk))}.get(part, StaticKeys(WEB.jwk))
-    proven = security(Publisher("web", signed), replay=Memory(line if part == "memory" else OPEN))
+    proven = security(
+        TrustedPublisher("web", signed), replay=Memory(line if part == "memory" else OPEN)
+    )
     sessions = Sessions(brought, issuer="sessions", audience="shop", prefix="s.")
     trusted: dict[str, Any] = {"authenticator": Own(brought, issuer), "sessions": sessions}
     return Guard(

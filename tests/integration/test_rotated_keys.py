@@ -20,9 +20,9 @@ from busauth import (
     ValidWhenPublished,
     Verifier,
 )
-from busauth._messages.proof import HEADER, Binding
-from busauth.messages import ProofSigner
-from busauth.messages import Publisher as Trusted
+from busauth._messages.proof import HEADER
+from busauth.messages import OutgoingMessage, ProofSigner
+from busauth.messages import TrustedPublisher as Trusted
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer.endpoints.documents import JWKS_PATH
 from busauth.tokens import RetiredKeys, shared_secret
@@ -71,7 +71,7 @@ async def publish(
     before = await broker.count(queue)
     for number, token in enumerate(bearers):
         message_id = f"{prefix}-{number}"
-        binding = Binding(
+        binding = OutgoingMessage(
             token=token, body=b"{}", message_id=message_id, exchange="", routing_key=queue
         )
         headers: dict[str, Any] = {

@@ -12,8 +12,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Caller, ConfigurationError, GuardOptions, ValidWhenPublished
 from busauth._amqp.headers import PROOF
-from busauth._messages.proof import Binding
-from busauth.messages import BROKER_STAMP, Proven
+from busauth.messages import BROKER_STAMP, OutgoingMessage, Proven
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.parties import SEAL, Party, Scene, security
@@ -160,7 +159,9 @@ async def test_a_publisher_cannot_backdate_what_is_stamped(backdated: float, sce
 
     await bus.declare()
     token = scene.issuer.token("ann", iat=scene.clock.now() - 1000)
-    binding = Binding(token=token, body=b"{}", message_id="m-1", exchange="", routing_key=queue)
+    binding = OutgoingMessage(
+        token=token, body=b"{}", message_id="m-1", exchange="", routing_key=queue
+    )
     proof = web.signer.sign(binding, scene.clock.now() - backdated)
     await scene.broker.publish(queue, b"{}", token=token, headers={PROOF: proof}, message_id="m-1")
     await scene.clock.advance(3600)

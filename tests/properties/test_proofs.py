@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from busauth._messages.canonical import MAX_DEPTH, NotCanonical, canonical
 from busauth._messages.first import read
 from busauth._messages.first import written as record_of
-from busauth._messages.proof import Binding
 from busauth._messages.seal import Copy, Purpose, Seal, Sealed
 from busauth.caller import Actor, FirstToken
 from busauth.errors import Forbidden, NotGenuine, Refused
-from busauth.messages import InProcessReplay, Properties, ReplayKey, Route, Standing
+from busauth.messages import (
+    InProcessReplay,
+    OutgoingMessage,
+    Properties,
+    ReplayKey,
+    Route,
+    Standing,
+)
 from busauth.messages import SeenMessage as Seen
 from tests.properties.strategies import json_values, run
 from tests.unit.proving import (
@@ -47,7 +53,7 @@ keys = st.lists(words, max_size=5).map(".".join)
 patterns = st.lists(words | st.sampled_from("*#"), max_size=5).map(".".join)
 properties = st.builds(Properties, *[st.none() | texts] * len(Properties._fields))
 bindings = st.builds(
-    Binding,
+    OutgoingMessage,
     token=texts,
     transaction_token=st.none() | texts,
     body=st.binary(max_size=40),
@@ -65,7 +71,9 @@ BASE64URL = string.ascii_letters + string.digits + "-_"
 
 
 @given(message=bindings, at=st.floats(0, 1e10), algorithm=st.sampled_from(ALGORITHMS))
-def test_what_was_not_altered_is_accepted(message: Binding, at: float, algorithm: str) -> None:
+def test_what_was_not_altered_is_accepted(
+    message: OutgoingMessage, at: float, algorithm: str
+) -> None:
     """Each message that can be signed verifies where it was published to, at that instant."""
     proof = signer(algorithm=algorithm).sign(message, at)
     route = Route(message.exchange, message.routing_key, exact=True)
@@ -92,7 +100,7 @@ def meaning(part: str, value: Any) -> Any:
 
 @given(message=bindings, part=st.sampled_from(sorted(PARTS)), data=st.data())
 def test_any_altered_part_is_refused_with_its_code(
-    message: Binding, part: str, data: st.DataObject
+    message: OutgoingMessage, part: str, data: st.DataObject
 ) -> None:
     """Of token, body, id, properties and declared headers nothing can differ."""
     code, values = PARTS[part]

@@ -9,9 +9,8 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import ValidWhenPublished
 from busauth._amqp.headers import PROOF
-from busauth._messages.proof import Binding
 from busauth._tokens.verifier import fingerprint
-from busauth.messages import Original, Properties, Route
+from busauth.messages import Original, OutgoingMessage, Properties, Route
 from tests.parties import Party, Scene
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 
@@ -139,7 +138,7 @@ def signed(stage: Stage, party: Party, at: float | None = None, **changes: Any) 
         name: changes.pop(name) for name in ("root_published_at", "original") if name in changes
     }
     now = stage.scene.clock.now() if at is None else at
-    proof = party.signer.sign(Binding(**{**said, **changes}), now, **more)
+    proof = party.signer.sign(OutgoingMessage(**{**said, **changes}), now, **more)
     headers = {"authorization": f"Bearer {token}", "tenant": "a", PROOF: proof}
     return Message(b"evil", headers, {"message_id": "m-evil"})
 

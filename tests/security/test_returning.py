@@ -27,7 +27,6 @@ from busauth import (
 from busauth._amqp.headers import PROOF, TOKEN
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read, written
-from busauth._messages.proof import Binding
 from busauth._messages.seal import PURPOSE
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import FirstToken
@@ -36,9 +35,10 @@ from busauth.messages import (
     InProcessReplay,
     MessageSecurity,
     Original,
+    OutgoingMessage,
     Properties,
-    Publisher,
     Standing,
+    TrustedPublisher,
 )
 from busauth.tokens import (
     Decryption,
@@ -405,7 +405,7 @@ async def test_a_parked_message_about_which_nothing_could_be_decided(scene: Scen
     keys = Keys(WEB.jwk)
     stage = parking(
         scene,
-        publishers=(Publisher("web", keys), ORDERS.publisher(relays=True)),
+        publishers=(TrustedPublisher("web", keys), ORDERS.publisher(relays=True)),
         guarded={"options": GuardOptions(pause_first=1, pause_longest=2)},
     )
     one, other = await park(stage, b"one", b"other")
@@ -534,10 +534,10 @@ async def test_a_released_message_to_a_consumer_that_asks_nothing(scene: Scene) 
     assert (scene.codes(), handled) == (["seal.missing"], [])
 
 
-def binding(stage: Stage, message: Message, token: str, subject: str) -> Binding:
+def binding(stage: Stage, message: Message, token: str, subject: str) -> OutgoingMessage:
     """Return what a publisher says of a message, when it says that it is this caller's."""
     said = message.properties
-    return Binding(
+    return OutgoingMessage(
         token=token,
         body=message.body,
         message_id=said["message_id"],

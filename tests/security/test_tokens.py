@@ -7,8 +7,7 @@ import pytest
 
 from busauth import Bus, Caller, Grace, Guard, Park, Restrict
 from busauth._amqp.headers import PROOF, TXN_TOKEN
-from busauth._messages.proof import Binding
-from busauth.messages import ProofDemand
+from busauth.messages import OutgoingMessage, ProofDemand
 from tests.parties import Party, Scene, security
 from tests.security.stage import WEB, Message, Stage, attack, stranger
 from tests.support import guard_for
@@ -290,9 +289,9 @@ async def test_a_revoked_token(name: str, late: int, scene: Scene) -> None:
     await scene.broker.settles_at(f"{queue}.parked", 0)
 
 
-def binding(stage: Stage, message: Message) -> Binding:
+def binding(stage: Stage, message: Message) -> OutgoingMessage:
     """Return what an honest publisher would sign of a message."""
-    return Binding(
+    return OutgoingMessage(
         token=message.token,
         body=message.body,
         message_id=message.properties["message_id"],

@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 
 from busauth import StaticKeys
-from busauth._messages.proof import Binding
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import Refused
-from busauth.messages import Original, Proofs, ProofSigner, Properties, Proven, Publisher, Route
+from busauth.messages import (
+    Original,
+    OutgoingMessage,
+    Proofs,
+    ProofSigner,
+    Properties,
+    Proven,
+    Route,
+    TrustedPublisher,
+)
 from busauth.messages import SeenMessage as Seen
 from tests.unit.support import NOW, Signer
 
@@ -20,7 +28,7 @@ ALGORITHMS = ("ES256", "EdDSA", "HS256")
 MAX_AGE, SKEW = 3600.0, 30.0
 
 
-def binding(**changes: Any) -> Binding:
+def binding(**changes: Any) -> OutgoingMessage:
     """Return a message about to be published."""
     usual: dict[str, Any] = {
         "token": TOKEN,
@@ -33,10 +41,10 @@ def binding(**changes: Any) -> Binding:
         "issuer": "https://idp.test",
         "subject": "alice",
     }
-    return Binding(**usual | changes)
+    return OutgoingMessage(**usual | changes)
 
 
-def seen(message: Binding, **changes: Any) -> Seen:
+def seen(message: OutgoingMessage, **changes: Any) -> Seen:
     """Return what arrives of a published message."""
     arrived = {each.name: getattr(message, each.name) for each in fields(Seen)}
     return Seen(**arrived | changes)
@@ -50,19 +58,19 @@ def signer(name: str = "orders", key: str = "main", algorithm: str = "HS256") ->
 
 def publisher(
     name: str = "orders", key: str = "main", algorithm: str = "HS256", **settings: Any
-) -> Publisher:
+) -> TrustedPublisher:
     """Return a publisher as its consumers know it."""
     keys = settings.pop("keys", None) or StaticKeys([Signer(algorithm, key).jwk()])
-    return Publisher(name, keys, algorithms=(algorithm,), **settings)
+    return TrustedPublisher(name, keys, algorithms=(algorithm,), **settings)
 
 
-def proofs(*trusted: Publisher, **settings: Any) -> Proofs:
+def proofs(*trusted: TrustedPublisher, **settings: Any) -> Proofs:
     """Return what a consumer asks."""
     usual: dict[str, Any] = {"max_age": MAX_AGE, "skew": SKEW}
     return Proofs(trusted or (publisher(),), **usual | settings)
 
 
-def claims(message: Binding | None = None, **changes: Any) -> dict[str, Any]:
+def claims(message: OutgoingMessage | None = None, **changes: Any) -> dict[str, Any]:
     """Return a proof's claims; `...` takes one away."""
     found = {"iss": "orders", "iat": NOW, **signer()._claims(message or binding())} | changes
     return {name: value for name, value in found.items() if value is not ...}

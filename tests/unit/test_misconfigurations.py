@@ -38,7 +38,7 @@ from busauth.messages import (
     Proofs,
     ProofSigner,
     Proven,
-    Publisher,
+    TrustedPublisher,
 )
 from busauth.testing import ManualClock
 from busauth.tokens import (
@@ -118,7 +118,7 @@ def said(name: str, value: str) -> Callable[[Path, pytest.MonkeyPatch], object]:
 
 
 def publishers() -> Proofs:
-    return Proofs([Publisher("web", StaticKeys(Signer("ES256").jwk()))], max_age=60)
+    return Proofs([TrustedPublisher("web", StaticKeys(Signer("ES256").jwk()))], max_age=60)
 
 
 MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
@@ -196,7 +196,12 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
     (lambda: wrongly(BusOptions, prefech=5), "prefech=5", "no such key", "did you mean prefetch?"),
     (lambda: Decryption([]), "got none", "needs a list of JWKs", "or a set"),
     (lambda: TokenEncryption({}), "got none", "expected a JWK for each", "{'orders': jwk}"),
-    (lambda: Proofs([], max_age=60), "publishers is empty", "expected at least one", "Publisher"),
+    (
+        lambda: Proofs([], max_age=60),
+        "publishers is empty",
+        "expected at least one",
+        "TrustedPublisher",
+    ),
     (
         lambda: ProofSigner("web", private_key("RS256"), algorithm="RS256"),
         "RS256",

@@ -10,7 +10,7 @@ from busauth import StaticKeys
 from busauth._messages.proof.binding import MAX_BYTES
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, PublishError, Untimely
-from busauth.messages import ProofDemand, Proofs, ProofSigner, Properties, Publisher, Route
+from busauth.messages import ProofDemand, Proofs, ProofSigner, Properties, Route, TrustedPublisher
 from tests.unit.proving import (
     ALGORITHMS,
     MAX_AGE,
@@ -321,8 +321,12 @@ def test_a_replay_memory_outlives_every_proof() -> None:
         lambda: proofs(skew=-1),
         lambda: proofs(skew=301),
         lambda: publisher(""),
-        lambda: Publisher("orders", StaticKeys([Signer("RS256").jwk()]), algorithms=["RS256"]),
-        lambda: Publisher("a", StaticKeys([Signer("HS256").jwk()]), algorithms=["ES256", "HS256"]),
+        lambda: TrustedPublisher(
+            "orders", StaticKeys([Signer("RS256").jwk()]), algorithms=["RS256"]
+        ),
+        lambda: TrustedPublisher(
+            "a", StaticKeys([Signer("HS256").jwk()]), algorithms=["ES256", "HS256"]
+        ),
         lambda: ProofSigner("", SECRET, algorithm="HS256"),
         lambda: ProofSigner("orders", SECRET, algorithm="HS512"),
         lambda: ProofSigner("orders", Signer("RS256").private, algorithm="RS256"),
@@ -365,7 +369,7 @@ def test_ed25519_names_the_same_algorithm() -> None:
     """The name that RFC 9864 gave is taken on both sides."""
     key = Signer("EdDSA")
     proof = written(claims(), key, alg="Ed25519")
-    trusted = Publisher("orders", StaticKeys([key.jwk()]), algorithms=("Ed25519",))
+    trusted = TrustedPublisher("orders", StaticKeys([key.jwk()]), algorithms=("Ed25519",))
     assert checked(proof, asked=proofs(trusted))
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from busauth._amqp import headers as names
 from busauth._amqp.handling.writing import writer_of
 from busauth._amqp.publishing.copies import Outgoing
-from busauth._messages.proof import Binding, ProofSigner, Properties
+from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import TokenEncryption
@@ -140,13 +140,13 @@ class Outbox:
             raise Untimely("token.expired", found=found, expected="a token that is still valid")
 
 
-def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> Binding:
+def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> OutgoingMessage:
     """Return what a proof says of a message; whose token it is, where that can be read."""
     said = outgoing.properties
     headers = said.headers or {}
     transaction_token = names.as_text(headers.get(names.TXN_TOKEN))
     issuer, subject = named_caller(token)
-    return Binding(
+    return OutgoingMessage(
         token=token,
         transaction_token=transaction_token if isinstance(transaction_token, str) else None,
         body=outgoing.body,

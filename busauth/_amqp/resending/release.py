@@ -20,7 +20,14 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.resending.again import Released, Sending, renewed, sealed_first
 from busauth._amqp.topology import parked_queue
 from busauth._arguments import checked
-from busauth._messages.proof import Binding, Original, Proofs, ProofSigner, Route, SeenMessage
+from busauth._messages.proof import (
+    Original,
+    OutgoingMessage,
+    Proofs,
+    ProofSigner,
+    Route,
+    SeenMessage,
+)
 from busauth._messages.seal import Purpose
 from busauth.caller import Caller
 from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
@@ -104,7 +111,7 @@ class Release:
         await self._proofs.authenticate(proof)
         first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
         self._guard.check_first(sealed_first(message, Purpose.PARKED))
-        binding = Binding(
+        binding = OutgoingMessage(
             token=token,
             body=parked.body,
             message_id=parked.message_id,

@@ -71,7 +71,7 @@ class SeenMessage:
 
 
 @dataclass(slots=True, kw_only=True)
-class Binding(SeenMessage):
+class OutgoingMessage(SeenMessage):
     """A message about to be published, and where to.
 
     Attributes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from busauth._arguments import checked
 from busauth._messages.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
 from busauth._messages.proof.matching import check_message, check_recorded, check_token
-from busauth._messages.proof.publishers import KeyUnknown, Publisher, Publishers, Signed
+from busauth._messages.proof.publishers import KeyUnknown, Publishers, Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
 
@@ -91,7 +91,7 @@ class Proofs:
     @checked
     def __init__(
         self,
-        publishers: Iterable[Publisher],
+        publishers: Iterable[TrustedPublisher],
         *,
         demand: ProofDemand = ProofDemand.REQUIRED,
         max_age: float,
@@ -102,7 +102,7 @@ class Proofs:
         self.max_age = max_age
         self.skew = skew
         if demand is not ProofDemand.IGNORED and not self._publishers:
-            raise ConfigurationError("publishers is empty: expected at least one Publisher")
+            raise ConfigurationError("publishers is empty: expected at least one TrustedPublisher")
         if not 0 < max_age < float("inf") or not 0 <= skew <= _MAX_SKEW:
             expected = f"more than 0 seconds, and 0 to {_MAX_SKEW:g}"
             raise ConfigurationError(f"max_age={max_age!r}, skew={skew!r}: expected {expected}")

@@ -42,7 +42,7 @@ _HEADER = frozenset({"typ", "alg", "kid"})
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class Publisher:
+class TrustedPublisher:
     """A publisher whose proofs count.
 
     Args:
@@ -86,7 +86,7 @@ class Publisher:
 class KeyUnknown(KeyMissing):
     """No key at hand fits; once the publisher was asked, it is a refusal."""
 
-    def __init__(self, publisher: Publisher, refusal: Refused) -> None:
+    def __init__(self, publisher: TrustedPublisher, refusal: Refused) -> None:
         super().__init__(refusal.detail)
         self.publisher = publisher
         self.refusal = refusal
@@ -95,7 +95,7 @@ class KeyUnknown(KeyMissing):
 class Signed(NamedTuple):
     """A proof whose signature is its publisher's; what it says was not compared with a message."""
 
-    publisher: Publisher
+    publisher: TrustedPublisher
     claims: Mapping[str, Any]
     published_at: float
     root_published_at: float | None
@@ -117,7 +117,7 @@ class Publishers:
         ConfigurationError: two have one name.
     """
 
-    def __init__(self, publishers: Iterable[Publisher]) -> None:
+    def __init__(self, publishers: Iterable[TrustedPublisher]) -> None:
         given = tuple(publishers)
         self._by_name = {publisher.name: publisher for publisher in given}
         if len(self._by_name) != len(given):
@@ -126,7 +126,7 @@ class Publishers:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def __iter__(self) -> Iterator[Publisher]:
+    def __iter__(self) -> Iterator[TrustedPublisher]:
         return iter(self._by_name.values())
 
     @property
@@ -175,7 +175,7 @@ class Publishers:
             raise BadMessage("proof.original", found=found, expected="the first proof")
         return original
 
-    def _publisher(self, name: object) -> Publisher:
+    def _publisher(self, name: object) -> TrustedPublisher:
         publisher = self._by_name.get(name) if isinstance(name, str) else None
         if publisher is None:
             found = "no iss" if name is None else name
@@ -211,7 +211,7 @@ def _read_long(proof: str) -> CompactToken:
     return split(proof, max_bytes=MAX_BYTES)
 
 
-def _check_header(header: Mapping[str, Any], publisher: Publisher) -> str:
+def _check_header(header: Mapping[str, Any], publisher: TrustedPublisher) -> str:
     typ = header.get("typ")
     if typ != TYPE and media_type(typ) != _MEDIA_TYPE:
         raise NotGenuine("proof.type", found=header.get("typ", "none"), expected=TYPE)
@@ -225,7 +225,7 @@ def _check_header(header: Mapping[str, Any], publisher: Publisher) -> str:
     return algorithm
 
 
-def _signer(compact: CompactToken, publisher: Publisher, algorithm: str) -> Evidence:
+def _signer(compact: CompactToken, publisher: TrustedPublisher, algorithm: str) -> Evidence:
     key_id = compact.header.get("kid")
     if "kid" in compact.header and not isinstance(key_id, str):
         raise _key_unknown(key_id, algorithm)
@@ -245,7 +245,7 @@ def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = No
     return NotGenuine("proof.key_unknown", found=found, expected=f"a publisher's key{there}")
 
 
-def _signed(publisher: Publisher, claims: Mapping[str, Any], by: Evidence) -> Signed:
+def _signed(publisher: TrustedPublisher, claims: Mapping[str, Any], by: Evidence) -> Signed:
     if not claims.keys() <= _CLAIMS:
         found = f"a proof with {', '.join(sorted(claims.keys() - _CLAIMS))}"
         raise _malformed(found, "the claims of a proof only")

@@ -16,7 +16,7 @@ from busauth._messages.proof.binding import (
     ROOT_IAT,
     TOKEN_SHA256,
     TYPE,
-    Binding,
+    OutgoingMessage,
     bound_header,
     bound_properties,
     digest,
@@ -97,7 +97,7 @@ class ProofSigner:
 
     def sign(
         self,
-        binding: Binding,
+        binding: OutgoingMessage,
         now: float,
         *,
         root_published_at: float | None = None,
@@ -129,7 +129,7 @@ class ProofSigner:
             raise PublishError(f"the proof has {len(proof)} bytes: expected {limit} at most")
         return proof
 
-    def _claims(self, binding: Binding) -> dict[str, Any]:
+    def _claims(self, binding: OutgoingMessage) -> dict[str, Any]:
         if not binding.message_id:
             raise PublishError("a proof binds a message id: the message has none")
         properties = bound_properties(binding.properties)
@@ -166,7 +166,7 @@ def _checked_headers(headers: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def _tokens(binding: Binding) -> dict[str, str]:
+def _tokens(binding: OutgoingMessage) -> dict[str, str]:
     named = zip(("ath", "tth"), token_digests(binding), strict=True)
     bound = {name: value for name, value in named if value is not None}
     if not bound:
@@ -174,7 +174,7 @@ def _tokens(binding: Binding) -> dict[str, str]:
     return bound
 
 
-def _caller(binding: Binding) -> dict[str, str]:
+def _caller(binding: OutgoingMessage) -> dict[str, str]:
     named = zip(CALLER, (binding.issuer, binding.subject), strict=True)
     return {name: value for name, value in named if value is not None}
 
@@ -185,7 +185,7 @@ def _check_text(named: Mapping[str, object]) -> None:
             raise PublishError(f"{name} of type {type(value).__name__}: expected text")
 
 
-def _header(binding: Binding, name: str) -> str | None:
+def _header(binding: OutgoingMessage, name: str) -> str | None:
     try:
         return bound_header(binding.headers, name)
     except NotCanonical as error:
