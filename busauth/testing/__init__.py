@@ -3,6 +3,7 @@
 Nothing in here is for production: the broker keeps nothing, and the issuer signs what it is told.
 """
 
+from busauth._doors import hand_out
 from busauth.testing.broker import Broker, Limits
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer, IssuerServer, SigningKey
@@ -21,3 +22,5 @@ __all__ = [
     "SigningKey",
     "Story",
 ]
+
+hand_out(__name__, globals())
