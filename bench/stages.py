@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
@@ -33,13 +33,13 @@ from busauth import (
     DeadLetter,
     EventKind,
     Guard,
-    GuardedConsumer,
     GuardOptions,
     StaticKeys,
     Verifier,
     Verifiers,
     log_event,
 )
+from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.plan import compile_plan
 from busauth._amqp.headers import token_in
@@ -88,24 +88,24 @@ def verifier_of(pool: Pool) -> Verifier:
     return Verifier(keys, issuer=pool.issuer, audience=AUDIENCE, algorithms=[pool.algorithm])
 
 
-def guarded(guard: Guard, queue: str = _QUEUE) -> GuardedConsumer:
+def guarded(guard: Guard, queue: str = _QUEUE) -> Consumer[..., None]:
     """Return a guarded handler that takes the message and does nothing."""
 
     @guard(queue=queue, scopes={"orders:write"})
     async def place_order(message: AbstractIncomingMessage, caller: Caller) -> None:
         """Do nothing."""
 
-    return place_order
+    return cast("Consumer[..., None]", place_order)
 
 
-def guarded_body(guard: Guard) -> GuardedConsumer:
+def guarded_body(guard: Guard) -> Consumer[..., None]:
     """Return a guarded handler that takes the body as a model and does nothing."""
 
     @guard(queue=_QUEUE, scopes={"orders:write"})
     async def place_order(order: Order, caller: Caller) -> None:
         """Do nothing."""
 
-    return place_order
+    return cast("Consumer[..., None]", place_order)
 
 
 async def plain(delivered: DeliveredMessage) -> None:
@@ -193,7 +193,7 @@ def _proven(pool: Pool, tokens: list[str]) -> dict[str, tuple[Step, Brought]]:
     return steps
 
 
-def direct(consumer: GuardedConsumer) -> Step:
+def direct(consumer: Consumer[..., None]) -> Step:
     """Return what aiormq calls from a consumer's second delivery on."""
     return lambda delivered: consumer.take(Delivery(delivered))
 

@@ -8,9 +8,9 @@ here; the rest is behind `busauth.tokens`, `busauth.messages`, `busauth.expiry`,
 """
 
 from busauth._amqp.bus import Bus
-from busauth._amqp.consuming.consumer import GuardedConsumer
 from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.guard import Guard
+from busauth._amqp.handling.guarded import GuardedConsumer
 from busauth._amqp.headers import bearer_token
 from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions, OnError, RetryOptions
 from busauth._amqp.publishing.batch import Publication

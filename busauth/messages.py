@@ -6,6 +6,7 @@ from busauth._amqp.connecting.tolerant import (
     TolerantTransport,
 )
 from busauth._amqp.consuming.security import MessageSecurity
+from busauth._amqp.publishing.outbox import Anonymous
 from busauth._doors import hand_out
 from busauth._messages.proof import (
     Original,
@@ -25,6 +26,7 @@ from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, S
 
 __all__ = [
     "BROKER_STAMP",
+    "Anonymous",
     "InProcessReplay",
     "MessageSecurity",
     "Origin",

@@ -25,11 +25,11 @@ from busauth import (
     Clock,
     Event,
     Guard,
-    GuardedConsumer,
     RetryOptions,
     StaticKeys,
     Verifier,
 )
+from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.topology import arguments_of
 from busauth.testing import Issuer
 
@@ -200,7 +200,7 @@ async def consuming(
     await channel.set_qos(prefetch_count=100)
     source = await channel.get_queue(queue)
     tag = await source.consume(callback)
-    if isinstance(callback, GuardedConsumer):
+    if isinstance(callback, Consumer):
         underlay = cast("Channel", await channel.get_underlay_channel())
         callback.handed_directly(underlay, tag, callback)
     try:

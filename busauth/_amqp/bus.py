@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from aiormq.abc import AbstractConnection
 
@@ -14,10 +14,10 @@ from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.connections import Links
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.asked import Asked
-from busauth._amqp.consuming.consumer import GuardedConsumer
 from busauth._amqp.consuming.intake import Binding, Intake
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
+from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
@@ -109,7 +109,7 @@ class Bus:
         proofs: Proofs | None = None,
         bindings: Iterable[Binding] = (),
         deadline: float | None = None,
-    ) -> Callable[[Handler], GuardedConsumer]:
+    ) -> Callable[[Callable[P, Awaitable[R]]], GuardedConsumer[P, R]]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
 
         The bus consumes by itself: metrics, locks and the like go below this decorator, around the
@@ -136,7 +136,7 @@ class Bus:
         if not isinstance(queue, str):
             raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
 
-        def register(handler: Handler) -> GuardedConsumer:
+        def register(handler: Callable[P, Awaitable[R]]) -> GuardedConsumer[P, R]:
             if queue in self._subscriptions or self._links.are_open:
                 raise ConfigurationError(
                     f"{queue!r}: expected one consumer a queue, registered before the bus starts"
@@ -154,7 +154,7 @@ class Bus:
             subscription = _Subscription(handler, asked, bound)
             intake = self._intakes[queue] = self._intake(subscription)
             self._subscriptions[queue] = subscription
-            return intake.consumer
+            return cast("GuardedConsumer[P, R]", intake.consumer)
 
         return register
 
@@ -184,12 +184,12 @@ class Bus:
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the broker did not confirm that the message was routed.
         """
-        outgoing = self.guard.outbox.prepare(
+        outgoing = self.guard.core.outbox.prepare(
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
         within = self._within(timeout)
         outlet = await self._links.outlet(within)
-        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
+        await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
@@ -201,7 +201,7 @@ class Bus:
             CallerError, NotGenuine, Untimely: as `publish`; nothing was sent.
             NotAllPublished: the broker did not confirm some; says which.
         """
-        prepare = self.guard.outbox.prepare
+        prepare = self.guard.core.outbox.prepare
         prepared = [
             (
                 each,
@@ -225,7 +225,7 @@ class Bus:
     ) -> None:
         exchange, routing_key = publication.exchange, publication.routing_key
         within = self._within(publication.timeout)
-        await self.guard.send(outlet, outgoing, exchange, routing_key, within=within)
+        await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
 
     async def release(self, queue: str, token: str) -> Released:
         """Send the messages again that were parked in front of a consumer for this caller.
@@ -377,7 +377,7 @@ class Bus:
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
                 "them; connect at start-up, or inside `with as_nobody():`"
             )
-        self.guard.tell_unconsumed()
+        self.guard.core.tell_unconsumed()
         waits_for = await self._checked()
         try:
             connection = await self._links.open(copies=bool(self._intakes))
@@ -411,7 +411,7 @@ class Bus:
         """Look before anything is consumed; return what all consumers must wait for."""
         if not self._intakes:
             return None
-        self.guard.claim_loop()
+        self.guard.core.claim_loop()
         away = await self.guard.check()
         return any_of(away) if self.guard.issuers <= away.keys() else None
 
@@ -421,7 +421,7 @@ class Bus:
 
     def _intake(self, subscription: _Subscription) -> Intake:
         asked = subscription.asked
-        consumer = self.guard.consumer(
+        consumer = self.guard.core.consumer(
             subscription.handler,
             asked,
             outlet=self._copies,

@@ -350,7 +350,7 @@ class World:
 def prepared(world: World, content: Body, bearer: str, **properties: Any) -> Basic.Properties:
     """Return what an honest publisher would send."""
     message = Message(content, **{"message_id": content.hex(), **properties})
-    outgoing = world.web.outbox.prepare(message, bearer, exchange="", routing_key=world.queue)
+    outgoing = world.web.core.outbox.prepare(message, bearer, exchange="", routing_key=world.queue)
     return outgoing.properties
 
 

@@ -68,16 +68,16 @@ def signatures(public: Any) -> Iterator[Any]:
     if not isinstance(public, type):
         return
     for name, member in vars(public).items():
-        if name.startswith("_") and name not in ("__init__", "__call__", "__aenter__"):
-            continue
         called = member.fget if isinstance(member, property) else member
         called = getattr(called, "__func__", called)
-        if (
-            (inspect.isfunction(called) and not called.__name__.startswith("_"))
-            or (inspect.isfunction(called) and name != "__init__")
-            or (inspect.isfunction(called) and _is_made_by_users(public))
-        ):
+        if inspect.isfunction(called) and _is_a_users(public, name):
             yield called
+
+
+def _is_a_users(public: type, name: str) -> bool:
+    if name == "__init__":
+        return _is_made_by_users(public)
+    return name in ("__call__", "__aenter__") or not name.startswith("_")
 
 
 def _is_made_by_users(public: type) -> bool:

@@ -96,7 +96,7 @@ async def test_a_guard_that_ends_tells_what_it_counted(caplog: pytest.LogCapture
     """Nothing that was counted is lost when a service stops."""
     guard = Guard(issuer="https://idp.example", audience="shop", clock=ManualClock())
     for _ in range(100):
-        guard.tell(refused())
+        guard.core.tell(refused())
     await guard.close()
     assert counted(caplog.text) == 100
 

@@ -4,11 +4,12 @@ import asyncio
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from busauth import Bus, ConsumerOptions, DeadLetter, Discard, Grace, GuardOptions, Restrict
+from busauth._amqp.consuming.consumer import Consumer
 from busauth.caller import Caller
 from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
 from busauth.expiry import Accept, LateToken, Verdict
@@ -396,7 +397,8 @@ async def late_by_a_minute(settings: Settings, queue: str, on_expired: Any) -> V
         """Do nothing."""
 
     late = LateToken(a_caller(expires_at=NOW), NOW + 60, 0)
-    return (await handler._terms.rules.policies.decide(late))[0]
+    consumer = cast("Consumer[..., None]", handler)
+    return (await consumer._terms.rules.policies.decide(late))[0]
 
 
 GRACE = Restrict(["by the decorator"])
@@ -486,7 +488,8 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
         """Do nothing."""
 
     async def slots(queue: str) -> int:
-        return guard(queue=queue)(handler)._attempts._slots.here._value
+        consumer = cast("Consumer[..., None]", guard(queue=queue)(handler))
+        return consumer._attempts._slots.here._value
 
     assert [asyncio.run(slots(queue)) for queue in ("told", "untold")] == [3, 20]
 

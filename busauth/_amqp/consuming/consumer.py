@@ -56,7 +56,8 @@ from busauth._amqp.consuming.misdirected import Directions, Misdirected
 from busauth._amqp.consuming.pause import Pause
 from busauth._amqp.consuming.returning import CameBack
 from busauth._amqp.delivery import Delivery, channel_of, handed_directly
-from busauth._amqp.handling.plan import CallPlan, Handler
+from busauth._amqp.handling.guarded import GuardedConsumer, P, R
+from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.options import OnError
 from busauth._amqp.publishing.copies import Carried, Keep, Refusal
 from busauth._amqp.publishing.publisher import raise_if_ending
@@ -82,12 +83,10 @@ from busauth.errors import (
 )
 
 
-class GuardedConsumer:
-    """A guarded handler: an aio-pika callback that settles its messages.
+class Consumer(GuardedConsumer[P, R]):
+    """A guarded handler, as its intake sees it.
 
     Attributes:
-        handler: the bare function, for tests.
-        queue: what it is meant to consume.
         parks: whether its late messages may wait for their callers.
         taken: how many deliveries it was given.
     """
@@ -95,7 +94,7 @@ class GuardedConsumer:
     def __init__(
         self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal, returns: Returns
     ) -> None:
-        self.handler: Handler = plan.handler
+        self.handler = plan.handler
         self.queue = terms.queue
         self.parks = terms.rules.policies.parks
         self.taken = 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
@@ -22,7 +22,7 @@ from aiormq.channel import Channel
 from busauth._amqp import topology
 from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.patience import GOODBYE, answered, closed
-from busauth._amqp.consuming.consumer import GuardedConsumer
+from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.names import check_name
 from busauth._amqp.options import BusOptions
@@ -80,7 +80,7 @@ class Intake:
     """
 
     def __init__(
-        self, consumer: GuardedConsumer, bindings: tuple[Binding, ...], options: BusOptions
+        self, consumer: Consumer[..., Any], bindings: tuple[Binding, ...], options: BusOptions
     ) -> None:
         self.consumer = consumer
         self._bindings = bindings
@@ -225,7 +225,7 @@ def _telling(what: str) -> Iterator[None]:
 class _Line:
     """One channel, and the one consumer on it at a time."""
 
-    def __init__(self, channel: Channel, consumer: GuardedConsumer) -> None:
+    def __init__(self, channel: Channel, consumer: Consumer[..., Any]) -> None:
         self.channel = channel
         self._consumer = consumer
         self._queue = consumer.queue
@@ -291,7 +291,7 @@ def _below(connection: AbstractRobustConnection) -> AbstractConnection:
     return connection.transport.connection
 
 
-async def _opened(connection: AbstractRobustConnection, consumer: GuardedConsumer) -> _Line:
+async def _opened(connection: AbstractRobustConnection, consumer: Consumer[..., Any]) -> _Line:
     """Open a channel below aio-pika, which would restore it by itself.
 
     Raises:

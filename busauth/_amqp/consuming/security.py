@@ -79,53 +79,53 @@ class MessageSecurity:
             raise ConfigurationError(f"a publisher named {BROKER_STAMP}: expected another name")
         return stamps if proofs is None else stamps | proofs.names
 
-    def provenance(
-        self,
-        queue: str,
-        proofs: Proofs | None,
-        routes: Iterable[Route],
-        *,
-        options: GuardOptions,
-        session_claim: str,
-    ) -> Provenance:
-        """Return what a consumer asks of its messages.
 
-        Raises:
-            ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
-        """
-        replay = None if proofs is None else self.replay
-        if replay is not None:
-            _check_memory(replay, proofs)
-        formerly = options.of(queue).formerly
-        return Provenance(
-            group=(*formerly, queue)[0],
-            proofs=proofs,
-            routes=(*(Route("", name) for name in (queue, *formerly)), *routes),
-            seal=None if self.seal is None else Seal(queue, self.seal, formerly=formerly),
-            replay=replay,
-            stamped=options.broker_stamps,
-            header=options.header,
-            session_claim=session_claim,
-            transient=options.transient,
+def provenance_of(
+    security: MessageSecurity,
+    queue: str,
+    proofs: Proofs | None,
+    routes: Iterable[Route],
+    *,
+    options: GuardOptions,
+    session_claim: str,
+) -> Provenance:
+    """Return what a consumer asks of its messages.
+
+    Raises:
+        ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
+    """
+    replay = None if proofs is None else security.replay
+    if replay is not None:
+        _check_memory(replay, proofs)
+    formerly = options.of(queue).formerly
+    return Provenance(
+        group=(*formerly, queue)[0],
+        proofs=proofs,
+        routes=(*(Route("", name) for name in (queue, *formerly)), *routes),
+        seal=None if security.seal is None else Seal(queue, security.seal, formerly=formerly),
+        replay=replay,
+        stamped=options.broker_stamps,
+        header=options.header,
+        session_claim=session_claim,
+        transient=options.transient,
+    )
+
+
+def check_seal(security: MessageSecurity, policies: PolicyChain) -> None:
+    """Refuse policies by which messages come back, where nothing could show that they do.
+
+    Raises:
+        ConfigurationError: says which, and what to add.
+    """
+    needing = [
+        name for name, is_so in (("Park", policies.parks), ("keep_token", policies.keeps)) if is_so
+    ]
+    if needing and security.seal is None:
+        raise ConfigurationError(
+            f"{' and '.join(needing)}: expected MessageSecurity(seal={{key_id: key}}), or "
+            "[messages.seal] in a settings file, too: without a seal, who may write beside the "
+            "queue could have anything come back"
         )
-
-    def check_seal(self, policies: PolicyChain) -> None:
-        """Refuse policies by which messages come back, where nothing could show that they do.
-
-        Raises:
-            ConfigurationError: says which, and what to add.
-        """
-        needing = [
-            name
-            for name, is_so in (("Park", policies.parks), ("keep_token", policies.keeps))
-            if is_so
-        ]
-        if needing and self.seal is None:
-            raise ConfigurationError(
-                f"{' and '.join(needing)}: expected MessageSecurity(seal={{key_id: key}}), or "
-                "[messages.seal] in a settings file, too: without a seal, who may write beside the "
-                "queue could have anything come back"
-            )
 
 
 def _check_memory(memory: ReplayMemory, proofs: Proofs | None) -> None:

@@ -19,14 +19,16 @@ from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Untimely
 
 
-class _NoIdentity(Enum):
+class Anonymous(Enum):
+    """Nobody, said out loud."""
+
     ANONYMOUS = "anonymous"
 
 
-ANONYMOUS: Final = _NoIdentity.ANONYMOUS
+ANONYMOUS: Final = Anonymous.ANONYMOUS
 """Said out loud as ``token=ANONYMOUS``: this message is nobody's."""
 
-Token = str | _NoIdentity | None
+Token = str | Anonymous | None
 """On whose behalf: a raw token, ANONYMOUS, or None for the caller in scope."""
 
 Body = BaseModel | Message | bytes

@@ -166,7 +166,7 @@ class Sending:
         outgoing = await renew(message, frame_max(outlet))
         if outgoing is None:
             return False
-        await self.guard.send(outlet, outgoing, "", self.queue)
+        await self.guard.core.send(outlet, outgoing, "", self.queue)
         return True
 
     async def _alone(self, connection: AbstractConnection) -> Waiting:
@@ -193,7 +193,7 @@ class Sending:
     ) -> None:
         """Tell whose it is: who asked for it, else who the message says."""
         caller, said = self.caller, message.headers
-        self.guard.tell(
+        self.guard.core.tell(
             Event(
                 kind=kind,
                 queue=self.source,

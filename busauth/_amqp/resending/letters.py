@@ -16,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 
 from busauth._amqp import headers as names
 from busauth._amqp.connecting.connect import connected, permitted
-from busauth._amqp.unreadable import Unreadable, message_of
+from busauth._amqp.resending.unreadable import Unreadable, message_of
 from busauth._arguments import checked
 from busauth._messages.seal import is_seal
 from busauth.caller import read_only

@@ -94,8 +94,8 @@ class Redrive:
         token = self._keys.open_for_redrive(kept, letter)
         first = self._first(message, Purpose.LETTER)
         if first is not None:
-            self._guard.check_first(first)
-        identity = self._guard.outbox.bearer(token, self._recipient)
+            self._guard.core.check_first(first)
+        identity = self._guard.core.outbox.bearer(token, self._recipient)
         proof = message.headers.get(headers.PROOF)
         if isinstance(proof, str):
             identity[headers.PROOF] = proof

@@ -62,7 +62,7 @@ class Release:
         self._recipient = recipient
         self._guard = guard
         self._proofs, self._signer = _relaying(guard, proofs)
-        self._routes = guard.provenance(queue, self._proofs, routes).routes
+        self._routes = guard.core.provenance(queue, self._proofs, routes).routes
         self._url, self._queue = url, queue
 
     async def for_caller(self, token: str) -> Released:
@@ -110,7 +110,7 @@ class Release:
         parked = _parked(Delivery.of(message), caller)
         await self._proofs.authenticate(proof)
         first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
-        self._guard.check_first(sealed_first(message, Purpose.PARKED))
+        self._guard.core.check_first(sealed_first(message, Purpose.PARKED))
         binding = OutgoingMessage(
             token=token,
             body=parked.body,
@@ -126,7 +126,7 @@ class Release:
             signed = self._signer.sign(binding, now, original=Original.of(str(proof), recorded))
         except PublishError as error:  # this message's fault: the caller's others go all the same
             raise BadMessage("message.too_large", found=error.reason) from error
-        identity = {**self._guard.outbox.bearer(token, self._recipient), headers.PROOF: signed}
+        identity = {**self._guard.core.outbox.bearer(token, self._recipient), headers.PROOF: signed}
         return renewed(message, identity, limit)
 
 

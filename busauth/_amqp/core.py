@@ -1,0 +1,305 @@
+"""What stands behind a guard: consumers are made here, and what is published goes out.
+
+`Guard` is what users see of it; buses, releases and redrives use it as it is.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
+
+from aiormq.abc import AbstractConnection
+
+from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.asked import Asked
+from busauth._amqp.consuming.attempt import Terms, Tools
+from busauth._amqp.consuming.consumer import Consumer
+from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.security import MessageSecurity, check_seal, provenance_of
+from busauth._amqp.delivery import Delivery
+from busauth._amqp.handling.guarded import P, R
+from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
+from busauth._amqp.names import check_queue
+from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.outbox import Outbox
+from busauth._amqp.publishing.publisher import Outlet, Publisher
+from busauth._amqp.settling.acks import Acks
+from busauth._amqp.settling.disposal import Disposal
+from busauth._amqp.settling.replies import Replies
+from busauth._amqp.settling.returns import Returns
+from busauth._amqp.settling.surroundings import Surroundings
+from busauth._amqp.topology import (
+    RetryLadder,
+    Tail,
+    dead_queue,
+    parked_queue,
+    queues_around,
+    rejected_queue,
+)
+from busauth._amqp.trust import check_retired_sources, trust
+from busauth._callables import is_async, name_of
+from busauth._decision import Rules
+from busauth._expiry import DeadLetter, Policies, PolicyChain
+from busauth._knobs import closest
+from busauth._loops import OneLoop
+from busauth._messages.proof import Proofs, Route
+from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
+from busauth._tokens.authenticators import Authenticator
+from busauth._tokens.verifier import Verifier, Verifiers
+from busauth.audit import LOGGER, Auditor, Event, EventKind, told_safely
+from busauth.caller import FirstToken, as_caller
+from busauth.clock import Clock
+from busauth.errors import ConfigurationError, PublishError, evidence
+
+_MISSPELT = (
+    'nobody consumes %s here, which [consumers."..."] or GuardOptions(consumers=...) speaks of: '
+    "nothing that is said there counts; was %s meant?"
+)
+
+
+class GuardCore:
+    """What a guard's consumers, buses and releases share.
+
+    Args:
+        verifiers: whom it trusts for tokens.
+        on_expired, revocations, messages, options, clock, auditor: as of `Guard`.
+
+    Attributes:
+        verifiers, on_expired, revocations, messages, options, clock, auditor: as given.
+        outbox: prepares what is published.
+        trusted: judges tokens.
+        introspects: whether a consumer wants its issuer asked.
+        around: returns what is called in place of a handler; None for the handler itself.
+
+    Raises:
+        ConfigurationError: they do not go together; says which and why.
+    """
+
+    def __init__(
+        self,
+        verifiers: tuple[Verifier | Authenticator, ...],
+        *,
+        on_expired: Policies | None,
+        revocations: Revocations | None,
+        messages: MessageSecurity,
+        options: GuardOptions,
+        clock: Clock,
+        auditor: Auditor,
+    ) -> None:
+        self.verifiers = verifiers
+        self.on_expired = on_expired if on_expired is not None else DeadLetter()
+        self.revocations = NoRevocations() if revocations is None else revocations
+        self.messages = messages
+        self.options = options
+        self.clock = clock
+        self.auditor = auditor
+        _check_plain("revocations.revoked", self.revocations.revoked)
+        _check_plain("auditor", auditor)
+        self.introspects = False
+        self.around: Callable[[Handler], Handler] | None = None
+        self.trusted = trust(verifiers, options)
+        self.outbox = Outbox(
+            header=options.header,
+            verifiers=self.trusted,
+            clock=clock,
+            signer=messages.signer,
+            encryption=messages.encryption,
+        )
+        self._session_claim: str = getattr(self.revocations, "session_claim", "sid")
+        self._queues: set[str] = set()
+        self._copies = Publisher(timeout=options.publish_timeout)
+        self._own = Publisher(timeout=options.publish_timeout)
+        self._tools = Tools(
+            clock=clock,
+            options=options,
+            auditor=told_safely(auditor, clock),
+            replies=self._replies(),
+            acks=Acks(),
+            loop=OneLoop(),
+        )
+        self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
+        proofs = messages.proofs_for(None, ConsumerOptions())
+        sources = messages.sources(proofs, stamped=options.broker_stamps)
+        check_retired_sources(verifiers, sources)
+
+    def consumer(
+        self,
+        handler: Callable[P, Awaitable[R]],
+        asked: Asked,
+        *,
+        outlet: Outlet | None = None,
+        retries: RetryLadder | None = None,
+        counted: bool = False,
+    ) -> Consumer[P, R]:
+        """Guard a handler; what the decorator and `Bus` have in common.
+
+        Args:
+            handler: the bare function.
+            asked: for what it is called.
+            outlet: on which connection copies go out; default: that of the message.
+            retries: the ladder of delay queues; default: the end of the queue itself.
+            counted: whether the queue is known to be a quorum queue, which counts deliveries.
+
+        Raises:
+            TypeError: a parameter of the handler cannot be injected.
+            ConfigurationError: the queue, or one around it, has no name that a broker takes; or
+                what is asked does not go together.
+        """
+        waiting = retries or Tail(asked.queue, self._give_backs(asked.on_error))
+        check_queue(asked.queue, queues_around(asked.queue, waiting))
+        plan, terms = compile_plan(handler), self._terms(asked)
+        self._queues.add(asked.queue)
+        check_proven(plan, terms.provenance.proofs)
+        if self.around is not None:
+            plan = replace(plan, handler=self.around(plan.handler))
+        disposal = Disposal(
+            queue=asked.queue,
+            token_header=self.options.header,
+            publisher=self._copies,
+            outlet=outlet or _same_connection,
+            retries=waiting,
+            around=Surroundings(asked.queue, () if retries else _needed(asked.queue, terms)),
+        )
+        return Consumer(plan, terms, self._tools, disposal, Returns(counted=counted))
+
+    def tell_unconsumed(self) -> None:
+        """Tell which consumers the options speak of that nobody registered.
+
+        One that looks like a registered one is misspelt, most likely, and what the operator said is
+        not in force. Others may be other services', which share the file.
+        """
+        for name in self.options.consumers.keys() - self._queues:
+            if near := closest(name, self._queues):
+                LOGGER.warning(_MISSPELT, evidence(name), evidence(near))
+            else:
+                LOGGER.info("nobody consumes %s here: what is said about it counts elsewhere", name)
+
+    def _give_backs(self, on_error: OnError) -> int:
+        return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
+
+    def _terms(self, asked: Asked) -> Terms:
+        """The operator's word for one consumer counts first, then the decorator's, then ours."""
+        said = self.options.of(asked.queue)
+        proofs = self.messages.proofs_for(asked.proofs, said)
+        stamped = self.options.broker_stamps
+        chosen = (said.on_expired, asked.on_expired, self.on_expired)
+        policies = PolicyChain(
+            next(policies for policies in chosen if policies is not None),
+            hard_max_age=self.options.hard_max_age,
+            trusted=self.messages.sources(proofs, stamped=stamped),
+        )
+        check_seal(self.messages, policies)
+        self.introspects |= asked.introspect
+        return Terms(
+            queue=asked.queue,
+            trusted=self._confirmed() if asked.introspect else self.trusted,
+            issued=self.trusted.signed,
+            decryption=self.messages.decryption,
+            provenance=self.provenance(asked.queue, proofs, asked.routes),
+            rules=Rules(
+                policies=policies,
+                demand=asked.demand,
+                revocations=self.revocations,
+                session_claim=self._session_claim,
+                transient=self.options.transient,
+            ),
+            concurrency=said.concurrency or self.options.concurrency,
+            on_error=asked.on_error,
+            deadline=said.deadline or asked.deadline or self.options.deadline,
+        )
+
+    def provenance(self, queue: str, proofs: Proofs | None, routes: Iterable[Route]) -> Provenance:
+        """Return what a consumer asks of its messages besides their tokens.
+
+        Raises:
+            ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
+        """
+        return provenance_of(
+            self.messages,
+            queue,
+            proofs,
+            routes,
+            options=self.options,
+            session_claim=self._session_claim,
+        )
+
+    def check_first(self, first: FirstToken) -> None:
+        """Refuse work whose first token was revoked.
+
+        Raises:
+            Untimely: ``token.revoked``.
+            Deferred: what knows about revocations is out of reach.
+        """
+        caller = as_caller(first, self._session_claim)
+        check_revoked(self.revocations, caller, self.clock.now(), self.options.transient)
+
+    async def send(
+        self,
+        connection: AbstractConnection,
+        outgoing: Outgoing,
+        exchange: str,
+        routing_key: str,
+        *,
+        within: Within | None = None,
+    ) -> None:
+        """Publish a prepared message, and tell the auditor; what `publish` and `Bus` share.
+
+        Raises:
+            PublishError: the broker did not confirm that the message was routed.
+        """
+        await self._own.publish(
+            connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
+        )
+        message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
+        self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
+
+    def claim_loop(self) -> None:
+        """Have the running event loop run its consumers; `Bus` does so as it starts.
+
+        Raises:
+            ConfigurationError: the loop of another thread runs them, and goes on.
+        """
+        self._tools.loop.claim("this guard's consumers")
+
+    def tell(self, event: Event) -> None:
+        """Tell the auditor; its failure is logged and goes no further."""
+        self._tools.auditor(event)
+
+    def _confirmed(self) -> Authenticator:
+        if isinstance(self.trusted, Verifiers):
+            raise ConfigurationError(
+                "introspect=True: expected an Introspection among the guard's verifiers"
+            )
+        return self.trusted.confirmed()
+
+    def _replies(self) -> Replies:
+        return Replies(
+            self.options.reply_to,
+            per_second=self.options.replies_per_second,
+            clock=self.clock,
+            publisher=Publisher(timeout=self.options.publish_timeout),
+        )
+
+    async def close(self) -> None:
+        """Close what was opened here, and tell what the log has counted."""
+        self._tools.auditor.lines.close()
+        await self._tools.replies.close()
+
+
+def _check_plain(what: str, called: object) -> None:
+    """Refuse what would return a coroutine that nobody awaits."""
+    if is_async(called) or not callable(called):
+        raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
+
+
+def _needed(queue: str, terms: Terms) -> Iterator[str]:
+    """Yield the queues that a plain consumer needs around its own."""
+    yield from (dead_queue(queue), rejected_queue(queue))
+    if terms.rules.policies.parks:
+        yield parked_queue(queue)
+
+
+async def _same_connection(delivery: Delivery) -> AbstractConnection:
+    """On a plain consumer, copies go out on the connection that the message came in on."""
+    if delivery.channel is None or delivery.is_lost:
+        raise PublishError("the delivery's channel is closed")
+    return delivery.channel.connection
