@@ -5,7 +5,6 @@ Nothing in here is for production: the broker keeps nothing, and the issuer sign
 
 from busauth._doors import hand_out
 from busauth.testing.broker import Broker, Limits
-from busauth.testing.broker.model.journal import Record
 from busauth.testing.clock import ManualClock, Timer, Timers
 from busauth.testing.issuer import Issuer, IssuerServer, SigningKey
 from busauth.testing.issuer.endpoints.clients import Client
@@ -25,7 +24,6 @@ __all__ = [
     "Limits",
     "ManualClock",
     "RabbitMQ",
-    "Record",
     "Request",
     "Response",
     "Sent",

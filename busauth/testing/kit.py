@@ -36,7 +36,7 @@ from busauth.testing.broker.model.journal import Record
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.loops import HomeLoop
-from busauth.testing.story import Sent, Step, Story
+from busauth.testing.story import Sent, Step, Story, decided, moved
 from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
 
@@ -339,10 +339,10 @@ class Kit:
         self.events.append(event)
         if event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE):
             self._tasks.begins(event)
-        self._steps.append((event.message_id, Step.decided(event)))
+        self._steps.append((event.message_id, decided(event)))
 
     def _moved(self, record: Record) -> None:
-        self._steps.append((record.message.message_id(), Step.moved(record)))
+        self._steps.append((record.message.message_id(), moved(record)))
 
 
 class _KitBus(Bus):

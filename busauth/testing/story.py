@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 from busauth.audit import Event, EventKind
 from busauth.testing.broker.model.journal import Record
@@ -55,15 +54,15 @@ class Step:
     why: str = ""
     event: Event | None = None
 
-    @classmethod
-    def decided(cls, event: Event) -> Self:
-        """Take a guard's event."""
-        return cls(event.at, event.queue, event.kind, event.detail or "", event)
 
-    @classmethod
-    def moved(cls, record: Record) -> Self:
-        """Take a broker's record."""
-        return cls(record.at, record.queue, record.step, record.detail)
+def decided(event: Event) -> Step:
+    """Take a guard's event."""
+    return Step(event.at, event.queue, event.kind, event.detail or "", event)
+
+
+def moved(record: Record) -> Step:
+    """Take a broker's record."""
+    return Step(record.at, record.queue, record.step, record.detail)
 
 
 @dataclass(frozen=True, slots=True)
