@@ -7,6 +7,8 @@ here; the rest is behind `busauth.tokens`, `busauth.messages`, `busauth.expiry`,
 `busauth.integrations`.
 """
 
+from importlib.metadata import version as _installed
+
 from busauth._amqp.bus import Bus
 from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.guard import Guard
@@ -91,5 +93,7 @@ __all__ = [
     "load_settings",
     "log_event",
 ]
+
+__version__ = _installed("busauth")
 
 hand_out(__name__, globals())

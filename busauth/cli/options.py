@@ -1,10 +1,11 @@
 """What commands share: exit codes, options, and ending with a sentence instead of a traceback."""
 
 from enum import IntEnum
-from importlib.metadata import version as installed
 from typing import NoReturn
 
 import typer
+
+from busauth import __version__
 
 
 class Exit(IntEnum):
@@ -27,7 +28,7 @@ EXITS = (
 def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
     """Print the version and exit."""
     if wanted:
-        typer.echo(f"busauth {installed('busauth')}")
+        typer.echo(f"busauth {__version__}")
         raise typer.Exit
 
 
