@@ -95,6 +95,7 @@ class _Case:
         ):
             await _put(operator, world, content, properties)
         account.rested = await self._rest()
+        watch.check()
         if self.fault is not None and self.fault.cancels and account.at is not None:
             await world.stop()
             await world.start()
