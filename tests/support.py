@@ -77,11 +77,14 @@ class Trail:
         """Return what happened, in order."""
         return [event.kind for event in self.events if queue is None or event.queue == queue]
 
-    async def until(self, kind: str, *, count: int = 1, seconds: float = 20) -> list[Event]:
-        """Return the events of a kind once there are so many."""
+    async def until(
+        self, kind: str, *, count: int = 1, seconds: float = 20, message_id: str | None = None
+    ) -> list[Event]:
+        """Return the events of a kind once there are so many; those of one message if it says."""
 
         def found() -> list[Event]:
-            return [event for event in self.events if event.kind == kind]
+            kinds = (event for event in self.events if event.kind == kind)
+            return [event for event in kinds if message_id in (None, event.message_id)]
 
         try:
             async with asyncio.timeout(seconds), self._changed:

@@ -195,6 +195,14 @@ class Case:
         self.account = account = Account(watch.points)
         self.watch = watch
         await world.open()
+        try:
+            await self._carried_out()
+        finally:
+            await self._end()
+        return account
+
+    async def _carried_out(self) -> None:
+        scenario, world, account, watch = self.scenario, self.world, self.account, self.watch
         made = scenario.made(world)
         await asyncio.sleep(WAIT)
         watch.is_watching = scenario.act is None
@@ -206,14 +214,13 @@ class Case:
         if scenario.act is not None:
             watch.is_watching = True
             await self._acted(watch)
+        watch.check()
         await self._recover()
         self._put(LATER)
         account.rested = await world.rest() and account.rested
         account.stocks = (self._stock(TARGET), self._stock(BEHIND), self._stock(LATER))
         account.runs = world.runs[TARGET]
         account.bare = () if scenario.is_brokers else world.bare(TARGET)
-        await self._end()
-        return account
 
     async def _acted(self, watch: Suspensions) -> None:
         """Let somebody send the message again, who may be hit, too."""

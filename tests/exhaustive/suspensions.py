@@ -28,7 +28,7 @@ class Point:
 
     Attributes:
         depth: 0 in the delivery's own task, 1 in one that it began, and so on.
-        stack: qualified names of what is suspended, the outermost first.
+        stack: qualified names of what is suspended, the outermost first; never empty.
         is_ours: whether the task itself is busauth's, and not the client library's.
         is_gathering: whether it waits for the end of other tasks, whatever that is.
     """
@@ -71,6 +71,7 @@ class Suspensions:
         chosen: at which point `bystander` is called; None for none.
         is_watching: whether points are numbered; those before do not count.
         points: all so far.
+        failed: what the bystander itself failed with: whom it was called in may swallow that.
     """
 
     body: bytes
@@ -79,6 +80,7 @@ class Suspensions:
     is_watching: bool = True
     queue: str | None = None
     points: list[Point] = field(default_factory=list)
+    failed: Exception | None = None
     _current: "_Driven | None" = None
 
     def driven(self, coro: Any) -> Any:
@@ -114,7 +116,19 @@ class Suspensions:
             is_gathering=type(awaited).__name__ == "_GatheringFuture",
         )
         self.points.append(point)
-        return self.bystander(point) if len(self.points) - 1 == self.chosen else None
+        return self._called(point) if len(self.points) - 1 == self.chosen else None
+
+    def _called(self, point: Point) -> BaseException | None:
+        try:
+            return self.bystander(point)
+        except Exception as error:
+            self.failed = error
+            raise
+
+    def check(self) -> None:
+        """Raise what the bystander failed with: then nothing, or half of it, has happened."""
+        if self.failed is not None:
+            raise self.failed
 
     def stepping(self, driven: "_Driven | None") -> "_Driven | None":
         """Note who is stepping now; return who was before."""
@@ -170,14 +184,16 @@ class _Driven(Coroutine[Any, Any, Any]):
 
 def _names(coro: Any) -> Iterator[str]:
     """Name what is suspended, from the outermost coroutine to the innermost."""
-    while coro is not None:
-        code = next(
-            (getattr(coro, name) for name in ("cr_code", "gi_code") if hasattr(coro, name)), None
-        )
-        if code is None:
-            return
+    if _code(coro) is None:
+        yield type(coro).__qualname__  # an object that is awaited, as aiormq's
+    while (code := _code(coro)) is not None:
         yield code.co_qualname
         coro = coro.cr_await if hasattr(coro, "cr_await") else coro.gi_yieldfrom
+
+
+def _code(coro: Any) -> Any:
+    names = (name for name in ("cr_code", "gi_code") if hasattr(coro, name))
+    return next((getattr(coro, name) for name in names), None)
 
 
 def _is_ours(coro: Any) -> bool:

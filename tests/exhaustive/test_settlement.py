@@ -71,6 +71,17 @@ def test_undisturbed(name: str) -> None:
     for number, point in enumerate(account.points):
         print(f"{number:4} {point}")  # noqa: T201 -- for who looks up a case
     assert wrongs(_BY_NAME[name], None, account) == []
+    assert all(point.stack for point in account.points)
+
+
+def test_fault_that_fails() -> None:
+    """A fault that could not happen is told, although what it was to happen in takes its error."""
+
+    def broken() -> Exception:
+        raise LookupError("no such fault")
+
+    found = told(Case(_BY_NAME["handled"], Fault("broken", error=broken), 0))
+    assert found == "handled-broken-0: LookupError: no such fault"
 
 
 @pytest.mark.parametrize("fault", sorted(_FAULTS))
