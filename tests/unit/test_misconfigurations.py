@@ -344,9 +344,9 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
     (
         lambda: [bus.consumer("orders")(handler) for bus in [_bus()] * 2],
         ConfigurationError,
-        "'orders'",
+        "queue 'orders' has a consumer already, handler",
         "expected one consumer a queue",
-        "before the bus starts",
+        "a queue of its own",
     ),
     (lambda: prepared(Order(id=1)), CallerError, "no caller", "token", "ANONYMOUS"),
     (

@@ -112,7 +112,7 @@ class Links:
         if not self.are_open:
             yield f"not connected to {self.url.host}:{self.url.port}"
             return
-        for purpose, link in self._links.items():
+        for purpose, link in tuple(self._links.items()):  # another thread may ask
             if link.transport is None or not link.connected.is_set():
                 yield f"the connection for {purpose} was lost, and is being restored"
             elif _blocked(link):
