@@ -29,7 +29,7 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.release import Release
 from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
-from busauth._arguments import checked
+from busauth._arguments import checked, decorator
 from busauth._callables import name_of
 from busauth._decision import Demand, Predicate
 from busauth._expiry import Policies
@@ -100,6 +100,8 @@ class Bus:
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
 
+    @decorator('@bus.consumer("queue", ...)')
+    @checked
     def consumer(
         self,
         queue: str,
@@ -132,12 +134,10 @@ class Bus:
                 instead of the guard's.
 
         Raises:
-            TypeError: a parameter of the handler cannot be injected.
+            TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
             ConfigurationError: the queue has a consumer already, or the bus runs already; or what
                 is said does not go together, as at a guard.
         """
-        if not isinstance(queue, str):
-            raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
 
         def register(handler: Callable[P, Awaitable[R]]) -> GuardedConsumer[P, R]:
             self._check_new(queue)
@@ -193,6 +193,7 @@ class Bus:
         outlet = await self._links.outlet(within)
         await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
 
+    @checked
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
 

@@ -19,7 +19,7 @@ from busauth._amqp.headers import bearer_token
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
-from busauth._arguments import checked
+from busauth._arguments import checked, decorator
 from busauth._decision import Demand, Predicate, Rules, decide
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._messages.proof import Proofs, Route
@@ -93,6 +93,8 @@ class Guard:
             auditor=auditor,
         )
 
+    @decorator('@guard(queue="queue", ...)')
+    @checked
     def __call__(
         self,
         *,
@@ -125,7 +127,7 @@ class Guard:
                 guard's.
 
         Raises:
-            TypeError: a parameter of the handler cannot be injected.
+            TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
             ConfigurationError: a policy can never be reached, needs a word that cannot be had, or
                 takes away what is demanded.
         """

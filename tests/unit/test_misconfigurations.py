@@ -284,7 +284,7 @@ def restricted() -> Policies:
 WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
     (lambda: consumer(blocking), TypeError, "blocking", "expected an `async def`", "to_thread"),
     (lambda: consumer(Order), TypeError, "a class", "expected an instance", "__call__"),
-    (lambda: consumer(5), TypeError, "a int that cannot be called", "expected", "async def"),
+    (lambda: consumer(5), TypeError, "an int that cannot be called", "expected", "async def"),
     (lambda: consumer(untyped), TypeError, "'order' cannot be injected", "annotate it", "default"),
     (
         lambda: consumer(wrongly(partial, handler, 1, 2, 3)),
@@ -333,6 +333,28 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
         "takes away the scopes ['orders:write']",
         "demanded here",
         "name them in Restrict",
+    ),
+    (
+        lambda: wrongly(guard(), handler),
+        TypeError,
+        "got the handler itself, handler",
+        "expected @guard",
+        '(queue="queue"',
+    ),
+    (lambda: registered(None), ConfigurationError, "got None", "expected str", "queue"),
+    (
+        lambda: _bus().consumer("a")(_bus().consumer("b")(handler)),
+        TypeError,
+        "handler: got the guarded consumer of 'b'",
+        "expected the bare function",
+        "decorate handler.handler",
+    ),
+    (
+        lambda: registered(bindings=[("shop", "k")]),
+        ConfigurationError,
+        "got a list that holds a tuple",
+        "expected several of Binding",
+        "bindings",
     ),
     (
         lambda: registered(handler),
