@@ -10,7 +10,6 @@ from typing import Any, Self, cast
 
 from aiormq.abc import AbstractConnection
 
-from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.connections import Links
 from busauth._amqp.connecting.running import Phase, Running
 from busauth._amqp.connecting.within import Within
@@ -340,7 +339,7 @@ class Bus:
         try:
             connection = await self._links.open(copies=False)
             async with connection.channel() as channel:
-                with permitted():
+                with self._named():
                     for intake in self._intakes.values():
                         await intake.declare(channel)
         except BaseException as error:
@@ -427,15 +426,17 @@ class Bus:
         waits_for = await self._checked()
         try:
             connection = await self._links.open(copies=bool(self._intakes))
-            for intake in self._intakes.values():
-                await intake.open(connection, waits_for)
+            with self._named():
+                for intake in self._intakes.values():
+                    await intake.open(connection, waits_for)
         except BaseException as error:
             await self._each(Intake.close)
             await self._disconnect()
             cut_short(error)
             raise
         if self._intakes:
-            LOGGER.info("%s: consuming %s", self._service, ", ".join(self._intakes))
+            does = "consuming" if waits_for is None else f"waiting ({waits_for}), not yet consuming"
+            LOGGER.info("%s: %s %s", self._service, does, ", ".join(self._intakes))
         self._running.phase = Phase.RUNNING
 
     async def _leave(
@@ -472,6 +473,14 @@ class Bus:
                 f"queue {queue!r} has a consumer already, {name}: expected one consumer a queue; "
                 "give this one a queue of its own"
             )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say whose queues they are that cannot be had."""
+        try:
+            yield
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._service}: {error}") from error.__cause__
 
     def _intake(self, subscription: _Subscription) -> Intake:
         asked = subscription.asked

@@ -154,6 +154,30 @@ async def test_idle_is_for_a_bus_that_runs(service: Service) -> None:
             await service.bus.idle()
 
 
+async def test_a_thread_publishes_for_the_handlers_caller(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """A handler's thread hands its publication to the loop, and it goes out on their behalf."""
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="orders")
+    queue, packed, seen = broker.name("orders"), broker.name("packed"), list[str]()
+
+    def work(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.run_coroutine_threadsafe(bus.publish(packed, b"{}"), loop).result()
+
+    @bus.consumer(queue)
+    async def handle() -> None:
+        await asyncio.to_thread(work, asyncio.get_running_loop())
+
+    @bus.consumer(packed)
+    async def pack(caller: Caller) -> None:
+        seen.append(caller.subject)
+
+    async with bus:
+        await bus.publish(queue, b"{}", token=issuer.token("ann"))
+        await trail.until("handled", count=2)
+    assert seen == ["ann"]
+
+
 def calls(service: Service) -> list[tuple[Callable[[], Awaitable[Any]], type[Exception], str]]:
     bus, queue = service.bus, service.queue
     batch = [Publication(queue, b"{}", token=ANONYMOUS)]

@@ -98,9 +98,9 @@ WRONG: list[tuple[Call, type[Exception], str, str]] = [
     ),
     (
         lambda desk: dead_letters(desk.broker.url, f"{desk.queue}.deed"),
-        Exception,
-        "NOT_FOUND",
-        ".deed",
+        ConfigurationError,
+        ".deed' is not there",
+        "such as orders.dead",
     ),
 ]
 

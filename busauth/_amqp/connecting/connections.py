@@ -48,8 +48,9 @@ class _Watch:
         self._attempts[link] += 1
         count = self._attempts[link]
         is_time = count & (count - 1) == 0 or count % _SELDOM == 0
+        attempts = f"{count} attempt{'s' if count > 1 else ''}"
         if is_time and link is next(iter(self._attempts)):
-            self._tell(f"the broker is not back after {count} attempts", link, error)
+            self._tell(f"the broker is not back after {attempts}", link, error)
 
     def back(self, link: Kept) -> None:
         """Note that a connection was restored."""
