@@ -74,7 +74,7 @@ class Bus:
         self._options = options or BusOptions()
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
-        self._running = Running(service)
+        self._running = Running(f"{service}: the bus", "one of `async with bus` and `bus.run()`")
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -184,7 +184,7 @@ class Bus:
             PublishError: the broker did not confirm that the message was routed, or the bus lives
                 in another event loop.
         """
-        self._running.check_here("publish(...)", PublishError)
+        self._running.check_here("bus.publish(...)", PublishError)
         outgoing = self.guard.core.outbox.prepare(
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
@@ -204,7 +204,7 @@ class Bus:
             NotAllPublished: the broker did not confirm some; says which.
             PublishError: the bus is not connected, or lives in another event loop.
         """
-        self._running.check_here("publish_many(...)", PublishError)
+        self._running.check_here("bus.publish_many(...)", PublishError)
         prepare = self.guard.core.outbox.prepare
         prepared = [
             (
@@ -245,7 +245,7 @@ class Bus:
             ConfigurationError: no such consumer, or its guard cannot sign for a release; or the bus
                 lives in another event loop.
         """
-        self._running.check_here("release(...)")
+        self._running.check_here("bus.release(...)")
         if queue not in self._subscriptions:
             raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
         asked = self._subscriptions[queue].asked
@@ -361,7 +361,7 @@ class Bus:
             ConfigurationError: the bus does not run, or lives in another event loop.
             aio_pika.exceptions.AMQPError: the broker does not answer, or a queue is gone.
         """
-        self._running.check_here("idle()")
+        self._running.check_here("bus.idle()")
         self._running.check_running()
         intakes = self._intakes.values()
         while True:

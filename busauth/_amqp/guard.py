@@ -9,6 +9,7 @@ from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
+from busauth._amqp.connecting.running import check_loop
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.asked import Asked
 from busauth._amqp.consuming.security import MessageSecurity
@@ -285,13 +286,16 @@ async def _connection_of(exchange: Exchange, within: Within) -> AbstractConnecti
     """Return where a plain exchange is, waiting for it while its connection is being restored.
 
     Raises:
-        PublishError: it is not restored in time.
+        PublishError: it is not restored in time, or lives in another event loop.
     """
     try:
         async with within.limit():
-            return (await exchange.channel.get_underlay_channel()).connection
+            connection = (await exchange.channel.get_underlay_channel()).connection
     except TimeoutError as error:
         raise PublishError(
             f"the connection of exchange {exchange.name!r} was not there for {within.seconds:g} s: "
             "it was not sent"
         ) from error
+    whose = f"the connection of exchange {exchange.name!r}"
+    check_loop(connection.loop, whose, "guard.publish(...)", PublishError)
+    return connection

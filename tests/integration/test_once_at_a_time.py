@@ -5,11 +5,14 @@ import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aio_pika
 import pytest
 
 from busauth import ANONYMOUS, Bus, Caller, ConfigurationError, Publication, PublishError
+from busauth.revocation import RevocationFeed
 from busauth.testing import Issuer
 from tests.support import Broker, Trail, guard_for
+from tests.unit.revoking import transmitters
 
 ONCE = "expected one start at a time.*`async with bus` and `bus.run\\(\\)`"
 Start = Callable[[Bus], Awaitable[None]]
@@ -154,6 +157,15 @@ async def test_idle_is_for_a_bus_that_runs(service: Service) -> None:
             await service.bus.idle()
 
 
+async def test_a_feed_is_opened_once(broker: Broker) -> None:
+    """A second reader of one feed would be nobody's to close."""
+    feed = RevocationFeed(broker.url, transmitters=transmitters())
+    for _ in range(2):
+        async with feed:
+            with pytest.raises(ConfigurationError, match="revocation feed runs already: expected"):
+                await feed.open()
+
+
 async def test_a_thread_publishes_for_the_handlers_caller(
     broker: Broker, issuer: Issuer, trail: Trail
 ) -> None:
@@ -208,6 +220,11 @@ async def test_a_call_from_another_loop_is_refused_in_a_sentence(service: Servic
             told = str(caught.value)
             assert f"asyncio.run_coroutine_threadsafe(bus.{named}, loop)" in told
             assert len(told) < 300
+        exchange, plain = service.broker.channel.default_exchange, aio_pika.Message(b"{}")
+        publishing = service.bus.guard.publish
+        wrong = elsewhere(lambda: publishing(exchange, plain, service.queue, token=ANONYMOUS))
+        with pytest.raises(PublishError, match=r"exchange ''.*\(guard.publish\(...\), loop\)"):
+            await asyncio.to_thread(asyncio.run, wrong)
         with pytest.raises(ConfigurationError, match=ONCE):
             await asyncio.to_thread(asyncio.run, elsewhere(lambda: entered(service.bus)))
         assert await asyncio.to_thread(lambda: bool(service.bus.ready))

@@ -1,4 +1,4 @@
-"""Whether a bus runs, how far it has come, and in which event loop: once at a time.
+"""Whether a bus or a feed runs, how far it has come, and in which event loop: once at a time.
 
 Its connections, consumers and channels are one set. Begun twice, the second beginning would take
 the first one's away, and whoever ended first would leave the other without any.
@@ -20,29 +20,26 @@ class Phase(StrEnum):
     STOPPING = "is stopping"
 
 
-_ONCE = (
-    "expected one start at a time: use one of `async with bus` and `bus.run()`, and begin again "
-    "when that has ended"
-)
 _OTHER_LOOP = (
-    "the bus lives in another event loop than this one, where nothing of it can be waited for: "
+    "{what} lives in another event loop than this one, where nothing of it can be waited for: "
     "expected a call in its own; from a thread or another loop: "
-    "asyncio.run_coroutine_threadsafe(bus.{call}, loop), where `loop` is the one that runs the bus"
+    "asyncio.run_coroutine_threadsafe({call}, loop), where `loop` is its own"
 )
 
 
 class Running:
-    """What a bus is doing.
+    """What a bus or a feed is doing.
 
     Args:
-        service: the service's name, for people.
+        what: who does it, for people.
+        starts: the ways to start it.
 
     Attributes:
         phase: how far it has come; None while it does nothing.
     """
 
-    def __init__(self, service: str) -> None:
-        self._service = service
+    def __init__(self, what: str, starts: str) -> None:
+        self._what, self._starts = what, starts
         self.phase: Phase | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beginning = threading.Lock()
@@ -56,7 +53,10 @@ class Running:
         with self._beginning:
             if self._loop is not None and self._loop.is_closed():
                 self.end()  # nobody is left there who could
-            self.check_idle(_ONCE)
+            self.check_idle(
+                f"expected one start at a time: use {self._starts}, and begin again when that has "
+                "ended"
+            )
             self.phase, self._loop = phase, asyncio.get_running_loop()
 
     def end(self) -> None:
@@ -73,7 +73,7 @@ class Running:
             ConfigurationError: it does.
         """
         if self.phase is not None:
-            raise ConfigurationError(f"{self._service}: the bus {self.phase}: {expected}")
+            raise ConfigurationError(f"{self._what} {self.phase}: {expected}")
 
     def check_running(self) -> None:
         """Refuse what only a bus can do that runs.
@@ -82,9 +82,9 @@ class Running:
             ConfigurationError: it does not, or not yet, or not any more.
         """
         if self.phase is not Phase.RUNNING:
-            found = f"the bus {self.phase}" if self.phase else "the bus does not run"
             raise ConfigurationError(
-                f"{self._service}: {found}: expected one that runs; call it inside `async with bus`"
+                f"{self._what} {self.phase or 'does not run'}: expected one that runs; call it "
+                "inside `async with bus`"
             )
 
     def check_here(self, call: str, kind: type[BusauthError] = ConfigurationError) -> None:
@@ -97,6 +97,17 @@ class Running:
         Raises:
             BusauthError: the bus lives in another loop.
         """
-        loop = self._loop
-        if loop is not None and loop is not asyncio.get_running_loop():
-            raise kind(f"{self._service}: {_OTHER_LOOP.format(call=call)}")
+        if self._loop is not None:
+            check_loop(self._loop, self._what, call, kind)
+
+
+def check_loop(
+    loop: asyncio.AbstractEventLoop, what: str, call: str, kind: type[BusauthError]
+) -> None:
+    """Refuse a call in another loop than something lives in; see `Running.check_here`.
+
+    Raises:
+        BusauthError: this is another one.
+    """
+    if loop is not asyncio.get_running_loop():
+        raise kind(_OTHER_LOOP.format(what=what, call=call))
