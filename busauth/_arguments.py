@@ -10,39 +10,72 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import cache, wraps
-from typing import Any, ParamSpec, Protocol, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
-from busauth._callables import name_of
+from busauth._callables import is_async, name_of
 from busauth.errors import ConfigurationError
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Called = TypeVar("Called", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def checked(called: Callable[P, R]) -> Callable[P, R]:
+def checked(called: Called) -> Called:
     """Hold a function's arguments to their annotations, each time that it is called.
 
     The call raises a ConfigurationError that names the argument, the type that was found, and what
-    was expected.
+    was expected; one of an ``async def`` does so when it is awaited. An iterator is read first, so
+    that what it yields is looked at as well.
     """
     signature = inspect.signature(called)
     several = {each.name for each in signature.parameters.values() if each.kind in _SEVERAL}
-    name = name_of(called).removesuffix(".__init__")
+    name = name_of(called).removesuffix(".__init__").removesuffix(".__call__")
+
+    def held(given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+        try:
+            bound = signature.bind(*given, **named)
+        except TypeError:
+            return given, named  # the call says it in Python's own words
+        for argument in bound.arguments.keys() - several:
+            hint = _hints(called).get(argument, Any)
+            value = bound.arguments[argument] = _read(bound.arguments[argument], hint)
+            _check(f"{name}({argument}=...)", value, hint)
+        return bound.args, bound.kwargs
 
     @wraps(called)
-    def call(*given: P.args, **named: P.kwargs) -> R:
-        try:
-            bound = signature.bind(*given, **named).arguments
-        except TypeError:
-            return called(*given, **named)  # says it in Python's own words
-        for argument in bound.keys() - several:
-            _check(f"{name}({argument}=...)", bound[argument], _hints(called).get(argument, Any))
+    def call(*given: Any, **named: Any) -> Any:
+        given, named = held(given, named)
         return called(*given, **named)
 
-    return call
+    @wraps(called)
+    async def call_async(*given: Any, **named: Any) -> Any:
+        given, named = held(given, named)
+        return await called(*given, **named)
+
+    return cast("Called", call_async if is_async(called) else call)
+
+
+def decorator(usage: str) -> Callable[[Called], Called]:
+    """Refuse a handler that is handed to what makes its decorator: parentheses were left out.
+
+    Args:
+        usage: what was expected, for people.
+
+    Returns:
+        A decorator for a method; the call raises a TypeError.
+    """
+
+    def around(called: Called) -> Called:
+        @wraps(called)
+        def call(this: object, *given: Any, **named: Any) -> Any:
+            if given and callable(given[0]):
+                raise TypeError(f"expected {usage}: got the handler itself, {name_of(given[0])}")
+            return called(this, *given, **named)
+
+        return cast("Called", call)
+
+    return around
 
 
 def checked_class(kind: Class) -> Class:
@@ -56,12 +89,29 @@ def _hints(called: Callable[..., Any]) -> Mapping[str, Any]:
     return typing.get_type_hints(called)
 
 
+def _read(value: object, hint: Any) -> object:
+    """Return what an iterator yields, where several are wanted that may be read; else the value."""
+    wanted = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if isinstance(value, Iterator) and any(get_origin(each) is Iterable for each in wanted):
+        return tuple(value)
+    return value
+
+
 def _check(what: str, value: object, hint: Any) -> None:
     if not fits(value, hint):
-        raise ConfigurationError(f"{what}: got {_found(value)}, expected {told(hint)}")
+        raise ConfigurationError(f"{what}: got {_found(value, hint)}, expected {told(hint)}")
 
 
-def _found(value: object) -> str:
+def _found(value: object, hint: Any) -> str:
+    kind = get_origin(hint)
+    odd = [held for held, wanted in _inside(value, kind, get_args(hint)) if not fits(held, wanted)]
+    if odd and isinstance(kind, type) and isinstance(value, kind):
+        return f"{kind_of(value)} that holds {kind_of(odd[0])}"
+    return kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """Name a value's type with its article, and nothing of the value."""
     if value is None:
         return "None"
     if isinstance(value, type):
@@ -96,7 +146,7 @@ def _is_a(value: object, kind: type, members: tuple[Any, ...]) -> bool:
         return isinstance(value, numbers) and not isinstance(value, bool)
     if not isinstance(value, kind) or _is_another_text(value, kind, members):
         return False
-    return all(fits(member, hint) for member, hint in _inside(value, members))
+    return all(fits(member, hint) for member, hint in _inside(value, kind, members))
 
 
 def _is_another_text(value: object, kind: type, members: tuple[Any, ...]) -> bool:
@@ -113,7 +163,7 @@ def _members(protocol: type) -> Iterator[str]:
             yield name
 
 
-def _inside(value: object, members: tuple[Any, ...]) -> Iterator[tuple[object, Any]]:
+def _inside(value: object, kind: object, members: tuple[Any, ...]) -> Iterator[tuple[object, Any]]:
     """Yield what a collection holds, and what it is to be; an iterator would be used up by that."""
     match value:
         case str() | bytes():
@@ -124,7 +174,7 @@ def _inside(value: object, members: tuple[Any, ...]) -> Iterator[tuple[object, A
                 yield member, members[1]
         case Mapping() if members:
             yield from ((name, members[0]) for name in value)
-        case tuple() if members and members[-1] is not ...:
+        case tuple() if kind is tuple and members and members[-1] is not ...:
             yield from zip(value, members, strict=False)
         case list() | tuple() | set() | frozenset() if members:
             yield from ((member, members[0]) for member in value)

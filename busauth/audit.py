@@ -168,10 +168,15 @@ def log_event(event: Event) -> None:
     level = logging.WARNING if is_warning(event) else logging.DEBUG
     LOGGER.log(
         level,
-        "%s queue=%s message_id=%s subject=%s code=%s%s %s",
-        event.kind, event.queue, event.message_id, event.subject, event.code, _run(event),
-        event.detail or "",
+        "%s queue=%s%s%s %s",
+        event.kind, event.queue, _known(event), _run(event), event.detail or "",
     )  # fmt: skip
+
+
+def _known(event: Event) -> str:
+    """Say whose message it was and what was wrong, as far as that is known."""
+    said = {"message_id": event.message_id, "subject": event.subject, "code": event.code}
+    return "".join(f" {name}={value}" for name, value in said.items() if value is not None)
 
 
 def _run(event: Event) -> str:

@@ -31,6 +31,8 @@ EVIDENCE_LIMIT = 200
 """Characters of `found` and `expected` that are kept: a sender chooses some of them."""
 
 _LOOKED_AT, _LEVELS = 5 * EVIDENCE_LIMIT, 8
+_REASONS, _PLACES = 5, 10
+"""Reasons that an error of a batch tells, and places that it tells of each."""
 
 
 class BusauthError(Exception):
@@ -213,8 +215,20 @@ class NotAllPublished(PublishError):  # noqa: N818 -- says what it is, as the ot
 
     def __init__(self, errors: Mapping[int, PublishError]) -> None:
         self.errors = errors
-        place, first = next(iter(errors.items()))
-        super().__init__(f"{len(errors)} messages were not published; at place {place}: {first}")
+        places: dict[str, list[int]] = {}
+        for place, error in errors.items():
+            places.setdefault(error.reason, []).append(place)
+        told = [f"{_at(at)}: {reason}" for reason, at in islice(places.items(), _REASONS)]
+        if (more := len(places) - len(told)) > 0:
+            told.append(f"and {more} more reasons, see `errors`")
+        found = "1 message was" if len(errors) == 1 else f"{len(errors)} messages were"
+        super().__init__(f"{found} not published; {'; '.join(told)}")
+
+
+def _at(places: list[int]) -> str:
+    shown = ", ".join(map(str, places[:_PLACES]))
+    more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+    return f"at place{'s' if len(places) > 1 else ''} {shown}{more}"
 
 
 class CallerError(BusauthError):

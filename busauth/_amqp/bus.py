@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 
 from aiormq.abc import AbstractConnection
 
-from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.connections import Links
+from busauth._amqp.connecting.running import Phase, Running
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.asked import Asked
 from busauth._amqp.consuming.intake import Binding, Intake
@@ -28,14 +28,15 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.release import Release
 from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
-from busauth._arguments import checked
+from busauth._arguments import checked, decorator
+from busauth._callables import name_of
 from busauth._decision import Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
 from busauth._tokens.asking.checking import any_of
 from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
-from busauth.errors import CallerError, ConfigurationError, Deferred
+from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError
 
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
@@ -73,6 +74,7 @@ class Bus:
         self._options = options or BusOptions()
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
+        self._running = Running(f"{service}: the bus", "one of `async with bus` and `bus.run()`")
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -97,6 +99,8 @@ class Bus:
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
 
+    @decorator('@bus.consumer("queue", ...)')
+    @checked
     def consumer(
         self,
         queue: str,
@@ -129,18 +133,13 @@ class Bus:
                 instead of the guard's.
 
         Raises:
-            TypeError: a parameter of the handler cannot be injected.
+            TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
             ConfigurationError: the queue has a consumer already, or the bus runs already; or what
                 is said does not go together, as at a guard.
         """
-        if not isinstance(queue, str):
-            raise TypeError('expected @bus.consumer("queue", ...): got the handler itself')
 
         def register(handler: Callable[P, Awaitable[R]]) -> GuardedConsumer[P, R]:
-            if queue in self._subscriptions or self._links.are_open:
-                raise ConfigurationError(
-                    f"{queue!r}: expected one consumer a queue, registered before the bus starts"
-                )
+            self._check_new(queue)
             bound = tuple(bindings)
             asked = Asked(
                 queue=queue,
@@ -182,8 +181,10 @@ class Bus:
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
-            PublishError: the broker did not confirm that the message was routed.
+            PublishError: the broker did not confirm that the message was routed, or the bus lives
+                in another event loop.
         """
+        self._running.check_here("bus.publish(...)", PublishError)
         outgoing = self.guard.core.outbox.prepare(
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
@@ -191,6 +192,7 @@ class Bus:
         outlet = await self._links.outlet(within)
         await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
 
+    @checked
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
 
@@ -200,7 +202,9 @@ class Bus:
         Raises:
             CallerError, NotGenuine, Untimely: as `publish`; nothing was sent.
             NotAllPublished: the broker did not confirm some; says which.
+            PublishError: the bus is not connected, or lives in another event loop.
         """
+        self._running.check_here("bus.publish_many(...)", PublishError)
         prepare = self.guard.core.outbox.prepare
         prepared = [
             (
@@ -238,8 +242,10 @@ class Bus:
             Refused: the token is not genuine, late, or revoked.
             Deferred: keys are out of reach, or somebody else takes from the parking queue.
             PublishError: the broker did not confirm one; it and all after it stay parked.
-            ConfigurationError: no such consumer, or its guard cannot sign for a release.
+            ConfigurationError: no such consumer, or its guard cannot sign for a release; or the bus
+                lives in another event loop.
         """
+        self._running.check_here("bus.release(...)")
         if queue not in self._subscriptions:
             raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
         asked = self._subscriptions[queue].asked
@@ -265,9 +271,11 @@ class Bus:
         Raises:
             ConfigurationError: a queue exists with other arguments, or is not there and somebody
                 else declares; a right is missing; the broker lets nobody in as the URL says; or an
-                issuer contradicts what is configured. One that is out of reach is waited for.
+                issuer contradicts what is configured; or the bus is running, starting or stopping
+                already. An issuer that is out of reach is waited for.
             ConnectionError: the broker cannot be reached at the start; later it is waited for.
         """
+        self._running.begin()
         self._loop = asyncio.get_running_loop()
         try:
             with ExitStack() as watched:
@@ -275,10 +283,11 @@ class Bus:
                     watched.enter_context(told_by_signals(self.stop))
                 async with AsyncExitStack() as running:
                     if await self._begun():
-                        running.push_async_exit(self)
+                        running.push_async_exit(self._leave)
                         await self._until_stopped()
                         watched.close()  # a second signal ends a service that is draining
         finally:
+            self._running.end()
             self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
 
     def stop(self) -> None:
@@ -301,13 +310,13 @@ class Bus:
 
     async def _begun(self) -> bool:
         """Begin to consume; return False where it was stopped before it could."""
-        beginning = asyncio.ensure_future(self.__aenter__())
+        beginning = asyncio.ensure_future(self._enter())
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if await _begun_although_cancelled(beginning):
-                await self.__aexit__(None, None, None)
+                await self._leave(None, None, None)
             raise
         finally:
             stopped.cancel()
@@ -323,18 +332,24 @@ class Bus:
             ConfigurationError: a queue exists with other arguments, or the bus runs already.
             ConnectionError: the broker cannot be reached.
         """
-        self._check_closed("declares its queues by itself")
+        self._running.check_idle(
+            "a bus that runs declares its queues by itself; expected it before"
+        )
+        self._running.begin(Phase.DECLARING)
         try:
             connection = await self._links.open(copies=False)
             async with connection.channel() as channel:
-                with permitted():
+                with self._named():
                     for intake in self._intakes.values():
                         await intake.declare(channel)
         except BaseException as error:
             cut_short(error)
             raise
         finally:
-            await self._links.close()
+            try:
+                await self._links.close()
+            finally:
+                self._running.end()
 
     async def idle(self) -> None:
         """Return once nothing is left to do: no handler runs, and the queues are empty.
@@ -343,8 +358,11 @@ class Bus:
         waited for. Meant for tests and for jobs that end; the bus must be running.
 
         Raises:
+            ConfigurationError: the bus does not run, or lives in another event loop.
             aio_pika.exceptions.AMQPError: the broker does not answer, or a queue is gone.
         """
+        self._running.check_here("bus.idle()")
+        self._running.check_running()
         intakes = self._intakes.values()
         while True:
             taken = sum(intake.consumer.taken for intake in intakes)
@@ -359,7 +377,7 @@ class Bus:
         Raises:
             ConfigurationError: the bus runs.
         """
-        self._check_closed("cannot change its broker")
+        self._running.check_idle("a bus that runs cannot change its broker; expected it before")
         before = self._links, self.guard, self._intakes
         self._links, self.guard = Links(url, self._service), guard
         self._intakes = {
@@ -371,7 +389,34 @@ class Bus:
             self._links, self.guard, self._intakes = before
 
     async def __aenter__(self) -> Self:
-        """Connect, declare, consume; a caller in scope would be inherited by every callback."""
+        """Connect, declare, consume; a caller in scope would be inherited by every callback.
+
+        Raises:
+            ConfigurationError: as of `run`.
+            ConnectionError: the broker cannot be reached.
+            CallerError: a caller is in scope.
+        """
+        self._running.begin()
+        try:
+            await self._enter()
+        except BaseException:
+            self._running.end()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        try:
+            await self._leave(kind, error, trace)
+        finally:
+            self._running.end()
+
+    async def _enter(self) -> None:
         if caller_in_scope():
             raise CallerError(
                 "a bus cannot connect while a caller is in scope: every callback would inherit "
@@ -381,24 +426,26 @@ class Bus:
         waits_for = await self._checked()
         try:
             connection = await self._links.open(copies=bool(self._intakes))
-            for intake in self._intakes.values():
-                await intake.open(connection, waits_for)
+            with self._named():
+                for intake in self._intakes.values():
+                    await intake.open(connection, waits_for)
         except BaseException as error:
             await self._each(Intake.close)
             await self._disconnect()
             cut_short(error)
             raise
         if self._intakes:
-            LOGGER.info("%s: consuming %s", self._service, ", ".join(self._intakes))
-        return self
+            does = "consuming" if waits_for is None else f"waiting ({waits_for}), not yet consuming"
+            LOGGER.info("%s: %s %s", self._service, does, ", ".join(self._intakes))
+        self._running.phase = Phase.RUNNING
 
-    async def __aexit__(
+    async def _leave(
         self,
-        _type: type[BaseException] | None,
+        _kind: type[BaseException] | None,
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Stop consuming, let handlers finish, disconnect; what is unsettled stays the broker's."""
+        self._running.phase = Phase.STOPPING
         LOGGER.info("%s: stopping", self._service)
         try:
             await self._drain()
@@ -415,9 +462,25 @@ class Bus:
         away = await self.guard.check()
         return any_of(away) if self.guard.issuers <= away.keys() else None
 
-    def _check_closed(self, what: str) -> None:
-        if self._links.are_open:
-            raise ConfigurationError(f"{self._service}: a bus that runs {what}")
+    def _check_new(self, queue: str) -> None:
+        """Refuse a consumer that would not be one: each is begun as the bus starts."""
+        self._running.check_idle(
+            f"a consumer of {queue!r} would not begin; expected it registered before the bus starts"
+        )
+        if queue in self._subscriptions:
+            name = name_of(self._subscriptions[queue].handler)
+            raise ConfigurationError(
+                f"queue {queue!r} has a consumer already, {name}: expected one consumer a queue; "
+                "give this one a queue of its own"
+            )
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say whose queues they are that cannot be had."""
+        try:
+            yield
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._service}: {error}") from error.__cause__
 
     def _intake(self, subscription: _Subscription) -> Intake:
         asked = subscription.asked

@@ -9,6 +9,7 @@ from aio_pika.exchange import Exchange
 from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
+from busauth._amqp.connecting.running import check_loop
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.asked import Asked
 from busauth._amqp.consuming.security import MessageSecurity
@@ -19,7 +20,7 @@ from busauth._amqp.headers import bearer_token
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
-from busauth._arguments import checked
+from busauth._arguments import checked, decorator
 from busauth._decision import Demand, Predicate, Rules, decide
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._messages.proof import Proofs, Route
@@ -93,6 +94,8 @@ class Guard:
             auditor=auditor,
         )
 
+    @decorator('@guard(queue="queue", ...)')
+    @checked
     def __call__(
         self,
         *,
@@ -125,7 +128,7 @@ class Guard:
                 guard's.
 
         Raises:
-            TypeError: a parameter of the handler cannot be injected.
+            TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
             ConfigurationError: a policy can never be reached, needs a word that cannot be had, or
                 takes away what is demanded.
         """
@@ -283,13 +286,16 @@ async def _connection_of(exchange: Exchange, within: Within) -> AbstractConnecti
     """Return where a plain exchange is, waiting for it while its connection is being restored.
 
     Raises:
-        PublishError: it is not restored in time.
+        PublishError: it is not restored in time, or lives in another event loop.
     """
     try:
         async with within.limit():
-            return (await exchange.channel.get_underlay_channel()).connection
+            connection = (await exchange.channel.get_underlay_channel()).connection
     except TimeoutError as error:
         raise PublishError(
             f"the connection of exchange {exchange.name!r} was not there for {within.seconds:g} s: "
             "it was not sent"
         ) from error
+    whose = f"the connection of exchange {exchange.name!r}"
+    check_loop(connection.loop, whose, "guard.publish(...)", PublishError)
+    return connection

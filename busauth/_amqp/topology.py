@@ -16,6 +16,7 @@ from typing import Any
 import aiormq.exceptions
 from aio_pika.abc import AbstractRobustChannel
 
+from busauth._amqp.connecting.rights import DECLARE, LOOK, permitted, there
 from busauth._amqp.options import BusOptions, RetryOptions
 from busauth.errors import ConfigurationError
 
@@ -168,7 +169,8 @@ async def declare(
     """
     for name, arguments in arguments_of(queue, options, parks=parks).items():
         try:
-            await channel.declare_queue(name, durable=True, arguments=arguments)
+            with permitted(DECLARE):
+                await channel.declare_queue(name, durable=True, arguments=arguments)
         except aiormq.exceptions.ChannelPreconditionFailed as error:
             raise ConfigurationError(
                 f"queue {name!r} exists with other arguments: {error}. Delete it once it is empty, "
@@ -182,11 +184,9 @@ async def check(channel: AbstractRobustChannel, queue: str) -> None:
     Raises:
         ConfigurationError: it is not.
     """
-    try:
+    what = (
+        "it before the service starts: with BusOptions(declare=False) its operator declares it, "
+        "those around it (`Bus.queues`) and its bindings"
+    )
+    with permitted(LOOK), there(queue, what):
         await channel.get_queue(queue)
-    except aiormq.exceptions.ChannelNotFoundEntity as error:
-        raise ConfigurationError(
-            f"queue {queue!r} is not there ({error}): with BusOptions(declare=False) its operator "
-            "declares it, those around it (`Bus.queues`) and its bindings; expected it before the "
-            "service starts"
-        ) from error

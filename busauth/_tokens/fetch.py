@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from busauth._arguments import checked_class
+from busauth._arguments import checked_class, kind_of
 from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
@@ -115,7 +115,7 @@ class Fetcher:
             kind = Unusable if isinstance(error, _FINAL) else Deferred
             raise kind(f"{url} is out of reach: {_why(error, self.timeout)}") from error
         if not isinstance(value, dict):
-            raise Unusable(f"{url} gave a {type(value).__name__}: expected a JSON object")
+            raise Unusable(f"{url} gave {kind_of(value)}: expected a JSON object")
         return value
 
     async def post_form(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth._arguments import checked
+from busauth._arguments import checked, kind_of
 from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
@@ -195,9 +195,7 @@ class Verifiers:
     ) -> None:
         for each in verifiers:
             if not isinstance(each, Verifier):
-                raise ConfigurationError(
-                    f"Verifiers: got a {type(each).__name__}, expected Verifier"
-                )
+                raise ConfigurationError(f"Verifiers: got {kind_of(each)}, expected Verifier")
         self._by_issuer = {verifier.issuer: verifier for verifier in verifiers}
         if not verifiers or len(self._by_issuer) != len(verifiers):
             raise ConfigurationError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aio_pika.exceptions import AMQPConnectionError, AMQPError, ChannelNotFoundEntity
+from aio_pika.exceptions import AMQPConnectionError, AMQPError
 
 from busauth._amqp.guard import Guard
 from busauth._amqp.options import ConsumerOptions
@@ -167,8 +167,6 @@ def _telling() -> Iterator[None]:
         fail(f"not confirmed; what was not sent stays where it was: {error}")
     except ConfigurationError as error:
         fail(str(error))
-    except ChannelNotFoundEntity:
-        fail("there is no such queue; was the name given without .parked or .dead?")
     except (AMQPConnectionError, ConnectionError, OSError) as error:
         fail(f"the broker cannot be reached: {error}")
     except AMQPError as error:

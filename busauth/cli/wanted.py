@@ -42,12 +42,11 @@ class Wanted:
 
     def missed(self, released: Released) -> Iterator[str]:
         """Tell what was asked for and did not go, other than what was refused."""
-        if not self.ids and not self.codes and self.subject is None:
-            return
         if (without := self._count - len(released.sent) - len(released.refused)) > 0:
             yield (
-                f"{without} that were asked for kept no token, and stay: a policy says "
-                "DeadLetter(keep_token=...) before a letter is written"
+                f"{without} that {'was' if without == 1 else 'were'} asked for kept no token, and "
+                f"{'stays' if without == 1 else 'stay'}: a policy says DeadLetter(keep_token=...) "
+                "before a letter is written"
             )
         subjects = () if self.subject is None else (self.subject,)
         yield from _told("--message-id", self.ids, self._ids)
@@ -69,4 +68,5 @@ def _there(wanted: str, there: list[str]) -> str:
     if close := get_close_matches(wanted, there, 1):
         return f"did you mean {evidence(close[0])}?"
     more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
-    return f"there are {', '.join(str(evidence(each)) for each in there[:_SHOWN])}{more}"
+    shown = ", ".join(str(evidence(each)) for each in there[:_SHOWN])
+    return f"there {'is' if len(there) == 1 else 'are'} {shown}{more}"

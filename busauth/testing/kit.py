@@ -368,17 +368,17 @@ class _KitBus(Bus):
         self._kit.check_loop()  # every publication begins here
         return super()._within(timeout)
 
-    async def __aenter__(self) -> Self:
+    async def _enter(self) -> None:
         await self._kit.claim(self)
-        return await super().__aenter__()
+        await super()._enter()
 
-    async def __aexit__(
+    async def _leave(
         self,
-        type_: type[BaseException] | None,
+        kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await super().__aexit__(type_, error, trace)
+        await super()._leave(kind, error, trace)
         if error is None:
             self._kit.check_tasks()
 

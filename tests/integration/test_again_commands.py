@@ -181,7 +181,7 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith(f"Redriven to {desk.queue}: 1. Others stay: ")
     for chosen, why in (
-        (("--code", "handler.failed"), "no letter has it; there are token.expired"),
+        (("--code", "handler.failed"), "no letter has it; there is token.expired"),
         (("--code", "token.expire"), "did you mean token.expired?"),
         (("--message-id", bobs), f"--message-id {bobs}: no letter has it"),
         (("--subject", "cyd", "--code", "token.expired"), "did you mean cid?"),
@@ -200,8 +200,12 @@ async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
     await desk.late(DeadLetter(), "ann")
     key = ("--key", str(desk.folder / "redrive.jwk"))
     result = await desk.run("redrive", *key, "--subject", "ann")
-    assert (result.exit_code, "kept no token, and stay" in result.stderr) == (3, True)
-    assert (await desk.run("redrive", *key)).exit_code == 0
+    assert (result.exit_code, "1 that was asked for kept no token, and stays" in result.stderr) == (
+        3,
+        True,
+    )
+    result = await desk.run("redrive", *key)
+    assert (result.exit_code, "kept no token, and stays: a policy" in result.stderr) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -215,10 +219,10 @@ async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
         ("release", ["--route", "orders"], "x", "--route orders: expected EXCHANGE:KEY"),
         ("release", ["--settings", "absent.toml"], "x", "absent.toml: cannot be read"),
         ("release", ["--url", "amqp://127.0.0.1:1/"], "TOKEN", "the broker cannot be reached"),
-        ("release", [], "TOKEN", "there is no such queue"),
+        ("release", [], "TOKEN", ".parked' is not there"),
         ("redrive", ["--key", "absent.jwk"], "", "absent.jwk: cannot be read"),
         ("redrive", ["--key", "web.jwk"], "", "web.jwk"),
-        ("redrive", ["--key", "redrive.jwk"], "", "there is no such queue"),
+        ("redrive", ["--key", "redrive.jwk"], "", ".dead' is not there"),
     ],
 )
 async def test_what_is_wrong_is_told(

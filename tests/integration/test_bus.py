@@ -211,6 +211,30 @@ async def test_reject_skips_the_ladder(
     assert "retried" not in trail.kinds()
 
 
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, LookupError])
+async def test_each_failed_attempt_is_logged(
+    kind: type[BaseException],
+    broker: Broker,
+    issuer: Issuer,
+    trail: Trail,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever a handler raises is told at its first attempt, a cancellation of its own as well."""
+    queue = broker.name("orders")
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="orders", options=QUICK)
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        raise kind
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        await trail.until("retried")
+    (line, *_) = [each for each in caplog.records if "a handler failed" in each.getMessage()]
+    assert kind.__name__ in line.getMessage()
+    assert line.exc_info is not None
+
+
 GROUPS: dict[str, tuple[BaseException, str]] = {
     "one rejection": (ExceptionGroup("", [Reject("no")]), "handler.rejected: got no"),
     "a rejection among failures": (
@@ -223,7 +247,8 @@ GROUPS: dict[str, tuple[BaseException, str]] = {
     ),
     "of cancellations": (
         BaseExceptionGroup("", [asyncio.CancelledError()]),
-        "handler.failed: got something it awaited was cancelled",
+        "handler.failed: got CancelledError, raised in it or by what it awaited: nobody cancelled "
+        "the handler",
     ),
     "of a failure": (ExceptionGroup("", [LookupError("x")]), "handler.failed: got LookupError: x"),
     "of failures": (
@@ -455,7 +480,7 @@ async def test_a_look_at_nothing(broker: Broker, url: str) -> None:
     """An empty queue has no letters, one that does not exist is an error."""
     queue = await broker.declare("orders")
     assert await dead_letters(url, f"{queue}.dead") == []
-    with pytest.raises(aio_pika.exceptions.ChannelNotFoundEntity):
+    with pytest.raises(ConfigurationError, match=r"nowhere' is not there .*check the name"):
         await dead_letters(url, broker.name("nowhere"))
 
 

@@ -101,7 +101,20 @@ async def test_an_exchange_that_one_may_not_write_to(
     await broker.channel.exchange_delete(internal)
     assert [number for number, fate in enumerate(fates) if fate] == [10]
     assert "ACCESS_REFUSED" in fates[10]
+    assert "it was not published; expected an exchange that is not internal" in fates[10]
     assert UNKNOWN not in fates[10]
+
+
+async def test_several_to_an_exchange_that_does_not_exist(
+    url: str, queue: str, issuer: Issuer, trail: Trail
+) -> None:
+    """Each of them hears that it was not published, and what to do: none can be there."""
+    async with edge(url, issuer, trail) as bus:
+        missing = f"{queue}.none"
+        sends = [bus.publish("k", b"", exchange=missing, token=ANONYMOUS) for _ in range(5)]
+        fates = await told(sends)
+    assert [fate for fate in fates if UNKNOWN in fate or "declare it first" not in fate] == []
+    assert [fate for fate in fates if f"no exchange '{missing}'" not in fate] == []
 
 
 async def test_in_a_batch(

@@ -107,13 +107,16 @@ async def test_an_issuer_out_of_reach_is_waited_for(
     broker: Broker, url: str, server: IssuerServer, trail: Trail, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is told, nothing is consumed meanwhile, and a stop is heeded; then work begins."""
-    caplog.set_level(logging.WARNING, "busauth")
+    caplog.set_level(logging.INFO, "busauth")
     queue, server.down = broker.name("orders"), True
     guard = Guard(verifier(server.issuer.url), options=QUICK, auditor=trail)
     bus, seen = serving(url, queue, guard)
     running = asyncio.create_task(bus.run())
     await trail.until("deferred", count=2)
     assert "is waited for" in caplog.text
+    (line,) = [each for each in caplog.messages if "consum" in each]
+    assert line.startswith("orders: waiting (")
+    assert line.endswith(f"), not yet consuming {queue}")
     assert (
         await broker.channel.declare_queue(queue, passive=True)
     ).declaration_result.consumer_count == 0
@@ -125,6 +128,8 @@ async def test_an_issuer_out_of_reach_is_waited_for(
         server.down = False
         await trail.until("handled")
     assert seen == ["ann"]
+    assert f"{queue} is consumed: what it waited for is there" in caplog.messages
+    assert not any("orders: consuming" in each for each in caplog.messages)
 
 
 async def test_one_issuer_out_of_reach_holds_no_others_work(

@@ -72,7 +72,7 @@ async def other_arguments(desk: Desk) -> None:
 WRONG: list[tuple[Call, type[Exception], str, str]] = [
     (guarded, TypeError, "place is guarded and takes deliveries", "use place.handler(...)"),
     (bare, TypeError, "missing 1 required positional argument", "caller"),
-    (late_consumer, ConfigurationError, "'more': expected one consumer", "before the bus starts"),
+    (late_consumer, ConfigurationError, "shop: the bus runs already", "before the bus starts"),
     (no_exchange, TypeError, "expected an exchange of aio-pika's", "got str"),
     (other_arguments, ConfigurationError, "exists with other arguments", "Delete it once it is"),
     (lambda desk: desk.bus.declare(), ConfigurationError, "a bus that runs", "by itself"),
@@ -98,9 +98,9 @@ WRONG: list[tuple[Call, type[Exception], str, str]] = [
     ),
     (
         lambda desk: dead_letters(desk.broker.url, f"{desk.queue}.deed"),
-        Exception,
-        "NOT_FOUND",
-        ".deed",
+        ConfigurationError,
+        ".deed' is not there",
+        "such as orders.dead",
     ),
 ]
 

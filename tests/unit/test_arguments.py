@@ -11,9 +11,13 @@ from pydantic import BaseModel
 
 import busauth
 from busauth import (
+    Binding,
+    Bus,
+    Caller,
     ConfigurationError,
     Guard,
     OnError,
+    Publication,
     StaticKeys,
     Verifier,
     expiry,
@@ -131,6 +135,41 @@ def test_nothing_public_fails_in_its_depth(issuer: Issuer) -> None:
     assert "\n".join(found) == ""
 
 
+async def handle(caller: Caller) -> None:
+    """Do nothing."""
+
+
+HELD = [*ODD, [("shop", "k")], ({"exchange": "shop"},), {5}, [b"a"], (Binding("shop"), None)]
+
+
+@pytest.mark.parametrize("of_a_bus", [True, False])
+def test_no_decorator_fails_in_its_depth(of_a_bus: bool, issuer: Issuer) -> None:
+    """The same of what decorators are given, of what collections hold, and of what iterators do."""
+    verifier = Verifier(StaticKeys(issuer.jwks()), issuer="https://i", audience="a")
+    found = []
+    decorator = Bus.consumer if of_a_bus else Guard.__call__
+    for name in [*inspect.signature(decorator).parameters][1:]:
+        for odd in [*HELD, *(iter(each) for each in HELD if isinstance(each, list | tuple))]:
+            guard = Guard(verifier)
+            made: Any = Bus(URL, guard=guard, service="s").consumer if of_a_bus else guard
+            try:
+                made(**{"queue": "q", name: odd})(handle)
+            except ConfigurationError:
+                pass
+            except Exception as error:
+                found.append(f"{name}={odd!r}: {error!r}")
+    assert "\n".join(found) == ""
+
+
+async def test_a_batch_is_held_to_what_it_is(issuer: Issuer) -> None:
+    """What is in it is told, a generator's as well, before anything is sent."""
+    guard = Guard(Verifier(StaticKeys(issuer.jwks()), issuer="https://i", audience="a"))
+    batch: Any = [Publication("q", b""), ("q", b"")]
+    for each in (batch, iter(batch)):
+        with pytest.raises(ConfigurationError, match=r"that holds a tuple.*several of Publication"):
+            await Bus(URL, guard=guard, service="s").publish_many(each)
+
+
 def test_all_that_is_public_is_looked_at(issuer: Issuer) -> None:
     """A new public name is added above, or to those that are values."""
     made = {name for name, found in PUBLIC.items() if callable(found) and not _is_declared(found)}
@@ -174,7 +213,12 @@ class Parrot:
         (bool, [True], [1], "bool"),
         (bytes, [b"a"], ["a", bytearray(b"a")], "bytes"),
         (str | None, ["a", None], [5], "str or None"),
-        (Iterable[str], ["a", ["a"], {"a": 1}, iter([])], [5, b"a", [5]], "several of str"),
+        (
+            Iterable[str],
+            ["a", ["a"], {"a": 1}, iter([])],
+            [5, b"a", [5], ("a", 5)],
+            "several of str",
+        ),
         (Iterable[Parrot], [[Parrot()], ()], ["a", [5], {"a": 1}], "several of Parrot"),
         (
             Mapping[str, bytes],

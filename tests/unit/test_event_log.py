@@ -43,7 +43,7 @@ async def test_a_flood_is_ten_lines_and_a_count(caplog: pytest.LogCaptureFixture
     log(refused())
     assert caplog.messages[MOST + 1 :] == [
         "refused queue=orders code=token.signature: 991 more",
-        "refused queue=orders message_id=None subject=None code=token.signature why",
+        "refused queue=orders code=token.signature why",
     ]
     assert counted(caplog.text) == 1002
 

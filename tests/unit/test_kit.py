@@ -184,7 +184,7 @@ def test_events_are_logged_by_what_they_mean(
         log_event(Event(kind=kind, queue="q", at=NOW, code="a.b", detail="why"))
     (record,) = caplog.records
     assert record.levelno == level
-    assert record.getMessage() == f"{kind} queue=q message_id=None subject=None code=a.b why"
+    assert record.getMessage() == f"{kind} queue=q code=a.b why"
 
 
 def test_an_auditor_that_fails_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -54,6 +54,33 @@ def test_whom_the_words_are_about(text: str, mine: Sent, others: Sent) -> None:
     assert not others.may_be_meant(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "mine", "others"),
+    [
+        (
+            "NOT_FOUND - no exchange 'shop' in vhost '/'",
+            [sent(), sent(key="other")],
+            [sent("'shop'"), sent("shop2"), sent("sho")],
+        ),
+        (
+            "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user 'u'",
+            [sent("")],
+            [sent()],
+        ),
+        (
+            "ACCESS_REFUSED - access to topic 'a.b' in exchange 'shop' in vhost '/' refused for u",
+            [sent(key="a.b")],
+            [sent(key="a.c"), sent("other", key="a.b")],
+        ),
+        ("PRECONDITION_FAILED - invalid expiration '-5'", [], [sent(), sent(expiration="-5")]),
+    ],
+)
+def test_who_is_kept_out(text: str, mine: list[Sent], others: list[Sent]) -> None:
+    """Whose exchange is not there or is closed was not routed, whichever the broker means."""
+    assert [each for each in mine if not (each.is_kept_out(text) and each.may_be_meant(text))] == []
+    assert [each for each in others if each.is_kept_out(text)] == []
+
+
 @given(st.text().filter(lambda text: "'" not in text and "message size" not in text))
 def test_words_that_name_nothing_may_be_about_anybody(text: str) -> None:
     """Nobody is told that they are not meant where the broker does not say who is."""

@@ -284,7 +284,7 @@ def restricted() -> Policies:
 WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
     (lambda: consumer(blocking), TypeError, "blocking", "expected an `async def`", "to_thread"),
     (lambda: consumer(Order), TypeError, "a class", "expected an instance", "__call__"),
-    (lambda: consumer(5), TypeError, "a int that cannot be called", "expected", "async def"),
+    (lambda: consumer(5), TypeError, "an int that cannot be called", "expected", "async def"),
     (lambda: consumer(untyped), TypeError, "'order' cannot be injected", "annotate it", "default"),
     (
         lambda: consumer(wrongly(partial, handler, 1, 2, 3)),
@@ -335,6 +335,28 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
         "name them in Restrict",
     ),
     (
+        lambda: wrongly(guard(), handler),
+        TypeError,
+        "got the handler itself, handler",
+        "expected @guard",
+        '(queue="queue"',
+    ),
+    (lambda: registered(None), ConfigurationError, "got None", "expected str", "queue"),
+    (
+        lambda: _bus().consumer("a")(_bus().consumer("b")(handler)),
+        TypeError,
+        "handler: got the guarded consumer of 'b'",
+        "expected the bare function",
+        "decorate handler.handler",
+    ),
+    (
+        lambda: registered(bindings=[("shop", "k")]),
+        ConfigurationError,
+        "got a list that holds a tuple",
+        "expected several of Binding",
+        "bindings",
+    ),
+    (
         lambda: registered(handler),
         TypeError,
         "got the handler",
@@ -344,9 +366,9 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
     (
         lambda: [bus.consumer("orders")(handler) for bus in [_bus()] * 2],
         ConfigurationError,
-        "'orders'",
+        "queue 'orders' has a consumer already, handler",
         "expected one consumer a queue",
-        "before the bus starts",
+        "a queue of its own",
     ),
     (lambda: prepared(Order(id=1)), CallerError, "no caller", "token", "ANONYMOUS"),
     (

@@ -11,8 +11,6 @@ nor a port that speaks something else: that is a `ConfigurationError`.
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import aiormq
@@ -20,6 +18,7 @@ import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
+from busauth._amqp.connecting import rights
 from busauth._amqp.connecting.address import broker_url, seconds_to_connect
 from busauth._amqp.connecting.tolerant import (
     TolerantConnection,
@@ -31,7 +30,6 @@ from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 
 _FAILED = (OSError, aiormq.exceptions.AMQPError)
-_RIGHTS = "docs/connecting.md lists the rights that each part needs (rabbitmqctl set_permissions)"
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 
@@ -129,19 +127,6 @@ async def connected_like(connection: AbstractConnection) -> AbstractConnection:
     return await connected_below(connection.url, context=context)
 
 
-@contextmanager
-def permitted() -> Iterator[None]:
-    """Tell what to do about a right that is missing.
-
-    Raises:
-        ConfigurationError: the broker refused access to a queue or an exchange.
-    """
-    try:
-        yield
-    except aiormq.exceptions.ChannelAccessRefused as error:
-        raise ConfigurationError(f"the broker refused: {error}; {_RIGHTS}") from error
-
-
 # --- in words -----------------------------------------------------------------------------------
 
 
@@ -158,13 +143,22 @@ def _told(error: BaseException | None, url: URL, transport: TolerantTransport) -
         return _no_tls(where, error)
     if isinstance(error.__cause__ if error else None, ssl.SSLError):
         return _no_tls(where, error.__cause__)  # type: ignore[union-attr, arg-type]  # just asked
+    return ConnectionError(_gone(where, url, error))
+
+
+def _gone(where: str, url: URL, error: BaseException | None) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return (
+            f"the connection to {where} was cut off in this process, and not by the broker: its "
+            "event loop ends, or the task was cancelled that it was opened in"
+        )
     if isinstance(error, TimeoutError):
-        return ConnectionError(
+        return (
             f"no broker at {where}: no answer within {seconds_to_connect(url):g} s; is it RabbitMQ "
             "that listens there, and can it be reached? (?connection_timeout=… in milliseconds)"
         )
     why = evidence(str(error) or type(error).__name__) if error else "closed"
-    return ConnectionError(f"no broker at {where}: {why}; is RabbitMQ running there?")
+    return f"no broker at {where}: {why}; is RabbitMQ running there?"
 
 
 def _refused(where: str, url: URL, code: int, text: str) -> Exception:
@@ -179,7 +173,7 @@ def _refused(where: str, url: URL, code: int, text: str) -> Exception:
         return ConfigurationError(
             f"the broker at {where} does not let user {user!r} into virtual host {vhost!r}: "
             f"{said}; expected one that is there (rabbitmqctl list_vhosts) as "
-            f"amqp://host/name, and that the user has rights in; {_RIGHTS}"
+            f"amqp://host/name, and that the user has rights in; {rights.WHERE}"
         )
     return ConnectionError(f"the broker at {where} closed the connection: {code} {said}")
 

@@ -48,8 +48,9 @@ class _Watch:
         self._attempts[link] += 1
         count = self._attempts[link]
         is_time = count & (count - 1) == 0 or count % _SELDOM == 0
+        attempts = f"{count} attempt{'s' if count > 1 else ''}"
         if is_time and link is next(iter(self._attempts)):
-            self._tell(f"the broker is not back after {count} attempts", link, error)
+            self._tell(f"the broker is not back after {attempts}", link, error)
 
     def back(self, link: Kept) -> None:
         """Note that a connection was restored."""
@@ -112,7 +113,7 @@ class Links:
         if not self.are_open:
             yield f"not connected to {self.url.host}:{self.url.port}"
             return
-        for purpose, link in self._links.items():
+        for purpose, link in tuple(self._links.items()):  # another thread may ask
             if link.transport is None or not link.connected.is_set():
                 yield f"the connection for {purpose} was lost, and is being restored"
             elif _blocked(link):

@@ -346,10 +346,10 @@ def _failure(error: BaseException, deadline: Deadline) -> HandlerFailed:
     if deadline.has_passed:
         return HandlerFailed("handler.deadline", found=deadline.told, retry=True, error=kind)
     if all(isinstance(each, asyncio.CancelledError) for each in held):
-        found = "something it awaited was cancelled"
-        return HandlerFailed("handler.failed", found=found, retry=True, error=kind)
-    more = f", and {len(held) - 1} more" if len(held) > 1 else ""
-    found = f"{_shown(held[0])}{more}"
+        found = f"{kind}, raised in it or by what it awaited: nobody cancelled the handler"
+    else:
+        more = f", and {len(held) - 1} more" if len(held) > 1 else ""
+        found = f"{_shown(held[0])}{more}"
     failed = HandlerFailed("handler.failed", found=found, retry=True, error=kind)
     failed.__cause__ = error
     return failed

@@ -20,8 +20,8 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth._amqp import topology
-from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.patience import GOODBYE, answered, closed
+from busauth._amqp.connecting.rights import BIND, CONSUME, DECLARE_EXCHANGE, permitted
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.names import check_name
@@ -125,8 +125,10 @@ class Intake:
         await topology.declare(channel, name, self._options, parks=self.consumer.parks)
         queue = await channel.get_queue(name)
         for binding in self._bindings:
-            await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
-            await queue.bind(binding.exchange, binding.routing_key)
+            with permitted(DECLARE_EXCHANGE):
+                await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
+            with permitted(BIND):
+                await queue.bind(binding.exchange, binding.routing_key)
 
     def doubt(self) -> str | None:
         """Return why nothing is taken at this moment, for people; None where something is."""
@@ -181,10 +183,10 @@ class Intake:
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""
-        with permitted():
-            await answered(_below(connection), self._declare(connection), _DECLARING)
-            if self._line is None or self._line.channel.is_closed:
-                self._line = await _opened(connection, self.consumer)
+        await answered(_below(connection), self._declare(connection), _DECLARING)
+        if self._line is None or self._line.channel.is_closed:
+            self._line = await _opened(connection, self.consumer)
+        with permitted(CONSUME):
             await self._line.consume(self._options.prefetch)
         return self._line
 
@@ -193,9 +195,11 @@ class Intake:
             await self.declare(channel)
 
     async def _keep(self, connection: AbstractRobustConnection, line: "_Line | None") -> None:
+        if line is None:
+            line = await self._begin_again(connection)
+            LOGGER.info("%s is consumed: what it waited for is there", self.consumer.queue)
         while True:
-            if line is not None:
-                await line.ended()
+            await line.ended()
             line = await self._begin_again(connection)
 
     async def _begin_again(self, connection: AbstractRobustConnection) -> "_Line":

@@ -24,6 +24,7 @@ from typing import Self
 import aiormq.exceptions
 
 from busauth._amqp.connecting.address import broker_url
+from busauth._amqp.connecting.running import Phase, Running
 from busauth._amqp.feed.attachment import Attachment, DetachedError, Reading, attach, since
 from busauth._amqp.feed.keeper import Keeper
 from busauth._amqp.feed.options import FeedOptions
@@ -99,6 +100,7 @@ class RevocationFeed:
         self._attached = False
         self._moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._running = Running("the revocation feed", "one of `async with feed` and `feed.open()`")
 
     @property
     def count(self) -> int:
@@ -137,7 +139,19 @@ class RevocationFeed:
             await self._moved.wait()
 
     async def open(self) -> None:
-        """Take over the checkpoint, if there is one, and begin to read."""
+        """Take over the checkpoint, if there is one, and begin to read.
+
+        Raises:
+            ConfigurationError: it reads already.
+        """
+        self._running.begin(Phase.RUNNING)
+        try:
+            await self._open()
+        except BaseException:
+            self._running.end()
+            raise
+
+    async def _open(self) -> None:
         self._moved = asyncio.Event()  # the last one may belong to another loop
         self._freshness.read(self._clock.monotonic())
         keeper, now = self._keeper, self._clock.now()
@@ -153,8 +167,11 @@ class RevocationFeed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        if self._keeper is not None:
-            await self._save(self._keeper)
+        try:
+            if self._keeper is not None:
+                await self._save(self._keeper)
+        finally:
+            self._running.end()
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.bodies import BodyReader
+from busauth._amqp.handling.guarded import GuardedConsumer
+from busauth._arguments import kind_of
 from busauth._callables import hints_of, is_async, name_of, parameters_of
 from busauth._messages.proof import ProofDemand, Proofs, Proven
 from busauth.caller import Caller
@@ -77,6 +79,11 @@ def compile_plan(handler: Handler) -> CallPlan:
         TypeError: a parameter cannot be injected; says which, and what to change.
     """
     name = name_of(handler)
+    if isinstance(handler, GuardedConsumer):
+        raise TypeError(
+            f"{handler.__name__}: got the guarded consumer of {handler.queue!r}, expected the bare "
+            f"function; for another queue as well, decorate {handler.__name__}.handler"
+        )
     if not is_async(handler):
         raise TypeError(f"{name}: got {_kind(handler)}")
     hints = _hints(handler, name)
@@ -123,14 +130,14 @@ def _kind(handler: object) -> str:
     if inspect.isasyncgenfunction(handler):
         return "an async generator, expected an `async def` without a `yield`"
     if not callable(handler):
-        return f"a {type(handler).__name__} that cannot be called, expected an `async def`"
+        return f"{kind_of(handler)} that cannot be called, expected an `async def`"
     if is_async(inspect.unwrap(handler)):
         return (
             "a wrapper that is not async around a function that is, expected the wrapper to be an "
             "`async def` that awaits it"
         )
     return (
-        f"a {type(handler).__name__} that is not async, expected an `async def`; what blocks goes "
+        f"{kind_of(handler)} that is not async, expected an `async def`; what blocks goes "
         "into `await asyncio.to_thread(...)` in it"
     )
 

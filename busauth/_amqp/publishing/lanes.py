@@ -77,7 +77,23 @@ class Sent:
         if found["size"] is not None:
             return found["size"] == str(len(self.outgoing.body))
         said = self.outgoing.properties
-        return found["name"] in (self.exchange, self.routing_key, said.user_id, said.expiration)
+        mine = (self._exchange, self.routing_key, said.user_id, said.expiration)
+        return found["name"] in mine
+
+    def is_kept_out(self, text: str) -> bool:
+        """Return whether the broker's words are that nothing like this one gets in there.
+
+        Its exchange is not there or is closed to its user, or to its topic: whichever of several
+        the broker means, it routed none of them.
+        """
+        if f" topic '{self.routing_key}' in exchange '{self._exchange}' in vhost " in text:
+            return True
+        return f" exchange '{self._exchange}' in vhost " in text and " topic '" not in text
+
+    @property
+    def _exchange(self) -> str:
+        """Return the exchange's name as the broker's words have it."""
+        return self.exchange or "amq.default"
 
 
 class Lanes:

@@ -22,6 +22,7 @@ from uuid import uuid4
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
 
+from busauth._amqp.connecting.rights import WHERE
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import header_frame_size
@@ -39,6 +40,10 @@ _LARGE = 2**63
 
 _UNKNOWN = ", and whether it was published is unknown: it may be yet"
 _UNSENT = ": it was not sent"
+_DECLARE = (
+    "expected an exchange that is there: declare it first (a consumer's Binding does so as its "
+    "service starts), or check its name"
+)
 
 
 class ClosedTogetherError(PublishError):
@@ -99,7 +104,7 @@ class Publisher:
             raise PublishError(f"{target}: {closed}") from error
         except Exception as error:  # aiormq rejects what is pending with whatever closed a channel
             _raise_if_shared(target, sent, error)
-            why = _why(error, within) if sent else _why_unsent(error, within)
+            why = _why(error, within, sent) if sent else _why_unsent(error, within)
             raise PublishError(f"{target}: {why}") from error
 
     def _lanes_of(self, connection: AbstractConnection) -> Lanes:
@@ -109,8 +114,10 @@ class Publisher:
         return self._lanes[connection]
 
 
-def _why(error: Exception, within: Within) -> str:
+def _why(error: Exception, within: Within, sent: Sent) -> str:
     match error:
+        case aiormq.exceptions.AMQPChannelError() if sent.is_kept_out(str(error)):
+            return f"{error}: it was not published; {_way_in(error)}"
         case aiormq.exceptions.PublishError():
             return "returned as unroutable; declare the queue or bind one"
         case aiormq.exceptions.DeliveryError():
@@ -121,6 +128,15 @@ def _why(error: Exception, within: Within) -> str:
             return _words(error)
         case _:
             return f"{_words(error)}{_UNKNOWN}"
+
+
+def _way_in(error: Exception) -> str:
+    """Say what to do about an exchange that takes nothing."""
+    if isinstance(error, aiormq.exceptions.ChannelNotFoundEntity):
+        return _DECLARE
+    if "internal exchange" in str(error):
+        return "expected an exchange that is not internal, such as one that is bound to it"
+    return f"expected that this user may write to it; {WHERE}"
 
 
 def _why_unsent(error: Exception, within: Within) -> str:
@@ -142,7 +158,7 @@ def _raise_if_shared(target: str, sent: Sent | None, error: Exception) -> None:
     """
     if not isinstance(error, aiormq.exceptions.AMQPChannelError):
         return
-    if sent is None or sent.is_alone(error):
+    if sent is None or sent.is_alone(error) or sent.is_kept_out(str(error)):
         return
     if not sent.may_be_meant(str(error)):
         what = "the broker closed its channel because of another publication"

@@ -13,13 +13,14 @@ from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
 from busauth._amqp import headers
-from busauth._amqp.connecting.connect import connected, permitted
+from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.rights import TURN, permitted
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import check_frame, frame_max
-from busauth._amqp.resending.letters import Waiting, taken
+from busauth._amqp.resending.letters import Waiting, looked_at, taken
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read
 from busauth._messages.seal import PURPOSE, Purpose, is_seal
@@ -131,14 +132,13 @@ class Sending:
             Deferred: keys are out of reach, somebody else takes from the queue beside, or the
                 broker took back what was held, after its consumer timeout.
             PublishError: the broker did not confirm one; it and all after it stay.
-            aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-            ConfigurationError: the URL could never connect, or a right is missing.
+            ConfigurationError: there is no such queue, the URL could never connect, or a right is
+                missing.
             ConnectionError: the broker is out of reach.
         """
         connection = await connected(self.url)
         async with connection:
-            with permitted():
-                waiting = await self._alone(connection)
+            waiting = await self._alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
                 message_id = evidence(message.message_id) or ""
@@ -178,8 +178,9 @@ class Sending:
         for _ in range(_TURNS):
             channel = await connection.channel()
             try:
-                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
-                declared = await channel.declare_queue(self.source, passive=True)
+                with permitted(TURN):
+                    await channel.declare_queue(f"{self.source}.turn", exclusive=True)
+                declared = await looked_at(channel, self.source)
                 if not declared.declaration_result.consumer_count:
                     return await taken(connection, self.source)
             except ChannelLockedResource:

@@ -11,11 +11,17 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractIncomingMessage,
+    AbstractQueue,
+)
 from aiormq.abc import DeliveredMessage
 
 from busauth._amqp import headers as names
-from busauth._amqp.connecting.connect import connected, permitted
+from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
 from busauth._amqp.resending.unreadable import Unreadable, message_of
 from busauth._arguments import checked
 from busauth._messages.seal import is_seal
@@ -100,10 +106,10 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
         limit: how many letters to return.
 
     Raises:
-        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
         ConnectionError: the broker is out of reach.
         Deferred: the broker has taken the letters back before all had come.
-        ConfigurationError: the URL could never connect, or a right is missing.
+        ConfigurationError: there is no such queue, the URL could never connect, or a right is
+            missing.
     """
     connection = await connected(url)
     async with connection:
@@ -120,17 +126,30 @@ async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
         queue: which queue.
 
     Raises:
-        aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
-        ConfigurationError: a right is missing.
+        ConfigurationError: there is no such queue, or a right is missing.
     """
     channel = await connection.channel()
-    with permitted():
-        declared = await channel.declare_queue(queue, passive=True)
-        waiting = Waiting(queue, declared.declaration_result.message_count or 0)
+    declared = await looked_at(channel, queue)
+    waiting = Waiting(queue, declared.declaration_result.message_count or 0)
+    with permitted(CONSUME):
         await waiting.consume(channel)
     for _ in range(waiting.expected // _WINDOW):
         await waiting.consume(await connection.channel())
     return waiting
+
+
+async def looked_at(channel: AbstractChannel, queue: str) -> AbstractQueue:
+    """Return a queue beside a consumer's as it is now.
+
+    Raises:
+        ConfigurationError: there is none, or a right is missing.
+    """
+    what = (
+        "the name of one beside a consumer's queue, such as orders.dead for `dead_letters`, and "
+        "orders for a release or a redrive; a bus declares them as it starts (Bus.declare)"
+    )
+    with permitted(LOOK), there(queue, what):
+        return await channel.declare_queue(queue, passive=True)
 
 
 class Waiting:

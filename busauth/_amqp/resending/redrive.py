@@ -65,7 +65,7 @@ class Redrive:
         Raises:
             Deferred: somebody else takes from the dead letters.
             PublishError: the broker did not confirm one; it and all after it stay.
-            aio_pika.exceptions.ChannelNotFoundEntity: there are no such dead letters.
+            ConfigurationError: there are no such dead letters, or a right is missing.
         """
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:

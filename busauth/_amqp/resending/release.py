@@ -75,7 +75,7 @@ class Release:
             Refused: the token is not genuine, late, or revoked.
             Deferred: keys are out of reach, or somebody else takes from the parking queue.
             PublishError: the broker did not confirm one; it and all after it stay parked.
-            aio_pika.exceptions.ChannelNotFoundEntity: nothing parks in front of this queue.
+            ConfigurationError: nothing parks in front of this queue, or a right is missing.
         """
         headers.check_alone(token)
         caller = await self._guard.authenticate(f"Bearer {token}")
