@@ -15,6 +15,7 @@ from busauth._tokens.profiles import keycloak
 from busauth._tokens.verifier import Verifier
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
+from busauth.settings.places import at
 
 
 def _bare(name: str) -> str:
@@ -74,11 +75,10 @@ class RetiredSettings(Table):
         Raises:
             ConfigurationError: no span, nobody's word, or a file without a key.
         """
+        with at("file_key_file"):
+            key = None if self.file_key_file is None else read_secret(self.file_key_file)
         return RetiredKeys(
-            keep_for=self.keep_for,
-            sources=self.sources,
-            file=self.file,
-            file_key=None if self.file_key_file is None else read_secret(self.file_key_file),
+            keep_for=self.keep_for, sources=self.sources, file=self.file, file_key=key
         )
 
 
@@ -113,11 +113,13 @@ class IssuerSettings(IssuerTable, Table):
         Raises:
             ConfigurationError: an algorithm is unknown, or a URL may not be asked.
         """
+        with at("retired"):
+            retired = None if self.retired is None else self.retired.keys()
         common: dict[str, Any] = {
             "algorithms": self.algorithms,
             "fetcher": fetcher,
             "clock": clock,
-            "retired": None if self.retired is None else self.retired.keys(),
+            "retired": retired,
             "distrusted": self.distrusted,
         }
         url = self.jwks_url
