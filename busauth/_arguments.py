@@ -130,6 +130,57 @@ def _inside(value: object, members: tuple[Any, ...]) -> Iterator[tuple[object, A
             yield from ((member, members[0]) for member in value)
 
 
+def scope_names(what: str, given: Iterable[str]) -> frozenset[str]:
+    """Return scopes as a set; a lone string is one of them, not its letters.
+
+    Args:
+        what: the argument, for people.
+        given: what somebody named.
+
+    Raises:
+        ConfigurationError: one has what no scope can have (RFC 6749, section 3.3), so that no token
+            could ever hold it.
+    """
+    scopes = frozenset((given,) if isinstance(given, str) else given)
+    for scope in scopes:
+        if isinstance(scope, str) and (not scope or scope.split() != [scope]):
+            several = ", ".join(map(repr, scope.split())) or "'orders:write'"
+            raise ConfigurationError(
+                f"{what}={{{scope!r}}}: expected scopes without blanks, one by one: {{{several}}}"
+            )
+    return scopes
+
+
+def role_names(what: str, given: Iterable[str]) -> frozenset[str]:
+    """Return roles as a set, which may have any name but none.
+
+    Raises:
+        ConfigurationError: one is empty.
+    """
+    roles = frozenset((given,) if isinstance(given, str) else given)
+    if "" in roles:
+        raise ConfigurationError(f"{what}={{''}}: expected names of roles, none of them empty")
+    return roles
+
+
+def audience_names(given: str | Iterable[str]) -> frozenset[str]:
+    """Return whom tokens are for; a lone string is one name.
+
+    A name may have a comma in it, and hardly any has: text with one is a list that was written as
+    an environment has it, and would be nobody's audience.
+
+    Raises:
+        ConfigurationError: says how several are written, and how one with a comma is.
+    """
+    if isinstance(given, str) and "," in given:
+        parts = [part.strip() for part in given.split(",")]
+        raise ConfigurationError(
+            f"audience={given!r} has a comma: expected one name, or several as a list, {parts}; "
+            f"one that has a comma stands in a list, too: {[given]}"
+        )
+    return frozenset((given,) if isinstance(given, str) else given)
+
+
 def told(hint: Any) -> str:
     """Say in a few words what an annotation wants."""
     origin, members = get_origin(hint) or hint, get_args(hint)

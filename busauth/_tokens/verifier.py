@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth._arguments import checked
+from busauth._arguments import audience_names, checked
 from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
@@ -78,7 +78,7 @@ class Verifier:
     ) -> None:
         self.issuer = issuer
         self.keys = keys
-        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
+        self.audience = audience_names(audience)
         self.algorithms = allow_list(algorithms)
         profile = profile_of(profile)
         self._profile = replace(profile, required=(*profile.required, *required))

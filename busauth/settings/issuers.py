@@ -4,7 +4,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from busauth._files.keys import read_secret
 from busauth._tokens.fetch import Fetcher
@@ -99,6 +107,14 @@ class IssuerTable(BaseModel):
     keycloak_client: Name | None = None
     retired: RetiredSettings | None = None
     distrusted: tuple[Name, ...] = ()
+
+    @field_validator("keycloak_client")
+    @classmethod
+    def _counts(cls, client: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a client whose roles nobody would look at."""
+        if client is not None and info.data.get("profile", "keycloak") != "keycloak":
+            raise ConfigurationError('counts with profile = "keycloak" only: say that, too')
+        return client
 
 
 class IssuerSettings(IssuerTable, Table):

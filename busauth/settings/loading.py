@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings.exceptions import SettingsError
 
@@ -19,7 +19,7 @@ from busauth._knobs import closest, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.model import Settings
-from busauth.settings.places import PREFIX, Source
+from busauth.settings.places import PREFIX, Place, Source
 
 _OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
 """What commands and tests read from the environment, and no guard does."""
@@ -37,6 +37,20 @@ _TAGS = frozenset(
 )
 
 
+class _Loaded(Settings):
+    """Settings that know where they were read."""
+
+    _source: Source = PrivateAttr(default=Source())
+
+    def said_in(self, source: Source) -> "_Loaded":
+        """Note where they were read."""
+        self._source = source
+        return self
+
+    def _told(self, place: Place, why: str) -> str:
+        return self._source.told(place, why)
+
+
 @checked
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
@@ -49,13 +63,12 @@ def load_settings(path: str | Path | None = None) -> Settings:
     _warn_of_unknown_variables()
     source = Source(None if path is None else str(path), frozenset(table))
     try:
-        settings = Settings(**table)
+        settings = _Loaded(**table)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(error, source))) from None
     except SettingsError as error:
         raise ConfigurationError(_undecoded(error)) from None
-    settings._source = source  # noqa: SLF001 -- what is not private is a key of the file
-    return settings
+    return settings.said_in(source)
 
 
 def _warn_of_unknown_variables() -> None:

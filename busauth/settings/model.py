@@ -21,7 +21,7 @@ In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -40,7 +40,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
-from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, Source, at
+from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
 
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})
 """What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
@@ -71,8 +71,6 @@ class Settings(IssuerTable, BaseSettings):
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
     unsafe_http: tuple[Name, ...] = ()
-
-    _source: Source = PrivateAttr(default=Source())
 
     @classmethod
     def settings_customise_sources(
@@ -113,8 +111,8 @@ class Settings(IssuerTable, BaseSettings):
             with at():
                 return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
         except MisplacedError as error:
-            told = (self._source.told(place, why) for place, why in error.wrong)
-            raise ConfigurationError("\n".join(told)) from None
+            sentences = (self._told(place, why) for place, why in error.wrong)
+            raise ConfigurationError("\n".join(sentences)) from None
 
     def _guard(
         self,
@@ -143,6 +141,10 @@ class Settings(IssuerTable, BaseSettings):
             clock=clock,
             auditor=auditor,
         )
+
+    def _told(self, place: Place, why: str) -> str:
+        """Return a sentence with its place; where that stands, only who read it knows."""
+        return told(place, why)
 
     def _all_issuers(self) -> list[tuple[Place, IssuerSettings]]:
         further: list[tuple[Place, IssuerSettings]] = [

@@ -401,18 +401,18 @@ async def late_by_a_minute(settings: Settings, queue: str, on_expired: Any) -> V
     return (await consumer._terms.rules.policies.decide(late))[0]
 
 
-GRACE = Restrict(["by the decorator"])
+GRACE = Restrict(["by-the-decorator"])
 
 
 @pytest.mark.parametrize(
     ("queue", "decorated", "scopes"),
     [
-        ("told", GRACE, "by the operator"),
-        ("told", None, "by the operator"),
-        ("also-told", GRACE, "by the operator, in guard"),
-        ("untold", GRACE, "by the decorator"),
-        ("untold", None, "by the guard"),
-        ("half-told", GRACE, "by the decorator"),
+        ("told", GRACE, "by-the-operator"),
+        ("told", None, "by-the-operator"),
+        ("also-told", GRACE, "by-the-operator-in-guard"),
+        ("untold", GRACE, "by-the-decorator"),
+        ("untold", None, "by-the-guard"),
+        ("half-told", GRACE, "by-the-decorator"),
     ],
 )
 async def test_operator_above_decorator_above_guard(
@@ -421,13 +421,13 @@ async def test_operator_above_decorator_above_guard(
     """An operator's word about one consumer counts first, the guard's default last."""
     text = f"""
         {BASE}
-        on_expired = {{ policy = "restrict", scopes = "by the guard" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-guard" }}
         [consumers.half-told]
         concurrency = 3
         [consumers.told]
-        on_expired = {{ policy = "restrict", scopes = "by the operator" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-operator" }}
         [guard.consumers.also-told]
-        on_expired = {{ policy = "restrict", scopes = "by the operator, in guard" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-operator-in-guard" }}
         [guard.consumers.told]
         on_expired = {{ policy = "discard" }}
     """
