@@ -164,6 +164,10 @@ class Verifier:
         return caller_of(claims, known, token_sha256)
 
 
+def _but_for_a_slash(issuer: object, known: Iterable[str]) -> bool:
+    return isinstance(issuer, str) and issuer.rstrip("/") in {each.rstrip("/") for each in known}
+
+
 def _odd_typ(header: Mapping[str, object]) -> bool:
     """A `typ` that is there and is no string is not a missing one."""
     return "typ" in header and not isinstance(header["typ"], str)
@@ -302,6 +306,8 @@ class Verifiers:
         if verifier is None:
             found = "no iss" if issuer is None else issuer
             expected = " or ".join(sorted(self._by_issuer))
+            if _but_for_a_slash(issuer, self._by_issuer):
+                expected += ", to the letter: one has a slash at its end that the other has not"
             raise NotGenuine("token.issuer", found=found, expected=expected)
         return verifier, compact
 

@@ -32,6 +32,7 @@ _KEYS = frozenset(
 _SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
 """The tables that have such keys in them, too."""
 
+_TABLES = ("guard", "messages", "retired", "consumers")
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
 )
@@ -77,11 +78,19 @@ def _warn_of_unknown_variables() -> None:
         first = name.upper().removeprefix(PREFIX).partition("__")[0].lower()
         known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(PREFIX) and not known:
-            near = closest(first, Settings.model_fields)
+            near = _in_a_table(first) or closest(first, Settings.model_fields)
             meant = f"; did you mean {PREFIX}{near.upper()}?" if near else ""
             LOGGER.warning(
                 "environment variable %s is no setting of busauth's: ignored%s", name, meant
             )
+
+
+def _in_a_table(name: str) -> str | None:
+    """Return what a name is spelled like where the second underscore was forgotten."""
+    for table in _TABLES:
+        if name.startswith(f"{table}_"):
+            return f"{table}__{name.removeprefix(f'{table}_')}"
+    return None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -102,7 +111,17 @@ def _problems(error: ValidationError, source: Source) -> Iterator[str]:
         if not deeper and location not in seen:
             seen.add(location)
             key = ".".join(location) + _shown_at(location, problem)
-            yield f"{source.of(location)}: {key}: {expected(Settings, problem)}"
+            wanted = _unquoted(location, problem) or expected(Settings, problem)
+            yield f"{source.of(location)}: {key}: {wanted}"
+
+
+def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say what is the matter where a queue's name fell apart at its dots."""
+    *outer, queue, rest = ("", "", *location)
+    if outer[-1:] != ["consumers"] or not isinstance(problem["input"], Mapping):
+        return None
+    quoted = f'[consumers."{queue}.{rest}"]'
+    return f"there is no such key; a queue's name with dots needs quotes: {quoted}"
 
 
 def _location(found: Sequence[str | int]) -> tuple[str, ...]:

@@ -279,6 +279,18 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
         'counts with profile = "keycloak" only',
         "say that, too",
     ),
+    (
+        settings(f"{BASE}on_expired = {{ policy = 'park' }}"),
+        "Park",
+        "[messages.proofs] in a settings file",
+        "busauth.toml",
+    ),
+    (
+        settings(f"{BASE}algorithms = ['HS256']"),
+        "'HS256'",
+        "expected RS256, ES256",
+        "shared_secret(...)",
+    ),
     (settings("audience = 'shop'"), "issuer = None", "expected the exact `iss`", "BUSAUTH_ISSUER"),
     (
         settings(f"{BASE}[guard]\nconcurency = 5"),

@@ -494,6 +494,22 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
     assert [asyncio.run(slots(queue)) for queue in ("told", "untold")] == [3, 20]
 
 
+def test_a_variable_that_lacks_an_underscore_is_told_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table and its key have two of them between each other."""
+    monkeypatch.setenv("BUSAUTH_GUARD_CONCURRENCY", "5")
+    load_settings()
+    assert "did you mean BUSAUTH_GUARD__CONCURRENCY?" in caplog.text
+
+
+@pytest.mark.parametrize("outer", ["consumers", "guard.consumers"])
+def test_a_name_with_dots_is_told_to_need_quotes(outer: str, file: Path) -> None:
+    """Without them it is a table in a table."""
+    file.write_text(f"{BASE}[{outer}.orders.placed]\nconcurrency = 5")
+    assert 'needs quotes: [consumers."orders.placed"]' in wrong(file)
+
+
 def test_a_misspelt_variable_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
