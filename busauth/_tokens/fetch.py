@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from busauth._arguments import checked_class
+from busauth._arguments import Bytes, Seconds, checked_class
 from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
@@ -67,8 +67,8 @@ class Fetcher:
             ``issuer.transport()``. It is entered and closed with each of them.
     """
 
-    timeout: float = 5.0
-    max_bytes: int = 256 * 1024
+    timeout: Seconds = 5.0
+    max_bytes: Bytes = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
     transport: httpx.AsyncBaseTransport | None = None
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth._arguments import audience_names, checked
+from busauth._arguments import Bytes, CountOrNone, audience_names, checked
 from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
@@ -194,8 +194,8 @@ class Verifiers:
     def __init__(
         self,
         *verifiers: Verifier,
-        max_token_bytes: int = MAX_TOKEN_BYTES,
-        cache_size: int = 10_000,
+        max_token_bytes: Bytes = MAX_TOKEN_BYTES,
+        cache_size: CountOrNone = 10_000,
     ) -> None:
         for each in verifiers:
             if not isinstance(each, Verifier):

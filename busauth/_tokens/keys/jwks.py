@@ -15,7 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-from busauth._arguments import checked, checked_class
+from busauth._arguments import Count, Seconds, SecondsOrNone, checked, checked_class
 from busauth._loops import PerLoop
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
@@ -50,10 +50,10 @@ class JWKSOptions:
         max_keys: more keys than this in one set are refused.
     """
 
-    fresh_for: float = 300.0
-    keep_for: float = 24 * 3600.0
-    min_interval: float = 5.0
-    max_keys: int = 64
+    fresh_for: SecondsOrNone = 300.0
+    keep_for: Seconds = 24 * 3600.0
+    min_interval: SecondsOrNone = 5.0
+    max_keys: Count = 64
 
 
 class JWKS:
