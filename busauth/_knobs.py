@@ -42,7 +42,10 @@ class Knobs(BaseModel, metaclass=_Sentences):
 
 def _told(kind: type[BaseModel], problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"]))
-    return f"{key}={evidence(problem['input'])}: {expected(kind, problem)}"
+    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    is_shown = field is None or field.repr
+    found = f"{key}={evidence(problem['input'])}" if is_shown else key
+    return f"{found}: {expected(kind, problem)}"
 
 
 def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:

@@ -254,7 +254,7 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
         "max_age",
     ),
     (lambda: wrongly(Park, x=1), "Park: x=1", "there is no such key", "expected one of policy"),
-    (lambda: wrongly(DeadLetter, keep_token=5), "DeadLetter: keep_token=5", "instance of", "Token"),
+    (lambda: wrongly(DeadLetter, keep_token=5), "DeadLetter: keep_token: ", "instance of", "Token"),
     (
         settings(f"{BASE}on_expired = {{ policy = 'grace', minute = 10 }}"),
         "minute = 10: there is no such key",

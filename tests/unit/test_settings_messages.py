@@ -385,6 +385,13 @@ def test_a_secret_in_a_variable_is_never_shown(
     assert value[:8] not in told
 
 
+def test_a_key_in_the_place_of_its_path_is_not_shown_in_code() -> None:
+    """A policy is the same object in code as in a file."""
+    with pytest.raises(ConfigurationError, match=r"DeadLetter: keep_token: expected the path") as e:
+        DeadLetter(keep_token=BASE64)
+    assert BASE64[:8] not in str(e.value)
+
+
 def test_a_path_that_is_one_is_shown(folder: Path) -> None:
     """Where its folder is there, what is wrong is the file: its path helps."""
     told = wrong(f'[messages.seal]\nk1 = "{folder}/absent"')
