@@ -5,12 +5,14 @@ away, an afternoon. What is shown of a value is its type, as it may be a secret.
 """
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache, wraps
-from typing import Any, Protocol, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 from busauth._callables import is_async, name_of
 from busauth.errors import ConfigurationError
@@ -86,7 +88,7 @@ def checked_class(kind: Class) -> Class:
 
 @cache
 def _hints(called: Callable[..., Any]) -> Mapping[str, Any]:
-    return typing.get_type_hints(called)
+    return typing.get_type_hints(called, include_extras=True)
 
 
 def _read(value: object, hint: Any) -> object:
@@ -100,6 +102,54 @@ def _read(value: object, hint: Any) -> object:
 def _check(what: str, value: object, hint: Any) -> None:
     if not fits(value, hint):
         raise ConfigurationError(f"{what}: got {_found(value, hint)}, expected {told(hint)}")
+    if isinstance(value, int | float):
+        for each in _ranges(hint):
+            if not each.holds(value):
+                raise ConfigurationError(f"{what}: got {value!r}, expected {each}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """Which numbers an argument may be, said in its annotation.
+
+    Attributes:
+        unit: what is counted, for people.
+        above: more than this; or
+        least: no less than this.
+        most: no more than this, None for any finite number.
+    """
+
+    unit: str
+    above: float | None = None
+    least: float = 0
+    most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Return whether it may be this one; what is no number, or none that ends, may not."""
+        is_enough = value >= self.least if self.above is None else value > self.above
+        return is_enough and value < math.inf and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        least = f"from {self.least:g}" if self.above is None else f"above {self.above:g}"
+        return f"{self.unit} {least}{'' if self.most is None else f' to {self.most:g}'}"
+
+
+Seconds = Annotated[float, Range(unit="seconds", above=0)]
+SecondsOrNone = Annotated[float, Range(unit="seconds")]
+"""A span that may be no time at all."""
+
+Count = Annotated[int, Range(unit="a number", least=1)]
+CountOrNone = Annotated[int, Range(unit="a number")]
+Bytes = Annotated[int, Range(unit="bytes", least=1)]
+
+
+def _ranges(hint: Any) -> Iterator[Range]:
+    """Yield what an annotation says of numbers, be it of one of several."""
+    if get_origin(hint) is Annotated:
+        yield from (each for each in get_args(hint)[1:] if isinstance(each, Range))
+    elif get_origin(hint) in (Union, types.UnionType):
+        for each in get_args(hint):
+            yield from _ranges(each)
 
 
 def _found(value: object, hint: Any) -> str:
@@ -123,11 +173,13 @@ def kind_of(value: object) -> str:
 def fits(value: object, hint: Any) -> bool:
     """Return whether a value is what an annotation says, as far as that can be told by looking."""
     origin = get_origin(hint) or hint
+    if origin is Annotated:
+        return fits(value, get_args(hint)[0])
     if hint is Any or isinstance(hint, TypeVar | str):
         return True
     if origin in (Union, types.UnionType):
         return any(fits(value, each) for each in get_args(hint))
-    if origin is typing.Annotated or origin is typing.Literal:
+    if origin is typing.Literal:
         return True
     if origin in (None, types.NoneType):
         return value is None
@@ -180,9 +232,62 @@ def _inside(value: object, kind: object, members: tuple[Any, ...]) -> Iterator[t
             yield from ((member, members[0]) for member in value)
 
 
+def scope_names(what: str, given: Iterable[str]) -> frozenset[str]:
+    """Return scopes as a set; a lone string is one of them, not its letters.
+
+    Args:
+        what: the argument, for people.
+        given: what somebody named.
+
+    Raises:
+        ConfigurationError: one has what no scope can have (RFC 6749, section 3.3), so that no token
+            could ever hold it.
+    """
+    scopes = frozenset((given,) if isinstance(given, str) else given)
+    for scope in scopes:
+        if isinstance(scope, str) and (not scope or scope.split() != [scope]):
+            several = ", ".join(map(repr, scope.split())) or "'orders:write'"
+            raise ConfigurationError(
+                f"{what}={{{scope!r}}}: expected scopes without blanks, one by one: {{{several}}}"
+            )
+    return scopes
+
+
+def role_names(what: str, given: Iterable[str]) -> frozenset[str]:
+    """Return roles as a set, which may have any name but none.
+
+    Raises:
+        ConfigurationError: one is empty.
+    """
+    roles = frozenset((given,) if isinstance(given, str) else given)
+    if "" in roles:
+        raise ConfigurationError(f"{what}={{''}}: expected names of roles, none of them empty")
+    return roles
+
+
+def audience_names(given: str | Iterable[str]) -> frozenset[str]:
+    """Return whom tokens are for; a lone string is one name.
+
+    A name may have a comma in it, and hardly any has: text with one is a list that was written as
+    an environment has it, and would be nobody's audience.
+
+    Raises:
+        ConfigurationError: says how several are written, and how one with a comma is.
+    """
+    if isinstance(given, str) and "," in given:
+        parts = [part.strip() for part in given.split(",")]
+        raise ConfigurationError(
+            f"audience={given!r} has a comma: expected one name, or several as a list, {parts}; "
+            f"one that has a comma stands in a list, too: {[given]}"
+        )
+    return frozenset((given,) if isinstance(given, str) else given)
+
+
 def told(hint: Any) -> str:
     """Say in a few words what an annotation wants."""
     origin, members = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return told(members[0])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(map(told, members)))
     if origin in (None, types.NoneType):

@@ -4,10 +4,10 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 
-from busauth._arguments import checked
+from busauth._arguments import checked, role_names, scope_names
 from busauth._callables import is_async, name_of, short_name_of
 from busauth._expiry import (
     Accept,
@@ -79,25 +79,28 @@ class Demand:
         """Return a demand; a lone string is one name, not its letters.
 
         Raises:
-            ConfigurationError: `allow` is an ``async def``, whose answer nobody would await.
+            ConfigurationError: `allow` is an ``async def``, whose answer nobody would await; or a
+                scope or a role has a name that none can have.
         """
         if allow is not None and (is_async(allow) or not callable(allow)):
             raise ConfigurationError(
                 f"allow={name_of(allow)}: expected a plain function of the caller, not async"
             )
-        return cls(scopes=names(scopes), roles=names(roles), allow=allow)
+        return cls(
+            scopes=scope_names("scopes", scopes), roles=role_names("roles", roles), allow=allow
+        )
 
     def check(self, caller: Caller) -> None:
         """Refuse a caller who may not do this.
 
         Raises:
             Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
+            TypeError: `allow` returned what would have to be awaited: the program is wrong.
         """
         _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
         _check_held("caller.role", "roles", caller.roles, self.roles)
-        if self.allow is not None and self._asked(self.allow, caller) is not True:
-            name = short_name_of(self.allow)
-            raise Forbidden("caller.predicate", found=f"not allowed by {name}", expected="allowed")
+        if self.allow is not None:
+            _check_allowed(short_name_of(self.allow), self._asked(self.allow, caller))
 
     @staticmethod
     def _asked(allow: Predicate, caller: Caller) -> object:
@@ -106,6 +109,24 @@ class Demand:
         except Exception as error:
             found = f"{type(error).__name__} in the predicate"
             raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+
+
+def _check_allowed(name: str, answer: object) -> None:
+    """Only True allows; what is neither True nor False is told, as it is a mistake most likely."""
+    if answer is True:
+        return
+    if isinstance(answer, Awaitable):
+        if isinstance(answer, Coroutine):
+            answer.close()  # nobody will await it
+        raise TypeError(
+            f"allow={name} returned a {type(answer).__name__}: expected a plain function that "
+            "returns True or False, and awaits nothing; look it up in the handler, and Reject"
+        )
+    found, expected = f"not allowed by {name}", "allowed"
+    if answer is not False:
+        found += f", which returned {'None' if answer is None else f'a {type(answer).__name__}'}"
+        expected = "True, which alone allows"
+    raise Forbidden("caller.predicate", found=found, expected=expected)
 
 
 def _check_held(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> None:

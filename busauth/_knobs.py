@@ -5,7 +5,7 @@ pydantic's own words name a link, and of a misspelt key only that it is not perm
 
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic._internal._model_construction import ModelMetaclass  # it has no public name
@@ -29,16 +29,23 @@ class _Sentences(ModelMetaclass):
 class Knobs(BaseModel, metaclass=_Sentences):
     """Frozen options; a key that there is not is an error.
 
+    Attributes:
+        also: keys by which fields are said in other words.
+
     Raises:
         ConfigurationError: with each key, what was found and what was expected.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    also: ClassVar[tuple[str, ...]] = ()
 
 
 def _told(kind: type[BaseModel], problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"]))
-    return f"{key}={evidence(problem['input'])}: {expected(kind, problem)}"
+    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    is_shown = field is None or field.repr
+    found = f"{key}={evidence(problem['input'])}" if is_shown else key
+    return f"{found}: {expected(kind, problem)}"
 
 
 def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
@@ -61,10 +68,20 @@ def _keys(kind: type[BaseModel], place: Sequence[str]) -> set[str]:
     """Return the keys of the tables at a place; an index, a tag or a queue's name is no step."""
     kinds = {kind}
     for part in place:
+        kinds = {each for each in kinds if _is_tagged(each, part)} or kinds
         fields: Iterable[Any] = [each.model_fields.get(part) for each in kinds]
         inner = {model for field in fields if field for model in _models(field.annotation)}
         kinds = inner or kinds
-    return {name for each in kinds for name in each.model_fields}
+    also = {name for each in kinds if issubclass(each, Knobs) for name in each.also}
+    return also.union(*(each.model_fields for each in kinds))
+
+
+def _is_tagged(kind: type[BaseModel], tag: str) -> bool:
+    """Return whether a model is the member of a union that goes by this tag."""
+    return any(
+        tag in get_args(field.annotation) and get_origin(field.annotation) is Literal
+        for field in kind.model_fields.values()
+    )
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

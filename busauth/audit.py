@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from busauth._arguments import checked
+from busauth._arguments import CountOrNone, Seconds, checked
 from busauth._retold import retold
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError
@@ -260,7 +260,7 @@ class EventLog:
 
     @checked
     def __init__(
-        self, clock: Clock | None = None, *, most: int = 10, seconds: float = 60.0
+        self, clock: Clock | None = None, *, most: CountOrNone = 10, seconds: Seconds = 60.0
     ) -> None:
         self.lines = Lines(clock or SystemClock(), most=most, seconds=seconds)
 

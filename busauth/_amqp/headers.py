@@ -121,9 +121,10 @@ def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
         found = f"a header {name!r} without a value"
     elif near:
         found += f", but {' and '.join(map(repr, near[:_SHOWN]))}"
-    return NotGenuine(
-        "header.missing", found=found, expected=f"Bearer <JWT> in {name!r}, spelled exactly so"
-    )
+    expected = f"Bearer <JWT> in {name!r}, spelled exactly so"
+    if isinstance(headers.get(REFUSAL), str):  # whoever wrote that: a hint, and nothing follows
+        expected += "; it looks like a dead letter that was moved by hand: redrive it instead"
+    return NotGenuine("header.missing", found=found, expected=expected)
 
 
 def _may_be_meant(wanted: str, name: str) -> bool:

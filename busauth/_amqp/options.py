@@ -112,6 +112,10 @@ class GuardOptions(Knobs):
 class RetryOptions(Knobs):
     """The ladder of delays between attempts; no delay is longer than `longest`.
 
+    Retry *n* waits on rung *n* or the one above, at random, so that messages that failed together
+    do not come back together: a delay may be twice as long as its rung's. So there is a rung more
+    than there are retries, but for those that `longest` makes equal: five retries, six queues.
+
     Attributes:
         limit: retries after the first attempt; 0 for none.
         first: seconds of the shortest delay; each rung above is twice as long.

@@ -187,13 +187,17 @@ def _check_sources(policy: ExpiryPolicy, trusted: frozenset[str]) -> None:
     if isinstance(policy, Park) and not trusted - {BROKER_STAMP}:
         raise ConfigurationError(
             "on_expired: Park needs to know who published: expected "
-            "proofs=Proofs([TrustedPublisher(...)]), not ignored by this consumer"
+            "proofs=Proofs([TrustedPublisher(...)]), [messages.proofs] in a settings file, not "
+            "ignored by this consumer"
         )
     if isinstance(policy, ValidWhenPublished) and (unknown := policy.sources - trusted):
-        expected = " or ".join(sorted(trusted)) or "proofs=Proofs([TrustedPublisher(...)])"
+        expected = " or ".join(sorted(trusted)) or (
+            "proofs=Proofs([TrustedPublisher(...)]), [messages.proofs] in a settings file"
+        )
         raise ConfigurationError(
             f"on_expired: ValidWhenPublished(sources={sorted(unknown)}): expected whose word can "
-            f"be had here: {expected}; {BROKER_STAMP} needs GuardOptions(broker_stamps=True)"
+            f"be had here: {expected}; {BROKER_STAMP} needs GuardOptions(broker_stamps=True), "
+            "broker_stamps = true under [guard]"
         )
 
 

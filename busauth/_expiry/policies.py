@@ -3,13 +3,22 @@
 They are frozen pydantic models: what stands in a settings file is the object in code.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    model_validator,
+)
 
+from busauth._arguments import role_names, scope_names
 from busauth._expiry.verdicts import (
     Accept,
     Drop,
@@ -20,14 +29,23 @@ from busauth._expiry.verdicts import (
     check_keeper,
 )
 from busauth._files.keys import read_jwk
+from busauth._knobs import Knobs
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth.errors import ConfigurationError
 
+_PARTS = ("hours", "minutes", "seconds")
 
-class OwnPolicy(BaseModel):
+
+def _names(given: object) -> object:
+    """A lone string is one name, not its letters."""
+    return (given,) if isinstance(given, str) else given
+
+
+_Names = Annotated[frozenset[str], BeforeValidator(_names)]
+
+
+class OwnPolicy(Knobs):
     """What all of them have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     def covers(self, later: object) -> bool:
         """Return whether a policy behind this one would never decide anything."""
@@ -44,6 +62,7 @@ class Grace(OwnPolicy):
         window: how long; or `hours`, `minutes` and `seconds`, added up.
     """
 
+    also: ClassVar = _PARTS
     policy: Literal["grace"] = "grace"
     window: timedelta = Field(gt=timedelta(0))
 
@@ -56,8 +75,15 @@ class Grace(OwnPolicy):
         seconds: float = 0,
         **fields: Any,
     ) -> None:
-        window = _span("Grace", "a window", window, hours=hours, minutes=minutes, seconds=seconds)
-        super().__init__(**fields, window=window)  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
+        parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
+        super().__init__(**{**fields, "window": window, **parts})
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as RootModel's: tables are read without it
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        return _spanned(cls, "window", given)
 
     def covers(self, later: object) -> bool:
         """Return whether a later grace ends no later."""
@@ -82,9 +108,10 @@ class ValidWhenPublished(OwnPolicy):
             the instant of the first one, by the word of a publisher that is trusted to relay.
     """
 
+    also: ClassVar = _PARTS
     policy: Literal["valid-when-published"] = "valid-when-published"
     max_age: timedelta = Field(gt=timedelta(0))
-    sources: frozenset[str] = Field(min_length=1)
+    sources: _Names = Field(default=frozenset(), validate_default=True, min_length=1)
 
     def __init__(
         self,
@@ -96,9 +123,15 @@ class ValidWhenPublished(OwnPolicy):
         seconds: float = 0,
         **fields: Any,
     ) -> None:
-        span = {"hours": hours, "minutes": minutes, "seconds": seconds}
-        age = _span("ValidWhenPublished", "a max_age", max_age, **span)
-        super().__init__(**fields, max_age=age, sources=_names(sources))  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
+        parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
+        super().__init__(**{**fields, "max_age": max_age, "sources": sources, **parts})
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as above
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:
+        return _spanned(cls, "max_age", given)
 
     def covers(self, later: object) -> bool:
         """Return whether a later one believes nobody else, and no longer."""
@@ -131,13 +164,15 @@ class Restrict(OwnPolicy):
     """
 
     policy: Literal["restrict"] = "restrict"
-    scopes: frozenset[str]
-    roles: frozenset[str]
+    scopes: Annotated[_Names, AfterValidator(partial(scope_names, "scopes"))] = frozenset()
+    roles: Annotated[_Names, AfterValidator(partial(role_names, "roles"))] = frozenset()
 
     def __init__(
         self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Any
     ) -> None:
-        super().__init__(**fields, scopes=_names(scopes), roles=_names(roles))  # type: ignore[call-arg]  # the mypy plugin sees the base's fields only
+        super().__init__(**{**fields, "scopes": scopes, "roles": roles})
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as above
 
     def covers(self, later: object) -> bool:
         """Return True: it decides always."""
@@ -219,19 +254,37 @@ DeclaredPolicy = Annotated[_Any, Field(discriminator="policy")]
 declared_policy: TypeAdapter[_Any] = TypeAdapter(DeclaredPolicy)
 
 
-def _span(name: str, what: str, given: timedelta | None, **parts: float) -> timedelta:
-    """Return a span of time that is said in one way."""
-    if given is not None and any(parts.values()):
-        raise ConfigurationError(f"{name} takes {what}, or hours, minutes and seconds: not both")
-    if given is not None:
+def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:
+    """Read what says a span in parts, and tell what says none.
+
+    Raises:
+        ConfigurationError: it is said in two ways or in none, or is no span above nothing.
+    """
+    if not isinstance(given, Mapping):
         return given
+    said = {
+        name: value for name, value in given.items() if name not in _PARTS and value is not None
+    }
+    parts = {name: given[name] for name in _PARTS if given.get(name, 0) != 0}
+    if parts and field in said:
+        raise ConfigurationError(
+            f"{kind.__name__} takes a {field}, or hours, minutes and seconds: not both"
+        )
+    if not parts and said.keys() - kind.model_fields.keys():
+        return {field: timedelta.max, **said}  # a misspelt key is told, which may be the span
+    return {field: _span(kind, field, parts), **said} if field not in said else said
+
+
+def _span(kind: type[OwnPolicy], field: str, parts: Mapping[str, float]) -> timedelta:
+    found = ", ".join(f"{part}={value!r}" for part, value in parts.items()) or "nothing"
     try:
-        return timedelta(**parts)
+        span = timedelta(**parts)
     except (TypeError, ValueError, OverflowError):
-        found = ", ".join(f"{part}={value!r}" for part, value in parts.items())
-        raise ConfigurationError(f"{name} of {found}: expected numbers, a span of time") from None
-
-
-def _names(given: Iterable[str]) -> Iterable[str]:
-    """A lone string is one name, not its letters."""
-    return (given,) if isinstance(given, str) else given
+        told = f"{kind.__name__} of {found}: expected numbers, a span of time"
+        raise ConfigurationError(told) from None
+    if span <= timedelta():
+        raise ConfigurationError(
+            f"{kind.__name__} of {found}: expected hours, minutes or seconds above 0, such as "
+            f"minutes = 10, or a {field}"
+        )
+    return span

@@ -1,12 +1,15 @@
 """Keys in files, as operators have them: a JWK or a JWK set, a PEM, or a bare secret."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from busauth.errors import ConfigurationError
+
+_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}", re.ASCII)
 
 
 def read_key(path: str | Path) -> Mapping[str, Any] | str | bytes:
@@ -15,12 +18,13 @@ def read_key(path: str | Path) -> Mapping[str, Any] | str | bytes:
     A secret is the file's content without the white space around it.
 
     Raises:
-        ConfigurationError: it cannot be read, is empty, or begins as JSON and is none.
+        ConfigurationError: it cannot be read, is empty, or begins as JSON and is none. Shown of the
+            path is what cannot be a key that was written in its place.
     """
     try:
         content = Path(path).read_bytes().strip()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(Path(path), error) from None
     if not content:
         raise ConfigurationError(f"{path} is empty: expected a JWK, a PEM or a secret")
     if content.startswith(b"-----BEGIN"):
@@ -65,6 +69,27 @@ def naming(*paths: str | Path) -> Iterator[None]:
         yield
     except ConfigurationError as error:
         raise ConfigurationError(f"{', '.join(map(str, paths))}: {error}") from None
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> ConfigurationError:
+    """Show a path only where it is one: the key itself is easily written in its place."""
+    if _is_path(path):
+        why = getattr(error, "strerror", None) or "it is no name of a file"
+        return ConfigurationError(f"{path}: cannot be read: {why}")
+    return ConfigurationError(
+        "expected the path of a file that holds the key: there is no such file, nor its folder "
+        "(what stands there is not shown, as it may be the key itself)"
+    )
+
+
+def _is_path(path: Path) -> bool:
+    """A secret in base64 may have separators, and no folder on its way; a suffix it has none."""
+    has_suffix = _SUFFIX.fullmatch(path.suffix) is not None
+    is_below = path.parent not in (Path(), Path("/"))
+    try:
+        return (has_suffix or is_below) and path.parent.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _jwk(content: bytes, path: str | Path) -> Mapping[str, Any]:

@@ -234,10 +234,24 @@ def _purpose(value: object) -> Purpose:
 def _check_key(key_id: str, key: bytes) -> None:
     if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
         raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
+    check_secret(key, f"seal: the key {key_id!r}")
+
+
+def check_secret(key: bytes, what: str = "the secret") -> None:
+    """Refuse what is too short to seal with.
+
+    Args:
+        key: the secret's bytes.
+        what: what it is called.
+
+    Raises:
+        ConfigurationError: says how long it is, and how to make one.
+    """
     if not isinstance(key, bytes) or len(key) < _MIN_KEY_BYTES:
         found = f"of {len(key)} bytes" if isinstance(key, bytes) else "that is no bytes"
         raise ConfigurationError(
-            f"seal: the key {key_id!r} is one {found}: expected {_MIN_KEY_BYTES} or more, random"
+            f"{what} is one {found}: expected {_MIN_KEY_BYTES} or more, random: "
+            "`openssl rand -base64 48` in a file, secrets.token_bytes(32) in code"
         )
 
 

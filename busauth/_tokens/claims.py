@@ -47,8 +47,8 @@ def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
             raise NotGenuine("token.type", found=f"a token with {name}", expected=expected)
     for name, value in profile.equals:
         if claims.get(name) != value:
-            found, wanted = f"another {name}", f"{name}={value}"
-            raise NotGenuine("token.claim_invalid", found=found, expected=wanted)
+            expected = f"the claim {name}={value!r}"
+            raise NotGenuine("token.claim_invalid", found=_said(claims, name), expected=expected)
     for name, kinds in profile.others:
         said = _text(claims.get(name))
         if said is not None and said.lower() in kinds:
@@ -122,6 +122,14 @@ def actors_of(claims: Mapping[str, Any]) -> tuple[Actor, ...]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _said(claims: Mapping[str, Any], name: str) -> str:
+    if name not in claims:
+        return f"no claim {name}"
+    value = claims[name]
+    kind = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
+    return f"the claim {name}{'=' if isinstance(value, str) else ' '}{kind}"
 
 
 def _invalid(name: str, value: Any, expected: str) -> NotGenuine:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from busauth._arguments import checked_class, kind_of
+from busauth._arguments import Bytes, Seconds, checked_class, kind_of
 from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
@@ -67,8 +67,8 @@ class Fetcher:
             ``issuer.transport()``. It is entered and closed with each of them.
     """
 
-    timeout: float = 5.0
-    max_bytes: int = 256 * 1024
+    timeout: Seconds = 5.0
+    max_bytes: Bytes = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
     transport: httpx.AsyncBaseTransport | None = None
 
@@ -112,8 +112,7 @@ class Fetcher:
             async with asyncio.timeout(self.timeout):
                 value = json.loads(await self._get(url))
         except Exception as error:  # whatever went wrong, no message is guilty of it
-            kind = Unusable if isinstance(error, _FINAL) else Deferred
-            raise kind(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+            raise _told(url, error, self.timeout) from error
         if not isinstance(value, dict):
             raise Unusable(f"{url} gave {kind_of(value)}: expected a JSON object")
         return value
@@ -176,6 +175,37 @@ class Fetcher:
 
 
 _FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)
+
+
+_NO_TLS = frozenset(
+    {
+        *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"),
+        *("PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"),
+    }
+)
+"""What OpenSSL says where something else answers, by its version."""
+
+
+def _told(url: str, error: Exception, timeout: float) -> Deferred:
+    """Say whether nobody answers, or somebody does, and not as is configured."""
+    if isinstance(error, _FINAL):
+        return Unusable(f"{url} answers, and not with a JSON object: {_why(error, timeout)}")
+    if (tls := _tls_error(error)) is None:
+        return Deferred(f"{url} is out of reach: {_why(error, timeout)}")
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return Unusable(
+            f"{url}: its certificate is not trusted: {tls.verify_message}; trust its authority "
+            "(SSL_CERT_FILE), or name the host as the certificate has it"
+        )
+    if tls.reason in _NO_TLS:
+        return Unusable(f"{url}: no TLS answers there: expected the port that has it, or http://")
+    return Deferred(f"{url} is out of reach: {_why(error, timeout)}")
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _is_final(status: int) -> bool:

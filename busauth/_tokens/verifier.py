@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from busauth._arguments import checked, kind_of
+from busauth._arguments import Bytes, CountOrNone, audience_names, checked, kind_of
 from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
@@ -78,7 +78,7 @@ class Verifier:
     ) -> None:
         self.issuer = issuer
         self.keys = keys
-        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
+        self.audience = audience_names(audience)
         self.algorithms = allow_list(algorithms)
         profile = profile_of(profile)
         self._profile = replace(profile, required=(*profile.required, *required))
@@ -164,6 +164,10 @@ class Verifier:
         return caller_of(claims, known, token_sha256)
 
 
+def _but_for_a_slash(issuer: object, known: Iterable[str]) -> bool:
+    return isinstance(issuer, str) and issuer.rstrip("/") in {each.rstrip("/") for each in known}
+
+
 def _odd_typ(header: Mapping[str, object]) -> bool:
     """A `typ` that is there and is no string is not a missing one."""
     return "typ" in header and not isinstance(header["typ"], str)
@@ -190,8 +194,8 @@ class Verifiers:
     def __init__(
         self,
         *verifiers: Verifier,
-        max_token_bytes: int = MAX_TOKEN_BYTES,
-        cache_size: int = 10_000,
+        max_token_bytes: Bytes = MAX_TOKEN_BYTES,
+        cache_size: CountOrNone = 10_000,
     ) -> None:
         for each in verifiers:
             if not isinstance(each, Verifier):
@@ -300,6 +304,8 @@ class Verifiers:
         if verifier is None:
             found = "no iss" if issuer is None else issuer
             expected = " or ".join(sorted(self._by_issuer))
+            if _but_for_a_slash(issuer, self._by_issuer):
+                expected += ", to the letter: one has a slash at its end that the other has not"
             raise NotGenuine("token.issuer", found=found, expected=expected)
         return verifier, compact
 

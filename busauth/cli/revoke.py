@@ -156,6 +156,9 @@ def _signer(
 ) -> EventSigner:
     try:
         key = read_key(path)
+    except ConfigurationError as error:
+        fail(f"--key: {error}")
+    try:
         chosen = algorithm or (key.get("alg") if isinstance(key, Mapping) else None)
         if not isinstance(chosen, str):
             fail(f"{path} does not say what it signs with: name --algorithm")

@@ -4,7 +4,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from busauth._files.keys import read_secret
 from busauth._tokens.fetch import Fetcher
@@ -15,6 +23,7 @@ from busauth._tokens.profiles import keycloak
 from busauth._tokens.verifier import Verifier
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
+from busauth.settings.places import at
 
 
 def _bare(name: str) -> str:
@@ -74,11 +83,10 @@ class RetiredSettings(Table):
         Raises:
             ConfigurationError: no span, nobody's word, or a file without a key.
         """
+        with at("file_key_file"):
+            key = None if self.file_key_file is None else read_secret(self.file_key_file)
         return RetiredKeys(
-            keep_for=self.keep_for,
-            sources=self.sources,
-            file=self.file,
-            file_key=None if self.file_key_file is None else read_secret(self.file_key_file),
+            keep_for=self.keep_for, sources=self.sources, file=self.file, file_key=key
         )
 
 
@@ -100,6 +108,14 @@ class IssuerTable(BaseModel):
     retired: RetiredSettings | None = None
     distrusted: tuple[Name, ...] = ()
 
+    @field_validator("keycloak_client")
+    @classmethod
+    def _counts(cls, client: str | None, info: ValidationInfo) -> str | None:
+        """Refuse a client whose roles nobody would look at."""
+        if client is not None and info.data.get("profile", "keycloak") != "keycloak":
+            raise ConfigurationError('counts with profile = "keycloak" only: say that, too')
+        return client
+
 
 class IssuerSettings(IssuerTable, Table):
     """One issuer whose tokens are accepted; see `Verifier`."""
@@ -113,11 +129,13 @@ class IssuerSettings(IssuerTable, Table):
         Raises:
             ConfigurationError: an algorithm is unknown, or a URL may not be asked.
         """
+        with at("retired"):
+            retired = None if self.retired is None else self.retired.keys()
         common: dict[str, Any] = {
             "algorithms": self.algorithms,
             "fetcher": fetcher,
             "clock": clock,
-            "retired": None if self.retired is None else self.retired.keys(),
+            "retired": retired,
             "distrusted": self.distrusted,
         }
         url = self.jwks_url

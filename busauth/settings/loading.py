@@ -10,21 +10,46 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings.exceptions import SettingsError
 
 from busauth._arguments import checked
 from busauth._knobs import closest, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
-from busauth.settings.model import PREFIX, Settings
+from busauth.settings.model import Settings
+from busauth.settings.places import PREFIX, Place, Source
 
 _OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
 """What commands and tests read from the environment, and no guard does."""
 
+_KEYS = frozenset(
+    {"seal", "encryption", "key_file", "key_files", "file_key_file", "keep_token"},
+)
+"""Under these stand paths of files with keys, or what was written in their place."""
+
+_SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
+"""The tables that have such keys in them, too."""
+
+_TABLES = ("guard", "messages", "retired", "consumers")
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
 )
+
+
+class _Loaded(Settings):
+    """Settings that know where they were read."""
+
+    _source: Source = PrivateAttr(default=Source())
+
+    def said_in(self, source: Source) -> "_Loaded":
+        """Note where they were read."""
+        self._source = source
+        return self
+
+    def _told(self, place: Place, why: str) -> str:
+        return self._source.told(place, why)
 
 
 @checked
@@ -37,12 +62,14 @@ def load_settings(path: str | Path | None = None) -> Settings:
     """
     table = _read_toml(Path(path)) if path is not None else {}
     _warn_of_unknown_variables()
+    source = Source(None if path is None else str(path), frozenset(table))
     try:
-        return Settings(**table)
+        settings = _Loaded(**table)
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_problems(error, table, path))) from None
+        raise ConfigurationError("\n".join(_problems(error, source))) from None
     except SettingsError as error:
         raise ConfigurationError(_undecoded(error)) from None
+    return settings.said_in(source)
 
 
 def _warn_of_unknown_variables() -> None:
@@ -51,11 +78,19 @@ def _warn_of_unknown_variables() -> None:
         first = name.upper().removeprefix(PREFIX).partition("__")[0].lower()
         known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(PREFIX) and not known:
-            near = closest(first, Settings.model_fields)
+            near = _in_a_table(first) or closest(first, Settings.model_fields)
             meant = f"; did you mean {PREFIX}{near.upper()}?" if near else ""
             LOGGER.warning(
                 "environment variable %s is no setting of busauth's: ignored%s", name, meant
             )
+
+
+def _in_a_table(name: str) -> str | None:
+    """Return what a name is spelled like where the second underscore was forgotten."""
+    for table in _TABLES:
+        if name.startswith(f"{table}_"):
+            return f"{table}__{name.removeprefix(f'{table}_')}"
+    return None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -67,19 +102,26 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from None
 
 
-def _problems(
-    error: ValidationError, table: Mapping[str, Any], path: str | Path | None
-) -> Iterator[str]:
+def _problems(error: ValidationError, source: Source) -> Iterator[str]:
     """Tell each problem once: of a union's members, the one that was meant."""
     problems = [(_location(each["loc"]), each) for each in error.errors(include_url=False)]
-    told: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for location, problem in problems:
         deeper = any(other[: len(location)] == location != other for other, _ in problems)
-        if not deeper and location not in told:
-            told.add(location)
-            source = _variable(location) or (str(path) if location[0] in table else "settings")
-            key, value = ".".join(location), _shown(problem["input"])
-            yield f"{source}: {key} = {value}: {expected(Settings, problem)}"
+        if not deeper and location not in seen:
+            seen.add(location)
+            key = ".".join(location) + _shown_at(location, problem)
+            wanted = _unquoted(location, problem) or expected(Settings, problem)
+            yield f"{source.of(location)}: {key}: {wanted}"
+
+
+def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say what is the matter where a queue's name fell apart at its dots."""
+    *outer, queue, rest = ("", "", *location)
+    if outer[-1:] != ["consumers"] or not isinstance(problem["input"], Mapping):
+        return None
+    quoted = f'[consumers."{queue}.{rest}"]'
+    return f"there is no such key; a queue's name with dots needs quotes: {quoted}"
 
 
 def _location(found: Sequence[str | int]) -> tuple[str, ...]:
@@ -97,6 +139,8 @@ def _undecoded(error: SettingsError) -> str:
     text = getattr(error.__cause__, "doc", None)
     names = (name for name in os.environ if name.upper().startswith(PREFIX))
     name = next((name for name in names if os.environ[name] == text), "")
+    if _may_be_secret(name.upper().removeprefix(PREFIX).lower().split("__")):
+        return f"environment variable {name}: expected JSON: {error.__cause__}"
     return (
         f"environment variable {name} = {_shown(text)}: expected JSON, such as {_as_json(text)}: "
         f"{error.__cause__}"
@@ -110,14 +154,36 @@ def _as_json(text: object) -> str:
     return evidence(json.dumps([part.strip(" \"'") for part in text.split(",")])) or ""
 
 
-def _variable(location: Sequence[str]) -> str | None:
-    """Return the environment variable that said it, if one did: the most specific first."""
-    names = {name.upper(): name for name in os.environ}
-    for length in range(len(location), 0, -1):
-        candidate = PREFIX + "__".join(location[:length]).upper()
-        if candidate in names:
-            return f"environment variable {names[candidate]}"
-    return None
+def _shown_at(location: Sequence[str], problem: ErrorDetails) -> str:
+    """Show a value, unless it may be a key that was written in the place of its file's path.
+
+    Text in the place of a table, or under a key that there is not, may be one; and a table that
+    lacks something has others, which are not meant.
+    """
+    value, kind = problem["input"], problem["type"]
+    is_number = isinstance(value, int | float)
+    is_table_expected = kind.startswith(("model_", "dict_", "mapping_"))
+    unmeant = kind in ("missing", "extra_forbidden") or (
+        is_table_expected and _may_be_secret(location)
+    )
+    if not is_number and (unmeant or _holds_secret(location, value)):
+        return ""
+    return f" = {_shown(value)}"
+
+
+def _may_be_secret(location: Sequence[str]) -> bool:
+    return not _SECRETIVE.isdisjoint(location)
+
+
+def _holds_secret(location: Sequence[str], value: object) -> bool:
+    if not _KEYS.isdisjoint(location):
+        return True
+    if isinstance(value, Mapping):
+        return _may_be_secret(location) or any(
+            _holds_secret([str(name)], each) for name, each in value.items()
+        )
+    several = value if isinstance(value, list | tuple) else ()
+    return any(_holds_secret(location, each) for each in several)
 
 
 def _shown(value: object) -> str | None:

@@ -3,8 +3,9 @@
 Keys stand in files, never in the settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,7 @@ from busauth._amqp.consuming.security import MessageSecurity
 from busauth._files.keys import naming, read_jwk, read_key, read_secret
 from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route, TrustedPublisher
 from busauth._messages.replay import InProcessReplay, ReplayMemory
+from busauth._messages.seal import check_secret
 from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
@@ -19,6 +21,7 @@ from busauth._tokens.keys.key import KeySource, StaticKeys, shared_secret
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
 from busauth.settings.issuers import Algorithms, Table
+from busauth.settings.places import Gathering, at
 
 
 class RouteSettings(Table):
@@ -75,7 +78,8 @@ class PublisherSettings(Table):
 
     def _keys(self, fetcher: Fetcher, clock: Clock) -> KeySource:
         if self.key_file is not None:
-            return _static(self.key_file, self.algorithms)
+            with at("key_file"):
+                return _static(self.key_file, self.algorithms)
         return JWKS(
             self.jwks_url or "",
             algorithms=self.algorithms,
@@ -108,8 +112,13 @@ class ProofSettings(Table):
         Raises:
             ConfigurationError: nobody is trusted, or the spans are none.
         """
+        publishers, gathering = [], Gathering()
+        for index, each in enumerate(self.publishers):
+            with gathering.at("publishers", str(index)):
+                publishers.append(each.publisher(fetcher, clock))
+        gathering.check()
         return Proofs(
-            [each.publisher(fetcher, clock) for each in self.publishers],
+            publishers,
             demand=self.demand,
             max_age=self.max_age,
             skew=self.skew,
@@ -135,7 +144,8 @@ class SignerSettings(Table):
         Raises:
             ConfigurationError: the key cannot be read, or does not fit.
         """
-        key = read_key(self.key_file)
+        with at("key_file"):
+            key = read_key(self.key_file)
         with naming(self.key_file):
             return ProofSigner(
                 self.name,
@@ -151,6 +161,14 @@ class ReplaySettings(Table):
 
     keep_for: float
     capacity: int = Field(default=100_000, ge=1)
+
+    def memory(self, clock: Clock) -> InProcessReplay:
+        """Return the memory.
+
+        Raises:
+            ConfigurationError: the span is none.
+        """
+        return InProcessReplay(keep_for=self.keep_for, capacity=self.capacity, clock=clock)
 
 
 class DecryptionSettings(Table):
@@ -169,7 +187,8 @@ class DecryptionSettings(Table):
         Raises:
             ConfigurationError: a key cannot be read or used.
         """
-        sets = [read_jwk(path) for path in self.key_files]
+        with at("key_files"):
+            sets = [read_jwk(path) for path in self.key_files]
         keys = [jwk for each in sets for jwk in each.get("keys", [each])]
         with naming(*self.key_files):
             return Decryption(keys, required=self.required)
@@ -203,23 +222,53 @@ class MessageSettings(Table):
         Raises:
             ConfigurationError: a key cannot be read or used, or the parts do not go together.
         """
-        if replay is None and self.replay is not None:
-            kept, capacity = self.replay.keep_for, self.replay.capacity
-            replay = InProcessReplay(keep_for=kept, capacity=capacity, clock=clock)
+        gathering = Gathering()
+        with gathering.at("replay"):
+            if replay is None and self.replay is not None:
+                replay = self.replay.memory(clock)
+        with gathering.at("proofs"):
+            proofs = self.proofs.proofs(fetcher, clock) if self.proofs else None
+        with gathering.at("signer"):
+            signer = self.signer.signer() if self.signer else None
+        with gathering.at("seal"):
+            seal = None if self.seal is None else _read(self.seal, _read_seal)
+        with gathering.at("encryption"):
+            encryption = self._encryption()
+        with gathering.at("decryption"):
+            decryption = self.decryption.decryption() if self.decryption else None
+        gathering.check()
         return MessageSecurity(
-            proofs=self.proofs.proofs(fetcher, clock) if self.proofs else None,
-            signer=self.signer.signer() if self.signer else None,
-            seal={name: read_secret(path) for name, path in self.seal.items()}
-            if self.seal is not None
-            else None,
+            proofs=proofs,
+            signer=signer,
+            seal=seal,
             replay=replay,
-            encryption=self._encryption(),
-            decryption=self.decryption.decryption() if self.decryption else None,
+            encryption=encryption,
+            decryption=decryption,
         )
 
     def _encryption(self) -> TokenEncryption | None:
         if self.encryption is None:
             return None
-        keys = {name: read_jwk(path) for name, path in self.encryption.items()}
+        keys = _read(self.encryption, read_jwk)
         with naming(*self.encryption.values()):
             return TokenEncryption(keys)
+
+
+T = TypeVar("T")
+
+
+def _read(files: Mapping[str, Path], read: Callable[[Path], T]) -> dict[str, T]:
+    """Return what the files of a table hold, by the table's keys."""
+    found, gathering = {}, Gathering()
+    for name, path in files.items():
+        with gathering.at(name):
+            found[name] = read(path)
+    gathering.check()
+    return found
+
+
+def _read_seal(path: Path) -> bytes:
+    secret = read_secret(path)
+    with naming(path):
+        check_secret(secret)
+    return secret

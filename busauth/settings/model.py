@@ -40,8 +40,8 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
+from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
 
-PREFIX = "BUSAUTH_"
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})
 """What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
 
@@ -104,32 +104,59 @@ class Settings(IssuerTable, BaseSettings):
             transient: see `GuardOptions.transient`; kinds of errors cannot stand in a file.
 
         Raises:
-            ConfigurationError: there is no issuer, a key's file cannot be used, or the parts do not
-                go together.
+            ConfigurationError: there is no issuer, or a key's file cannot be used: a line for each;
+                or the parts do not go together.
         """
-        clock = clock or SystemClock()
+        try:
+            with at():
+                return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+        except MisplacedError as error:
+            sentences = (self._told(place, why) for place, why in error.wrong)
+            raise ConfigurationError("\n".join(sentences)) from None
+
+    def _guard(
+        self,
+        clock: Clock,
+        auditor: Auditor,
+        revocations: Revocations | None,
+        replay: ReplayMemory | None,
+        transient: Transient,
+    ) -> Guard:
         fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
-        verifiers = [issuer.verifier(fetcher, clock) for issuer in self._all_issuers()]
+        verifiers, gathering = [], Gathering()
+        for place, issuer in self._all_issuers():
+            with gathering.at(*place):
+                verifiers.append(issuer.verifier(fetcher, clock))
+        with gathering.at("messages"):
+            security = self.messages.security(fetcher, clock, replay)
+        gathering.check()
         merged = {**self.guard.consumers, **self.consumers}
         options = {**dict(self.guard), "consumers": merged, "transient": transient}
         return Guard(
             *verifiers,
             on_expired=self.on_expired,
             revocations=revocations,
-            messages=self.messages.security(fetcher, clock, replay),
+            messages=security,
             options=GuardOptions(**options),
             clock=clock,
             auditor=auditor,
         )
 
-    def _all_issuers(self) -> list[IssuerSettings]:
+    def _told(self, place: Place, why: str) -> str:
+        """Return a sentence with its place; where that stands, only who read it knows."""
+        return told(place, why)
+
+    def _all_issuers(self) -> list[tuple[Place, IssuerSettings]]:
+        further: list[tuple[Place, IssuerSettings]] = [
+            (("issuers", str(index)), each) for index, each in enumerate(self.issuers)
+        ]
         if not self.issuer and not self.issuers:
             raise ConfigurationError(
                 f"issuer = {self.issuer!r}: expected the exact `iss` of your identity provider "
                 "(issuer in the settings file, or BUSAUTH_ISSUER)"
             )
         if not self.issuer:
-            return list(self.issuers)
+            return further
         if not self.audience:
             raise ConfigurationError(
                 f"audience = {self.audience!r}: expected whom tokens must be for, such as 'shop' "
@@ -137,7 +164,7 @@ class Settings(IssuerTable, BaseSettings):
             )
         names = IssuerSettings.model_fields.keys()
         first = IssuerSettings(**{name: getattr(self, name) for name in names})
-        return [first, *self.issuers]
+        return [((), first), *further]
 
 
 def _without_overruled(

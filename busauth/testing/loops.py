@@ -13,7 +13,25 @@ asyncio_default_test_loop_scope = {0}"""
 
 
 class ForeignLoopError(ConfigurationError):
-    """Something is used on another event loop than it lives on."""
+    """Something is used on another event loop than it lives on.
+
+    Args:
+        found: what is.
+
+    Attributes:
+        advice: what to set; who knows which scopes were given says it better.
+    """
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.advice = (
+            "With pytest-asyncio give both the same scope, in pytest.ini:\n"
+            + LINES.format("function")
+        )
+
+    def __str__(self) -> str:
+        """Return both."""
+        return f"{self.args[0]} {self.advice}"
 
 
 class HomeLoop:
@@ -46,8 +64,7 @@ class HomeLoop:
             return
         raise ForeignLoopError(
             f"{self._what} was made on another event loop than the one that runs now, and would "
-            "never answer: a test and the fixtures that it uses must share a loop. With "
-            "pytest-asyncio give both the same scope, in pytest.ini:\n" + LINES.format("function")
+            "never answer: a test and the fixtures that it uses must share a loop."
         )
 
 

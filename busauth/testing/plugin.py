@@ -78,7 +78,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Say which loops a test and its fixtures were given, where they differ."""
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, ForeignLoopError) and item.config.pluginmanager.hasplugin("asyncio"):
-        error.add_note(_anyio(item) or _scopes(item))
+        error.advice = _anyio(item) or _scopes(item)
 
 
 def _anyio(item: pytest.Item) -> str | None:

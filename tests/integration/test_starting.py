@@ -57,7 +57,7 @@ def another_algorithm(server: IssuerServer) -> Verifier:
 @pytest.mark.parametrize(
     ("made", "found"),
     [
-        (a_slash_too_many, "speaks for issuer .*expected .*/'"),
+        (a_slash_too_many, "speaks for issuer .*to the letter; set issuer to 'http.*[0-9]'"),
         (nothing_there, "status 404"),
         (no_json, "Expecting value"),
         (another_algorithm, "expected one for .*ES512"),

@@ -205,6 +205,10 @@ def test_fixtures_of_the_session(pytester: pytest.Pytester) -> None:
     result = ran(pytester, FOREIGN.format(mark=""), *options)
     result.assert_outcomes(failed=USES)
     result.stdout.fnmatch_lines(FUNCTION_TEST * USES)
+    told = [line for line in result.outlines if line.endswith("loop_scope = session")]
+    assert told == []
+    summaries = "".join(line for line in result.outlines if "[pytest]" in line)
+    assert summaries.count("[pytest]") == USES
 
 
 def test_fixtures_of_the_function(pytester: pytest.Pytester) -> None:

@@ -121,6 +121,49 @@ def test_a_url_without_a_port_gets_its_schemes() -> None:
     assert broker_url(URL("amqp://u@[::1]:7/")).port == 7
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("connection_timeout=x", "connection_timeout in the broker's URL: expected milliseconds"),
+        ("connection_timeout=0", "expected milliseconds from 1 to 600000"),
+        ("heartbeat=x", "heartbeat in the broker's URL: expected seconds from 0 to 65534"),
+        ("heartbeat=-1", "expected seconds"),
+        ("heartbeat=65535", "expected seconds"),
+        ("timeout=x", "timeout in the broker's URL: expected seconds from 1"),
+        ("reconnect_interval=-1", "reconnect_interval in the broker's URL: expected seconds"),
+        ("happy_eyeballs_delay=x", "expected seconds, such as"),
+        ("interleave=x", "expected a number from 0 to 2"),
+        ("fail_fast=x", "expected 0 or 1 or true or false"),
+        ("no_verify_ssl=false", "expected 0 or 1"),
+        ("auth=magic", "expected plain or external"),
+        ("name=", "expected a name"),
+        ("cafile=/absent", "cafile in the broker's URL: expected the path of a file that is there"),
+        ("certfile=/absent", "expected the path of a file"),
+        ("keyfile=/absent", "expected the path of a file"),
+        ("capath=/absent", "expected the path of a folder"),
+        ("cadata=!", "expected certificates in base64"),
+        ("conection_timeout=5", "did you mean connection_timeout?"),
+        ("heartbeats=5", "did you mean heartbeat?"),
+    ],
+)
+def test_a_parameter_that_would_not_count_is_told(query: str, told: str) -> None:
+    """The client library takes what it cannot read for a default, or for its contrary."""
+    with pytest.raises(ConfigurationError) as caught:
+        broker_url(f"amqps://app:{SECRET}@broker.test/?{query}")
+    assert told in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_parameters_that_count_are_taken(tmp_path: Path) -> None:
+    """Each as the client library reads it, and others' parameters as they are."""
+    (tmp_path / "ca.pem").write_text("x")
+    query = (
+        f"cafile={tmp_path}/ca.pem&capath={tmp_path}&cadata=eA%3D%3D&auth=EXTERNAL&heartbeat=0"
+        "&reconnect_interval=0.5&no_verify_ssl=1&fail_fast=True&name=orders&frame_max=4096"
+    )
+    assert broker_url(f"amqps://h/?{query}").query["heartbeat"] == "0"
+
+
 @pytest.mark.parametrize("url", UNESCAPED[:6])
 def test_commands_end_with_a_sentence_that_shows_no_password(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

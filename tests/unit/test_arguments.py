@@ -1,13 +1,14 @@
 """Arguments are held to their annotations where they are said."""
 
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import busauth
 from busauth import (
@@ -30,7 +31,7 @@ from busauth._arguments import checked, checked_class, fits, told
 from busauth.messages import MessageSecurity, TrustedPublisher
 from busauth.revocation import Transmitter, Transmitters
 from busauth.testing import Issuer
-from busauth.tokens import ClientSecretBasic, shared_encryption_key
+from busauth.tokens import ClientSecretBasic, Fetcher, JWKSOptions, shared_encryption_key
 from tests.unit.support import pem_of, private_key
 
 ODD = [
@@ -280,3 +281,67 @@ def test_a_call_that_cannot_be_bound_says_so_in_pythons_words() -> None:
         Point(None)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(ConfigurationError, match=r"the class .*Point, and no instance of it"):
         far(Point)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("odd", [-1, -0.5, float("nan"), float("inf")])
+def test_every_number_has_a_range(odd: float, issuer: Issuer) -> None:
+    """Of what is public nothing takes fewer than none, what is no number, or a span without end."""
+    found = []
+    for name, good in sample(issuer).items():
+        hints = typing.get_type_hints(_init_of(PUBLIC[name]))
+        for parameter in inspect.signature(PUBLIC[name]).parameters:
+            if _is_number(hints.get(parameter)):
+                found += _taken(PUBLIC[name], name, {**good, parameter: odd})
+    assert "\n".join(found) == ""
+
+
+@pytest.mark.parametrize("odd", [-1, float("nan"), float("inf")])
+def test_every_number_of_options_has_a_range(odd: float) -> None:
+    """The same of what is declared: options, and policies as they stand in a file."""
+    found = []
+    for name, kind in PUBLIC.items():
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for field, of in kind.model_fields.items():
+                if _is_number(of.annotation):
+                    found += _taken(kind, name, {field: odd})
+    assert "\n".join(found) == ""
+
+
+def _init_of(made: Any) -> Any:
+    return vars(made).get("__init__", made) if isinstance(made, type) else made
+
+
+def _is_number(hint: Any) -> bool:
+    return any(kind in (hint, *typing.get_args(hint)) for kind in (int, float))
+
+
+def _taken(made: Any, name: str, given: dict[str, Any]) -> list[str]:
+    try:
+        made(**given)
+    except (
+        ConfigurationError,
+        ValidationError,
+    ):  # the latter of tables, which a file's place joins
+        return []
+    return [f"{name}: {given}"]
+
+
+def test_a_number_out_of_range_is_told_with_its_unit() -> None:
+    """The argument, what was found, and what would be taken."""
+    with pytest.raises(ConfigurationError) as caught:
+        Fetcher(timeout=-1)
+    assert str(caught.value) == "Fetcher(timeout=...): got -1, expected seconds above 0"
+    with pytest.raises(ConfigurationError, match=r"keep_for=\.\.\.\): got -1, expected seconds"):
+        JWKSOptions(keep_for=-1)
+
+
+async def test_what_is_awaited_holds_its_numbers_to_a_range() -> None:
+    """It is told before anything connects."""
+    with pytest.raises(
+        ConfigurationError, match=r"dead_letters\(limit=\.\.\.\): got -1, expected a"
+    ):
+        await letters.dead_letters(URL, "orders.dead", limit=-1)
+    with pytest.raises(
+        ConfigurationError, match=r"FeedPublisher\(timeout=\.\.\.\): got 0, expected"
+    ):
+        revocation.FeedPublisher(URL, timeout=0)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from inspect import CORO_CLOSED, getcoroutinestate
 from typing import Any
 
 import pytest
@@ -349,6 +350,37 @@ async def test_only_true_allows(answer: Any) -> None:
     """A predicate that does not say exactly True refuses."""
     demand = Demand.of(allow=lambda one: answer)
     assert await refused_code(decided(demand=demand, late=-1)) == "caller.predicate"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("yes", ", which returned a str, expected True, which alone allows"),
+        (None, ", which returned None, expected True"),
+        (False, "by <lambda>, expected allowed"),
+    ],
+)
+async def test_what_a_predicate_returned_is_told_by_its_type(answer: Any, told: str) -> None:
+    """What is neither True nor False is a mistake, most likely."""
+    with pytest.raises(Forbidden) as caught:
+        await decided(demand=Demand.of(allow=lambda one: answer), late=-1)
+    assert told in caught.value.detail
+
+
+async def test_an_answer_that_nobody_awaits_is_an_error_of_the_program() -> None:
+    """It is no verdict about a caller, and what was to be awaited is closed."""
+    made: list[Any] = []
+
+    async def later(one: Caller) -> bool:
+        raise AssertionError
+
+    def asks(one: Caller) -> Any:
+        made.append(later(one))
+        return made[0]
+
+    with pytest.raises(TypeError, match=r"allow=.*asks returned a coroutine: expected a plain"):
+        await decided(demand=Demand.of(allow=asks), late=-1)
+    assert getcoroutinestate(made[0]) == CORO_CLOSED
 
 
 async def test_an_error_in_a_predicate_refuses() -> None:

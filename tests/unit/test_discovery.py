@@ -92,6 +92,31 @@ async def test_metadata_with_an_odd_issuer_is_refused(issuer: object) -> None:
         assert "speaks for issuer" in await discovered(server, server.url)
 
 
+async def test_the_configured_issuer_is_the_one_to_change() -> None:
+    """What the metadata says is what `issuer` is to be set to."""
+    async with raw_server(
+        lambda _: http({"issuer": server.url, "jwks_uri": "https://k/"})
+    ) as server:
+        told = await discovered(server, f"{server.url}/")
+    assert f"set issuer to {server.url!r}, if it is the one that is meant" in told
+
+
+async def test_an_issuer_that_has_no_metadata_was_reached() -> None:
+    """It answers, so the path is what may be wrong; it is not out of reach."""
+    async with raw_server(lambda _: http({}, status="404 No")) as server:
+        told = await discovered(server, f"{server.url}/tenant")
+    assert "status 404" in told
+    assert "check its path, or name its keys by jwks_url" in told
+    assert "out of reach" not in told
+
+
+@pytest.mark.parametrize("issuer", ["127.0.0.1", "127.0.0.1:80", "idp", "/path", "https://", ""])
+def test_an_issuer_without_a_scheme_is_told_so(issuer: str) -> None:
+    """What is missing is https://, and nothing else."""
+    with pytest.raises(ConfigurationError, match="expected a URL, with https:// and a host"):
+        metadata_urls(issuer)
+
+
 async def test_no_metadata_tells_about_the_first_place() -> None:
     """When both places fail, the first problem is the one that is told."""
     async with raw_server(lambda _: http({}, status="404 No")) as server:

@@ -289,7 +289,7 @@ FORMS: list[tuple[dict[str, Any], Any]] = [
     ({"policy": "grace", "window": "PT10M"}, Grace(window=timedelta(minutes=10))),
     ({"policy": "grace", "hours": 1, "minutes": 1, "seconds": 1.5}, Grace(seconds=3661.5)),
     ({"policy": "restrict", "scopes": ["a", "b"]}, Restrict({"a", "b"})),
-    ({"policy": "restrict", "scopes": "a b"}, Restrict(["a b"])),
+    ({"policy": "restrict", "scopes": "a:b"}, Restrict(["a:b"])),
     ({"policy": "restrict", "roles": ["clerk"]}, Restrict(roles="clerk")),
     ({"policy": "restrict", "scopes": "a", "roles": "b"}, Restrict("a", roles="b")),
     ({"policy": "restrict"}, Restrict()),

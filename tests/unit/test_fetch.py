@@ -1,10 +1,12 @@
 """JSON over HTTP: bounded, uncompressed, https unless said otherwise."""
 
+import asyncio
 import gzip
 from typing import Any
 
 import pytest
 
+from busauth._tokens.fetch import Unusable
 from busauth.errors import ConfigurationError, Deferred
 from busauth.tokens import Fetcher, UnsafeHttp
 from tests.unit.support import http, raw_server
@@ -86,9 +88,9 @@ async def test_a_json_object_is_returned() -> None:
     [
         pytest.param(http(b"[]"), "gave a list", id="list"),
         pytest.param(http(b'"x"'), "gave a str", id="string"),
-        pytest.param(http(b"<html>"), "out of reach", id="html"),
-        pytest.param(http(b""), "out of reach", id="empty"),
-        pytest.param(http(b"\xff\xfe\xfd"), "out of reach", id="not-text"),
+        pytest.param(http(b"<html>"), "answers, and not with a JSON object", id="html"),
+        pytest.param(http(b""), "not with a JSON object", id="empty"),
+        pytest.param(http(b"\xff\xfe\xfd"), "not with a JSON object", id="not-text"),
         pytest.param(http(b"[" * 100_000), "out of reach", id="deep"),
         pytest.param(http(b'{"a":' + b"9" * 5000 + b"}"), "out of reach", id="huge-integer"),
         pytest.param(http({}, status="503 No"), "status 503", id="503"),
@@ -113,6 +115,19 @@ async def test_every_other_answer_is_a_transient_fault(answer: bytes, reason: st
         with pytest.raises(Deferred, match=reason):
             await Fetcher(max_bytes=1000).get_object(f"{server.url}/jwks")
     assert server.requests == ["/jwks"]
+
+
+async def test_https_where_there_is_none_is_a_contradiction() -> None:
+    """A port without TLS will not have it later: a start ends for it, in words."""
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http({}, status="400 Bad Request"))
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(Unusable, match="no TLS answers there: expected the port that has it"):
+            await Fetcher().get_object(f"https://127.0.0.1:{port}/")
 
 
 async def test_an_endless_answer_is_cut() -> None:

@@ -117,6 +117,16 @@ def test_a_missing_header_is_named_with_what_may_have_been_meant(
     assert "abc" not in caught.value.detail
 
 
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_dead_letter_that_was_moved_by_hand_is_told_from_a_message(moved: bool) -> None:
+    """What tells so is a header that anybody may write: it is a hint, and changes no code."""
+    there = {"busauth-refusal": "token.expired"} if moved else {"busauth-refusal": 5}
+    with pytest.raises(NotGenuine) as caught:
+        token_in(there, "authorization")
+    assert caught.value.code == "header.missing"
+    assert ("moved by hand: redrive it instead" in caught.value.detail) is moved
+
+
 @given(names=st.lists(st.text(max_size=300), max_size=5))
 def test_names_of_a_senders_choice_are_not_repeated(names: list[str]) -> None:
     """A header that nobody would take for a token's is not told, whatever it is called."""

@@ -276,7 +276,7 @@ GOOD = Signer("ES256").jwk()
     "case",
     [
         pytest.param(Broken([GOOD], "gave a list"), id="list"),
-        pytest.param(Broken(b"<html></html>", "out of reach"), id="html"),
+        pytest.param(Broken(b"<html></html>", "not with a JSON object"), id="html"),
         pytest.param(Broken({}, "expected `keys`"), id="no-keys-member"),
         pytest.param(Broken({"keys": {}}, "expected `keys`"), id="keys-object"),
         pytest.param(Broken({"keys": None}, "expected `keys`"), id="keys-null"),

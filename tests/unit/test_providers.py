@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from busauth import keycloak
+from busauth import NotGenuine, keycloak
+from busauth._tokens.claims import check_profile
 from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile
 from tests.unit.support import NOW, Signer, authenticate, payload, refusal
 
@@ -100,6 +101,21 @@ async def test_keycloak_without_a_client_counts_realm_roles_alone() -> None:
 async def test_keycloaks_other_tokens_are_refused(typ: Any) -> None:
     """Keycloak names the kind of a token in the claim `typ`."""
     assert await code({**KEYCLOAK, "typ": typ}, keycloak(), "orders") == "token.claim_invalid"
+
+
+@pytest.mark.parametrize(
+    ("claims", "told"),
+    [
+        ({"typ": "JWT"}, "got the claim typ='JWT', expected the claim typ='Bearer'"),
+        ({}, "got no claim typ, expected the claim typ='Bearer'"),
+        ({"typ": 5}, "got the claim typ of type int, expected"),
+    ],
+)
+def test_a_claim_that_says_something_else_is_told(claims: dict[str, Any], told: str) -> None:
+    """What was found is told, and that it is a claim and no header."""
+    with pytest.raises(NotGenuine) as caught:
+        check_profile({"sub": "a", "aud": "b", "iat": 1, "exp": 2, **claims}, keycloak())
+    assert told in caught.value.detail
 
 
 _PLAIN: dict[str, Any] = {"alg": "RS256", "kid": "main"}

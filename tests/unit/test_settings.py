@@ -401,18 +401,18 @@ async def late_by_a_minute(settings: Settings, queue: str, on_expired: Any) -> V
     return (await consumer._terms.rules.policies.decide(late))[0]
 
 
-GRACE = Restrict(["by the decorator"])
+GRACE = Restrict(["by-the-decorator"])
 
 
 @pytest.mark.parametrize(
     ("queue", "decorated", "scopes"),
     [
-        ("told", GRACE, "by the operator"),
-        ("told", None, "by the operator"),
-        ("also-told", GRACE, "by the operator, in guard"),
-        ("untold", GRACE, "by the decorator"),
-        ("untold", None, "by the guard"),
-        ("half-told", GRACE, "by the decorator"),
+        ("told", GRACE, "by-the-operator"),
+        ("told", None, "by-the-operator"),
+        ("also-told", GRACE, "by-the-operator-in-guard"),
+        ("untold", GRACE, "by-the-decorator"),
+        ("untold", None, "by-the-guard"),
+        ("half-told", GRACE, "by-the-decorator"),
     ],
 )
 async def test_operator_above_decorator_above_guard(
@@ -421,13 +421,13 @@ async def test_operator_above_decorator_above_guard(
     """An operator's word about one consumer counts first, the guard's default last."""
     text = f"""
         {BASE}
-        on_expired = {{ policy = "restrict", scopes = "by the guard" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-guard" }}
         [consumers.half-told]
         concurrency = 3
         [consumers.told]
-        on_expired = {{ policy = "restrict", scopes = "by the operator" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-operator" }}
         [guard.consumers.also-told]
-        on_expired = {{ policy = "restrict", scopes = "by the operator, in guard" }}
+        on_expired = {{ policy = "restrict", scopes = "by-the-operator-in-guard" }}
         [guard.consumers.told]
         on_expired = {{ policy = "discard" }}
     """
@@ -492,6 +492,22 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
         return consumer._attempts._slots.here._value
 
     assert [asyncio.run(slots(queue)) for queue in ("told", "untold")] == [3, 20]
+
+
+def test_a_variable_that_lacks_an_underscore_is_told_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table and its key have two of them between each other."""
+    monkeypatch.setenv("BUSAUTH_GUARD_CONCURRENCY", "5")
+    load_settings()
+    assert "did you mean BUSAUTH_GUARD__CONCURRENCY?" in caplog.text
+
+
+@pytest.mark.parametrize("outer", ["consumers", "guard.consumers"])
+def test_a_name_with_dots_is_told_to_need_quotes(outer: str, file: Path) -> None:
+    """Without them it is a table in a table."""
+    file.write_text(f"{BASE}[{outer}.orders.placed]\nconcurrency = 5")
+    assert 'needs quotes: [consumers."orders.placed"]' in wrong(file)
 
 
 def test_a_misspelt_variable_is_warned_of(

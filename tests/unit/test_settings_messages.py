@@ -196,7 +196,7 @@ def test_one_consumer_may_ask_for_less() -> None:
     [
         pytest.param(
             "[messages.proofs]\nmax_age = 1\npublishers = [{ name = 'edge' }]",
-            "messages.proofs.publishers.0 = .*one place",
+            "messages.proofs.publishers.0: .*one place",
             id="no-keys",
         ),
         pytest.param(
@@ -206,7 +206,9 @@ def test_one_consumer_may_ask_for_less() -> None:
             PROOFS.replace("edge.jwks", "edge.pem"), "edge.pem holds a PEM", id="publisher-pem"
         ),
         pytest.param(
-            PROOFS.replace("edge.jwks", "absent"), "absent: cannot be read: No such", id="absent"
+            PROOFS.replace("edge.jwks", "absent"),
+            "publishers.0.key_file: expected the path of a file",
+            id="absent",
         ),
         pytest.param(
             PROOFS.replace("edge.jwks", "shared.key"), "shared.key: .* fits none", id="secret"
@@ -247,7 +249,7 @@ def test_one_consumer_may_ask_for_less() -> None:
         ),
         pytest.param(
             "on_expired = { policy = 'dead-letter', keep_token = 'absent.jwk' }",
-            "on_expired.keep_token = .*absent.jwk: cannot be read",
+            "on_expired.keep_token: .*absent.jwk: cannot be read",
             id="keep-token",
         ),
         pytest.param(
@@ -310,3 +312,103 @@ def test_the_document_has_every_key(table: type[BaseModel]) -> None:
     text = DOCUMENT.read_text("utf-8")
     for name in table.model_fields.keys() - {"exact"}:
         assert re.search(rf"\b{name} =|[.\[]{name}\]", text), name
+
+
+BASE64 = "aGVs/bG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVs+bG8="
+
+ECHOED = [
+    # what is written where a path, or a table, is expected; the key that is named
+    (f'[messages.seal]\nk1 = "{BASE64}"', "messages.seal.k1"),
+    (f'[messages]\nseal = "{BASE64}"', "messages.seal"),
+    (f'[messages.seal]\nk1 = ["{BASE64}"]', "messages.seal.k1"),
+    (
+        f'[messages.signer]\nname = "a"\nalgorithm = "HS256"\nkey_file = "{BASE64}"',
+        "messages.signer.key_file",
+    ),
+    (f'[messages.signer]\nname = "a"\nkey_file = "{BASE64}"', "messages.signer.algorithm"),
+    (f'[messages.signer]\nname = "a"\nkey = "{BASE64}"', "messages.signer.key"),
+    (f'[messages]\nsigner = "{BASE64}"', "messages.signer"),
+    (f'[messages.decryption]\nkey_files = ["{BASE64}"]', "messages.decryption.key_files"),
+    (f'[messages.decryption]\nkey_files = "{BASE64}"', "messages.decryption.key_files"),
+    (f'[messages.encryption]\na = "{BASE64}"', "messages.encryption.a"),
+    (
+        '[messages.proofs]\nmax_age = 60\n[[messages.proofs.publishers]]\nname = "a"\n'
+        f'key_file = "{BASE64}"',
+        "messages.proofs.publishers.0.key_file",
+    ),
+    (
+        f'[retired]\nkeep_for = 60\nsources = ["a"]\nfile = "x"\nfile_key_file = "{BASE64}"',
+        "retired.file_key_file",
+    ),
+    (f'[retired]\nkeep_for = 60\nfile_key_file = "{BASE64}"', "retired.sources"),
+    (
+        '[[issuers]]\nissuer = "https://b"\naudience = "b"\n[issuers.retired]\nkeep_for = 60\n'
+        f'sources = ["a"]\nfile = "x"\nfile_key_file = "{BASE64}"',
+        "issuers.0.retired.file_key_file",
+    ),
+    (f'seal = "{BASE64}"', "seal"),
+    (
+        f'on_expired = {{ policy = "dead-letter", keep_token = "{BASE64}" }}',
+        "on_expired.keep_token",
+    ),
+    (f'on_expired = {{ policy = "dead", keep_token = "{BASE64}" }}', "on_expired"),
+]
+
+
+@pytest.mark.parametrize(("text", "key"), ECHOED)
+def test_a_secret_in_the_place_of_its_file_is_never_shown(text: str, key: str) -> None:
+    """The error names the settings' file and the key, and says nothing of what stands there."""
+    told = wrong(text)
+    assert told.startswith(f"busauth.toml: {key}")
+    assert BASE64[:8] not in told
+    assert BASE64[8:16] not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("BUSAUTH_MESSAGES__SEAL__K1", BASE64, "messages.seal.k1"),
+        ("BUSAUTH_MESSAGES__SEAL", BASE64, "messages.seal"),
+        ("BUSAUTH_MESSAGES", BASE64, "expected JSON"),
+        ("BUSAUTH_MESSAGES__DECRYPTION__KEY_FILES", BASE64, "KEY_FILES"),
+        ("BUSAUTH_RETIRED", BASE64, "retired"),
+    ],
+)
+def test_a_secret_in_a_variable_is_never_shown(
+    name: str, value: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment holds in the place of a path is named by its variable."""
+    monkeypatch.setenv(name, value)
+    told = wrong("")
+    assert name in told
+    assert key in told
+    assert value[:8] not in told
+
+
+def test_a_key_in_the_place_of_its_path_is_not_shown_in_code() -> None:
+    """A policy is the same object in code as in a file."""
+    with pytest.raises(ConfigurationError, match=r"DeadLetter: keep_token: expected the path") as e:
+        DeadLetter(keep_token=BASE64)
+    assert BASE64[:8] not in str(e.value)
+
+
+def test_a_path_that_is_one_is_shown(folder: Path) -> None:
+    """Where its folder is there, what is wrong is the file: its path helps."""
+    told = wrong(f'[messages.seal]\nk1 = "{folder}/absent"')
+    assert f"messages.seal.k1: {folder}/absent: cannot be read: No such file" in told
+
+
+def test_all_that_is_wrong_with_keys_is_told_at_once(folder: Path) -> None:
+    """Each file that cannot be used is a line, with the settings' file and the key."""
+    (folder / "short.key").write_bytes(b"short")
+    told = wrong(
+        '[messages.seal]\nk1 = "short.key"\nk2 = "absent.key"\n'
+        '[messages.decryption]\nkey_files = ["edge.pem"]'
+    ).splitlines()
+    assert told == [
+        "busauth.toml: messages.seal.k1: short.key: the secret is one of 5 bytes: expected 32 or "
+        "more, random: `openssl rand -base64 48` in a file, secrets.token_bytes(32) in code",
+        "busauth.toml: messages.seal.k2: absent.key: cannot be read: No such file or directory",
+        "busauth.toml: messages.decryption.key_files: edge.pem holds a PEM: expected a JWK or a "
+        "JWK set",
+    ]

@@ -478,3 +478,28 @@ def test_models_come_back_or_are_refused(
         assert "note" in str(refused).split()[2]  # noqa: PT017 -- either is right
     else:
         assert back == body or repr(back) == repr(body)
+
+
+class Holding(BaseModel):
+    """Values that are written as something else."""
+
+    secret: SecretStr = SecretStr("hunter2")
+    loose: Any = None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (Holding(), "Holding.secret: a secret is written as asterisks; publish it as plain text"),
+        (
+            Holding(secret=SecretStr("**********"), loose=(1, 2)),
+            "Holding.loose: a tuple comes back as a list; annotate it as what it is",
+        ),
+    ],
+)
+def test_why_a_value_does_not_come_back_is_told(body: BaseModel, told: str) -> None:
+    """The reason and what to do, and nothing of the value."""
+    with pytest.raises(PublishError) as caught:
+        BodyWriter(type(body)).write(body)
+    assert told in str(caught.value)
+    assert "hunter2" not in str(caught.value)

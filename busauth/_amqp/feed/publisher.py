@@ -16,7 +16,7 @@ from busauth._amqp.connecting.patience import closed
 from busauth._amqp.feed.options import StreamOptions
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import Publisher
-from busauth._arguments import checked
+from busauth._arguments import Seconds, checked
 from busauth._revocation.events import TYPE, EventSigner
 from busauth.audit import LOGGER
 from busauth.clock import Clock, SystemClock
@@ -42,7 +42,7 @@ class FeedPublisher:
 
     @checked
     def __init__(
-        self, url: str, *, options: StreamOptions | None = None, timeout: float = 10.0
+        self, url: str, *, options: StreamOptions | None = None, timeout: Seconds = 10.0
     ) -> None:
         self._url = broker_url(url)
         self._options = options or StreamOptions()
@@ -150,8 +150,13 @@ async def _exists(connection: AbstractConnection, stream: str) -> bool:
     return True
 
 
+@checked
 async def keep_beating(
-    publisher: FeedPublisher, signer: EventSigner, *, every: float = 5.0, clock: Clock | None = None
+    publisher: FeedPublisher,
+    signer: EventSigner,
+    *,
+    every: Seconds = 5.0,
+    clock: Clock | None = None,
 ) -> None:
     """Publish heartbeats until cancelled; one that fails is logged, and the next one tried.
 

@@ -88,7 +88,10 @@ class Survey:
         read = {key for name, field in fields.items() for key in _read(name, field, config)}
         self.exact |= bool(computed) and (extra != "ignore" or not read.isdisjoint(computed))
         if tags is not None and read.isdisjoint(set(written.values()) & _heads(tags)):
-            self.lost[place or next(iter(fields), "")] = "its discriminator has another name"
+            self.lost[place or next(iter(fields), "")] = (
+                "its discriminator is written under a name that it is not read from; give it one "
+                "alias= for both"
+            )
         for name, field in fields.items():
             inner = f"{place}.{name}" if place else name
             why = _why_lost(name, field, config, written)
@@ -137,7 +140,10 @@ def _why_lost(name: str, field: Schema, config: Schema, written: Mapping[str, st
         return f"it is written as {own!r} and read as {wanted}; give it one alias= for both"
     others = {key for other, key in written.items() if other != name}
     if not others.isdisjoint(read):
-        return "another field is written under a name that it is read from"
+        return (
+            "another field is written under a name that it is read from; give each an alias= of "
+            "its own"
+        )
     return None
 
 

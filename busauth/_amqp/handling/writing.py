@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from busauth._amqp.handling.roundtrip import Survey
@@ -17,6 +17,11 @@ from busauth.errors import PublishError
 _NAMINGS = (None, True, False)
 """By alias: as the model says, yes, no. The first that comes back is taken."""
 
+_TO_AGREE = "what writes it (@field_serializer) and what reads it are to agree"
+_UNWRITABLE = (
+    "its value cannot be written as JSON; annotate it with a type that can, or give it a "
+    "@field_serializer"
+)
 _METHODS = ("model_dump_json", "model_validate_json")
 
 
@@ -70,7 +75,7 @@ class BodyWriter:
             return self._dump(body, "none")
         except PydanticSerializationError:
             place = next(filter(partial(_is_unwritable, body), type(body).model_fields), "")
-            raise self._refusal(place, "its value cannot be written as JSON") from None
+            raise self._refusal(place, _UNWRITABLE) from None
 
     def _compare(self, body: BaseModel, content: bytes) -> None:
         try:
@@ -79,8 +84,8 @@ class BodyWriter:
             raise self._unreadable(error) from None
         if back == body:
             return
-        for place in _differences(body, back, ""):
-            raise self._refusal(place, "its value does not come back as it is")
+        for place, ours, theirs in _differences(body, back, ""):
+            raise self._refusal(place, _why_another(ours, theirs))
 
     def _unreadable(self, error: ValidationError) -> PublishError:
         """Tell what its consumer would be told; by the names of fields, not of JSON's members."""
@@ -89,7 +94,8 @@ class BodyWriter:
             str(part) if isinstance(part, int) else self._names.get(part, "*")
             for part in first["loc"]
         )
-        return self._refusal(place, f"what is written of it is refused when read: {first['type']}")
+        why = f"what is written of it is refused when read: {first['type']}; {_TO_AGREE}"
+        return self._refusal(place, why)
 
     def _refusal(self, place: str, why: str) -> PublishError:
         name = self._model.__name__
@@ -126,27 +132,45 @@ def _is_unwritable(body: BaseModel, field: str) -> bool:
     return False
 
 
-def _differences(sent: object, back: object, place: str) -> Iterator[str]:
+def _why_another(ours: object, theirs: object) -> str:
+    """Say by types how a value comes back; values may be secrets."""
+    if isinstance(ours, SecretStr | SecretBytes):
+        return (
+            "a secret is written as asterisks; publish it as plain text, if whoever reads the "
+            "queue may know it, or a reference to where it is kept"
+        )
+    found, kind = type(ours).__name__, type(theirs).__name__
+    if found != kind:
+        return f"a {found} comes back as a {kind}; annotate it as what it is"
+    return f"a {found} comes back as another {kind}; {_TO_AGREE}"
+
+
+_Difference = tuple[str, object, object]
+
+
+def _differences(sent: object, back: object, place: str) -> Iterator[_Difference]:
     """Tell what is not equal by its place; what is private to a model is no part of it."""
     if isinstance(sent, BaseModel):
         yield from _differences_of_models(sent, back, place)
     elif isinstance(sent, list | tuple) and type(sent) is type(back):
-        yield from [place] if len(sent) != len(back) else ()
+        yield from [(place, sent, back)] if len(sent) != len(back) else ()
         for ours, theirs in zip(sent, back, strict=False):
             yield from _differences(ours, theirs, place)
     elif isinstance(sent, Mapping) and isinstance(back, Mapping) and sent.keys() == back.keys():
         for key in sent:
             yield from _differences(sent[key], back[key], place)
     elif sent != back and (sent == sent or back == back):  # noqa: PLR0124 -- NaN is not itself
-        yield place
+        yield place, sent, back
 
 
-def _differences_of_models(sent: BaseModel, back: object, place: str) -> Iterator[str]:
+def _differences_of_models(sent: BaseModel, back: object, place: str) -> Iterator[_Difference]:
     if type(sent) is not type(back):
-        yield place
+        yield place, sent, back
         return
-    if (sent.model_extra or {}) != (back.model_extra or {}):
-        yield f"{place}.{next(iter(sent.model_extra or {}), '')}".strip(".")
+    ours, theirs = sent.model_extra or {}, back.model_extra or {}
+    if ours != theirs:
+        extra = next(iter(ours), "")
+        yield f"{place}.{extra}".strip("."), ours.get(extra), theirs.get(extra)
     for name in type(sent).model_fields:
         inner = f"{place}.{name}" if place else name
         yield from _differences(getattr(sent, name), getattr(back, name), inner)

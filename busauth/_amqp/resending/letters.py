@@ -23,7 +23,7 @@ from busauth._amqp import headers as names
 from busauth._amqp.connecting.connect import connected
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
 from busauth._amqp.resending.unreadable import Unreadable, message_of
-from busauth._arguments import checked
+from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
 from busauth.caller import read_only
 from busauth.errors import Deferred
@@ -95,7 +95,7 @@ def _text(value: object) -> str | None:
 
 
 @checked
-async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Letter]:
+async def dead_letters(url: str, queue: str, *, limit: CountOrNone = 1000) -> list[Letter]:
     """Return the oldest messages of a dead-letter queue, and leave them all there, in their order.
 
     The whole queue crosses the wire; while it does, nobody else gets its messages.

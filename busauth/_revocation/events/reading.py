@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from busauth._arguments import checked
+from busauth._arguments import audience_names, checked
 from busauth._revocation.events.subjects import Target, targets_of
 from busauth._revocation.events.transmitters import Transmitter, proven
 from busauth._tokens.claims import instant
@@ -81,7 +81,7 @@ class Transmitters:
     def __init__(self, transmitters: Iterable[Transmitter], *, audience: str | Iterable[str]):
         given = tuple(transmitters)
         self._by_name = {each.name: each for each in given}
-        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
+        self.audience = audience_names(audience)
         if not given or len(self._by_name) != len(given):
             raise ConfigurationError("expected transmitters, no two of one name: got none, or two")
         if not self.audience or "" in self.audience:

@@ -15,7 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from busauth._arguments import checked_class
+from busauth._arguments import Bytes, checked_class
 from busauth._loops import PerLoop, used
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.verified import Verified
@@ -50,7 +50,7 @@ class AnswerOptions:
     refused_for: float = 5.0
     remembered: int = 10_000
     in_flight: int = 1_000
-    max_token_bytes: int = MAX_TOKEN_BYTES
+    max_token_bytes: Bytes = MAX_TOKEN_BYTES
 
     def __post_init__(self) -> None:
         """Hold the numbers to their bounds."""

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from busauth._arguments import checked
+from busauth._arguments import audience_names, checked
 from busauth._tokens.asking.answers import NEVER, Answer, Answers, Freshness, Word
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.asking.endpoint import Endpoint, IntrospectionOptions
@@ -84,7 +84,7 @@ class Introspection:
         clock: Clock | None = None,
     ) -> None:
         self.issuer = issuer
-        self.audience = frozenset((audience,) if isinstance(audience, str) else audience)
+        self.audience = audience_names(audience)
         self.prefix = prefix
         self.leeway = leeway
         if not issuer or not self.audience or "" in self.audience or not 0 <= leeway <= _MAX_LEEWAY:

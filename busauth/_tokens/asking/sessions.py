@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
-from busauth._arguments import checked
+from busauth._arguments import audience_names, checked
 from busauth._tokens.asking.answers import Answer, AnswerOptions, Answers, Freshness, Word
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
@@ -96,9 +96,8 @@ class Sessions:
         options: AnswerOptions = SESSION_OPTIONS,
         clock: Clock | None = None,
     ) -> None:
-        names = (audience,) if isinstance(audience, str) else audience
         self.issuer = issuer
-        self.audience = frozenset(names)
+        self.audience = audience_names(audience)
         self.prefix = prefix
         self.leeway = leeway
         if (

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from busauth._arguments import checked
+from busauth._arguments import Bytes, checked
 from busauth._tokens.compact import split
 from busauth._tokens.envelope import check_header, is_encrypted, read, sealed_length
 from busauth._tokens.keys.signing import b64url
@@ -83,7 +83,7 @@ class TokenEncryption:
         self,
         recipients: Mapping[str, Mapping[str, Any]],
         *,
-        max_token_bytes: int = MAX_TOKEN_BYTES,
+        max_token_bytes: Bytes = MAX_TOKEN_BYTES,
     ) -> None:
         if not isinstance(recipients, Mapping) or not recipients:
             raise ConfigurationError(
@@ -154,7 +154,7 @@ class Decryption:
         keys: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         *,
         required: bool = True,
-        max_token_bytes: int = MAX_TOKEN_BYTES,
+        max_token_bytes: Bytes = MAX_TOKEN_BYTES,
     ) -> None:
         jwks = keys.get("keys", [keys]) if isinstance(keys, Mapping) else keys
         if not isinstance(jwks, list | tuple) or not jwks:

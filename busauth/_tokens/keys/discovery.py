@@ -10,13 +10,17 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     """Return where an issuer's metadata may be: OpenID appends the path, RFC 8414 inserts it.
 
     Raises:
-        ConfigurationError: the issuer has a query or fragment (RFC 8414, section 2).
+        ConfigurationError: the issuer is no URL, or has a query or fragment (RFC 8414, section 2).
     """
     try:
         parts = urlsplit(issuer)
     except ValueError:
         parts = urlsplit("")
-    if parts.query or parts.fragment or not parts.netloc:
+    if not parts.netloc:
+        raise ConfigurationError(
+            f"issuer={issuer!r}: expected a URL, with https:// and a host in front"
+        )
+    if parts.query or parts.fragment:
         raise ConfigurationError(f"issuer={issuer!r}: expected a URL without query and fragment")
     path = parts.path.rstrip("/")
     openid = f"{path}/.well-known/openid-configuration"
@@ -40,8 +44,16 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
             continue
         if metadata.get("issuer") != issuer:
             found = metadata.get("issuer")
-            raise Unusable(f"{url} speaks for issuer {found!r}: expected {issuer!r}, to the letter")
+            raise Unusable(
+                f"{url} speaks for issuer {found!r}, and {issuer!r} is configured: both are to be "
+                f"the same to the letter; set issuer to {found!r}, if it is the one that is meant"
+            )
         if not isinstance(metadata.get("jwks_uri"), str):
             raise Unusable(f"{url} names no jwks_uri: configure JWKS(url) instead")
         return str(metadata["jwks_uri"])
+    if isinstance(problem, Unusable):
+        raise Unusable(
+            f"{problem}; no metadata of issuer {issuer!r} is there: check its path, or name its "
+            "keys by jwks_url, JWKS(url) in code"
+        ) from problem
     raise problem or Deferred(f"no metadata for {issuer}")

@@ -15,7 +15,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-from busauth._arguments import checked, checked_class
+from busauth._arguments import Count, Seconds, SecondsOrNone, checked, checked_class
 from busauth._loops import PerLoop
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
@@ -50,10 +50,10 @@ class JWKSOptions:
         max_keys: more keys than this in one set are refused.
     """
 
-    fresh_for: float = 300.0
-    keep_for: float = 24 * 3600.0
-    min_interval: float = 5.0
-    max_keys: int = 64
+    fresh_for: SecondsOrNone = 300.0
+    keep_for: Seconds = 24 * 3600.0
+    min_interval: SecondsOrNone = 5.0
+    max_keys: Count = 64
 
 
 class JWKS:
@@ -240,8 +240,13 @@ class JWKS:
         if flight.task is None or flight.task.done():
             loop = asyncio.get_running_loop()
             flight.task = loop.create_task(self._fetch_in_turn(), context=Context())
-            flight.task.add_done_callback(_log_failure)
+            flight.task.add_done_callback(self._log_failure)
         return flight.task
+
+    def _log_failure(self, flight: "asyncio.Task[None]") -> None:
+        if not flight.cancelled() and (error := flight.exception()) is not None:
+            done = "fetched" if self._fetched is None else "renewed"
+            LOGGER.warning("keys were not %s: %s", done, error)
 
     def _wait(self) -> float:
         if self._began is None:
@@ -332,10 +337,8 @@ def _public_only(algorithms: Iterable[str]) -> tuple[str, ...]:
     """A secret on a public URL is nobody's secret."""
     known = allow_list(algorithms)
     if any(name not in ASYMMETRIC for name in known):
-        raise ConfigurationError(f"algorithms={known!r}: a JWKS holds public keys, not secrets")
+        raise ConfigurationError(
+            f"algorithms={known!r}: a JWKS holds public keys, not secrets: expected "
+            "RS256, ES256 and the like; a secret is for StaticKeys(shared_secret(...)), in code"
+        )
     return known
-
-
-def _log_failure(flight: "asyncio.Task[None]") -> None:
-    if not flight.cancelled() and (error := flight.exception()) is not None:
-        LOGGER.warning("keys were not renewed: %s", error)
