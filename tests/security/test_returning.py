@@ -248,6 +248,26 @@ async def test_a_parked_message_with_another_header(scene: Scene) -> None:
     await handled_once(stage, other, "seal.mac")
 
 
+@attack("return-added")
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_what_was_added_to_a_parked_message(scene: Scene) -> None:
+    """Nobody's `x-...` header gets to the handler, nor under the seal of a copy."""
+    got: list[set[str]] = []
+    stage = parking(scene, handler=lambda message: got.append(set(message.headers)))
+    (one,) = await park(stage, b"one")
+    await stage.put(one.having(x_tenant="evil"))  # moved back by hand, it is sealed anew
+    async with stage.bus:
+        await scene.trail.until("returned")
+    (home,) = await scene.broker.take(f"{stage.queue}.parked")
+    assert "x-tenant" not in home.headers
+    assert await release(stage, Message.of(home).having(X_Role="admin")) == (1, [])
+    released = await stage.take()
+    assert "X-Role" not in released.headers
+    await stage.put(released.having(x_tenant="evil"))
+    await stage.consume(handled=1, refused=0)
+    assert {"x-tenant", "X-Role"}.isdisjoint(*got)
+
+
 @attack("return-stripped")
 async def test_a_released_message_without_its_seal(scene: Scene) -> None:
     """What a proof releases needs the seal that says what was parked."""

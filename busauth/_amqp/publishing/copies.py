@@ -34,7 +34,7 @@ from busauth._amqp.publishing.rewriting import (
     short,
     without_token,
 )
-from busauth._amqp.publishing.sealing import copy_of, is_extension, is_noted, mark_of
+from busauth._amqp.publishing.sealing import added_to, copy_of, is_extension, is_noted, mark_of
 from busauth._messages.canonical import spelled
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.seal import Copy, Sealed
@@ -165,7 +165,7 @@ def _sent(message: Delivery, token_header: str) -> _Sent:
     search = TokenSearch(token_header)
     headers = {
         name: value
-        for name, value in sender_headers(message.headers)
+        for name, value in sender_headers(message.headers, token_header)
         if not search.finds(name, value)
     }
     return _Sent(properties, _noted(message, token_header) | headers, lost)
@@ -221,7 +221,8 @@ def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: 
         **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
         **_marked(message, carried),
     }
-    kept = {name: value for name, value in sender_headers(message.headers) if name not in own}
+    sent = sender_headers(message.headers, token_header)
+    kept = {name: value for name, value in sent if name not in own}
     return _sealed(
         _fitted(message.body, properties, own, kept, frame_max, lost=lost), carried, token_header
     )
@@ -258,6 +259,7 @@ def returned(message: Delivery, carried: Carried) -> Outgoing:
 
 def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
     """Return the headers of a copy of busauth's own that its next copy has, too."""
+    left_behind |= added_to(message.headers, None)
     return {
         name: rewritten(value)
         for name, value in message.headers.items()

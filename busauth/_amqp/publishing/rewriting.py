@@ -13,7 +13,7 @@ from uuid import uuid4
 from pamqp.commands import Basic
 
 from busauth._amqp import headers as names
-from busauth._amqp.publishing.sealing import is_extension, is_noted
+from busauth._amqp.publishing.sealing import added_to, is_extension, is_noted
 from busauth._redaction import TOKEN_SHAPE, may_hold_token, redact
 
 Cleaning = Callable[[str | None], str | None]
@@ -110,10 +110,11 @@ def as_it_is(text: str | None) -> str | None:
     return text
 
 
-def sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Leave out what the broker acts on, and what only busauth may write."""
+def sender_headers(headers: Mapping[str, Any], token_header: str) -> Iterator[tuple[str, Any]]:
+    """Leave out what brokers act on, what only busauth may write, and what no sender has sent."""
+    added = added_to(headers, token_header)
     for name, value in headers.items():
-        if not is_noted(name):
+        if not is_noted(name) and name not in added:
             yield name, rewritten(value)
 
 
