@@ -54,7 +54,7 @@ from busauth._amqp.consuming.attempt import Attempts, Terms, Tools
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.misdirected import Directions, Misdirected
 from busauth._amqp.consuming.pause import Pause
-from busauth._amqp.consuming.returning import CameBack
+from busauth._amqp.consuming.returning import CameBack, home_of
 from busauth._amqp.delivery import Delivery, channel_of, handed_directly
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import CallPlan
@@ -503,16 +503,16 @@ class Consumer(GuardedConsumer[P, R]):
 
     async def _send_home(self, case: Case, came_back: CameBack, letter: Carried) -> None:
         """Put a letter, or what was parked, back where it was; nobody asks anything of it here."""
-        name = await self._disposal.put_back(case.delivery, letter)
-        if name is None:
+        home = home_of(case.delivery.headers, letter.sealed.purpose, self.queue)
+        if not await self._disposal.put_back(case.delivery, letter, home):
             await self._refuse(case, came_back)
             return
-        self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {name}")
+        self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {home}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
         provenance, keeper = self._terms.provenance, self._keeper(case, refused)
         misdirected = keeper is not None and case.marks is None
-        seals = misdirected or provenance.may_return(case)
+        seals = misdirected or (refused.genuine and provenance.may_return(case))
         return Refusal(
             refused=refused,
             queue=self.queue,

@@ -27,7 +27,6 @@ from busauth._amqp.publishing.publisher import (
 from busauth._amqp.publishing.rewriting import UNWRITABLE
 from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
-from busauth._messages.seal import Purpose
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
 Copying = Callable[[int], Outgoing]
@@ -82,21 +81,18 @@ class Disposal:
             await self._publish(connection, copy, name)
             return name
 
-    async def put_back(self, message: Delivery, carried: Carried) -> str | None:
-        """Publish a letter, or what was parked, to where it was, and return that queue.
+    async def put_back(self, message: Delivery, carried: Carried, home: str) -> bool:
+        """Publish a letter, or what was parked, to where it was; return whether that is possible.
 
-        None where it cannot be written whole any more.
+        It is not where it cannot be written whole any more.
 
         Raises:
             Deferred: the broker did not confirm; the delivery must not be acknowledged.
         """
-        parked = carried.sealed.purpose is Purpose.PARKED
-        name = parked_queue(self.queue) if parked else dead_queue(self.queue)
         with self._deferring(message):
-            whole = await self._publish_whole(
-                message, name, lambda _: copies.returned(message, carried)
+            return await self._publish_whole(
+                message, home, lambda _: copies.returned(message, carried)
             )
-            return name if whole else None
 
     async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
         """Publish a failed message to where it waits; return that queue, None where none is due.
