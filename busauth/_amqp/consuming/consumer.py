@@ -54,7 +54,7 @@ from busauth._amqp.consuming.attempt import Attempts, Terms, Tools
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.misdirected import Directions, Misdirected
 from busauth._amqp.consuming.pause import Pause
-from busauth._amqp.consuming.returning import CameBack, home_of
+from busauth._amqp.consuming.returning import CameBack, homes_of
 from busauth._amqp.delivery import Delivery, channel_of, handed_directly
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import CallPlan
@@ -378,8 +378,8 @@ class Consumer(GuardedConsumer[P, R]):
         case.has_begun = True
         try:
             carried = self._carried(case, None)
-            if case.letter is not None:
-                return False  # as a retry it would be a letter no more
+            if case.letter is not None:  # as a retry it would be a letter no more
+                return await self._disposal.postpone(case.delivery, case.letter, is_letter=True)
             if case.replay_key is not None:
                 if not case.is_known:
                     return False
@@ -503,8 +503,9 @@ class Consumer(GuardedConsumer[P, R]):
 
     async def _send_home(self, case: Case, came_back: CameBack, letter: Carried) -> None:
         """Put a letter, or what was parked, back where it was; nobody asks anything of it here."""
-        home = home_of(case.delivery.headers, letter.sealed.purpose, self.queue)
-        if not await self._disposal.put_back(case.delivery, letter, home):
+        homes = homes_of(case.delivery.headers, letter.sealed.purpose, self.queue)
+        home = await self._disposal.put_back(case.delivery, letter, homes)
+        if home is None:
             await self._refuse(case, came_back)
             return
         self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {home}")

@@ -56,8 +56,11 @@ class CameBack(NotGenuine):
         return cls("header.missing", found=found, expected="a release or a redrive")
 
 
-def home_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> str:
-    """Return where a letter was, or what was parked, by what its seal covers.
+def homes_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> tuple[str, ...]:
+    """Return where a letter was, or what was parked, by its seal; next, where it may be.
+
+    Where nothing parks any more, what was parked is a dead letter. Its seal stays that of a parked
+    message: once there is a parking queue again, it can go back there, and be released.
 
     Args:
         headers: the delivery's, under a seal that holds.
@@ -65,10 +68,10 @@ def home_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> str:
         queue: the consumed queue.
     """
     if purpose is Purpose.PARKED:
-        return parked_queue(queue)
+        return parked_queue(queue), dead_queue(queue)
     said = headers.get(REFUSAL)
     is_rejected = isinstance(said, str) and said in MISDIRECTED
-    return rejected_queue(queue) if is_rejected else dead_queue(queue)
+    return (rejected_queue(queue) if is_rejected else dead_queue(queue),)
 
 
 def check_return(

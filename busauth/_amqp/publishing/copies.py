@@ -250,10 +250,24 @@ def returned(message: Delivery, carried: Carried) -> Outgoing:
     Raises:
         ValueError, TypeError and the like: it cannot be written again.
     """
-    kept = _kept(message, _STAMPED)
     times = names.count_in(message.headers, names.RETURNED) + 1
     properties, _ = rewritten_properties(message.raw, clean=as_it_is)
-    properties.headers = {**kept, names.RETURNED: min(times, names.COUNT_LIMIT)}
+    counted = {names.RETURNED: min(times, names.COUNT_LIMIT)}
+    properties.headers = {**_kept(message, _STAMPED), **counted}
+    return _sealed(Outgoing(message.body, properties), carried, None)
+
+
+def postponed(message: Delivery, carried: Carried) -> Outgoing:
+    """Return the copy of a letter, or of what was parked, that waits for its place to be there.
+
+    It comes back as the letter that it is. Like every copy that waits it has no priority.
+
+    Raises:
+        ValueError, TypeError and the like: it cannot be written again.
+    """
+    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
+    properties.priority = None
+    properties.headers = _kept(message, _STAMPED)
     return _sealed(Outgoing(message.body, properties), carried, None)
 
 

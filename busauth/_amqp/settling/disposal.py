@@ -4,13 +4,14 @@ In every case the copy is confirmed as routed before the delivery is acknowledge
 delivery is the broker's: whatever is cut or cancelled in between, it comes again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import PublishError as UnroutableError
 
 from busauth._amqp import headers
 from busauth._amqp.connecting.patience import unblocked
@@ -81,18 +82,29 @@ class Disposal:
             await self._publish(connection, copy, name)
             return name
 
-    async def put_back(self, message: Delivery, carried: Carried, home: str) -> bool:
-        """Publish a letter, or what was parked, to where it was; return whether that is possible.
+    async def put_back(
+        self, message: Delivery, carried: Carried, homes: Sequence[str]
+    ) -> str | None:
+        """Publish a letter, or what was parked, to the first queue of these that is there.
 
-        It is not where it cannot be written whole any more.
+        Return that queue, None where it cannot be written whole any more.
 
         Raises:
-            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+            Deferred: none of them is there, or the broker did not confirm; the delivery must not be
+                acknowledged.
         """
+
+        def copied(_: int) -> Outgoing:
+            return copies.returned(message, carried)
+
         with self._deferring(message):
-            return await self._publish_whole(
-                message, home, lambda _: copies.returned(message, carried)
-            )
+            for home in homes:
+                try:
+                    return home if await self._publish_whole(message, home, copied) else None
+                except PublishError as error:
+                    if home == homes[-1] or not _is_unroutable(error):
+                        raise
+        return None
 
     async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
         """Publish a failed message to where it waits; return that queue, None where none is due.
@@ -117,14 +129,23 @@ class Disposal:
         """Return where a message waits after so many retries, None where it does not."""
         return self.retries.rung(attempt) if failed.retry else None
 
-    async def postpone(self, message: Delivery, carried: Carried) -> bool:
+    async def postpone(
+        self, message: Delivery, carried: Carried, *, is_letter: bool = False
+    ) -> bool:
         """Publish an undecided message to the longest delay; return whether that was confirmed.
 
-        A copy begins anew with the broker's count of deliveries, which a delivery limit is about.
-        Where the delay queue is gone, the end of the message's own queue is long enough.
+        A letter that finds no place waits as the letter that it is. A copy begins anew with the
+        broker's count of deliveries, which a delivery limit is about. Where the delay queue is
+        gone, the end of the message's own queue is long enough.
         """
+
+        def letter(_: int) -> Outgoing:
+            return copies.postponed(message, carried)
+
         for place in dict.fromkeys((self.retries.longest(), self.queue)):
             with suppress(PublishError):
+                if is_letter:
+                    return await self._publish_whole(message, place, letter)
                 return await self._publish_waiting(message, place, carried)
         return False
 
@@ -189,6 +210,11 @@ class Disposal:
         """Return once an alarm is over; a connection that is gone is for the next attempt."""
         with suppress(PublishError):
             await unblocked(await self.outlet(message))
+
+
+def _is_unroutable(error: PublishError) -> bool:
+    """Return whether the broker has said that there is no such queue."""
+    return isinstance(error.__cause__, UnroutableError)
 
 
 def _sendable(copy: Outgoing, limit: int) -> bool:
