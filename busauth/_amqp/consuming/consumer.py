@@ -15,6 +15,7 @@ keys, a slot             outcome                  again                     refu
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, is_new       again                     refused: check.failed
+was it settled since?    _send_home, settled_as   again                     given back
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back
 a connection             _reasoned,               again                     given back
@@ -502,7 +503,14 @@ class Consumer(GuardedConsumer[P, R]):
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 
     async def _send_home(self, case: Case, came_back: CameBack, letter: Carried) -> None:
-        """Put a letter, or what was parked, back where it was; nobody asks anything of it here."""
+        """Put a letter, or what was parked, back where it was; nobody asks anything of it here.
+
+        What was sent again and settled since waits for nobody: there it could only be refused.
+        """
+        key = await self._terms.provenance.settled_as(case, letter.sealed)
+        if key is not None:
+            self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
+            return
         homes = homes_of(case.delivery.headers, letter.sealed.purpose, self.queue)
         home = await self._disposal.put_back(case.delivery, letter, homes)
         if home is None:
