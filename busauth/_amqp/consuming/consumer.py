@@ -527,6 +527,7 @@ class Consumer(GuardedConsumer[P, R]):
             queue=self.queue,
             at=case.now,
             caller=case.caller,
+            token=case.token,
             token_sha256=case.token_sha256,
             proven=case.origin.proven is not None
             or (misdirected and provenance.is_proven(case.delivery)),
