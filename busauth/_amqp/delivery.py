@@ -48,9 +48,10 @@ class Arrived(IncomingMessage):
     __slots__ = ("returned",)
     __setattr__ = object.__setattr__  # type: ignore[assignment]  # said more generally
 
-    def __init__(self, delivered: DeliveredMessage) -> None:
+    def __init__(self, delivered: DeliveredMessage, hidden: frozenset[str] = frozenset()) -> None:
         super().__init__(delivered)
-        self.headers = _of_its_own(self.headers)
+        seen = {name: value for name, value in self.headers.items() if name not in hidden}
+        self.headers = _of_its_own(seen)
         self.returned = False
 
     def __repr__(self) -> str:
@@ -99,6 +100,7 @@ class Delivery:
         tag: its delivery tag on that channel.
         raw: its properties and headers, as they were decoded; whatever a sender wrote.
         headers, body: as received.
+        hidden: names of headers that its handler is not shown.
     """
 
     __slots__ = (
@@ -109,6 +111,7 @@ class Delivery:
         "body",
         "channel",
         "headers",
+        "hidden",
         "raw",
         "tag",
     )
@@ -125,6 +128,7 @@ class Delivery:
         self.raw: Basic.Properties = delivered.header.properties
         self.headers: dict[str, Any] = self.raw.headers or {}
         self.body: bytes = delivered.body
+        self.hidden: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, message: AbstractIncomingMessage) -> Self:
@@ -140,7 +144,7 @@ class Delivery:
         """
         if self._message is None:
             try:
-                self._message = Arrived(self._delivered)
+                self._message = Arrived(self._delivered, self.hidden)
             except Exception as error:
                 found = f"{type(error).__name__}: {error}"
                 expected = "properties that aio-pika has values for"

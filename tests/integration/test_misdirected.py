@@ -1,6 +1,7 @@
 """A configuration error costs no genuine work its token, and strangers hold nobody for good."""
 
 import time
+from functools import partial
 from typing import Any
 
 import aio_pika
@@ -23,6 +24,7 @@ from busauth.letters import Redrive, dead_letters
 from busauth.testing import Issuer
 from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 from tests.parties import Party, Scene, security
+from tests.security.stage import Message
 from tests.support import Broker, Trail
 
 MORE = 3
@@ -132,25 +134,52 @@ async def test_one_token_that_fits_shows_that_the_settings_do(
     assert "deferred" not in trail.kinds()
 
 
+def keeping(scene: Scene, queue: str, web: Party, audience: str) -> tuple[Bus, list[str]]:
+    """Return a service whose letters keep their tokens, and whom it has worked for."""
+    keys = StaticKeys(scene.issuer.jwks())
+    guard = Guard(
+        Verifier(keys, issuer=scene.issuer.url, audience=audience, leeway=0),
+        on_expired=DeadLetter(keep_token=TokenEncryption({"redrive": KEY})),
+        messages=security(web.publisher()),
+        options=QUICK,
+        clock=scene.clock,
+        auditor=scene.trail,
+    )
+    return serving(scene.broker.url, queue, guard)
+
+
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_a_rejected_letter_that_is_moved_back_stays_one(scene: Scene) -> None:
+    """It goes back to the bounded queue that it was in, and is sent again from there."""
+    queue, web, issuer = scene.broker.name("orders"), Party("web"), scene.issuer
+    service = partial(keeping, scene, queue, web)
+    wrong, _ = service("misspelt")
+    await wrong.declare()
+    async with scene.publishing(web) as publishing:
+        await publishing.publish(queue, b"{}", token=issuer.token("ann"))
+    async with wrong:
+        await scene.trail.until("refused")
+    letter = Message.of(await scene.broker.one(f"{queue}.rejected"))
+    right, seen = service(issuer.audience)
+    await scene.broker.publish(queue, letter.body, headers={**letter.headers}, **letter.properties)
+    async with right:
+        (told,) = await scene.trail.until("returned")
+        await scene.broker.settles_at(f"{queue}.rejected", 1)
+    assert str(told.detail).endswith(f"{queue}.rejected")
+    await scene.broker.settles_at(f"{queue}.dead", 0)
+    redrive = Redrive(
+        scene.broker.url, guard=right.guard, queue=queue, keys=Decryption(KEY), rejected=True
+    )
+    assert len((await redrive.letters()).sent) == 1
+    async with right:
+        await scene.trail.until("handled")
+    assert seen == ["ann"]
+
+
 async def test_the_rejected_keep_their_tokens_and_can_be_sent_again(scene: Scene) -> None:
     """Encrypted and sealed, with their proofs; a copy of one that was sent again is refused."""
     queue, web, issuer = scene.broker.name("orders"), Party("web"), scene.issuer
-    keeping = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
-
-    def service(audience: str) -> tuple[Bus, list[str]]:
-        verifier = Verifier(
-            StaticKeys(issuer.jwks()), issuer=issuer.url, audience=audience, leeway=0
-        )
-        guard = Guard(
-            verifier,
-            on_expired=keeping,
-            messages=security(web.publisher()),
-            options=QUICK,
-            clock=scene.clock,
-            auditor=scene.trail,
-        )
-        return serving(scene.broker.url, queue, guard)
-
+    service = partial(keeping, scene, queue, web)
     wrong, _ = service("misspelt")
     await wrong.declare()
     async with scene.publishing(web) as publishing:

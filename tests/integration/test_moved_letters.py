@@ -1,8 +1,11 @@
 """What waited beside a queue and was moved into it, as a management page or a shovel does."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import ConsumerOptions, DeadLetter, GuardOptions, Park
 from busauth._amqp import headers
@@ -109,6 +112,55 @@ async def test_a_letter_whose_place_is_gone_waits(scene: Scene) -> None:
     await stage.bus.declare()
     async with stage.bus:
         await scene.trail.until("returned")
+    assert told(await stage.take(dead)) == told(letter)
+
+
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_what_was_parked_is_a_dead_letter_where_nothing_parks(scene: Scene) -> None:
+    """It holds nobody up, says why it was parked, and can be released once it is again."""
+    stage = Stage.set(scene, on_expired=Park())
+    message = await waiting(stage, "parked")
+    await scene.broker.channel.queue_delete(f"{stage.queue}.parked")
+    plain = Stage.set(scene, queue=stage.queue)
+    await moved(plain, message)
+    assert "deferred" not in scene.trail.kinds()
+    letter = await stage.take(f"{stage.queue}.dead")
+    assert told(letter) == told(message)
+    await stage.bus.declare()
+    await moved(stage, letter, times=2)
+    assert len((await stage.bus.release(stage.queue, stage.token())).sent) == 1
+    await stage.consume(handled=1, refused=0)
+    assert stage.handled == [("ann", b"one")]
+
+
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_a_letter_without_a_place_holds_nobody_up(scene: Scene) -> None:
+    """Like each message that cannot be decided it waits behind the others, and stays a letter."""
+    options = GuardOptions(pause_first=0.02, pause_longest=0.05)
+    stage = Stage.set(scene, on_expired=DeadLetter(), guarded={"options": options})
+    letter, dead, seen = await waiting(stage, "dead"), f"{stage.queue}.dead", list[bytes]()
+
+    @stage.bus.guard(queue=stage.queue)  # a plain one: a bus declares what is gone
+    async def place(message: AbstractIncomingMessage) -> None:
+        seen.append(message.body)
+
+    async def passing(reached: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not reached():
+                await scene.clock.advance(options.pause_longest)
+                await scene.broker.count(stage.queue)
+
+    await stage.publish(b"first")
+    channel = await scene.broker.connection.channel()
+    await channel.set_qos(prefetch_count=1)
+    await (await channel.get_queue(stage.queue)).consume(place)
+    await passing(lambda: seen == [b"first"])
+    await scene.broker.channel.queue_delete(dead)
+    await stage.put(letter)
+    await stage.publish(b"other")
+    await passing(lambda: seen == [b"first", b"other"])
+    await stage.bus.declare()
+    await passing(lambda: "returned" in scene.trail.kinds())
     assert told(await stage.take(dead)) == told(letter)
 
 

@@ -228,6 +228,26 @@ def test_no_kept_extension_can_be_changed_or_taken_away(
         assert PROVENANCE.marks(carried(copy), TOKEN).code == "seal.mac"
 
 
+@given(headers=st.dictionaries(extensions, fields), added=st.sampled_from(["x-a", "X-B", "x-"]))
+def test_what_was_added_to_a_sealed_copy_goes_no_further(
+    headers: dict[str, Any], added: str
+) -> None:
+    """Brokers may add `x-...` headers: the seal holds, and no copy of that copy has them."""
+    assume(added not in headers)
+    first = carried(Outgoing(b"", Basic.Properties(headers=headers, message_id="m")))
+    for copy in (retried(first), refused(first, Purpose.LETTER), refused(first)):
+        copy.properties.headers = {**(copy.properties.headers or {}), added: "evil"}
+        came = carried(copy)
+        assert PROVENANCE.marks(came, TOKEN).code is None
+        carries = PROVENANCE.carried(Case(came, 0.0), TOKEN, None)
+        for further in (
+            *(retried(came), refused(came), copies.again(came, {})),
+            copies.returned(came, carries),
+        ):
+            assert added not in (further.properties.headers or {})
+            assert headers.keys() <= (further.properties.headers or {}).keys()
+
+
 @given(delivery=deliveries())
 def test_workers_of_the_version_before_open_the_same_seals(delivery: Delivery) -> None:
     """While a new version rolls out, one that knows no mark reads it as any header of its own."""

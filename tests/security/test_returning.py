@@ -248,6 +248,26 @@ async def test_a_parked_message_with_another_header(scene: Scene) -> None:
     await handled_once(stage, other, "seal.mac")
 
 
+@attack("return-added")
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_what_was_added_to_a_parked_message(scene: Scene) -> None:
+    """Nobody's `x-...` header gets to the handler, nor under the seal of a copy."""
+    got: list[set[str]] = []
+    stage = parking(scene, handler=lambda message: got.append(set(message.headers)))
+    (one,) = await park(stage, b"one")
+    await stage.put(one.having(x_tenant="evil"))  # moved back by hand, it is sealed anew
+    async with stage.bus:
+        await scene.trail.until("returned")
+    (home,) = await scene.broker.take(f"{stage.queue}.parked")
+    assert "x-tenant" not in home.headers
+    assert await release(stage, Message.of(home).having(X_Role="admin")) == (1, [])
+    released = await stage.take()
+    assert "X-Role" not in released.headers
+    await stage.put(released.having(x_tenant="evil"))
+    await stage.consume(handled=1, refused=0)
+    assert {"x-tenant", "X-Role"}.isdisjoint(*got)
+
+
 @attack("return-stripped")
 async def test_a_released_message_without_its_seal(scene: Scene) -> None:
     """What a proof releases needs the seal that says what was parked."""
@@ -304,6 +324,43 @@ async def test_a_late_message_published_once_more(scene: Scene) -> None:
         await scene.trail.until("handled")
         await scene.trail.until("parked", count=2)
     assert [body for _, body in stage.handled] == [message.body]
+
+
+@attack("return-settled")
+@pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
+async def test_what_was_settled_is_put_away_no_more(scene: Scene) -> None:
+    """Laid there again without its token, a released message is acknowledged and told."""
+    stage = parking(scene)
+    (one,) = await park(stage, b"one")
+    assert await release(stage, one) == (1, [])
+    released = await stage.take()
+    await stage.put(released)
+    await stage.consume(handled=1, refused=0)
+    await stage.put(released.having(authorization=None))
+    await stage.put(one)
+    async with stage.bus:
+        await scene.trail.until("duplicate", count=2)
+    assert scene.codes("duplicate") == ["replay.duplicate"] * 2
+    for place in ("", ".parked", ".dead", ".rejected"):
+        await scene.broker.settles_at(f"{stage.queue}{place}", 0)
+
+
+@attack("return-settled")
+async def test_a_redriven_letter_is_put_away_no_more(scene: Scene) -> None:
+    """What became of it since is the one letter that there is."""
+    stage = Stage.set(scene, on_expired=DeadLetter(keep_token=KEEPING))
+    await stage.bus.declare()
+    await stage.publish(b"one")
+    await scene.clock.advance(600)
+    await stage.consume(handled=0, refused=1)
+    assert len((await redriving(stage).letters()).sent) == 1
+    redriven = await stage.take()
+    await stage.put(redriven)
+    await stage.consume(handled=0, refused=2)
+    await stage.put(redriven.having(authorization=None))
+    async with stage.bus:
+        await scene.trail.until("duplicate")
+    await scene.broker.settles_at(f"{stage.queue}.dead", 1)
 
 
 @attack("return-letter-parked")

@@ -21,7 +21,7 @@ from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import Tail
 from busauth._messages.seal import Sealed
 from busauth._redaction import TOKEN_SHAPE
-from busauth.errors import Forbidden, NotGenuine, PublishError
+from busauth.errors import Forbidden, HandlerFailed, NotGenuine, PublishError
 
 FRAME = 131_072
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.c2ln"
@@ -308,9 +308,17 @@ def test_a_retry_makes_no_token_of_anything_else(value: object) -> None:
     assert (outgoing.properties.headers or {})["authorization"] == value
 
 
+OPAQUE = "s3cr3t-opaque-0123456789abcdef"
 APPLICATIONS = [
     *("x-request-id", "X-Correlation-ID", "x-b3-traceid", "x-amzn-trace-id", "x-datadog-trace-id"),
     *("x-tenant", "x-message-id", "x-delivery-id", "x-author", "x-queued-at", "X-", "x-deathly"),
+    *(
+        "x-idempotency-key",
+        "x-partition-key",
+        "x-hub-signature",
+        "x-authenticated-user",
+        "x-bypass",
+    ),
 ]
 BROKERS = [
     *("CC", "bcc", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason", "x-delay"),
@@ -321,6 +329,9 @@ BROKERS = [
 SECRETS = [
     *("x-api-key", "X-Auth-Token", "x-access-token", "x-amz-security-token", "x-csrftoken"),
     *("x-forwarded-authorization", "x-client-secret", "x-goog-iap-jwt-assertion", "x-cookie"),
+    *("x-api_key", "X-Api.Key", "x-apikey", "x-access.key", "x-functions-key", "x-private_key"),
+    *("x-session-id", "x-sid", "x-passwd", "x-user-pass", "x-pwd", "x-key", "x-creds", "x-oauth2"),
+    *("x-bearer", "x-auth_key", "x-tokens", "x-authorization-value", "x-jwts", "x-otp"),
 ]
 
 
@@ -347,6 +358,45 @@ def test_no_letter_keeps_what_tells_of_a_secret() -> None:
     given = dict.fromkeys(SECRETS, "s3cr3t")
     assert copied(given)[1] == set()
     assert "s3cr3t" not in repr(letter(received(given)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x-said": OPAQUE},
+        {"said": f"a {OPAQUE} b"},
+        {"said": OPAQUE.encode()},
+        {"said": [{"in": bytearray(OPAQUE.encode())}]},
+        {f"x-{OPAQUE}": 1},
+        {"CC": [OPAQUE]},
+        {f"x-opt-{OPAQUE}": "v"},
+        {"x-death": OPAQUE + "/" * 1000},
+        {"x-death": "/" * 490 + OPAQUE},
+    ],
+)
+def test_no_letter_says_its_messages_opaque_token(given: dict[str, Any]) -> None:
+    """Such a token looks like nothing: it is known by its value, in whatever header it stands."""
+    for said in (f"Bearer {OPAQUE}", f"bearer  {OPAQUE}".encode(), OPAQUE):
+        made = letter(received({"authorization": said, "plain": "kept", **given}))
+        assert OPAQUE[:12] not in repr(made)
+        assert made["plain"] == "kept"
+
+
+@pytest.mark.parametrize("frame_max", [FRAME, 4096])
+def test_no_property_of_a_letter_says_its_messages_own_token(frame_max: int) -> None:
+    """Nor does where it came from; one that was encrypted is known as it was read."""
+    said: dict[str, Any] = dict.fromkeys(
+        ("message_id", "correlation_id", "reply_to", "app_id"), f"a-{OPAQUE}"
+    )
+    message = received({"filling": "f" * 5000}, user_id=OPAQUE, **said)
+    detail = HandlerFailed("handler.failed", found=OPAQUE, retry=False)
+    refusal = Refusal(refused=detail, queue="orders", at=0.0, token=OPAQUE)
+    for made in (
+        copies.dead_letter(message, refusal, token_header="authorization", frame_max=frame_max),
+        copies.bare(message, refusal, frame_max),
+    ):
+        assert OPAQUE not in repr([*made.properties])
+        assert str(made.properties.message_id).startswith("a-")
 
 
 def test_a_retry_has_no_priority() -> None:

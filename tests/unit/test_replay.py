@@ -124,6 +124,17 @@ async def test_a_redelivery_of_what_is_in_flight_is_handled(memory: Memory) -> N
     assert await memory.begin(again=True) is Standing.AGAIN
 
 
+async def test_what_is_done_can_be_asked_about(memory: Memory) -> None:
+    """Asking puts nothing in flight, and what is in flight is not done."""
+    assert not await memory.memory.was_settled(key())
+    assert await memory.begin() is Standing.NEW
+    assert not await memory.memory.was_settled(key())
+    await memory.done()
+    assert await memory.memory.was_settled(key())
+    await memory.until(NOW + KEEP + memory.moment)
+    assert not await memory.memory.was_settled(key())
+
+
 async def test_a_redelivery_of_what_is_done_is_a_duplicate(memory: Memory) -> None:
     """Its acknowledgement got lost; the handler need not run again."""
     await memory.begin()

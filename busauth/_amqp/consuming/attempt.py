@@ -18,6 +18,7 @@ from busauth._amqp.handling.plan import CallPlan, Handler
 from busauth._amqp.headers import HOP, count_in
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.publisher import raise_if_ending
+from busauth._amqp.publishing.sealing import added_to
 from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.replies import Replies
 from busauth._decision import Rules
@@ -155,6 +156,7 @@ class Attempts:
         self._check_body(delivery)
         hop = count_in(delivery.headers, HOP)
         lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
+        delivery.hidden = added_to(delivery.headers, self._tools.options.header)
         arguments = plan.arguments(
             delivery, holding(caller, lease) if plan.caller else caller, case.origin.proven
         )

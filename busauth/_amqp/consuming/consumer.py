@@ -15,6 +15,7 @@ keys, a slot             outcome                  again                     refu
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, is_new       again                     refused: check.failed
+was it settled since?    _send_home, settled_as   again                     given back
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back
 a connection             _reasoned,               again                     given back
@@ -54,7 +55,7 @@ from busauth._amqp.consuming.attempt import Attempts, Terms, Tools
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.misdirected import Directions, Misdirected
 from busauth._amqp.consuming.pause import Pause
-from busauth._amqp.consuming.returning import CameBack
+from busauth._amqp.consuming.returning import CameBack, homes_of
 from busauth._amqp.delivery import Delivery, channel_of, handed_directly
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import CallPlan
@@ -378,8 +379,8 @@ class Consumer(GuardedConsumer[P, R]):
         case.has_begun = True
         try:
             carried = self._carried(case, None)
-            if case.letter is not None:
-                return False  # as a retry it would be a letter no more
+            if case.letter is not None:  # as a retry it would be a letter no more
+                return await self._disposal.postpone(case.delivery, case.letter, is_letter=True)
             if case.replay_key is not None:
                 if not case.is_known:
                     return False
@@ -502,22 +503,31 @@ class Consumer(GuardedConsumer[P, R]):
         self._done(case, EventKind.PARKED, parked, detail=f"{parked.detail} -> {name}")
 
     async def _send_home(self, case: Case, came_back: CameBack, letter: Carried) -> None:
-        """Put a letter, or what was parked, back where it was; nobody asks anything of it here."""
-        name = await self._disposal.put_back(case.delivery, letter)
-        if name is None:
+        """Put a letter, or what was parked, back where it was; nobody asks anything of it here.
+
+        What was sent again and settled since waits for nobody: there it could only be refused.
+        """
+        key = await self._terms.provenance.settled_as(case, letter.sealed)
+        if key is not None:
+            self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
+            return
+        homes = homes_of(case.delivery.headers, letter.sealed.purpose, self.queue)
+        home = await self._disposal.put_back(case.delivery, letter, homes)
+        if home is None:
             await self._refuse(case, came_back)
             return
-        self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {name}")
+        self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {home}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
         provenance, keeper = self._terms.provenance, self._keeper(case, refused)
         misdirected = keeper is not None and case.marks is None
-        seals = misdirected or provenance.may_return(case)
+        seals = misdirected or (refused.genuine and provenance.may_return(case))
         return Refusal(
             refused=refused,
             queue=self.queue,
             at=case.now,
             caller=case.caller,
+            token=case.token,
             token_sha256=case.token_sha256,
             proven=case.origin.proven is not None
             or (misdirected and provenance.is_proven(case.delivery)),

@@ -9,14 +9,13 @@ stranger sends counts only with such a signature, and the first token that fits 
 from collections.abc import Callable
 
 from busauth._amqp.consuming.case import Case
+from busauth._amqp.consuming.returning import MISDIRECTED
 from busauth.audit import LOGGER
 from busauth.errors import Deferred, Refused
 
 _RUN = 5
 """Refused before it pauses: a stray message or two is everyday, and what is wrong for all messages
 is so for the first ones."""
-
-_CODES = ("token.audience", "token.issuer")
 
 
 class Misdirected(Deferred):
@@ -46,7 +45,7 @@ class Directions:
         token = case.token
         return (
             refused is not None
-            and refused.code in _CODES
+            and refused.code in MISDIRECTED
             and case.caller is None
             and token is not None
             and self._issued(token)

@@ -16,7 +16,7 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import AUTHORIZATION, TOKEN_SHA256, TXN_TOKEN, as_text
 from busauth._amqp.publishing.copies import Carried
 from busauth._amqp.publishing.sealing import copy_of
-from busauth._messages.proof import HEADER, Proofs, SeenMessage, Signed
+from busauth._messages.proof import HEADER, Proofs, Proven, SeenMessage, Signed
 from busauth._messages.proof.routes import Route
 from busauth._messages.provenance import BROKER_STAMP, Origin, origin_of, stamp_in
 from busauth._messages.replay import ReplayKey, ReplayMemory, Standing, admitted
@@ -205,14 +205,45 @@ class Provenance:
         """Return what makes two deliveries this message, None where nothing is proven of it."""
         if self.replay is None or origin.proven is None:
             return None
-        sealed = marks.sealed if marks is not None else Sealed()
+        return self._key(origin.proven, marks.sealed if marks is not None else Sealed())
+
+    def _key(self, proven: Proven, sealed: Sealed) -> ReplayKey:
         return ReplayKey(
             group=self.group,
-            publisher=origin.proven.root_publisher,  # whoever released it
-            message_id=origin.proven.message_id,
+            publisher=proven.root_publisher,  # whoever released it
+            message_id=proven.message_id,
             attempt=sealed.attempt,
             redrive=sealed.redrive,
         )
+
+    async def settled_as(self, case: Case, sealed: Sealed) -> ReplayKey | None:
+        """Return as what a message was settled that comes without its token, None if it was not.
+
+        Without a memory, a proof that is its own, or that one's keys, nothing is known of it.
+
+        Args:
+            case: the delivery, which was put away here once.
+            sealed: what its seal says, which holds.
+
+        Raises:
+            Deferred: the memory cannot tell now.
+        """
+        if self.replay is None or self.proofs is None:
+            return None
+        try:
+            signed = await self.proofs.authenticate(case.delivery.headers.get(HEADER))
+            if signed is None:
+                return None
+            seen = _tokenless(case.delivery)
+            proven = self.proofs.judge_tokenless(signed, seen, self.routes, case.now)
+        except (Refused, Deferred):
+            return None
+        key = self._key(proven, sealed)
+        try:
+            return key if await self.replay.was_settled(key) else None
+        except Exception as error:
+            defer_if_transient("the replay memory is", error, self.transient)
+            raise
 
     async def is_new(self, key: ReplayKey, *, holder: str, redelivered: bool) -> bool:
         """Put a message in flight; False for one that was done, and is delivered again.
@@ -257,6 +288,15 @@ class Provenance:
         except Exception as error:
             why = error.reason if isinstance(error, Deferred) else type(error).__name__
             LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, why)
+
+
+def _tokenless(delivery: Delivery) -> SeenMessage:
+    return SeenMessage(
+        body=delivery.body,
+        message_id=delivery.message_id,
+        properties=delivery.properties,
+        headers=delivery.headers,
+    )
 
 
 def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:

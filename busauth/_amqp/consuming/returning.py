@@ -13,11 +13,16 @@ So what comes back may do at most what its first token allowed: that one's recor
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+from busauth._amqp.headers import REFUSAL
+from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth._messages.proof import Signed
 from busauth._messages.proof.binding import TOKEN_SHA256
 from busauth._messages.seal import PURPOSE, Purpose, Sealed
 from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Forbidden, NotGenuine
+
+MISDIRECTED = ("token.audience", "token.issuer")
+"""Codes of what is genuine and for somebody else; of the rejected, nothing else is sealed."""
 
 
 class Marks(NamedTuple):
@@ -49,6 +54,24 @@ class CameBack(NotGenuine):
         what = "a parked message" if purpose is Purpose.PARKED else "a dead letter"
         found = f"{what} of this queue's, moved without a token"
         return cls("header.missing", found=found, expected="a release or a redrive")
+
+
+def homes_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> tuple[str, ...]:
+    """Return where a letter was, or what was parked, by its seal; next, where it may be.
+
+    Where nothing parks any more, what was parked is a dead letter. Its seal stays that of a parked
+    message: once there is a parking queue again, it can go back there, and be released.
+
+    Args:
+        headers: the delivery's, under a seal that holds.
+        purpose: what that seal is for.
+        queue: the consumed queue.
+    """
+    if purpose is Purpose.PARKED:
+        return parked_queue(queue), dead_queue(queue)
+    said = headers.get(REFUSAL)
+    is_rejected = isinstance(said, str) and said in MISDIRECTED
+    return (rejected_queue(queue) if is_rejected else dead_queue(queue),)
 
 
 def check_return(

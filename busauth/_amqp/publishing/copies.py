@@ -32,9 +32,8 @@ from busauth._amqp.publishing.rewriting import (
     rewritten_properties,
     sender_headers,
     short,
-    without_token,
 )
-from busauth._amqp.publishing.sealing import copy_of, is_extension, is_noted, mark_of
+from busauth._amqp.publishing.sealing import added_to, copy_of, is_extension, is_noted, mark_of
 from busauth._messages.canonical import spelled
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.seal import Copy, Sealed
@@ -75,6 +74,9 @@ _MISSED_LEAST = (
 )
 """Headers of busauth's own that go first where a frame is small, in this order."""
 
+_FROM_SENDERS = frozenset({names.DETAIL, names.ORIGIN})
+"""Headers of busauth's own in which a sender may have had their token written."""
+
 _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
 
 
@@ -107,6 +109,7 @@ class Refusal:
         queue: in front of which queue.
         at: when, seconds since the epoch.
         caller: whose message it is, where that is proven.
+        token: its token as it was read, to know it wherever else its sender has put it.
         token_sha256: identifies its token.
         proven: whether its publisher's proof held, so that it is worth keeping.
         keep: encrypts its token for whoever may send it again, None where none is kept.
@@ -117,6 +120,7 @@ class Refusal:
     queue: str
     at: float
     caller: Caller | None = None
+    token: str | None = field(default=None, repr=False)
     token_sha256: str | None = None
     proven: bool = False
     keep: Keep | None = field(default=None, repr=False)
@@ -131,7 +135,7 @@ def dead_letter(
     One can always be made, and fits: where that of the whole message cannot, a bare one is.
     """
     try:
-        whole = _letter(message, refusal, _sent(message, token_header), frame_max)
+        whole = _letter(message, refusal, _sent(message, refusal, token_header), frame_max)
     except UNWRITABLE:
         whole = None
     return whole or bare(message, refusal, frame_max)
@@ -143,10 +147,12 @@ def bare(message: Delivery, refusal: Refusal, frame_max: int) -> Outgoing:
     Raises:
         ValueError: a frame of `frame_max` bytes is too small for a reason.
     """
+    search = TokenSearch(message.headers, names.AUTHORIZATION, refusal.token)
     properties = Basic.Properties(
-        delivery_mode=PERSISTENT, message_id=short(message.message_id, without_token)
+        delivery_mode=PERSISTENT, message_id=short(message.message_id, search.without_token)
     )
-    letter = _letter(message, refusal, _Sent(properties, {}, ["all but body and id"]), frame_max)
+    sent = _Sent(properties, {}, ["all but body and id"], search)
+    letter = _letter(message, refusal, sent, frame_max)
     if letter is None:
         raise ValueError(f"frame_max={frame_max}: no dead letter fits, expected 4096 or more")
     return letter
@@ -158,29 +164,31 @@ class _Sent(NamedTuple):
     properties: Basic.Properties
     headers: dict[str, Any]
     lost: list[str]
+    search: TokenSearch
 
 
-def _sent(message: Delivery, token_header: str) -> _Sent:
-    properties, lost = rewritten_properties(message.raw, clean=without_token)
-    search = TokenSearch(token_header)
+def _sent(message: Delivery, refusal: Refusal, token_header: str) -> _Sent:
+    search = TokenSearch(message.headers, token_header, refusal.token)
+    properties, lost = rewritten_properties(message.raw, clean=search.without_token)
     headers = {
         name: value
-        for name, value in sender_headers(message.headers)
+        for name, value in sender_headers(message.headers, token_header)
         if not search.finds(name, value)
     }
-    return _Sent(properties, _noted(message, token_header) | headers, lost)
+    return _Sent(properties, _noted(message, token_header, search) | headers, lost, search)
 
 
 def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) -> Outgoing | None:
     """Return a letter with the reason, None where it does not fit even without headers."""
-    properties, kept, lost = sent
+    properties, kept, lost, search = sent
     properties.message_id = properties.message_id or uuid4().hex
     own = _reason(refusal) | {
-        names.EXCHANGE: evidence(message.exchange),
-        names.ROUTING_KEY: evidence(message.routing_key),
+        names.EXCHANGE: search.told(message.exchange),
+        names.ROUTING_KEY: search.told(message.routing_key),
         **(_only(message.headers, names.PROOF) if refusal.proven else {}),
         **(_marked(message, refusal.carried) if refusal.carried else {}),
     }
+    own |= {name: search.hidden(own[name]) for name in _FROM_SENDERS & own.keys()}
     if refusal.keep is not None:
         try:
             kept = {names.TOKEN: refusal.keep(properties.message_id, message.body), **kept}
@@ -221,7 +229,8 @@ def retry(message: Delivery, carried: Carried, *, token_header: str, frame_max: 
         **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
         **_marked(message, carried),
     }
-    kept = {name: value for name, value in sender_headers(message.headers) if name not in own}
+    sent = sender_headers(message.headers, token_header)
+    kept = {name: value for name, value in sent if name not in own}
     return _sealed(
         _fitted(message.body, properties, own, kept, frame_max, lost=lost), carried, token_header
     )
@@ -249,15 +258,30 @@ def returned(message: Delivery, carried: Carried) -> Outgoing:
     Raises:
         ValueError, TypeError and the like: it cannot be written again.
     """
-    kept = _kept(message, _STAMPED)
     times = names.count_in(message.headers, names.RETURNED) + 1
     properties, _ = rewritten_properties(message.raw, clean=as_it_is)
-    properties.headers = {**kept, names.RETURNED: min(times, names.COUNT_LIMIT)}
+    counted = {names.RETURNED: min(times, names.COUNT_LIMIT)}
+    properties.headers = {**_kept(message, _STAMPED), **counted}
+    return _sealed(Outgoing(message.body, properties), carried, None)
+
+
+def postponed(message: Delivery, carried: Carried) -> Outgoing:
+    """Return the copy of a letter, or of what was parked, that waits for its place to be there.
+
+    It comes back as the letter that it is. Like every copy that waits it has no priority.
+
+    Raises:
+        ValueError, TypeError and the like: it cannot be written again.
+    """
+    properties, _ = rewritten_properties(message.raw, clean=as_it_is)
+    properties.priority = None
+    properties.headers = _kept(message, _STAMPED)
     return _sealed(Outgoing(message.body, properties), carried, None)
 
 
 def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
     """Return the headers of a copy of busauth's own that its next copy has, too."""
+    left_behind |= added_to(message.headers, None)
     return {
         name: rewritten(value)
         for name, value in message.headers.items()
@@ -302,7 +326,7 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _noted(message: Delivery, token_header: str) -> dict[str, Any]:
+def _noted(message: Delivery, token_header: str, search: TokenSearch) -> dict[str, Any]:
     """Tell what was left out, as text that no broker acts on; of many, the last and how many."""
     left_out: dict[str, object] = {
         name: value
@@ -311,7 +335,7 @@ def _noted(message: Delivery, token_header: str) -> dict[str, Any]:
     }
     left_out |= {"user_id": message.raw.user_id, "expiration": message.raw.expiration}
     told = [(name, value) for name, value in left_out.items() if value is not None]
-    noted = {evidence(name): evidence(value) for name, value in told[-_NOTED:]}
+    noted = {search.told(name): search.told(value) for name, value in told[-_NOTED:]}
     if len(told) > _NOTED:
         noted["…"] = f"{len(told) - _NOTED} more"
     return {names.NOTED: noted} if noted else {}

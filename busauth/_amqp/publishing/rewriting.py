@@ -7,14 +7,16 @@ would act on, and what only busauth may write, is no sender's to hand on.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 from pamqp.commands import Basic
 
 from busauth._amqp import headers as names
-from busauth._amqp.publishing.sealing import is_extension, is_noted
-from busauth._redaction import TOKEN_SHAPE, may_hold_token, redact
+from busauth._amqp.publishing.sealing import added_to, is_extension, is_noted
+from busauth._redaction import REDACTED, TOKEN_SHAPE, may_hold_token, redact
+from busauth.errors import evidence
 
 Cleaning = Callable[[str | None], str | None]
 """Returns the text that is left of a property."""
@@ -22,10 +24,18 @@ Cleaning = Callable[[str | None], str | None]
 PERSISTENT = 2
 _TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
 
-_SECRETS = frozenset({"auth", "authorization", "authentication", "apikey", "jwt", "credentials"})
-_SECRETS_END = ("token", "secret", "password", "cookie", "credential")
-_WORDS = re.compile(r"[^a-z0-9]+")
-"""What tells of an ``x-...`` header that it may hold a token, of whatever form."""
+_SECRET_WORDS = frozenset({"auth", "cred", "creds", "jwt", "otp", "pass", "pwd", "session", "sid"})
+_SECRETS = re.compile(
+    r"token|secret|passw|passphrase|cookie|credential|bearer|authorization|authentication|oauth|jwt"
+    r"|sessionid|^xkey|(?:api|access|account|auth|encryption|functions?|licen[cs]e|master|private"
+    r"|session|shared|signing|subscription)key"
+)
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
+"""What tells of an ``x-...`` header that it may hold a token, of whatever form: one of its words,
+or what they are without what separates them."""
+
+_OWN, _OWN_LEAST = 8, 8
+"""Tokens of a message's own that are looked for, and the characters that one has at least."""
 
 _SEARCHED = 16 * 1024
 """Characters that are searched for tokens, of those headers that may have one."""
@@ -100,20 +110,16 @@ _NAMES = {"message_type": "type"}
 """What the standard calls a property, where pamqp has another name."""
 
 
-def without_token(text: str | None) -> str | None:
-    """A short token fits a property, too."""
-    return None if text is None else redact(text)
-
-
 def as_it_is(text: str | None) -> str | None:
     """What keeps its token anyway keeps what its proof speaks of."""
     return text
 
 
-def sender_headers(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Leave out what the broker acts on, and what only busauth may write."""
+def sender_headers(headers: Mapping[str, Any], token_header: str) -> Iterator[tuple[str, Any]]:
+    """Leave out what brokers act on, what only busauth may write, and what no sender has sent."""
+    added = added_to(headers, token_header)
     for name, value in headers.items():
-        if not is_noted(name):
+        if not is_noted(name) and name not in added:
             yield name, rewritten(value)
 
 
@@ -139,33 +145,76 @@ def _writable(value: Any) -> Any:
 class TokenSearch:
     """Looks for tokens, which go wherever a sender puts them: known names, and what looks like one.
 
-    What begins like one is searched up to some length in all, and counts as one beyond that.
+    What begins like one is searched up to some length in all, and counts as one beyond that. An
+    opaque token looks like nothing: the message's own are known by what they are.
+
+    Args:
+        headers: the message's, with its tokens.
+        token_header: the header that carries tokens.
+        token: its token as it was read, perhaps out of an encrypted one.
     """
 
-    def __init__(self, token_header: str) -> None:
+    def __init__(
+        self, headers: Mapping[str, Any], token_header: str, token: str | None = None
+    ) -> None:
         self._names = _TOKEN_HEADERS | {token_header}
         self._room = _SEARCHED
+        carried = (value for name, value in headers.items() if self._is_named(name))
+        found = (word for text in (token, *carried) for word in _words_of_tokens(text))
+        self._own = tuple(islice(dict.fromkeys(found), _OWN))
 
     def finds(self, name: str, value: object) -> bool:
         """Return whether a header has to be left out."""
-        if name.lower() in self._names or name in self._names or self._in_text(name):
+        if self._is_named(name) or self._in_text(name):
             return True
         if is_extension(name) and _tells_of_a_secret(name.lower()):
             return True
         return value is not None and any(self._in_text(text) for text in _texts(value))
 
+    def hidden(self, text: str) -> str:
+        """Return a text without the message's own tokens."""
+        for own in self._own:
+            text = text.replace(own, REDACTED)
+        return text
+
+    def without_token(self, text: str | None) -> str | None:
+        """Return a property without any token: a short one fits, too."""
+        return None if text is None else redact(self.hidden(text))
+
+    def told(self, value: object) -> str | None:
+        """Return a value as evidence, which has none of the message's own tokens, nor a part."""
+        if self._own and any(self._is_own(text) for text in _texts(value)):
+            return REDACTED
+        return evidence(value)
+
+    def _is_named(self, name: str) -> bool:
+        return name.lower() in self._names or name in self._names
+
+    def _is_own(self, text: str) -> bool:
+        return any(own in text for own in self._own)
+
     def _in_text(self, text: str) -> bool:
+        if self._is_own(text):
+            return True
         if not may_hold_token(text):
             return False
         self._room -= len(text)
         return self._room < 0 or TOKEN_SHAPE.search(text) is not None
 
 
+def _words_of_tokens(value: object) -> Iterator[str]:
+    """Yield what is a token in a header's value, without its scheme: as text, and as its bytes."""
+    for text in _texts(value) if isinstance(value, str | bytes | bytearray) else ():
+        words = text.split()
+        for word in sorted(words[1:] or words, key=len)[-_OWN:]:
+            if len(word) >= _OWN_LEAST:
+                yield word
+                yield word.encode(errors="replace").decode("latin-1")
+
+
 def _tells_of_a_secret(name: str) -> bool:
-    words = _WORDS.split(name)
-    return "api-key" in name or any(
-        word in _SECRETS or word.endswith(_SECRETS_END) for word in words
-    )
+    words = _SEPARATORS.split(name)
+    return not _SECRET_WORDS.isdisjoint(words) or _SECRETS.search("".join(words)) is not None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -5,7 +5,8 @@ or writes by itself, and what may be another one when the copy comes back: its t
 
 A sender's ``x-...`` headers are covered by a mark, `headers.KEPT`: a digest of those that were
 kept, and their names. So brokers may write further ones, and who knows no mark still reads the
-seal: it is a header of busauth's own.
+seal: it is a header of busauth's own. What a mark does not name was added on the way, by whomever,
+and goes no further (`added_to`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,6 +78,23 @@ def mark_of(headers: Mapping[str, Any], token_header: str | None) -> list[Any]:
     """
     kept = [name for name in headers if is_extension(name) and name != token_header]
     return _mark(headers, kept) if kept else []
+
+
+def added_to(headers: Mapping[str, Any], token_header: str | None) -> frozenset[str]:
+    """Return the extensions on a sealed copy that its seal does not speak of: none is its sender's.
+
+    A copy without a mark was sealed without any.
+
+    Args:
+        headers: of a message; without a seal nothing was added, as nobody said what was there.
+        token_header: as above.
+    """
+    if HEADER not in headers:
+        return frozenset()
+    mark = headers.get(names.KEPT)
+    named = {name for name in mark if isinstance(name, str)} if isinstance(mark, list) else set()
+    found = {name for name in headers if is_extension(name)}
+    return frozenset(found - named - {token_header})
 
 
 def _mark(headers: Mapping[str, Any], kept: Iterable[str]) -> list[str]:

@@ -4,13 +4,14 @@ In every case the copy is confirmed as routed before the delivery is acknowledge
 delivery is the broker's: whatever is cut or cancelled in between, it comes again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import PublishError as UnroutableError
 
 from busauth._amqp import headers
 from busauth._amqp.connecting.patience import unblocked
@@ -27,7 +28,6 @@ from busauth._amqp.publishing.publisher import (
 from busauth._amqp.publishing.rewriting import UNWRITABLE
 from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import RetryLadder, Tail, dead_queue, parked_queue, rejected_queue
-from busauth._messages.seal import Purpose
 from busauth.errors import Deferred, HandlerFailed, PublishError
 
 Copying = Callable[[int], Outgoing]
@@ -82,21 +82,29 @@ class Disposal:
             await self._publish(connection, copy, name)
             return name
 
-    async def put_back(self, message: Delivery, carried: Carried) -> str | None:
-        """Publish a letter, or what was parked, to where it was, and return that queue.
+    async def put_back(
+        self, message: Delivery, carried: Carried, homes: Sequence[str]
+    ) -> str | None:
+        """Publish a letter, or what was parked, to the first queue of these that is there.
 
-        None where it cannot be written whole any more.
+        Return that queue, None where it cannot be written whole any more.
 
         Raises:
-            Deferred: the broker did not confirm; the delivery must not be acknowledged.
+            Deferred: none of them is there, or the broker did not confirm; the delivery must not be
+                acknowledged.
         """
-        parked = carried.sealed.purpose is Purpose.PARKED
-        name = parked_queue(self.queue) if parked else dead_queue(self.queue)
+
+        def copied(_: int) -> Outgoing:
+            return copies.returned(message, carried)
+
         with self._deferring(message):
-            whole = await self._publish_whole(
-                message, name, lambda _: copies.returned(message, carried)
-            )
-            return name if whole else None
+            for home in homes:
+                try:
+                    return home if await self._publish_whole(message, home, copied) else None
+                except PublishError as error:
+                    if home == homes[-1] or not _is_unroutable(error):
+                        raise
+        return None
 
     async def retry(self, message: Delivery, failed: HandlerFailed, carried: Carried) -> str | None:
         """Publish a failed message to where it waits; return that queue, None where none is due.
@@ -121,14 +129,23 @@ class Disposal:
         """Return where a message waits after so many retries, None where it does not."""
         return self.retries.rung(attempt) if failed.retry else None
 
-    async def postpone(self, message: Delivery, carried: Carried) -> bool:
+    async def postpone(
+        self, message: Delivery, carried: Carried, *, is_letter: bool = False
+    ) -> bool:
         """Publish an undecided message to the longest delay; return whether that was confirmed.
 
-        A copy begins anew with the broker's count of deliveries, which a delivery limit is about.
-        Where the delay queue is gone, the end of the message's own queue is long enough.
+        A letter that finds no place waits as the letter that it is. A copy begins anew with the
+        broker's count of deliveries, which a delivery limit is about. Where the delay queue is
+        gone, the end of the message's own queue is long enough.
         """
+
+        def letter(_: int) -> Outgoing:
+            return copies.postponed(message, carried)
+
         for place in dict.fromkeys((self.retries.longest(), self.queue)):
             with suppress(PublishError):
+                if is_letter:
+                    return await self._publish_whole(message, place, letter)
                 return await self._publish_waiting(message, place, carried)
         return False
 
@@ -193,6 +210,11 @@ class Disposal:
         """Return once an alarm is over; a connection that is gone is for the next attempt."""
         with suppress(PublishError):
             await unblocked(await self.outlet(message))
+
+
+def _is_unroutable(error: PublishError) -> bool:
+    """Return whether the broker has said that there is no such queue."""
+    return isinstance(error.__cause__, UnroutableError)
 
 
 def _sendable(copy: Outgoing, limit: int) -> bool:

@@ -246,6 +246,16 @@ class Proofs:
         except KeyUnknown as unknown:
             raise unknown.refusal from None
         check_recorded(signed.claims, token_sha256)
+        return self.judge_tokenless(signed, seen, routes, now)
+
+    def judge_tokenless(
+        self, signed: Signed, seen: SeenMessage, routes: Sequence[Route], now: float
+    ) -> Proven:
+        """Compare a proof with a message whose token is gone; how old it is plays no part.
+
+        Raises:
+            Refused: as `check_original`, for what can be told without the token.
+        """
         check_message(signed, _of_its_caller(seen, signed), routes, skew=self.skew)
         self._check_age(signed, now, float("inf"))
         return self._proven(signed)

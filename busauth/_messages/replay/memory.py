@@ -102,6 +102,14 @@ class ReplayMemory(Protocol):
         """
         ...
 
+    async def was_settled(self, key: ReplayKey) -> bool:
+        """Return whether a message was settled, as far as is known; nothing is put in flight.
+
+        Raises:
+            Deferred: the memory is out of reach.
+        """
+        ...
+
     async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message back, because its handler did not run; another holder keeps it.
 
@@ -209,6 +217,11 @@ class InProcessReplay:
             self._make_room()
         self._done[key] = now + self.keep_for
         self._done.move_to_end(key)
+
+    async def was_settled(self, key: ReplayKey) -> bool:
+        """Return whether a message was settled; never waits."""
+        self._drop_dead()
+        return key in self._done
 
     async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message that is in flight back; never waits."""

@@ -80,6 +80,12 @@ put(done)
 return 'done'
 """
 )
+_WAS_SETTLED = (
+    _ROOM
+    + """
+return redis.call('ZSCORE', done, entry) and 'done' or 'unknown'
+"""
+)
 _FORGET = (
     _ROOM
     + f"""
@@ -129,6 +135,7 @@ class RedisReplay:
         self._timeout = timeout
         self._begin = client.register_script(_BEGIN)
         self._done = client.register_script(_DONE)
+        self._was_settled = client.register_script(_WAS_SETTLED)
         self._forget = client.register_script(_FORGET)
 
     async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
@@ -138,6 +145,10 @@ class RedisReplay:
     async def done(self, key: ReplayKey) -> None:
         """Mark a message as settled."""
         await self._run(self._done, key, "")
+
+    async def was_settled(self, key: ReplayKey) -> bool:
+        """Return whether a message was settled."""
+        return await self._run(self._was_settled, key, "") == "done"
 
     async def forget(self, key: ReplayKey, *, holder: str) -> None:
         """Take a message that is in flight back."""
