@@ -156,7 +156,7 @@ async def test_a_fetcher_defers_what_is_wrong(idp: Idp) -> None:
         await fetcher.get_object(url)
     idp.front.broken = False
     idp.front.replies[JWKS_PATH] = (200, b"<html>")
-    with pytest.raises(Deferred, match="out of reach"):
+    with pytest.raises(Deferred, match="answers, and not with a JSON object"):
         await fetcher.get_object(url)
 
 
