@@ -74,6 +74,7 @@ from busauth._tokens.compact import is_signed
 from busauth._tokens.encryption.encryption import KeptFor, TokenEncryption
 from busauth.audit import LOGGER, EventKind
 from busauth.errors import (
+    BadMessage,
     ConfigurationError,
     Deferred,
     HandlerFailed,
@@ -332,7 +333,27 @@ class Consumer(GuardedConsumer[P, R]):
             return deferred
         except BaseException as error:
             raise_if_ending(error)
-            return self._fault(case, error)
+            return await self._put_away(case, self._fault(case, error), error)
+        return None
+
+    async def _put_away(
+        self, case: Case, deferred: Deferred, error: BaseException
+    ) -> Deferred | None:
+        """Refuse what fails again and again while others are handled; put all else off.
+
+        It is a letter then, so that it holds nobody up, and its bytes are there to be looked at.
+        """
+        delivery = case.delivery
+        if case.is_acknowledged or not self._returns.is_of_itself(delivery) or delivery.is_settled:
+            return deferred
+        found = f"{type(error).__name__}, with this message each time"
+        try:
+            await self._refuse(case, BadMessage("check.failed", found=found, expected="no error"))
+        except Deferred as also:
+            return also
+        except BaseException as another:
+            raise_if_ending(another)
+            return self._fault(case, another)
         return None
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
@@ -410,6 +431,7 @@ class Consumer(GuardedConsumer[P, R]):
             if case.replay_key is not None:
                 await self._remember(case)
             self._done(case, EventKind.HANDLED)
+            self._returns.handled()
         else:
             await self._settle_unhandled(case, outcome)
 
