@@ -8,6 +8,7 @@ from copy import deepcopy
 from datetime import datetime
 from itertools import count
 from typing import Annotated, Any
+from unittest.mock import Mock
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
@@ -211,6 +212,35 @@ async def test_a_fault_of_ours_strips_no_backlog(
     await broker.settles_at(f"{queue}.dead", 5)
     letters = await broker.take(f"{queue}.dead")
     assert {letter.headers["number"] for letter in letters} == set(range(5))
+
+
+def odd() -> Exception:
+    """Return an error that tools for errors stumble over: its notes are of a type of their own."""
+    error = LookupError("odd")
+    error.__notes__ = None  # type: ignore[assignment]  # as somebody's code has it
+    return error
+
+
+async def test_however_odd_an_error_is_its_message_goes_the_usual_way(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler's is retried and then a dead letter, a check's is refused: none is a fault."""
+    queue = broker.name("orders")
+    revocations = Mock(revoked=Mock(side_effect=[odd(), *[False] * 4]))
+    guard = guard_for(issuer, trail, options=QUICK, revocations=revocations)
+    bus = Bus(url, guard=guard, service="orders", options=LADDER)
+
+    @bus.consumer(queue)
+    async def handle(caller: Caller) -> None:
+        raise ExceptionGroup("two", [odd(), odd()])
+
+    async with bus:
+        for number, code in enumerate(("check.failed", "handler.failed"), 1):
+            await broker.publish(queue, token=issuer.token())
+            refused = await trail.until("refused", count=number)
+            assert refused[-1].code == code
+    assert Counter(trail.kinds()) == {"refused": 2, "accepted": 4, "retried": 3}
+    await broker.settles_at(queue, 0)
 
 
 class OfOne:
