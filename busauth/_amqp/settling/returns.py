@@ -22,6 +22,9 @@ _UNDECIDED = 3
 _FAULTS = 3
 """Faults with one message, others handled in between, after which it is the message's own."""
 
+_CANCELLED = 3
+"""Times that a handler's task was cancelled from inside, after which that is a failed attempt."""
+
 _OFTEN = 5
 """Returns that a broker has counted, for whatever reason; its delivery limit must stay far."""
 
@@ -39,6 +42,7 @@ class Returns:
         self._capacity = capacity
         self._counts: OrderedDict[bytes, int] = OrderedDict()
         self._faults: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        self._cut_off: OrderedDict[bytes, int] = OrderedDict()
         self._handled = 0
 
     def add(self, delivery: Delivery) -> None:
@@ -58,16 +62,25 @@ class Returns:
         self._keep(self._faults, key, (count, self._handled))
         return count > _FAULTS
 
+    def is_cut_off_often(self, delivery: Delivery) -> bool:
+        """Count a handler that was cut off from inside; return whether that is a failure by now."""
+        key = _key(delivery)
+        count = self._cut_off.pop(key, 0) + 1
+        self._keep(self._cut_off, key, count)
+        return count > _CANCELLED
+
     def handled(self) -> None:
         """Note that the program can handle messages."""
         self._handled += 1
 
-    def forget(self, delivery: Delivery) -> None:
-        """Begin anew: the message was decided."""
-        if self._counts or self._faults:
+    def forget(self, delivery: Delivery, *, retried: bool = False) -> None:
+        """Begin anew: the message was decided; one that is retried may be cut off once more."""
+        if self._counts or self._faults or self._cut_off:
             key = _key(delivery)
             self._counts.pop(key, None)
             self._faults.pop(key, None)
+            if not retried:
+                self._cut_off.pop(key, None)
 
     def _keep(self, kept: "OrderedDict[bytes, T]", key: bytes, value: T) -> None:
         kept[key] = value
