@@ -3,56 +3,108 @@
 Sentry, structlog and their like take the exception of a log record apart: its arguments, its notes,
 and the locals of every frame, where a raw token is. What they get here is a copy that never ran: an
 exception of the same name, words without tokens, and frames with a file, a function and a line.
+
+Whatever an error is like, it is told: its own code may fail, and then that part of it is left out;
+causes, members and frames may be without end, or lead back, and then some of them are told.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType, FunctionType, TracebackType
+from typing import Any
 
 from busauth._redaction import bounded
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _DEEPEST, _FRAMES, _MEMBERS = 10, 100, 10
+"""Causes above each other, frames of one error, members of one group and notes of one error."""
+
+_ERRORS = 50
+"""Errors in all, however they hang together."""
+
+_UNTOLD = "an error that cannot be told"
 
 
 def retold(error: BaseException) -> ExcInfo:
-    """Return an error as logging's `exc_info`: nothing in it leads to a value of the program's."""
-    copy = _copy(error, _DEEPEST)
+    """Return an error as logging's `exc_info`: nothing in it leads to a value of the program's.
+
+    It never fails, and what it costs has a bound.
+    """
+    copy = _Copying().copy(error, _DEEPEST)
     return type(copy), copy, copy.__traceback__
 
 
-def _copy(error: BaseException, depth: int) -> BaseException:
-    copy = _made(error, depth).with_traceback(_traceback(error.__traceback__))
-    for note in getattr(error, "__notes__", ())[:_MEMBERS]:
-        copy.add_note(bounded(str(note)))
-    if depth and error.__cause__ is not None:
-        copy.__cause__ = _copy(error.__cause__, depth - 1)
-    elif depth and error.__context__ is not None and not error.__suppress_context__:
-        copy.__context__ = _copy(error.__context__, depth - 1)
-    copy.__suppress_context__ = error.__suppress_context__
-    return copy
+def words_of(error: BaseException) -> str:
+    """Return what an error says, and nothing where that fails: its words may be its own code."""
+    return _text(error)
 
 
-def _made(error: BaseException, depth: int) -> BaseException:
-    """Make an exception of the same name, whose class takes nothing but its words."""
-    if isinstance(error, BaseExceptionGroup):
-        some = error.exceptions[: _MEMBERS if depth else 1]
-        return BaseExceptionGroup(bounded(error.message), [_copy(each, depth - 1) for each in some])
+class _Copying:
+    """The copy of one error, with so many others in it at most."""
+
+    def __init__(self) -> None:
+        self._left = _ERRORS
+
+    def copy(self, error: BaseException, depth: int) -> BaseException:
+        self._left -= 1
+        try:
+            return self._copied(error, depth)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # what an error's own code raises, of whatever kind
+            return Exception(_UNTOLD)
+
+    def _copied(self, error: BaseException, depth: int) -> BaseException:
+        copy = self._made(error, depth).with_traceback(_traceback(error.__traceback__))
+        notes = getattr(error, "__notes__", ())
+        for note in notes[:_MEMBERS] if isinstance(notes, list | tuple) else ():
+            copy.add_note(bounded(_text(note)))
+        cause, context = error.__cause__, error.__context__
+        if cause is not None and self._goes_on(depth):
+            copy.__cause__ = self.copy(cause, depth - 1)
+        elif context is not None and not error.__suppress_context__ and self._goes_on(depth):
+            copy.__context__ = self.copy(context, depth - 1)
+        copy.__suppress_context__ = bool(error.__suppress_context__)
+        return copy
+
+    def _goes_on(self, depth: int) -> bool:
+        return depth > 0 and self._left > 0
+
+    def _made(self, error: BaseException, depth: int) -> BaseException:
+        """Make an exception of the same name, whose class takes nothing but its words."""
+        if isinstance(error, BaseExceptionGroup) and self._goes_on(depth):
+            return BaseExceptionGroup(bounded(error.message), list(self._members(error, depth)))
+        return _class_of(error)(bounded(_text(error)))
+
+    def _members(self, group: BaseExceptionGroup[Any], depth: int) -> Iterator[BaseException]:
+        """Copy some of a group's: one at least, as a group has one."""
+        for number, each in enumerate(group.exceptions[:_MEMBERS]):
+            if not number or self._left > 0:
+                yield self.copy(each, depth - 1)
+
+
+def _class_of(error: BaseException) -> type[Exception]:
     kind = type(error)
-    return _named(kind.__module__, kind.__qualname__, kind.__name__)(bounded(_words(error)))
+    try:
+        return _named(kind.__module__, kind.__qualname__, kind.__name__)
+    except Exception:  # a name that no class can have, or that is no text
+        return Exception
 
 
 @lru_cache(200)
 def _named(module: str, qualname: str, name: str) -> type[Exception]:
-    return type(name, (Exception,), {"__module__": module, "__qualname__": qualname})
+    members = {"__module__": bounded(module), "__qualname__": bounded(qualname)}
+    return type(bounded(name), (Exception,), members)
 
 
-def _words(error: BaseException) -> str:
+def _text(value: object) -> str:
     try:
-        return str(error)
-    except Exception:
+        return str(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # as in `copy`
         return ""
 
 
@@ -60,7 +112,7 @@ def _traceback(found: TracebackType | None) -> TracebackType | None:
     """Return the same places, the outermost first; of endless recursion, its beginning."""
     copy = None
     for each in reversed(list(islice(_places(found), _FRAMES))):
-        copy = TracebackType(copy, _empty_frame(each.tb_frame), -1, each.tb_lineno)
+        copy = TracebackType(copy, _empty_frame(each.tb_frame), -1, each.tb_lineno or 0)
     return copy
 
 
@@ -74,7 +126,7 @@ def _empty_frame(frame: FrameType) -> FrameType:
     """Return the frame of a generator that never began: it has no locals, and nobody called it."""
     code, said = frame.f_code, frame.f_globals.get("__name__")
     place = _code(code.co_filename, code.co_name, code.co_qualname)
-    called = FunctionType(place, {"__name__": str(said), "__file__": code.co_filename})
+    called = FunctionType(place, {"__name__": _text(said), "__file__": code.co_filename})
     empty: FrameType = called().gi_frame
     return empty
 

@@ -3,15 +3,31 @@
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from busauth._arguments import CountOrNone, Seconds, checked
 from busauth._retold import retold
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError
 
-LOGGER = logging.getLogger("busauth")
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """The log, to which nothing can be told that fails: no line changes a message's fate.
+
+    Handlers and filters are a user's, and so are the words of errors.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Write a line, of whoever called; what goes wrong with that goes no further."""
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        with suppress(Exception):
+            super().log(level, msg, *args, **kwargs)
+
+
+LOGGER = _Log(logging.getLogger("busauth"))
 
 _SORTS = 1000
 

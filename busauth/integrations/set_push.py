@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from busauth._retold import ExcInfo, retold
+from busauth._retold import ExcInfo, retold, words_of
 from busauth._revocation.events import MAX_BYTES, TYPE, EventReader, Transmitters
 from busauth.audit import LOGGER, Lines
 from busauth.clock import Clock, SystemClock
@@ -142,7 +142,7 @@ class SetReceiver:
                 return _Answer(400, _ERRORS.get(error.code, "invalid_request"), error.code)
         except (Deferred, PublishError, TimeoutError) as error:
             sort = type(error).__name__
-            self._log(sort, "a pushed event could not be taken", f"{sort} {error}")
+            self._log(sort, "a pushed event could not be taken", f"{sort} {words_of(error)}")
         except Exception as error:
             sort = type(error).__name__
             self._log(sort, "the receiver failed", sort, retold(error))

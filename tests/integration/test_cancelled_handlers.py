@@ -67,10 +67,10 @@ async def test_a_plain_consumers_task(
     await broker.settles_at(queue, 0)
 
 
-async def test_a_message_whose_handler_is_cancelled_each_time_waits_behind_others(
+async def test_a_handler_that_is_cancelled_each_time_has_an_end(
     broker: Broker, issuer: Issuer, trail: Trail, url: str
 ) -> None:
-    """It is put off as a copy after some returns, so that no delivery limit is met."""
+    """After some returns that is how its attempts fail: few more, and it is a dead letter."""
     queue = broker.name("orders")
     bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=OPTIONS)
     began = 0
@@ -79,13 +79,36 @@ async def test_a_message_whose_handler_is_cancelled_each_time_waits_behind_other
     async def handle(order: Order) -> None:
         nonlocal began
         began += 1
-        if began < 10:
+        await cancelled()
+
+    async with bus:
+        await bus.publish(queue, Order(id=1), token=issuer.token())
+        (refused,) = await trail.until("refused")
+    assert (refused.code, refused.error) == ("handler.failed", "CancelledError")
+    assert began < 12
+    await broker.settles_at(queue, 0)
+    await broker.settles_at(f"{queue}.dead", 1)
+
+
+async def test_a_message_whose_handler_is_cancelled_often_is_handled_at_last(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """It waits as a retry after some returns, so that no delivery limit is met."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=OPTIONS)
+    began = 0
+
+    @bus.consumer(queue)
+    async def handle(order: Order) -> None:
+        nonlocal began
+        began += 1
+        if began < 6:
             await cancelled()
 
     async with bus:
         await bus.publish(queue, Order(id=1), token=issuer.token())
         await trail.until("handled")
-    assert began == 10
+    assert began == 6
     await broker.settles_at(queue, 0)
     await broker.settles_at(f"{queue}.dead", 0)
 

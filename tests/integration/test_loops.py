@@ -1,11 +1,14 @@
 """What outlives its event loop works in the next one; an error of the program judges no message."""
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import aio_pika
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import JWKS, Bus, Caller, ConfigurationError, Guard, GuardOptions, Verifier
 from busauth.testing import Issuer, IssuerServer
@@ -118,6 +121,42 @@ async def test_a_guard_runs_in_one_loop_at_a_time(
             await elsewhere(start())
         await bus.publish(queue, b"{}", token=issuer.token())
         await trail.until("handled")
+
+
+async def test_what_a_second_threads_consumer_is_given_comes_back(
+    broker: Broker, url: str, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is ended and said so once; all goes to the first one, and nothing is held."""
+    queue, seen = await broker.declare("orders"), list[bytes]()
+
+    @guard_for(issuer, trail)(queue=queue)
+    async def handle(message: AbstractIncomingMessage, caller: Caller) -> None:
+        seen.append(message.body)
+
+    consumes, over = threading.Event(), threading.Event()
+
+    async def other() -> None:
+        async with await aio_pika.connect(url) as connection:
+            channel = await connection.channel()
+            await channel.set_qos(prefetch_count=5)
+            await (await channel.get_queue(queue)).consume(handle)
+            consumes.set()
+            await asyncio.to_thread(over.wait, 30)
+
+    async with consuming(broker, queue, handle):
+        await broker.publish(queue, b"first", token=issuer.token())
+        await trail.until("handled")
+        running = asyncio.create_task(elsewhere(other()))
+        assert await asyncio.to_thread(consumes.wait, 10)
+        for number in range(10):
+            await broker.publish(queue, b"%d" % number, token=issuer.token())
+        await trail.until("handled", count=11)
+        over.set()
+        await running
+    assert sorted(seen) == sorted([b"first", *(b"%d" % number for number in range(10))])
+    told = [each for each in caplog.records if "is consumed twice" in each.getMessage()]
+    assert len(told) == 1
+    await broker.settles_at(queue, 0)
 
 
 def test_the_edge_may_be_asked_from_many_loops_at_once() -> None:

@@ -5,11 +5,15 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
-from typing import Any
+from datetime import datetime
+from itertools import count
+from typing import Annotated, Any
+from unittest.mock import Mock
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelPreconditionFailed
+from pydantic import BaseModel, Field, field_validator
 
 from busauth import Bus, BusOptions, Caller, Deferred, Guard, GuardOptions, OnError, RetryOptions
 from busauth._amqp import headers
@@ -208,6 +212,115 @@ async def test_a_fault_of_ours_strips_no_backlog(
     await broker.settles_at(f"{queue}.dead", 5)
     letters = await broker.take(f"{queue}.dead")
     assert {letter.headers["number"] for letter in letters} == set(range(5))
+
+
+def odd() -> Exception:
+    """Return an error that tools for errors stumble over: its notes are of a type of their own."""
+    error = LookupError("odd")
+    error.__notes__ = None  # type: ignore[assignment]  # as somebody's code has it
+    return error
+
+
+async def test_however_odd_an_error_is_its_message_goes_the_usual_way(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """A handler's is retried and then a dead letter, a check's is refused: none is a fault."""
+    queue = broker.name("orders")
+    revocations = Mock(revoked=Mock(side_effect=[odd(), *[False] * 4]))
+    guard = guard_for(issuer, trail, options=QUICK, revocations=revocations)
+    bus = Bus(url, guard=guard, service="orders", options=LADDER)
+
+    @bus.consumer(queue)
+    async def handle(caller: Caller) -> None:
+        raise ExceptionGroup("two", [odd(), odd()])
+
+    async with bus:
+        for number, code in enumerate(("check.failed", "handler.failed"), 1):
+            await broker.publish(queue, token=issuer.token())
+            refused = await trail.until("refused", count=number)
+            assert refused[-1].code == code
+    assert Counter(trail.kinds()) == {"refused": 2, "accepted": 4, "retried": 3}
+    await broker.settles_at(queue, 0)
+
+
+class OfOne:
+    """Revocations that are wrong about one caller."""
+
+    def revoked(self, caller: Caller, _: float) -> bool:
+        if caller.subject == "mallory":
+            raise TypeError(caller.subject)
+        return False
+
+
+async def test_a_fault_with_one_message_has_an_end(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """What fails each time, while others are handled in between, is a dead letter at last."""
+    queue = broker.name("orders")
+    guard = guard_for(issuer, trail, options=QUICK, revocations=OfOne())
+    bus = Bus(url, guard=guard, service="orders", options=LADDER)
+
+    @bus.consumer(queue)
+    async def handle(caller: Caller) -> None:
+        pass
+
+    async def handled_one_by_one() -> None:
+        for number in count(1):
+            if "refused" in trail.kinds():
+                return
+            await broker.publish(queue, token=issuer.token("ann"))
+            await trail.until("handled", count=number)
+
+    async with bus:
+        await broker.publish(queue, b"kept", token=issuer.token("mallory"))
+        others = asyncio.create_task(handled_one_by_one())
+        (refused,) = await trail.until("refused")
+        await others
+    assert refused.code == "check.failed"
+    assert trail.kinds().count("fault") >= 4
+    assert "mallory" not in str(refused.detail)
+    assert (await broker.one(f"{queue}.dead")).body == b"kept"
+    await broker.settles_at(queue, 0)
+
+
+class Placed(BaseModel):
+    """A model as people write them: its validator takes text alone."""
+
+    at: datetime
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def read(cls, value: Any) -> Any:
+        return datetime.fromisoformat(value)
+
+
+class Plain(BaseModel):
+    """Nothing but pydantic, which tells by a `TypeError` that a number has no length."""
+
+    at: Annotated[int | str, Field(max_length=30)]
+
+
+@pytest.mark.parametrize("model", [Placed, Plain])
+async def test_a_body_on_which_a_model_fails_is_one_refused_message(
+    model: Any, broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """Whoever sends it stops nobody: it is a dead letter at once, and the next one is handled."""
+    queue = broker.name("orders")
+    bus = Bus(url, guard=guard_for(issuer, trail), service="orders", options=LADDER)
+
+    @bus.consumer(queue)
+    async def handle(body: model) -> None:
+        pass
+
+    async with bus:
+        for body in (b'{"at": 5}', b'{"at": "2026-01-01"}'):
+            await broker.publish(queue, body, token=issuer.token("mallory"))
+        await trail.until("handled")
+        (refused,) = await trail.until("refused")
+    assert sorted(trail.kinds()) == ["accepted", "handled", "refused"]
+    assert refused.code == "body.invalid"
+    assert "TypeError" in str(refused.detail)
+    await broker.settles_at(f"{queue}.dead", 1)
 
 
 @pytest.mark.parametrize("kind", ["bus", "quorum", "classic"])

@@ -1,7 +1,10 @@
 """Acknowledgements gathered in frames: what they cover, and what they must never cover."""
 
 import asyncio
+import select
+import socket
 from collections import deque
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,11 +20,17 @@ from busauth._amqp.settling.acks import Acks, Told
 
 
 class Connection:
-    """As much of aiormq's connection: when a frame came last, and whether it still reads."""
+    """As much of aiormq's connection: when a frame came last, its reader and its socket."""
 
     def __init__(self) -> None:
+        self.writer: Any = None
+        self._writer_task = self
         self._reader_task: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.hears()
+
+    def get_coro(self) -> Any:
+        frame = SimpleNamespace(f_locals={"writer": self.writer})
+        return SimpleNamespace(cr_frame=frame if self.writer else None)
 
     def hears(self, ago: float = 0.0) -> None:
         self._Connection__last_frame_time = asyncio.get_running_loop().time() - ago
@@ -76,6 +85,7 @@ async def channel() -> Channel:
 def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine is: a frame is made because of turns and counts alone."""
     monkeypatch.setattr(acks, "_LONGEST", 3600.0)
+    monkeypatch.setattr(acks, "_PATIENT", 3600.0)
 
 
 async def quiet() -> None:
@@ -197,18 +207,66 @@ async def test_a_closed_channel(channel: Channel) -> None:
     assert channel.read() == []
 
 
-async def test_what_came_while_the_loop_stood_still_is_read_first(channel: Channel) -> None:
-    """As long as the broker's frames come, its connection may end behind them."""
+async def test_after_a_silence_a_close_has_some_turns_to_come(channel: Channel) -> None:
+    """What a broker has said while the loop stood still may be behind deliveries; not for long."""
     ledger, told = Acks(), list[tuple[int, bool]]()
     channel.connection.hears(ago=acks._SILENCE + 1)
     ledger.add(delivery(channel, 1), noting(told, 1))
-    for _ in range(3 * acks._CAUGHT_UP):
+    for _ in range(acks._QUIET + acks._CLOSING):
         await asyncio.sleep(0)
         channel.connection.hears()
     assert told == []
-    for _ in range(acks._CAUGHT_UP + 2):
+    for _ in range(2):
         await asyncio.sleep(0)
     assert told == [(1, True)]
+
+
+async def test_handlers_that_hold_up_the_loop_hold_up_no_acknowledgement(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All in one turn, which lasts long: what has waited is told with the next one, unasked."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    channel.connection.hears(ago=acks._SILENCE + 1)
+    monkeypatch.setattr(acks, "_PATIENT", -1.0)
+    for tag in range(1, 5):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+    assert told == [(tag, True) for tag in range(1, 5)]
+    monkeypatch.setattr(acks, "_PATIENT", 3600.0)
+    for tag in range(5, 5 + acks._MOST):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+    assert len(told) == 4 + acks._MOST
+
+
+@pytest.fixture
+async def far(channel: Channel) -> AsyncIterator[socket.socket]:
+    """The other end of a connection's socket, from which nothing is read meanwhile."""
+    near, far = socket.socketpair()
+    reader, channel.connection.writer = await asyncio.open_connection(sock=near)
+    with far:
+        yield far
+    channel.connection.writer.close()
+    assert reader
+
+
+@pytest.mark.skipif(not hasattr(select, "POLLRDHUP"), reason="no such word of the system's")
+async def test_an_end_behind_what_is_not_read_yet(channel: Channel, far: socket.socket) -> None:
+    """The socket knows of it at once: what is told in the same turn is that it comes again."""
+    ledger, told = Acks(), list[tuple[int, bool]]()
+    for tag in range(1, acks._MOST + 1):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+    assert told == [(tag, True) for tag in range(1, acks._MOST + 1)]
+    far.send(bytes(10_000))
+    far.shutdown(socket.SHUT_WR)
+    for tag in range(acks._MOST + 1, 2 * acks._MOST + 1):
+        ledger.add(delivery(channel, tag), noting(told, tag))
+    assert {was_told for _, was_told in told[acks._MOST :]} == {False}
+
+
+async def test_a_transport_that_closes(channel: Channel, far: socket.socket) -> None:
+    """Nothing more is written to it."""
+    assert far
+    channel.connection.writer.close()
+    assert await add(channel, Acks(), 1) == [(1, False)]
 
 
 async def test_a_connection_that_nothing_is_read_from_any_more(channel: Channel) -> None:
@@ -217,21 +275,10 @@ async def test_a_connection_that_nothing_is_read_from_any_more(channel: Channel)
     channel.connection.hears(ago=acks._SILENCE + 1)
     ledger.add(delivery(channel, 1), noting(told, 1))
     channel.connection._reader_task.set_result(None)
-    for _ in range(acks._CAUGHT_UP + 2):
+    for _ in range(acks._QUIET + acks._CLOSING + 2):
         await asyncio.sleep(0)
     assert told == [(1, False)]
     assert channel.read() == []
-
-
-async def test_a_broker_that_never_falls_silent(channel: Channel) -> None:
-    """What it sends without a limit does not keep acknowledgements for ever."""
-    ledger, told = Acks(), list[tuple[int, bool]]()
-    channel.connection.hears(ago=acks._SILENCE + 1)
-    ledger.add(delivery(channel, 1), noting(told, 1))
-    for _ in range(acks._BEHIND + 2):
-        await asyncio.sleep(0)
-        channel.connection.hears()
-    assert told == [(1, True)]
 
 
 async def test_each_channel_has_tags_of_its_own(channel: Channel) -> None:

@@ -5,10 +5,20 @@ from unittest.mock import Mock
 
 import pytest
 from aio_pika.message import IncomingMessage
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, create_model
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    RootModel,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from busauth._amqp.handling.bodies import BodyReader
-from busauth.errors import BadMessage
+from busauth.errors import BadMessage, Deferred, Forbidden
 
 
 class Line(BaseModel):
@@ -47,6 +57,7 @@ class Tree(BaseModel):
 
 Numbers = RootModel[list[int]]
 MANY = 2000
+SECRET = "the sender's own words"
 
 
 def message(body: bytes) -> IncomingMessage:
@@ -179,3 +190,66 @@ def test_extreme_bodies(body: bytes, code: str) -> None:
         BodyReader(Tree).read(message(body))
     assert caught.value.code == code
     assert len(caught.value.detail) < 500
+
+
+@given(
+    raised=st.sampled_from(
+        [
+            TypeError,
+            RuntimeError,
+            OSError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            MemoryError,
+        ]
+    ),
+    in_group=st.booleans(),
+)
+def test_whatever_a_validator_raises_is_a_verdict_about_that_body(
+    raised: type[Exception], *, in_group: bool
+) -> None:
+    """It is told by its type, and nothing of what it says, which is the sender's."""
+    error = ExceptionGroup(SECRET, [raised(SECRET)]) if in_group else raised(SECRET)
+
+    class Failing(BaseModel):
+        id: int
+
+        @field_validator("id")
+        @classmethod
+        def fail(cls, _: int) -> int:
+            raise error
+
+    with pytest.raises(BadMessage) as caught:
+        BodyReader(Failing).read(message(b'{"id": 1}'))
+    assert caught.value.code == "body.invalid"
+    assert type(error).__name__ in caught.value.detail
+    assert SECRET not in caught.value.detail
+
+
+@pytest.mark.parametrize("said", [Deferred("away"), Forbidden("own.code")])
+def test_what_a_validator_says_in_our_words_counts(said: Exception) -> None:
+    """One that puts off, or refuses with a code, is taken at its word."""
+
+    class Saying(BaseModel):
+        @model_validator(mode="before")
+        @classmethod
+        def say(cls, _: Any) -> Any:
+            raise said
+
+    with pytest.raises(type(said)):
+        BodyReader(Saying).read(message(b"{}"))
+
+
+def test_a_schema_that_fails_is_no_reason_to_fail() -> None:
+    """A model whose schema cannot be told still tells where a body is wrong."""
+
+    class Untold(BaseModel):
+        id: int
+
+        @classmethod
+        def __get_pydantic_json_schema__(cls, *_: Any) -> Any:
+            raise TypeError
+
+    with pytest.raises(BadMessage, match="id: int_parsing"):
+        BodyReader(Untold).read(message(b'{"id": "x"}'))

@@ -143,7 +143,7 @@ async def test_no_event_is_lost_and_none_floods(steps: list[str | float], most: 
     log = EventLog(clock, most=most, seconds=SECONDS)
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]  # a list of messages
-    LOGGER.addHandler(handler)
+    LOGGER.logger.addHandler(handler)
     try:
         for step in steps:
             if isinstance(step, float):
@@ -152,7 +152,7 @@ async def test_no_event_is_lost_and_none_floods(steps: list[str | float], most: 
                 log(refused(step))
         log.lines.close()
     finally:
-        LOGGER.removeHandler(handler)
+        LOGGER.logger.removeHandler(handler)
     events = [step for step in steps if isinstance(step, str)]
     assert counted("\n".join(told)) == len(events)
     passed = sum(step for step in steps if isinstance(step, float))

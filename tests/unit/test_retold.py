@@ -1,5 +1,6 @@
 """Errors for tools that read `exc_info`: kind, words, frames and causes, and no value."""
 
+import asyncio
 import gc
 import logging
 import traceback
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth._redaction import REDACTED, redacted_traceback
-from busauth._retold import retold
+from busauth._retold import _DEEPEST, _ERRORS, _places, retold
+from busauth.audit import LOGGER
 from tests.unit.support import Signer, token
 
 RAW = token(Signer("ES256"))
@@ -123,6 +125,120 @@ def test_whatever_an_error_is_like_it_is_told() -> None:
     circular.__context__ = OSError("other")
     circular.__context__.__context__ = circular
     assert retold(circular)[1].__context__ is not None
+
+
+class Unsaid:
+    """A note whose words fail."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
+class Ending(Exception):  # noqa: N818 -- named for what it does
+    """An error whose words end a task, and whose cause cannot be asked for."""
+
+    def __str__(self) -> str:
+        raise asyncio.CancelledError
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        raise GeneratorExit
+
+
+Nameless = type("Nameless", (Exception,), {"__module__": 5})
+
+
+class Counted(ValueError):  # noqa: N818 -- named for what it does
+    """An error that counts how often it is looked at."""
+
+    looks = 0
+
+    def __str__(self) -> str:
+        Counted.looks += 1
+        return f"counted {RAW}"
+
+
+kinds = st.sampled_from([Counted, OrderError, Silent, Ending, Nameless])
+notes = (
+    st.none()
+    | st.integers()
+    | st.just({"a": 1})
+    | st.lists(st.builds(Unsaid) | st.integers() | st.just(RAW), max_size=20)
+)
+
+
+def made_of(kind: type[Exception], some: list[Exception]) -> Exception:
+    if kind is OrderError:
+        return OrderError(1, RAW)
+    return ExceptionGroup(RAW, some) if kind is ExceptionGroup else kind(RAW)
+
+
+@st.composite
+def odd_errors(draw: st.DrawFn) -> BaseException:
+    """Errors with causes, contexts, members and notes, which may lead back to each other."""
+    made: list[Exception] = [Counted()]
+    for _ in range(draw(st.integers(0, 8))):
+        some = draw(st.lists(st.sampled_from(made), min_size=1, max_size=12))
+        kind = draw(st.just(ExceptionGroup) | kinds)
+        error = made_of(kind, some)
+        if kind is not Ending:
+            error.__cause__ = draw(st.none() | st.sampled_from(made))
+        error.__context__ = draw(st.none() | st.sampled_from(made))
+        error.__notes__ = draw(notes)  # type: ignore[arg-type]  # odd
+        error.__suppress_context__ = draw(st.booleans())
+        made.append(error)
+        before = draw(st.sampled_from(made))
+        before.__context__ = draw(st.sampled_from(made))
+    return made[-1]
+
+
+@given(error=odd_errors())
+def test_however_odd_an_error_is_it_is_told_at_a_price(error: BaseException) -> None:
+    """Nothing of it fails, no more than some of it is looked at, and nothing leads to a token."""
+    Counted.looks = 0
+    _, told, _ = retold(error)
+    assert Counted.looks <= _ERRORS + _DEEPEST
+    found = reachable(told)
+    assert sum(isinstance(each, BaseException) for each in found) <= _ERRORS + _DEEPEST
+    assert not any(isinstance(each, str) and RAW in each for each in found)
+    assert traceback.format_exception(told)
+
+
+def test_a_tree_of_groups_costs_no_more_than_some_of_it() -> None:
+    """Ten in each of ten levels are not a million."""
+    error: Exception = Counted()
+    for _ in range(10):
+        error = ExceptionGroup("g", [error] * 10)
+    Counted.looks = 0
+    retold(error)
+    assert Counted.looks <= _ERRORS + _DEEPEST
+
+
+def test_a_place_without_a_line() -> None:
+    """Code that was generated has none: the error is told all the same."""
+    with pytest.raises(RecursionError) as found:
+        exec(recursive.__code__.replace(co_linetable=b""))
+    places = [each.tb_lineno for each in _places(found.value.__traceback__)]
+    assert None in places
+    assert "RecursionError" in "".join(traceback.format_exception(retold(found.value)[1]))
+
+
+def test_a_log_that_fails_changes_nothing() -> None:
+    """What a user's filter or handler raises goes no further, and lines name who wrote them."""
+    log, seen = logging.getLogger("busauth"), []
+
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.funcName)
+            raise LookupError
+
+    handler = Failing()
+    log.addHandler(handler)
+    try:
+        LOGGER.error("x", exc_info=retold(caught()))
+    finally:
+        log.removeHandler(handler)
+    assert seen == ["test_a_log_that_fails_changes_nothing"]
 
 
 @given(words=st.text(max_size=50), before=st.text(max_size=5))

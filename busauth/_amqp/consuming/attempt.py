@@ -24,7 +24,7 @@ from busauth._amqp.settling.replies import Replies
 from busauth._decision import Rules
 from busauth._loops import OneLoop, PerLoop
 from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
-from busauth._retold import retold
+from busauth._retold import retold, words_of
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
 from busauth._tokens.keys.key import KeyMissing
@@ -358,11 +358,9 @@ def _failure(error: BaseException, deadline: Deadline) -> HandlerFailed:
 
 
 def _shown(error: BaseException) -> str:
-    """Name an error; its own words may fail as well."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:
-        return type(error).__name__
+    """Name an error; its own words may fail, and are left out then."""
+    words = words_of(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def _age(caller: Caller | None, now: float) -> float | None:

@@ -29,6 +29,8 @@ forgotten
 the consumer cancelled   _hold_off                again                     given back
 a copy for later         _postpone                again, perhaps a copy     given back, perhaps a
                                                   as well                   copy as well
+cancelled often          _failed_at_last          again, perhaps a copy     given back, perhaps a
+                                                  as well                   copy as well
 given back               _put_back, _give_back,   again                     again
                          give_back, _give_up
 an answer                _refuse                  acknowledged, or again    acknowledged
@@ -75,6 +77,7 @@ from busauth._tokens.compact import is_signed
 from busauth._tokens.encryption.encryption import KeptFor, TokenEncryption
 from busauth.audit import LOGGER, EventKind
 from busauth.errors import (
+    BadMessage,
     ConfigurationError,
     Deferred,
     HandlerFailed,
@@ -114,7 +117,7 @@ class Consumer(GuardedConsumer[P, R]):
         self._idle = asyncio.Event()
         self._idle.set()
         self._taken_back: frozenset[str | None] = frozenset()
-        self._has_left = self._is_stopping = False
+        self._has_left = self._is_stopping = self._is_elsewhere = False
         self._may_return = asyncio.Event()
         self._may_return.set()
         options = tools.options
@@ -149,7 +152,11 @@ class Consumer(GuardedConsumer[P, R]):
     async def take(self, delivery: Delivery) -> None:
         """Take one delivery; the broker is told what became of it soon after this has returned."""
         if self._loop is not asyncio.get_running_loop():
-            self.open()
+            try:
+                self.open()
+            except ConfigurationError as error:
+                await self._elsewhere(delivery, error)
+                return
         self.taken += 1
         if delivery.redelivered and self._goes_on_as(delivery):
             return
@@ -169,22 +176,52 @@ class Consumer(GuardedConsumer[P, R]):
             if case.returning is None:
                 self._over(case)
 
+    async def _elsewhere(self, delivery: Delivery, error: ConfigurationError) -> None:
+        """End a consumer in another thread's loop, which nobody may handle anything for."""
+        if not self._is_elsewhere:
+            self._is_elsewhere = True
+            LOGGER.error(
+                "%s is consumed twice, and no more by the second one: %s", self.queue, error
+            )
+        await settlement.end_and_give_back(delivery)
+
     def _is_left_alone(self, case: Case) -> bool:
         """Return whether nobody would settle a message whose task ends: its channel lives on."""
         return not (case.is_acknowledged or case.delivery.is_lost or self._has_left)
 
     def _cut_off(self, case: Case) -> "asyncio.Task[None]":
         """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""
-        if case.has_begun or not self._is_stopping:
+        is_failure = self._is_cut_off_often(case)
+        if not is_failure and (case.has_begun or not self._is_stopping):
             self._returns.add(case.delivery)
             self._tell(case, EventKind.ABANDONED, detail="its task was cancelled; it comes again")
+        away = self._failed_at_last(case) if is_failure else self._put_back(case)
         loop = asyncio.get_running_loop()
-        case.returning = loop.create_task(self._returned(case), context=Context())
+        case.returning = loop.create_task(self._returned(case, away), context=Context())
         return case.returning
 
-    async def _returned(self, case: Case) -> None:
+    def _is_cut_off_often(self, case: Case) -> bool:
+        """Return whether its handler fails so: cancelled from inside, and not by a service's stop.
+
+        What a replay memory may know as done is no failure.
+        """
+        if self._is_stopping or not case.has_begun:
+            return False
+        may_be_done = case.replay_key is not None and not case.is_known
+        return not may_be_done and self._returns.is_cut_off_often(case.delivery)
+
+    async def _failed_at_last(self, case: Case) -> None:
+        found = "its task was cancelled, time after time"
+        failed = HandlerFailed("handler.failed", found=found, retry=True, error="CancelledError")
         try:
-            await self._surely(case, self._put_back(case))
+            await self._settle(case, failed)
+        except Deferred:
+            self._returns.add(case.delivery)
+            await self._put_back(case)
+
+    async def _returned(self, case: Case, away: Awaitable[None]) -> None:
+        try:
+            await self._surely(case, away)
         finally:
             self._over(case)
 
@@ -333,7 +370,27 @@ class Consumer(GuardedConsumer[P, R]):
             return deferred
         except BaseException as error:
             raise_if_ending(error)
-            return self._fault(case, error)
+            return await self._put_away(case, self._fault(case, error), error)
+        return None
+
+    async def _put_away(
+        self, case: Case, deferred: Deferred, error: BaseException
+    ) -> Deferred | None:
+        """Refuse what fails again and again while others are handled; put all else off.
+
+        It is a letter then, so that it holds nobody up, and its bytes are there to be looked at.
+        """
+        delivery = case.delivery
+        if case.is_acknowledged or not self._returns.is_of_itself(delivery) or delivery.is_settled:
+            return deferred
+        found = f"{type(error).__name__}, with this message each time"
+        try:
+            await self._refuse(case, BadMessage("check.failed", found=found, expected="no error"))
+        except Deferred as also:
+            return also
+        except BaseException as another:
+            raise_if_ending(another)
+            return self._fault(case, another)
         return None
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
@@ -411,6 +468,7 @@ class Consumer(GuardedConsumer[P, R]):
             if case.replay_key is not None:
                 await self._remember(case)
             self._done(case, EventKind.HANDLED)
+            self._returns.handled()
         else:
             await self._settle_unhandled(case, outcome)
 
@@ -553,7 +611,7 @@ class Consumer(GuardedConsumer[P, R]):
         detail: str | None = None,
     ) -> None:
         """Acknowledge, and tell what has become of the message once the broker is told."""
-        self._returns.forget(case.delivery)
+        self._returns.forget(case.delivery, retried=kind is EventKind.RETRIED)
         self._acknowledge(case, partial(self._told, case, kind, refused, detail))
 
     def _acknowledge(self, case: Case, told: Told) -> None:

@@ -19,6 +19,7 @@ from aiormq.channel import Channel
 from busauth._amqp.connecting.patience import answered
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing.publisher import was_cancelled
+from busauth._retold import words_of
 from busauth.audit import Auditor, Event, EventKind
 from busauth.clock import Clock
 from busauth.errors import Deferred
@@ -202,7 +203,7 @@ class Pause:
                 raise
             return False  # something that it awaited was cancelled: no answer
         except Exception as error:
-            self._say(EventKind.DEFERRED, str(error) or type(error).__name__)
+            self._say(EventKind.DEFERRED, words_of(error) or type(error).__name__)
             return False
         return True
 
@@ -216,7 +217,7 @@ class Pause:
             )
             await answered(channel, consuming, None)
         except Exception as error:
-            self._say(EventKind.ABANDONED, f"could not consume again: {error}")
+            self._say(EventKind.ABANDONED, f"could not consume again: {words_of(error)}")
 
     def _say(self, kind: EventKind, detail: str | None) -> None:
         self._tell(Event(kind=kind, queue=self._queue, at=self._clock.now(), detail=detail))

@@ -10,12 +10,11 @@ from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import SchemaValidator
 
 from busauth._amqp.delivery import Delivery
 from busauth.audit import LOGGER
-from busauth.errors import BadMessage
+from busauth.errors import BadMessage, Deferred, Refused
 
 _TOLD, _SHOWN = 20, 3
 """Errors that are told one by one, and how many of them are shown."""
@@ -46,8 +45,12 @@ class BodyReader:
     def read(self, message: Delivery | AbstractIncomingMessage) -> BaseModel:
         """Return the body.
 
+        A model's own validators are held to what is there: they must not ask anybody, and whatever
+        they raise speaks of this body, as pydantic lets a `TypeError` through.
+
         Raises:
             BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
+            Deferred, Refused: a validator said so.
         """
         encoding = message.content_encoding
         if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
@@ -58,6 +61,11 @@ class BodyReader:
             raise self._refusal(error) from None
         except RecursionError:
             raise BadMessage("body.not_json", found="too deep", expected="JSON") from None
+        except (Refused, Deferred):
+            raise
+        except Exception as error:
+            found = f"{type(error).__name__} in the model"
+            raise BadMessage("body.invalid", found=found, expected=self._model.__name__) from error
 
     def _refusal(self, error: ValidationError) -> BadMessage:
         """Tell where the body is wrong, in the model's own names, and nothing of what is there."""
@@ -85,7 +93,7 @@ class BodyReader:
         """The names that the model and the models in it have for their fields."""
         try:
             return frozenset(_properties_in(self._model.model_json_schema()))
-        except PydanticInvalidForJsonSchema:
+        except Exception:  # what a model says of its schema is its own code as well
             return frozenset(self._model.model_fields)
 
 

@@ -13,21 +13,22 @@ Between `add` and the frame nothing is awaited; a process that ends in between l
 unsettled, and the broker delivers them again.
 
 A broker confirms no acknowledgement. What can be known is whether its connection had ended when the
-frame was made: so where nothing was heard for a while, as in a loop that a handler has blocked past
-the heartbeats, what has come meanwhile is read first, an end of the connection or a close among it.
+frame was made: its socket is asked, which knows that before all is read that had come (`ended`). A
+close that the broker has said, and keeps its end open for, is read as any frame: so where nothing
+was heard for a while, a frame waits for some turns more, and no longer than a handler blocks.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextvars import Context
-from typing import Any, cast
+from typing import Any
 
 from aiormq import spec
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
-from aiormq.connection import Connection
 
+from busauth._amqp.connecting.ended import has_ended
 from busauth._amqp.delivery import Delivery
 from busauth._retold import retold
 from busauth.audit import LOGGER
@@ -43,11 +44,11 @@ _QUIET = 4
 _SILENCE = 0.1
 """Seconds without a frame of the broker's, after which the loop may have stood still."""
 
-_CAUGHT_UP = 6
-"""Turns without a frame, after which all that had come was read, and a close was acted upon."""
+_CLOSING, _PATIENT = 6, 0.25
+"""Turns more after that, and seconds instead of `_LONGEST`: a close may be behind deliveries.
 
-_BEHIND = 250
-"""Turns after which that is not waited for: without a prefetch, a broker may never end."""
+One turn that reads some of them takes longer than `_LONGEST` already.
+"""
 
 _GAP = 10_000
 """Tags settled beyond one that is not: it will never be this guard's, or is held for very long."""
@@ -104,10 +105,10 @@ class Ledger:
         self._settled: set[int] = set()
         self._waiting: list[tuple[int, Told]] = []
         self._is_due = False
-        self._seen = 0.0
-        self._quiet = self._turns = 0
-        self._is_behind = False
-        self._since = 0.0
+        self._can_write = False
+        self._looking: asyncio.Handle | None = None
+        self._quiet = 0
+        self._since = self._longest = 0.0
         self._nobodys = Context()
 
     def settled(self, tag: int) -> None:
@@ -117,50 +118,60 @@ class Ledger:
             self._is_whole = len(self._settled) < _GAP
 
     def add(self, tag: int, told: Told) -> None:
-        """Acknowledge a tag with the next frame."""
+        """Acknowledge a tag with the next frame; at once where there is enough, or one waits long.
+
+        So whatever handlers do to the loop, what waits is few, and never waits for another turn.
+        """
         self.settled(tag)
         self._waiting.append((tag, told))
+        self._quiet = min(self._quiet, 0)
         if not self._is_due:
             self._begin()
+        elif self._can_write and (len(self._waiting) >= _MOST or self._is_late()):
+            self._nobodys.run(self._write_now)
 
     def _begin(self) -> None:
-        self._is_due, self._since = True, self._loop.time()
-        self._seen = 0.0
-        self._quiet = self._turns = 0
-        self._is_behind = False
-        self._loop.call_soon(self._look, context=self._nobodys)
+        self._is_due = self._can_write = True
+        self._since = self._loop.time()
+        self._quiet, self._longest = 0, _LONGEST
+        if self._since - _heard(self.channel) > _SILENCE:
+            self._stood_still(0.0)
+        self._looking = self._loop.call_soon(self._look, context=self._nobodys)
 
     def _look(self) -> None:
-        """Write, or look again after the next turn."""
-        self._is_behind |= self._loop.time() - _heard(self.channel) > _SILENCE
-        if self._has_caught_up() if self._is_behind else self._is_enough():
+        """Write once no more is to come soon, or what waits has waited for long."""
+        self._quiet += 1
+        if self._quiet > _QUIET or self._is_late():
             self._write()
         else:
-            self._loop.call_soon(self._look, context=self._nobodys)
+            self._looking = self._loop.call_soon(self._look, context=self._nobodys)
 
-    def _is_enough(self) -> bool:
-        """Return whether no more is to come soon, or there is enough, or it waits for long."""
-        count = len(self._waiting)
-        late = self._loop.time() - self._since > _LONGEST
-        return self._turns_without(count) >= _QUIET or count >= _MOST or late
+    def _is_late(self) -> bool:
+        waited = self._loop.time() - self._since
+        if waited > _SILENCE and self._longest == _LONGEST:
+            self._stood_still(waited)
+        return waited > self._longest
 
-    def _has_caught_up(self) -> bool:
-        """Return whether all was read that had come while the loop may have stood still."""
-        self._turns += 1
-        return self._turns_without(_heard(self.channel)) >= _CAUGHT_UP or self._turns > _BEHIND
+    def _stood_still(self, waited: float) -> None:
+        """Let a close come, once for each frame: a few turns more, and not for long."""
+        self._quiet, self._longest = -_CLOSING, waited + _PATIENT
 
-    def _turns_without(self, news: float) -> int:
-        """Count the turns for which something has not changed."""
-        self._quiet = self._quiet + 1 if news == self._seen else 0
-        self._seen = news
-        return self._quiet
+    def _write_now(self) -> None:
+        """Write within somebody's `add`, who must not hear of what another one's telling raises."""
+        try:
+            self._write()
+        except Exception as error:
+            told = {"message": "an acknowledgement was not told", "exception": error}
+            self._loop.call_exception_handler(told)
 
     def _write(self) -> None:
         """Put one frame into the connection's queue; where that is full, wait in a task."""
         waiting, self._waiting = self._waiting, []
-        told = False
+        self._can_write, told = False, False
+        if self._looking is not None:
+            self._looking.cancel()
         try:
-            if not _has_ended(self.channel):
+            if not has_ended(self.channel):
                 frame = self._frame([tag for tag, _ in waiting])
                 self.channel.write_queue.put_nowait(frame)
                 told = True
@@ -178,7 +189,7 @@ class Ledger:
         try:
             async with asyncio.timeout(_PATIENCE):
                 await self.channel.write_queue.put(frame)
-            told = not _has_ended(self.channel)
+            told = not has_ended(self.channel)
         except TimeoutError:
             pass
         finally:
@@ -221,10 +232,3 @@ def _heard(channel: Channel) -> float:
     connection: Any = channel.connection
     heard: float = connection._Connection__last_frame_time  # noqa: SLF001 -- aiormq says it nowhere
     return heard
-
-
-def _has_ended(channel: Channel) -> bool:
-    """Return whether a channel is closed, or its connection about to be: nothing more is read."""
-    connection = cast("Connection", channel.connection)
-    reading = connection._reader_task  # noqa: SLF001 -- `is_closed` comes turns after its end
-    return channel.is_closed or reading.done()

@@ -7,14 +7,23 @@ that forgets the oldest; a broker's count is believed only where no sender can h
 
 import hashlib
 from collections import OrderedDict
+from typing import TypeVar
 
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import ACQUIRED_COUNT, DELIVERY_COUNT, count_in
+
+T = TypeVar("T")
 
 _CAPACITY = 10_000
 
 _UNDECIDED = 3
 """Returns of a message that could not be decided, after which a copy of it waits behind others."""
+
+_FAULTS = 3
+"""Faults with one message, others handled in between, after which it is the message's own."""
+
+_CANCELLED = 3
+"""Times that a handler's task was cancelled from inside, after which that is a failed attempt."""
 
 _OFTEN = 5
 """Returns that a broker has counted, for whatever reason; its delivery limit must stay far."""
@@ -32,18 +41,51 @@ class Returns:
         self._is_counted = counted
         self._capacity = capacity
         self._counts: OrderedDict[bytes, int] = OrderedDict()
+        self._faults: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
+        self._cut_off: OrderedDict[bytes, int] = OrderedDict()
+        self._handled = 0
 
     def add(self, delivery: Delivery) -> None:
         """Count a return of a message that could not be decided by itself."""
         key = _key(delivery)
-        self._counts[key] = self._counts.pop(key, 0) + 1
-        if len(self._counts) > self._capacity:
-            self._counts.popitem(last=False)
+        self._keep(self._counts, key, self._counts.pop(key, 0) + 1)
 
-    def forget(self, delivery: Delivery) -> None:
-        """Begin anew: the message was decided."""
-        if self._counts:
-            self._counts.pop(_key(delivery), None)
+    def is_of_itself(self, delivery: Delivery) -> bool:
+        """Count a fault; return whether it is this message's own by now, and not the program's.
+
+        A program that is wrong handles nothing. So of a message's faults those count between which
+        others were handled: a backlog is never blamed for what ails all of it.
+        """
+        key = _key(delivery)
+        count, handled = self._faults.pop(key, (0, -1))
+        count += handled != self._handled
+        self._keep(self._faults, key, (count, self._handled))
+        return count > _FAULTS
+
+    def is_cut_off_often(self, delivery: Delivery) -> bool:
+        """Count a handler that was cut off from inside; return whether that is a failure by now."""
+        key = _key(delivery)
+        count = self._cut_off.pop(key, 0) + 1
+        self._keep(self._cut_off, key, count)
+        return count > _CANCELLED
+
+    def handled(self) -> None:
+        """Note that the program can handle messages."""
+        self._handled += 1
+
+    def forget(self, delivery: Delivery, *, retried: bool = False) -> None:
+        """Begin anew: the message was decided; one that is retried may be cut off once more."""
+        if self._counts or self._faults or self._cut_off:
+            key = _key(delivery)
+            self._counts.pop(key, None)
+            self._faults.pop(key, None)
+            if not retried:
+                self._cut_off.pop(key, None)
+
+    def _keep(self, kept: "OrderedDict[bytes, T]", key: bytes, value: T) -> None:
+        kept[key] = value
+        if len(kept) > self._capacity:
+            kept.popitem(last=False)
 
     def are_often(self, delivery: Delivery) -> bool:
         """Return whether a message came back so often that others should not wait for it."""
