@@ -21,6 +21,7 @@ from aiormq.abc import AbstractConnection
 from yarl import URL
 
 from busauth._amqp.connecting.address import broker_url, seconds_to_connect
+from busauth._amqp.connecting.patience import left
 from busauth._amqp.connecting.tolerant import (
     TolerantConnection,
     TolerantRobustConnection,
@@ -63,8 +64,12 @@ class Kept(TolerantRobustConnection):
 
     def __init__(self, url: URL, name: str, interval: float) -> None:
         properties = {"connection_name": name}
-        super().__init__(url, client_properties=properties, reconnect_interval=interval)
-        self._transport = self.kwargs["transport_factory"] = _Transport()
+        super().__init__(
+            url,
+            sockets=_Transport(),
+            client_properties=properties,
+            reconnect_interval=interval,
+        )
 
     async def open(self) -> None:
         """Connect for the first time.
@@ -77,15 +82,27 @@ class Kept(TolerantRobustConnection):
         try:
             await self.connect(timeout=seconds_to_connect(self.url))
         except _FAILED as error:
-            await self.close()
+            await left(self)
             raise self.told(error) from None  # it is all in the words
         except BaseException:
-            await self.close()
+            await left(self)
             raise
 
     def told(self, error: BaseException | None) -> Exception:
         """Return in words why it is not connected, or not any more."""
-        return _told(error, self.url, self._transport)
+        return _told(error, self.url, self._sockets)
+
+
+class _Below(aiormq.Connection):
+    """aiormq's connection, which knows its socket."""
+
+    def __init__(self, url: URL, context: ssl.SSLContext | None) -> None:
+        self.sockets = _Transport()
+        super().__init__(url, context=context, transport_factory=self.sockets)
+
+    def abort(self) -> None:
+        """Close its socket at once."""
+        self.sockets.abort()
 
 
 async def connected(url: URL | str) -> TolerantConnection:
@@ -99,27 +116,32 @@ async def connected(url: URL | str) -> TolerantConnection:
         ConfigurationError: the URL could never connect, or waiting will not help.
     """
     quiet_own_attempts()
-    parsed, transport = broker_url(url), _Transport()
-    connection = TolerantConnection(parsed)
-    connection.kwargs["transport_factory"] = transport
+    parsed, sockets = broker_url(url), _Transport()
+    connection = TolerantConnection(parsed, sockets=sockets)
     try:
         await connection.connect(timeout=seconds_to_connect(parsed))
     except _FAILED as error:
-        await connection.close()
-        raise _told(error, parsed, transport) from None
+        await left(connection)
+        raise _told(error, parsed, sockets) from None
+    except BaseException:
+        await left(connection)
+        raise
     return connection
 
 
 async def connected_below(url: URL, *, context: ssl.SSLContext | None = None) -> aiormq.Connection:
     """Return aiormq's connection; errors as of `connected`."""
     quiet_own_attempts()
-    transport = _Transport()
-    connection = aiormq.Connection(url, context=context, transport_factory=transport)
+    connection = _Below(url, context)
     try:
         async with asyncio.timeout(seconds_to_connect(url)):
             await connection.connect()
     except _FAILED as error:
-        raise _told(error, url, transport) from None
+        connection.abort()
+        raise _told(error, url, connection.sockets) from None
+    except BaseException:
+        connection.abort()
+        raise
     return connection
 
 

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.connecting.connect import Kept
-from busauth._amqp.connecting.patience import is_unblocked, unblocked
+from busauth._amqp.connecting.patience import is_unblocked, left, unblocked
 from busauth._amqp.connecting.within import Within
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, PublishError
@@ -104,8 +104,7 @@ class Links:
     async def close(self) -> None:
         """Close what is open."""
         links, self._links, self._watch = self._links, {}, _Watch(self._service)
-        closing = (link.close() for link in links.values())
-        await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.gather(*map(left, links.values()))
 
     def doubts(self) -> Iterator[str]:
         """Yield what stands in the way of publishing and consuming at this moment, for people."""

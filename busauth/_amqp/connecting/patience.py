@@ -6,13 +6,15 @@ is left behind when its channel or connection is closed, or after a while.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame
 from aiormq.exceptions import AMQPChannelError
 
 T = TypeVar("T")
+C = TypeVar("C", bound="_Closable")
 
 ANSWER = 30.0
 """Seconds that a broker has for one answer."""
@@ -21,19 +23,52 @@ GOODBYE = 5.0
 """Seconds that it has for the answer to a farewell."""
 
 
-async def closed(by: AbstractChannel | AbstractConnection, seconds: float = GOODBYE) -> None:
+class _Closable(Protocol):
+    def close(self) -> Coroutine[Any, Any, Any]: ...
+
+
+@runtime_checkable
+class _Abortable(Protocol):
+    """A connection of ours, which knows its sockets."""
+
+    def abort(self) -> None: ...
+
+
+async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
     """Close a channel or a connection; whoever does not answer in time is left behind.
+
+    A connection of ours leaves no socket open, in time or not, and cancelled as well: also none
+    that the client library had made and not yet taken.
 
     Raises:
         TimeoutError: there was no answer.
     """
     task = asyncio.ensure_future(by.close())
     task.add_done_callback(_heard)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
         task.cancel()
+        if isinstance(by, _Abortable):
+            by.abort()
+    if not done:
         raise TimeoutError(f"no answer in {seconds:g} s")
     task.result()
+
+
+async def left(by: _Closable) -> None:
+    """Close a channel or a connection that is of no use any more, whatever becomes of that."""
+    with suppress(Exception):
+        await closed(by)
+
+
+@asynccontextmanager
+async def leaving(by: C) -> AsyncIterator[C]:
+    """Leave a channel or a connection in the end."""
+    try:
+        yield by
+    finally:
+        await left(by)
 
 
 async def answered(

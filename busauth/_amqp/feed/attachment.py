@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from yarl import URL
 
 from busauth._amqp.connecting.connect import connected_below
-from busauth._amqp.connecting.patience import closed
+from busauth._amqp.connecting.patience import left
 from busauth._amqp.connecting.tolerant import is_unreadable
 
 _OFFSET = "x-stream-offset"
@@ -96,8 +96,7 @@ class Attachment:
 
     async def close(self) -> None:
         """Close the connection."""
-        with suppress(Exception):
-            await closed(self._connection)
+        await left(self._connection)
 
     @property
     def _is_full(self) -> bool:
