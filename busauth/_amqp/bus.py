@@ -10,7 +10,6 @@ from typing import Any, Self, cast
 
 from aiormq.abc import AbstractConnection
 
-from busauth._amqp.connecting.connect import permitted
 from busauth._amqp.connecting.connections import Links
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.asked import Asked
@@ -326,10 +325,8 @@ class Bus:
         self._check_closed("declares its queues by itself")
         try:
             connection = await self._links.open(copies=False)
-            async with connection.channel() as channel:
-                with permitted():
-                    for intake in self._intakes.values():
-                        await intake.declare(channel)
+            for intake in self._intakes.values():
+                await intake.declare(connection)
         except BaseException as error:
             cut_short(error)
             raise

@@ -90,7 +90,7 @@ async def test_no_connection_outlives_an_attempt_that_was_cancelled(
             for _ in range(turns):
                 await asyncio.sleep(0)
             connecting.cancel()
-            (made,) = await asyncio.gather(connecting, return_exceptions=True)
-            if not isinstance(made, BaseException):
-                await patience.left(made)
+            await asyncio.wait({connecting})
+            if not connecting.cancelled():
+                await patience.left(connecting.result())
             await until(lambda: not broker.connections)

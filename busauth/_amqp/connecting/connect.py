@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aio_pika.abc
 import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
@@ -93,7 +94,7 @@ class Kept(TolerantRobustConnection):
         return _told(error, self.url, self._sockets)
 
 
-class _Below(aiormq.Connection):
+class Below(aiormq.Connection):
     """aiormq's connection, which knows its socket."""
 
     def __init__(self, url: URL, context: ssl.SSLContext | None) -> None:
@@ -129,10 +130,10 @@ async def connected(url: URL | str) -> TolerantConnection:
     return connection
 
 
-async def connected_below(url: URL, *, context: ssl.SSLContext | None = None) -> aiormq.Connection:
+async def connected_below(url: URL, *, context: ssl.SSLContext | None = None) -> Below:
     """Return aiormq's connection; errors as of `connected`."""
     quiet_own_attempts()
-    connection = _Below(url, context)
+    connection = Below(url, context)
     try:
         async with asyncio.timeout(seconds_to_connect(url)):
             await connection.connect()
@@ -149,6 +150,17 @@ async def connected_like(connection: AbstractConnection) -> AbstractConnection:
     """Return another connection to the same broker, as the same user; errors as of `connected`."""
     context = connection.ssl_context if isinstance(connection, aiormq.Connection) else None
     return await connected_below(connection.url, context=context)
+
+
+def below(connection: aio_pika.abc.AbstractConnection) -> AbstractConnection:
+    """Return aiormq's connection of aio-pika's.
+
+    Raises:
+        ConnectionError: it was closed, or is being restored.
+    """
+    if connection.transport is None:
+        raise ConnectionError("the connection to the broker was lost")
+    return connection.transport.connection
 
 
 @contextmanager

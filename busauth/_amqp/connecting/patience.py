@@ -6,7 +6,7 @@ is left behind when its channel or connection is closed, or after a while.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -23,8 +23,12 @@ GOODBYE = 5.0
 """Seconds that it has for the answer to a farewell."""
 
 
+class UnansweredError(ConnectionError, TimeoutError):
+    """The broker has not answered in time."""
+
+
 class _Closable(Protocol):
-    def close(self) -> Coroutine[Any, Any, Any]: ...
+    def close(self) -> Awaitable[Any]: ...
 
 
 @runtime_checkable
@@ -41,10 +45,10 @@ async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
     that the client library had made and not yet taken.
 
     Raises:
-        TimeoutError: there was no answer.
+        UnansweredError: there was no answer.
     """
     task = asyncio.ensure_future(by.close())
-    task.add_done_callback(_heard)
+    task.add_done_callback(heard)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
@@ -52,7 +56,7 @@ async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
         if isinstance(by, _Abortable):
             by.abort()
     if not done:
-        raise TimeoutError(f"no answer in {seconds:g} s")
+        raise UnansweredError(f"no answer in {seconds:g} s")
     task.result()
 
 
@@ -73,7 +77,7 @@ async def leaving(by: C) -> AsyncIterator[C]:
 
 async def answered(
     by: AbstractChannel | AbstractConnection,
-    call: Coroutine[Any, Any, T],
+    call: Awaitable[T],
     seconds: float | None = ANSWER,
 ) -> T:
     """Return what a call of the client library returns.
@@ -87,10 +91,10 @@ async def answered(
     Raises:
         ConnectionError: it was closed before there was an answer.
         aiormq.exceptions.AMQPChannelError: likewise, and the broker has said why.
-        TimeoutError: there was none in time.
+        UnansweredError: there was none in time.
     """
     task, closing = asyncio.ensure_future(call), by.closing
-    task.add_done_callback(_heard)
+    task.add_done_callback(heard)
     try:
         waited = {task, closing}
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +102,7 @@ async def answered(
             return task.result()
         if closing.done():
             raise _reason(closing)
-        raise TimeoutError(f"no answer in {seconds:g} s")
+        raise UnansweredError(f"no answer in {seconds:g} s")
     finally:
         task.cancel()
         if not by.is_closed:
@@ -146,7 +150,7 @@ def _reason(closing: "asyncio.Future[Any]") -> Exception:
     return ConnectionError("closed before there was an answer")
 
 
-def _heard(task: "asyncio.Future[Any]") -> None:
+def heard(task: "asyncio.Future[Any]") -> None:
     """What nobody waits for any more has nobody to tell of its end."""
     if not task.cancelled():
         task.exception()

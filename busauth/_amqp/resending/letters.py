@@ -15,7 +15,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.abc import DeliveredMessage
 
 from busauth._amqp import headers as names
-from busauth._amqp.connecting.connect import connected, permitted
+from busauth._amqp.connecting.connect import below, connected, permitted
+from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.resending.unreadable import Unreadable, message_of
 from busauth._arguments import checked
 from busauth._messages.seal import is_seal
@@ -105,8 +106,7 @@ async def dead_letters(url: str, queue: str, *, limit: int = 1000) -> list[Lette
         Deferred: the broker has taken the letters back before all had come.
         ConfigurationError: the URL could never connect, or a right is missing.
     """
-    connection = await connected(url)
-    async with connection:
+    async with leaving(await connected(url)) as connection:
         waiting = await taken(connection, queue)
         letters = [Letter.of(message) async for message in waiting]
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
@@ -122,7 +122,12 @@ async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
     Raises:
         aio_pika.exceptions.ChannelNotFoundEntity: there is no such queue.
         ConfigurationError: a right is missing.
+        ConnectionError: the broker has not answered.
     """
+    return await answered(below(connection), _taken(connection, queue))
+
+
+async def _taken(connection: AbstractConnection, queue: str) -> "Waiting":
     channel = await connection.channel()
     with permitted():
         declared = await channel.declare_queue(queue, passive=True)
