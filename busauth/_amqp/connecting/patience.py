@@ -8,7 +8,9 @@ is left behind when its channel or connection is closed, or after a while.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame
 from aiormq.exceptions import AMQPChannelError
@@ -109,15 +111,51 @@ async def answered(
             closing.cancel()
 
 
+_DRAINS: WeakKeyDictionary[AbstractConnection, "asyncio.Task[None]"] = WeakKeyDictionary()
+"""What is on its way through the queue of each connection, which all who write there share."""
+
+
 async def drained(connection: AbstractConnection) -> None:
     """Return once what was written before is on its way, and the socket takes more.
 
-    A frame of no bytes goes through the connection's queue: given up, it leaves nothing behind.
+    All who wait share one frame of no bytes in the connection's queue, so that those who give up
+    do not fill it.
+
+    Raises:
+        ConnectionError: the connection was closed.
     """
+    earlier = _DRAINS.get(connection)
+    if earlier is not None:  # it may have begun before what was written last
+        await _through(connection, earlier)
+    await _through(connection, _DRAINS.get(connection) or _draining(connection))
+
+
+def _draining(connection: AbstractConnection) -> "asyncio.Task[None]":
+    draining = _DRAINS[connection] = asyncio.create_task(_passed(connection), context=Context())
+    draining.add_done_callback(lambda _: _DRAINS.pop(connection, None))
+    draining.add_done_callback(heard)
+    return draining
+
+
+async def _passed(connection: AbstractConnection) -> None:
     passed = connection.create_future()
     frame = ChannelFrame(payload=b"", should_close=False, drain_future=passed)
     await connection.write_queue.put(frame)
     await passed
+
+
+async def _through(connection: AbstractConnection, draining: "asyncio.Task[None]") -> None:
+    """Wait for a frame of all; the client library does not call off what waits for its queue."""
+    closing = connection.closing
+    try:
+        await asyncio.wait((draining, closing), return_when=asyncio.FIRST_COMPLETED)
+        if connection.is_closed or draining.cancelled():
+            draining.cancel()
+            raise ConnectionError("the connection was closed")
+        draining.result()
+    finally:
+        if not connection.is_closed:
+            closing.cancel()
 
 
 def is_unblocked(connection: AbstractConnection) -> bool:
