@@ -94,3 +94,18 @@ async def test_no_connection_outlives_an_attempt_that_was_cancelled(
             if not connecting.cancelled():
                 await patience.left(connecting.result())
             await until(lambda: not broker.connections)
+
+
+async def test_a_stop_belongs_to_the_run_that_it_was_said_in(issuer: Issuer, trail: Trail) -> None:
+    """Said before the first run it holds; said once more after one, it does not end the next."""
+    async with EmbeddedBroker() as broker:
+        bus = Bus(broker.url, guard=guard_for(issuer, trail), service="one")
+        bus.stop()
+        async with asyncio.timeout(SECONDS):
+            await bus.run(signals=False)
+        bus.stop()
+        running = asyncio.create_task(bus.run(signals=False))
+        await until(lambda: bus.ready)
+        bus.stop()
+        async with asyncio.timeout(SECONDS):
+            await running

@@ -8,7 +8,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import AbstractConnection
 
-from busauth import ANONYMOUS, Bus, Publication, PublishError
+from busauth import ANONYMOUS, Bus, NotAllPublished, Publication, PublishError
 from busauth._amqp.publishing.lanes import MOST, Lanes
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer
@@ -93,6 +93,19 @@ async def test_publications_that_are_given_up_leave_no_frames(edge: Edge) -> Non
             await waits
     with pytest.raises(PublishError, match="unknown"):
         await half
+
+
+async def test_a_batch_that_cannot_begin_says_so_of_each(edge: Edge) -> None:
+    """A broker out of reach is told as of all its publications, by their places."""
+    edge.proxy.refuses = True
+    edge.proxy.cut()
+    async with asyncio.timeout(10):
+        while edge.bus.ready:
+            await asyncio.sleep(0.01)
+    batch = [Publication("q", b"", token=ANONYMOUS, timeout=0.05)] * 2
+    with pytest.raises(NotAllPublished) as told:
+        await edge.bus.publish_many(batch)
+    assert list(told.value.errors) == [0, 1]
 
 
 async def test_who_waits_for_a_message_id_keeps_its_place(

@@ -131,7 +131,8 @@ async def drained(connection: AbstractConnection) -> None:
 
 
 def _draining(connection: AbstractConnection) -> "asyncio.Task[None]":
-    draining = _DRAINS[connection] = asyncio.create_task(_passed(connection), context=Context())
+    passing = answered(connection, _passed(connection), None)
+    draining = _DRAINS[connection] = asyncio.create_task(passing, context=Context())
     draining.add_done_callback(lambda _: _DRAINS.pop(connection, None))
     draining.add_done_callback(heard)
     return draining
@@ -145,17 +146,10 @@ async def _passed(connection: AbstractConnection) -> None:
 
 
 async def _through(connection: AbstractConnection, draining: "asyncio.Task[None]") -> None:
-    """Wait for a frame of all; the client library does not call off what waits for its queue."""
-    closing = connection.closing
-    try:
-        await asyncio.wait((draining, closing), return_when=asyncio.FIRST_COMPLETED)
-        if connection.is_closed or draining.cancelled():
-            draining.cancel()
-            raise ConnectionError("the connection was closed")
-        draining.result()
-    finally:
-        if not connection.is_closed:
-            closing.cancel()
+    await asyncio.wait({draining})
+    if connection.is_closed or draining.cancelled():
+        raise ConnectionError("the connection was closed")
+    draining.result()
 
 
 def is_unblocked(connection: AbstractConnection) -> bool:
