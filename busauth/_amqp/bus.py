@@ -36,7 +36,13 @@ from busauth._messages.proof import Proofs
 from busauth._tokens.asking.checking import any_of
 from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
-from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError
+from busauth.errors import (
+    CallerError,
+    ConfigurationError,
+    Deferred,
+    NotAllPublished,
+    PublishError,
+)
 
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
@@ -77,6 +83,7 @@ class Bus:
         self._running = Running(f"{service}: the bus", "one of `async with bus` and `bus.run()`")
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_run = False
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -219,9 +226,14 @@ class Bus:
             )
             for each in publications
         ]
+        if not prepared:
+            return
         default = self.guard.options.publish_timeout
         longest = max((each.timeout or default for each, _ in prepared), default=default)
-        outlet = await self._links.outlet(self._within(longest))
+        try:
+            outlet = await self._links.outlet(self._within(longest))
+        except PublishError as error:
+            raise NotAllPublished(dict.fromkeys(range(len(prepared)), error)) from error
         await each_in_order(partial(self._send, outlet, *each) for each in prepared)
 
     async def _send(
@@ -289,14 +301,17 @@ class Bus:
         finally:
             self._running.end()
             self._loop, self._stopped = None, asyncio.Event()  # the next loop may be another one
+            self._has_run = True
 
     def stop(self) -> None:
         """Let `run` return, once the handlers have finished or the drain deadline has passed.
 
-        It may be called from another thread, and from a signal handler.
+        It may be called from another thread, and from a signal handler. Before the first `run` it
+        holds for that; said once more after a run has returned, it changes nothing for the next.
         """
         if self._loop is None:
-            self._stopped.set()
+            if not self._has_run:
+                self._stopped.set()
             return
         with suppress(RuntimeError):  # the loop is closed: it has stopped
             self._loop.call_soon_threadsafe(self._stopped.set)
@@ -338,10 +353,9 @@ class Bus:
         self._running.begin(Phase.DECLARING)
         try:
             connection = await self._links.open(copies=False)
-            async with connection.channel() as channel:
-                with self._named():
-                    for intake in self._intakes.values():
-                        await intake.declare(channel)
+            with self._named():
+                for intake in self._intakes.values():
+                    await intake.declare(connection)
         except BaseException as error:
             cut_short(error)
             raise

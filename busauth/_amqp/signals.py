@@ -3,6 +3,8 @@
 Handlers are the links of a chain. Each is told and passes the signal on, so that one signal reaches
 all services of a process, and the host's own handler behind them. A link whose service has stopped
 is taken out, in whatever order they stop; behind the last of them is what the host had installed.
+A host may have saved a link, and put it back when its service has stopped: then a signal does what
+it would have done before that service began.
 
 A loop's own handlers (`loop.add_signal_handler`) stay with their loop and are called as well.
 """
@@ -49,8 +51,14 @@ class _Link:
     def __init__(self, number: signal.Signals, tell: Callable[[], None]) -> None:
         self._number = number
         self._tell = tell
+        self._has_begun = False
         self.is_over = False
-        self.before: Any = signal.getsignal(number)
+        self._before: Any = signal.getsignal(number)
+
+    @property
+    def before(self) -> Any:
+        """Return what a signal would meet without this link, and without those that are over."""
+        return _living(self._before)
 
     def begin(self) -> None:
         """Take the handler's place, unless it is one that Python cannot put back.
@@ -60,22 +68,39 @@ class _Link:
         """
         if self.before is not None:
             signal.signal(self._number, self)
+            self._has_begun = True
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Tell the service, if it has not stopped, and then who was told before."""
+        """Tell the service, and then who was told before; once it has stopped, be them."""
+        before = self.before
+        if self.is_over and not callable(before):
+            _left_to(before, number)
+            return
         if not self.is_over:
             self._tell()
-        if callable(self.before) and not _only_ends(self.before):
-            self.before(number, frame)
+        if callable(before) and (self.is_over or not _only_ends(before)):
+            before(number, frame)
 
     def end(self) -> None:
         """Take out what is over, down to the first that is not; a host's later handler stays."""
         self.is_over = True
-        handler = current = signal.getsignal(self._number)
-        while isinstance(handler, _Link) and handler.is_over:
-            handler = handler.before
-        if handler is not current:
-            signal.signal(self._number, handler)
+        current = signal.getsignal(self._number)
+        if self._has_begun and _living(current) is not current:
+            signal.signal(self._number, _living(current))
+
+
+def _living(handler: Any) -> Any:
+    """Return the first handler of a chain that is no link, or whose service has not stopped."""
+    while isinstance(handler, _Link) and handler.is_over:
+        handler = handler.before
+    return handler
+
+
+def _left_to(said: Any, number: int) -> None:
+    """Do what the system does with a signal: end this process, as a rule."""
+    signal.signal(number, said)
+    if said is signal.SIG_DFL:
+        signal.raise_signal(number)
 
 
 def _only_ends(handler: Callable[..., object]) -> bool:

@@ -18,6 +18,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.patience import left
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.guard import Guard
@@ -107,7 +108,7 @@ class Kit:
             else:
                 await self._release()
         finally:
-            await self._open.close()
+            await left(self._open)
             self._home.move_out()
             self.clock.home.move_out()
         if error is None:

@@ -741,9 +741,9 @@ async def test_the_publisher_connects_again(url: str, stream: str, clock: Manual
     ):
         await publisher.publish(revocation(clock))
         proxy.cut()
-        connection = publisher._own._kept.here.connection
-        assert connection is not None
-        await until(lambda: connection.is_closed)
+        attempt = publisher._own._kept.here.attempt
+        assert attempt is not None
+        await until(lambda: attempt.result().is_closed)
         await publisher.publish(revocation(clock, "bob"))
     async with reading(url, stream, clock) as feed:
         await until(lambda: feed.count == 2)

@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -143,6 +145,85 @@ async def test_in_a_thread_it_runs_and_leaves_signals_alone(
         services[0].stop()
         await ended([running])
     assert caplog.text.count("outside of the main thread") == 1
+
+
+@pytest.fixture
+def put_back() -> Iterator[None]:
+    """Leave the handlers as they were."""
+    before = handlers()
+    yield
+    for number, handler in zip(WATCHED, before, strict=True):
+        signal.signal(number, handler)
+
+
+async def saved_and_put_back(bus: Bus) -> None:
+    """Do as a web server that runs beside: save handlers, and put them back when it is over."""
+    (running,) = await begun([bus])
+    saved = [signal.signal(number, signal.SIG_IGN) for number in WATCHED]
+    bus.stop()
+    await ended([running])
+    for number, handler in zip(WATCHED, saved, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("put_back")
+async def test_what_a_host_puts_back_too_late_does_what_was_done_before(
+    services: list[Bus],
+) -> None:
+    """A callable is called, Python's own handler raises, and what the host ignores is ignored."""
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    await saved_and_put_back(services[0])
+    signal.raise_signal(signal.SIGTERM)
+    assert told == [signal.SIGTERM]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    await saved_and_put_back(services[0])
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("put_back")
+async def test_what_a_host_puts_back_too_late_ends_no_service_that_runs(
+    services: list[Bus],
+) -> None:
+    """A service behind which it stands drains, and the process lives."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    await saved_and_put_back(services[0])
+    for number in WATCHED:
+        tasks = await begun(services[1:])
+        signal.raise_signal(number)
+        await ended(tasks)
+
+
+@pytest.mark.usefixtures("put_back")
+async def test_a_service_in_a_thread_leaves_alone_what_a_host_put_back_too_late(
+    services: list[Bus],
+) -> None:
+    """It ends without an error: it installed nothing, and takes nothing out."""
+    await saved_and_put_back(services[0])
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, services[1].run()))
+    await connected(services[1])
+    services[1].stop()
+    await ended([running])
+
+
+@pytest.mark.processes
+def test_a_process_can_be_ended_after_its_services() -> None:
+    """SIGTERM ends a process whose host has put back too late what it had saved."""
+    late = """
+import signal
+from busauth._amqp.signals import told_by_signals
+with told_by_signals(print):
+    saved = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, saved)
+signal.raise_signal(signal.SIGTERM)
+print("lives")
+"""
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
 
 
 @pytest.mark.processes

@@ -1,5 +1,7 @@
-"""Which of several publications the broker's words can be about."""
+"""Which of several publications the broker's words can be about, and which share a channel."""
 
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from busauth._amqp.publishing.copies import Outgoing
-from busauth._amqp.publishing.lanes import Answer, Sent
+from busauth._amqp.publishing.lanes import MOST, Answer, Lanes, Sent
 
 
 def sent(exchange: str = "shop", key: str = "k", body: bytes = b"", **said: Any) -> Sent:
@@ -91,3 +93,28 @@ def test_words_that_name_nothing_may_be_about_anybody(text: str) -> None:
 def test_any_words_are_read(text: str) -> None:
     """A broker may say what it likes."""
     assert sent().may_be_meant(text) in (True, False)
+
+
+@given(st.lists(st.tuples(st.sampled_from(range(3 * MOST)), st.booleans()), max_size=300))
+def test_a_lane_is_shared_only_while_all_are_busy(steps: list[tuple[int, bool]]) -> None:
+    """Whatever begins and ends, and in whatever order: who is idle is in nobody's way."""
+    connection = SimpleNamespace(
+        connection_tune=SimpleNamespace(channel_max=0), url=SimpleNamespace(user="u")
+    )
+    lanes, under_way = Lanes(cast("Any", connection)), Counter[int]()
+    for number, begins in steps:
+        if begins:
+            known = (str(number), None) in lanes._uses
+            all_busy = len(lanes._lanes) == MOST and all(each.under_way for each in lanes._lanes)
+            use = lanes._use((str(number), None))
+            assert known or len(use.lane.uses) == 1 or all_busy
+            use.begun()
+            under_way[number] += 1
+        elif under_way[number]:
+            lanes._ended(lanes._uses[str(number), None])
+            under_way[number] -= 1
+        assert len(lanes._lanes) <= MOST
+        for use in lanes._uses.values():
+            assert use in use.lane.uses
+            assert not use.is_idle or use.lane.uses == [use]
+        assert sum(each.under_way for each in lanes._lanes) == under_way.total()

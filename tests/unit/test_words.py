@@ -9,7 +9,7 @@ from yarl import URL
 
 from busauth import ConfigurationError, NotAllPublished, PublishError
 from busauth._amqp.connecting.connect import Kept
-from busauth._amqp.connecting.connections import _Watch
+from busauth._amqp.connecting.connections import Watch
 from busauth._amqp.connecting.rights import BIND, CONSUME, DECLARE, Step, permitted, there
 
 REFUSED = "ACCESS_REFUSED - {}access to {} in vhost '/' refused for user 'u'"
@@ -77,7 +77,7 @@ async def test_a_connection_that_was_cut_off_here(caplog: pytest.LogCaptureFixtu
     told = str(link.told(asyncio.CancelledError()))
     assert told.startswith("the connection to 127.0.0.1:9 was cut off in this process")
     assert "RabbitMQ" not in told
-    watch = _Watch("orders")
+    watch = Watch("orders")
     for _ in range(3):
         watch.lost(link, None)
     assert "is not back after 1 attempt: " in caplog.text

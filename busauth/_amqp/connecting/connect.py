@@ -13,6 +13,7 @@ import logging
 import ssl
 from typing import Any
 
+import aio_pika.abc
 import aiormq
 import aiormq.exceptions
 from aiormq.abc import AbstractConnection
@@ -20,6 +21,7 @@ from yarl import URL
 
 from busauth._amqp.connecting import rights
 from busauth._amqp.connecting.address import broker_url, seconds_to_connect
+from busauth._amqp.connecting.patience import left
 from busauth._amqp.connecting.tolerant import (
     TolerantConnection,
     TolerantRobustConnection,
@@ -61,8 +63,12 @@ class Kept(TolerantRobustConnection):
 
     def __init__(self, url: URL, name: str, interval: float) -> None:
         properties = {"connection_name": name}
-        super().__init__(url, client_properties=properties, reconnect_interval=interval)
-        self._transport = self.kwargs["transport_factory"] = _Transport()
+        super().__init__(
+            url,
+            sockets=_Transport(),
+            client_properties=properties,
+            reconnect_interval=interval,
+        )
 
     async def open(self) -> None:
         """Connect for the first time.
@@ -75,15 +81,27 @@ class Kept(TolerantRobustConnection):
         try:
             await self.connect(timeout=seconds_to_connect(self.url))
         except _FAILED as error:
-            await self.close()
+            await left(self)
             raise self.told(error) from None  # it is all in the words
         except BaseException:
-            await self.close()
+            await left(self)
             raise
 
     def told(self, error: BaseException | None) -> Exception:
         """Return in words why it is not connected, or not any more."""
-        return _told(error, self.url, self._transport)
+        return _told(error, self.url, self._sockets)
+
+
+class Below(aiormq.Connection):
+    """aiormq's connection, which knows its socket."""
+
+    def __init__(self, url: URL, context: ssl.SSLContext | None) -> None:
+        self.sockets = _Transport()
+        super().__init__(url, context=context, transport_factory=self.sockets)
+
+    def abort(self) -> None:
+        """Close its socket at once."""
+        self.sockets.abort()
 
 
 async def connected(url: URL | str) -> TolerantConnection:
@@ -97,27 +115,32 @@ async def connected(url: URL | str) -> TolerantConnection:
         ConfigurationError: the URL could never connect, or waiting will not help.
     """
     quiet_own_attempts()
-    parsed, transport = broker_url(url), _Transport()
-    connection = TolerantConnection(parsed)
-    connection.kwargs["transport_factory"] = transport
+    parsed, sockets = broker_url(url), _Transport()
+    connection = TolerantConnection(parsed, sockets=sockets)
     try:
         await connection.connect(timeout=seconds_to_connect(parsed))
     except _FAILED as error:
-        await connection.close()
-        raise _told(error, parsed, transport) from None
+        await left(connection)
+        raise _told(error, parsed, sockets) from None
+    except BaseException:
+        await left(connection)
+        raise
     return connection
 
 
-async def connected_below(url: URL, *, context: ssl.SSLContext | None = None) -> aiormq.Connection:
+async def connected_below(url: URL, *, context: ssl.SSLContext | None = None) -> Below:
     """Return aiormq's connection; errors as of `connected`."""
     quiet_own_attempts()
-    transport = _Transport()
-    connection = aiormq.Connection(url, context=context, transport_factory=transport)
+    connection = Below(url, context)
     try:
         async with asyncio.timeout(seconds_to_connect(url)):
             await connection.connect()
     except _FAILED as error:
-        raise _told(error, url, transport) from None
+        connection.abort()
+        raise _told(error, url, connection.sockets) from None
+    except BaseException:
+        connection.abort()
+        raise
     return connection
 
 
@@ -125,6 +148,17 @@ async def connected_like(connection: AbstractConnection) -> AbstractConnection:
     """Return another connection to the same broker, as the same user; errors as of `connected`."""
     context = connection.ssl_context if isinstance(connection, aiormq.Connection) else None
     return await connected_below(connection.url, context=context)
+
+
+def below(connection: aio_pika.abc.AbstractConnection) -> AbstractConnection:
+    """Return aiormq's connection of aio-pika's.
+
+    Raises:
+        ConnectionError: it was closed, or is being restored.
+    """
+    if connection.transport is None:
+        raise ConnectionError("the connection to the broker was lost")
+    return connection.transport.connection
 
 
 # --- in words -----------------------------------------------------------------------------------

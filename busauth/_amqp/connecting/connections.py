@@ -7,7 +7,9 @@ opened with the others, so that what stands in its way is found at the start.
 """
 
 import asyncio
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from aio_pika.abc import AbstractRobustConnection
@@ -15,7 +17,7 @@ from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.connecting.connect import Kept
-from busauth._amqp.connecting.patience import is_unblocked, unblocked
+from busauth._amqp.connecting.patience import is_unblocked, left, unblocked
 from busauth._amqp.connecting.within import Within
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, PublishError
@@ -28,38 +30,71 @@ _SELDOM = 600
 """Attempts after which it is told once more, where the doubling of the gaps would take longer."""
 
 
-class _Watch:
+_STAYED = 60.0
+"""Seconds after which a broker that is back counts as having stayed."""
+
+
+class Watch:
     """Tells the log that the broker was lost, now and then that it still is, and that it is back.
 
-    One line for all connections: they go to one broker.
+    One line for all connections: they go to one broker. Where it comes back and is lost again at
+    once, that is told now and then, too.
+
+    Args:
+        service: whose connections.
+        monotonic: seconds, as of a clock that is never set.
     """
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._service = service
+        self._monotonic = monotonic
         self._attempts: dict[object, int] = {}
+        self._losses = 0
+        self._is_told = True
+        self._back_at = -math.inf
 
     def lost(self, link: Kept, error: BaseException | None) -> None:
         """Note that a connection was lost, or could not be restored once more."""
         if link not in self._attempts:
             if not self._attempts:
-                self._tell("the broker was lost, and is tried again every second", link, error)
+                self._count(link, error)
             self._attempts[link] = 0
             return
         self._attempts[link] += 1
         count = self._attempts[link]
-        is_time = count & (count - 1) == 0 or count % _SELDOM == 0
+        is_due = self._is_told or count >= self._losses
         attempts = f"{count} attempt{'s' if count > 1 else ''}"
-        if is_time and link is next(iter(self._attempts)):
+        if is_due and _is_time(count) and link is next(iter(self._attempts)):
             self._tell(f"the broker is not back after {attempts}", link, error)
 
     def back(self, link: Kept) -> None:
         """Note that a connection was restored."""
         self._attempts.pop(link, None)
-        if not self._attempts:
+        if self._attempts:
+            return
+        self._back_at = self._monotonic()
+        if self._is_told:
             LOGGER.warning("%s: the broker is back", self._service)
 
+    def _count(self, link: Kept, error: BaseException | None) -> None:
+        """Note that the broker was lost, and whether that is told: not each time that it was."""
+        if self._monotonic() - self._back_at >= _STAYED:
+            self._losses = 0
+        self._losses += 1
+        self._is_told = _is_time(self._losses)
+        if self._losses == 1:
+            self._tell("the broker was lost, and is tried again every second", link, error)
+        elif self._is_told:
+            often = f"the broker was lost {self._losses} times, and never stayed for {_STAYED:g} s"
+            self._tell(often, link, error)
+
     def _tell(self, what: str, link: Kept, error: BaseException | None) -> None:
+        self._is_told = True
         LOGGER.warning("%s: %s: %s", self._service, what, link.told(error))
+
+
+def _is_time(count: int) -> bool:
+    return count & (count - 1) == 0 or count % _SELDOM == 0
 
 
 class Links:
@@ -80,7 +115,7 @@ class Links:
         self.url = broker_url(url)
         self._service = service
         self._links: dict[str, Kept] = {}
-        self._watch = _Watch(service)
+        self._watch = Watch(service)
 
     @property
     def are_open(self) -> bool:
@@ -104,9 +139,8 @@ class Links:
 
     async def close(self) -> None:
         """Close what is open."""
-        links, self._links, self._watch = self._links, {}, _Watch(self._service)
-        closing = (link.close() for link in links.values())
-        await asyncio.gather(*closing, return_exceptions=True)
+        links, self._links, self._watch = self._links, {}, Watch(self._service)
+        await asyncio.gather(*map(left, links.values()))
 
     def doubts(self) -> Iterator[str]:
         """Yield what stands in the way of publishing and consuming at this moment, for people."""

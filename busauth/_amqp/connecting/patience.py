@@ -6,13 +6,17 @@ is left behind when its channel or connection is closed, or after a while.
 """
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
+from typing import Any, Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from aiormq.abc import AbstractChannel, AbstractConnection, ChannelFrame
 from aiormq.exceptions import AMQPChannelError
 
 T = TypeVar("T")
+C = TypeVar("C", bound="_Closable")
 
 ANSWER = 30.0
 """Seconds that a broker has for one answer."""
@@ -21,24 +25,61 @@ GOODBYE = 5.0
 """Seconds that it has for the answer to a farewell."""
 
 
-async def closed(by: AbstractChannel | AbstractConnection, seconds: float = GOODBYE) -> None:
+class UnansweredError(ConnectionError, TimeoutError):
+    """The broker has not answered in time."""
+
+
+class _Closable(Protocol):
+    def close(self) -> Awaitable[Any]: ...
+
+
+@runtime_checkable
+class _Abortable(Protocol):
+    """A connection of ours, which knows its sockets."""
+
+    def abort(self) -> None: ...
+
+
+async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
     """Close a channel or a connection; whoever does not answer in time is left behind.
 
+    A connection of ours leaves no socket open, in time or not, and cancelled as well: also none
+    that the client library had made and not yet taken.
+
     Raises:
-        TimeoutError: there was no answer.
+        UnansweredError: there was no answer.
     """
     task = asyncio.ensure_future(by.close())
-    task.add_done_callback(_heard)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
+    task.add_done_callback(heard)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    finally:
         task.cancel()
-        raise TimeoutError(f"no answer in {seconds:g} s")
+        if isinstance(by, _Abortable):
+            by.abort()
+    if not done:
+        raise UnansweredError(f"no answer in {seconds:g} s")
     task.result()
+
+
+async def left(by: _Closable) -> None:
+    """Close a channel or a connection that is of no use any more, whatever becomes of that."""
+    with suppress(Exception):
+        await closed(by)
+
+
+@asynccontextmanager
+async def leaving(by: C) -> AsyncIterator[C]:
+    """Leave a channel or a connection in the end."""
+    try:
+        yield by
+    finally:
+        await left(by)
 
 
 async def answered(
     by: AbstractChannel | AbstractConnection,
-    call: Coroutine[Any, Any, T],
+    call: Awaitable[T],
     seconds: float | None = ANSWER,
 ) -> T:
     """Return what a call of the client library returns.
@@ -52,10 +93,10 @@ async def answered(
     Raises:
         ConnectionError: it was closed before there was an answer.
         aiormq.exceptions.AMQPChannelError: likewise, and the broker has said why.
-        TimeoutError: there was none in time.
+        UnansweredError: there was none in time.
     """
     task, closing = asyncio.ensure_future(call), by.closing
-    task.add_done_callback(_heard)
+    task.add_done_callback(heard)
     try:
         waited = {task, closing}
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -63,22 +104,52 @@ async def answered(
             return task.result()
         if closing.done():
             raise _reason(closing)
-        raise TimeoutError(f"no answer in {seconds:g} s")
+        raise UnansweredError(f"no answer in {seconds:g} s")
     finally:
         task.cancel()
         if not by.is_closed:
             closing.cancel()
 
 
+_DRAINS: WeakKeyDictionary[AbstractConnection, "asyncio.Task[None]"] = WeakKeyDictionary()
+"""What is on its way through the queue of each connection, which all who write there share."""
+
+
 async def drained(connection: AbstractConnection) -> None:
     """Return once what was written before is on its way, and the socket takes more.
 
-    A frame of no bytes goes through the connection's queue: given up, it leaves nothing behind.
+    All who wait share one frame of no bytes in the connection's queue, so that those who give up
+    do not fill it.
+
+    Raises:
+        ConnectionError: the connection was closed.
     """
+    earlier = _DRAINS.get(connection)
+    if earlier is not None:  # it may have begun before what was written last
+        await _through(connection, earlier)
+    await _through(connection, _DRAINS.get(connection) or _draining(connection))
+
+
+def _draining(connection: AbstractConnection) -> "asyncio.Task[None]":
+    passing = answered(connection, _passed(connection), None)
+    draining = _DRAINS[connection] = asyncio.create_task(passing, context=Context())
+    draining.add_done_callback(lambda _: _DRAINS.pop(connection, None))
+    draining.add_done_callback(heard)
+    return draining
+
+
+async def _passed(connection: AbstractConnection) -> None:
     passed = connection.create_future()
     frame = ChannelFrame(payload=b"", should_close=False, drain_future=passed)
     await connection.write_queue.put(frame)
     await passed
+
+
+async def _through(connection: AbstractConnection, draining: "asyncio.Task[None]") -> None:
+    await asyncio.wait({draining})
+    if connection.is_closed or draining.cancelled():
+        raise ConnectionError("the connection was closed")
+    draining.result()
 
 
 def is_unblocked(connection: AbstractConnection) -> bool:
@@ -111,7 +182,7 @@ def _reason(closing: "asyncio.Future[Any]") -> Exception:
     return ConnectionError("closed before there was an answer")
 
 
-def _heard(task: "asyncio.Future[Any]") -> None:
+def heard(task: "asyncio.Future[Any]") -> None:
     """What nobody waits for any more has nobody to tell of its end."""
     if not task.cancelled():
         task.exception()

@@ -30,6 +30,7 @@ class TolerantTransport(TransportFactory):
 
     def __init__(self) -> None:
         self._reader: _SievedReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
 
     @property
     def began(self) -> bytes:
@@ -54,11 +55,23 @@ class TolerantTransport(TransportFactory):
         Raises:
             aiormq.exceptions.AMQPConnectionError: the broker is out of reach.
         """
+        self.abort()
         self._reader = None
         inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, writer = await inner.create(url, **kwargs)
+        reader, self._writer = await inner.create(url, **kwargs)
         self._reader = _SievedReader(reader)
-        return cast("asyncio.StreamReader", self._reader), writer
+        return cast("asyncio.StreamReader", self._reader), self._writer
+
+    def abort(self) -> None:
+        """Close the latest connection's socket at once, if it is open; aiormq reads no more of it.
+
+        What aiormq had not written is lost. It does so by itself only once it has written all.
+        """
+        writer, self._writer = self._writer, None
+        if self._reader is not None:
+            self._reader.is_left = True
+        if writer is not None:
+            writer.transport.abort()
 
 
 class TolerantConnection(aio_pika.Connection):
@@ -67,9 +80,13 @@ class TolerantConnection(aio_pika.Connection):
     For `aio_pika.connect(url, connection_class=TolerantConnection)`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sockets: TolerantTransport | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.kwargs["transport_factory"] = TolerantTransport()
+        self._sockets = self.kwargs["transport_factory"] = sockets or TolerantTransport()
+
+    def abort(self) -> None:
+        """Close its socket at once."""
+        self._sockets.abort()
 
 
 class TolerantRobustConnection(RobustConnection):
@@ -78,9 +95,13 @@ class TolerantRobustConnection(RobustConnection):
     For `aio_pika.connect_robust(url, connection_class=TolerantRobustConnection)`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sockets: TolerantTransport | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.kwargs["transport_factory"] = TolerantTransport()
+        self._sockets = self.kwargs["transport_factory"] = sockets or TolerantTransport()
+
+    def abort(self) -> None:
+        """Close its socket at once."""
+        self._sockets.abort()
 
 
 def is_unreadable(delivered: DeliveredMessage) -> bool:
@@ -100,6 +121,7 @@ class _SievedReader:
         self._frame, self._at = b"", 0
         self._read, self._from = b"", 0
         self.began = b""
+        self.is_left = False
 
     @property
     def goodbye(self) -> tuple[int, str] | None:
@@ -145,6 +167,8 @@ class _SievedReader:
     async def _fill(self, wanted: int) -> None:
         more = await self._reader.read(_CHUNK)
         left = self._read[self._from :]
+        if not more and self.is_left:
+            raise asyncio.CancelledError  # aiormq would tell the log of a loss
         if not more:
             raise asyncio.IncompleteReadError(left, wanted)
         self._read, self._from = left + more, 0

@@ -16,10 +16,11 @@ from uuid import uuid4
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aiormq import spec
-from aiormq.abc import AbstractConnection, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth._amqp import topology
+from busauth._amqp.connecting.connect import below
 from busauth._amqp.connecting.patience import GOODBYE, answered, closed
 from busauth._amqp.connecting.rights import BIND, CONSUME, DECLARE_EXCHANGE, permitted
 from busauth._amqp.consuming.consumer import Consumer
@@ -105,19 +106,31 @@ class Intake:
         if waits_for is None:
             line = await self._begin(connection)
         else:
-            await answered(_below(connection), self._declare(connection), _DECLARING)
+            await self.declare(connection)
             self.consumer.wait_for(waits_for)
         keeping = self._keep(connection, line)
         self._keeping = asyncio.get_running_loop().create_task(keeping, context=Context())
 
-    async def declare(self, channel: AbstractRobustChannel) -> None:
+    async def declare(self, connection: AbstractRobustConnection) -> None:
         """Declare the queue, those around it, and the exchanges that it receives from.
 
         Where an operator does that, it is only looked whether the queue is there.
 
+        Args:
+            connection: on a channel that may be closed for it.
+
         Raises:
-            ConfigurationError: a queue exists with other arguments, or is not there.
+            ConfigurationError: a queue exists with other arguments, or is not there; or a right is
+                missing.
+            ConnectionError: the broker has not answered.
         """
+        await answered(below(connection), self._declare(connection), _DECLARING)
+
+    async def _declare(self, connection: AbstractRobustConnection) -> None:
+        async with connection.channel() as channel:
+            await self._declare_on(channel)
+
+    async def _declare_on(self, channel: AbstractRobustChannel) -> None:
         name = self.consumer.queue
         if not self._options.declare:
             await topology.check(channel, name)
@@ -151,8 +164,9 @@ class Intake:
         if self._line is None or self.consumer.paused:
             return False
         channel = self._line.channel
-        await channel.queue_declare(self.consumer.queue, passive=True)
-        declared = await channel.queue_declare(self.consumer.queue, passive=True)
+        await answered(channel, channel.queue_declare(self.consumer.queue, passive=True))
+        asked = channel.queue_declare(self.consumer.queue, passive=True)
+        declared = await answered(channel, asked)
         return bool(declared.message_count) or self.consumer.handling
 
     async def close(self) -> None:
@@ -183,16 +197,12 @@ class Intake:
 
     async def _begin(self, connection: AbstractRobustConnection) -> "_Line":
         """Declare on a channel that may be closed for it; consume on the one that is there."""
-        await answered(_below(connection), self._declare(connection), _DECLARING)
+        await self.declare(connection)
         if self._line is None or self._line.channel.is_closed:
             self._line = await _opened(connection, self.consumer)
         with permitted(CONSUME):
             await self._line.consume(self._options.prefetch)
         return self._line
-
-    async def _declare(self, connection: AbstractRobustConnection) -> None:
-        async with connection.channel() as channel:
-            await self.declare(channel)
 
     async def _keep(self, connection: AbstractRobustConnection, line: "_Line | None") -> None:
         if line is None:
@@ -284,23 +294,12 @@ class _Line:
         await self._consumer.take(Delivery(delivered))
 
 
-def _below(connection: AbstractRobustConnection) -> AbstractConnection:
-    """Return aiormq's connection.
-
-    Raises:
-        ConnectionError: it is being restored.
-    """
-    if connection.transport is None:
-        raise ConnectionError("the connection to the broker was lost")
-    return connection.transport.connection
-
-
 async def _opened(connection: AbstractRobustConnection, consumer: Consumer[..., Any]) -> _Line:
     """Open a channel below aio-pika, which would restore it by itself.
 
     Raises:
         ConnectionError: the connection is being restored.
     """
-    below = _below(connection)
-    channel = await answered(below, below.channel(publisher_confirms=False))
+    way = below(connection)
+    channel = await answered(way, way.channel(publisher_confirms=False))
     return _Line(cast("Channel", channel), consumer)

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from yarl import URL
 
 from busauth._amqp.connecting.connect import connected_below
-from busauth._amqp.connecting.patience import closed
+from busauth._amqp.connecting.patience import answered, left
 from busauth._amqp.connecting.tolerant import is_unreadable
 
 _OFFSET = "x-stream-offset"
@@ -96,8 +96,7 @@ class Attachment:
 
     async def close(self) -> None:
         """Close the connection."""
-        with suppress(Exception):
-            await closed(self._connection)
+        await left(self._connection)
 
     @property
     def _is_full(self) -> bool:
@@ -107,8 +106,9 @@ class Attachment:
         """A lost channel is told by `read`."""
         tag, self._unacknowledged = self._unacknowledged, 0
         if self._channel is not None:
+            acknowledging = self._channel.basic_ack(tag, multiple=True, wait=False)
             with suppress(aiormq.exceptions.AMQPError, ConnectionError):
-                await self._channel.basic_ack(tag, multiple=True, wait=False)
+                await answered(self._channel, acknowledging)
 
     async def _cancelled(self, _: object) -> None:
         self.detach("the stream was deleted")
@@ -143,7 +143,7 @@ async def attach(
         connection = await connected_below(url)
         attachment = Attachment(connection, prefetch, monotonic)
         try:
-            await attachment.consume(stream, start)
+            await answered(connection, attachment.consume(stream, start), None)
         except BaseException:
             await attachment.close()
             raise

@@ -1,7 +1,6 @@
 """Publishing to the revocation feed, and keeping its time."""
 
 import asyncio
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +11,8 @@ from pamqp.commands import Basic
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.connecting.connect import connected_below
 from busauth._amqp.connecting.own import OwnConnection
-from busauth._amqp.connecting.patience import closed
+from busauth._amqp.connecting.patience import answered, left
+from busauth._amqp.connecting.within import Within
 from busauth._amqp.feed.options import StreamOptions
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import Publisher
@@ -68,10 +68,11 @@ class FeedPublisher:
             content_type=f"application/{TYPE}", delivery_mode=_PERSISTENT, app_id="busauth"
         )
         outgoing = Outgoing(event.encode("ascii"), properties)
-        connection = await self._own.get(self._connect)
+        within = Within.of(None, self._timeout)
+        connection = await self._reached(within)
         try:
             await self._publisher.publish(
-                connection, outgoing, exchange="", routing_key=self._options.name
+                connection, outgoing, exchange="", routing_key=self._options.name, within=within
             )
         except PublishError:
             await self._leave(connection)  # the next one connects, and declares what may be gone
@@ -83,18 +84,18 @@ class FeedPublisher:
         Raises:
             PublishError: the broker is out of reach, or the stream cannot be declared.
         """
-        await self._own.get(self._connect)
+        await self._reached(Within.of(None, self._timeout))
 
     async def close(self) -> None:
         """Close the connection; the next event opens another."""
         connection = self._own.leave()
         if connection is not None:
-            await _close(connection)
+            await left(connection)
 
     async def _leave(self, connection: AbstractConnection) -> None:
         if self._own.is_kept(connection):
             self._own.leave()
-        await _close(connection)
+        await left(connection)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -108,20 +109,33 @@ class FeedPublisher:
     ) -> None:
         await self.close()
 
-    async def _connect(self) -> AbstractConnection:
+    async def _reached(self, within: Within) -> AbstractConnection:
+        """Return the connection; who comes while it is opened waits for the same attempt.
+
+        Raises:
+            PublishError: the broker is out of reach, or the stream cannot be declared.
+        """
         try:
-            async with asyncio.timeout(self._timeout):
-                connection = await connected_below(self._url)
+            async with within.limit():
+                return await self._own.get(self._connect)
+        except aiormq.exceptions.AMQPError as error:
+            raise PublishError(f"{self._options.name!r} cannot be declared: {error}") from error
         except (OSError, ConfigurationError) as error:
-            why = str(error) or f"no answer within {self._timeout:g} s"
+            why = str(error) or f"no answer within {within.seconds:g} s"
             raise PublishError(f"the broker is out of reach: {why}") from error
-        try:
-            await self._declare(connection)
-        except BaseException as error:
-            await connection.close()
-            if isinstance(error, aiormq.exceptions.AMQPError):
-                raise PublishError(f"{self._options.name!r} cannot be declared: {error}") from error
-            raise
+
+    async def _connect(self) -> AbstractConnection:
+        """Connect and declare, in one span of time: what does not answer in it is left at once."""
+        async with asyncio.timeout(self._timeout):
+            connection = await connected_below(self._url)
+            try:
+                await answered(connection, self._declare(connection), None)
+            except aiormq.exceptions.AMQPError:
+                await left(connection)
+                raise
+            except BaseException:
+                connection.abort()
+                raise
         return connection
 
     async def _declare(self, connection: AbstractConnection) -> None:
@@ -133,11 +147,6 @@ class FeedPublisher:
             self._options.name, durable=True, arguments=self._options.arguments
         )
         await channel.close()
-
-
-async def _close(connection: AbstractConnection) -> None:
-    with suppress(Exception):  # what cannot be closed is gone already
-        await closed(connection)
 
 
 async def _exists(connection: AbstractConnection, stream: str) -> bool:

@@ -3,8 +3,8 @@
 A publication that the broker refuses takes its channel along, and whatever else was on its way
 there. So publications to different exchanges share none, and neither do those that name another
 user than the connection's. There are at most `MOST` of them, and a quarter of what was negotiated;
-beyond that, an exchange gets the channel of one with nothing on its way, the longest unused first,
-and shares one while there is none.
+beyond that, an exchange gets a channel with nothing on its way, the longest unused first, and while
+there is none it shares the one with the least, until it has nothing on its way itself.
 
 Nothing is written behind the broker's ``channel.close``: the client library answers that before it
 calls the channel closed, and what comes after the answer closes the whole connection.
@@ -106,6 +106,7 @@ class Lanes:
     def __init__(self, connection: AbstractConnection) -> None:
         self._way = _Way(connection)
         self._uses: dict[Target, _Use] = {}
+        self._lanes: list[Lane] = []
 
     async def write(
         self, outgoing: Outgoing, exchange: str, routing_key: str, *, apart: bool = False
@@ -123,11 +124,11 @@ class Lanes:
         use = self._use((exchange, self._apart(outgoing, apart=apart)))
         use.begun()
         try:
-            sent = await use.lane.write(outgoing, exchange, routing_key)
+            sent = await use.write(outgoing, exchange, routing_key)
         except BaseException:
-            use.ended()
+            self._ended(use)
             raise
-        sent.answer.add_done_callback(use.ended)
+        sent.answer.add_done_callback(lambda _: self._ended(use))
         return sent
 
     def _apart(self, outgoing: Outgoing, *, apart: bool) -> str | None:
@@ -138,27 +139,44 @@ class Lanes:
         return said.user_id if said.user_id != self._way.user else None
 
     def _use(self, target: Target) -> "_Use":
-        use = self._uses.pop(target, None)
+        use = self._uses.get(target)
         if use is None:
-            use = _Use(self._lane())
-        self._uses[target] = use  # last used, last in the order
+            use = self._uses[target] = _Use(target, self._lane())
+        self._lanes.remove(use.lane)
+        self._lanes.append(use.lane)  # last used, last in the order
         return use
 
     def _lane(self) -> "Lane":
-        if len(self._uses) < self._way.most:
-            return Lane(self._way)
-        idle = next((target for target, use in self._uses.items() if use.is_idle), None)
-        if idle is not None:
-            return self._uses.pop(idle).lane
-        return next(iter(self._uses.values())).lane
+        """Return a new lane while there may be one, else one with nothing or little on its way."""
+        if len(self._lanes) < self._way.most:
+            self._lanes.append(Lane(self._way))
+            return self._lanes[-1]
+        lane = min(self._lanes, key=lambda lane: lane.under_way)
+        if not lane.under_way:
+            for use in tuple(lane.uses):
+                self._forget(use)
+        return lane
+
+    def _ended(self, use: "_Use") -> None:
+        """Who shares a lane does so while there is something on its way, and no longer."""
+        use.ended()
+        if use.is_idle and len(use.lane.uses) > 1:
+            self._forget(use)
+
+    def _forget(self, use: "_Use") -> None:
+        use.lane.uses.remove(use)
+        del self._uses[use.target]
 
 
 class _Use:
     """A lane that serves an exchange, and how much of that is on its way."""
 
-    def __init__(self, lane: "Lane") -> None:
+    def __init__(self, target: Target, lane: "Lane") -> None:
+        self.target = target
         self.lane = lane
+        self._turn = asyncio.Lock()
         self._under_way = 0
+        lane.uses.append(self)
 
     @property
     def is_idle(self) -> bool:
@@ -166,29 +184,52 @@ class _Use:
 
     def begun(self) -> None:
         self._under_way += 1
+        self.lane.under_way += 1
 
-    def ended(self, _answer: object = None) -> None:
+    def ended(self) -> None:
         self._under_way -= 1
+        self.lane.under_way -= 1
+
+    async def write(self, outgoing: Outgoing, exchange: str, routing_key: str) -> Sent:
+        """Write in the order of asking: who waits for its message id keeps its place.
+
+        Others that share the lane do not wait for that.
+        """
+        message_id = str(outgoing.properties.message_id)
+        async with self._turn:
+            await self.lane.free(message_id)
+            return await self.lane.write(message_id, outgoing, exchange, routing_key)
 
 
 class Lane:
-    """One channel."""
+    """One channel.
+
+    Attributes:
+        uses: what it serves: one exchange, or several while there are more of them than lanes.
+        under_way: how much of all that is on its way.
+    """
 
     def __init__(self, way: "_Way") -> None:
+        self.uses: list[_Use] = []
+        self.under_way = 0
         self._way = way
         self._turn = asyncio.Lock()
         self._channel: Channel | None = None
         self._in_flight: dict[str, asyncio.Future[None]] = {}
 
-    async def write(self, outgoing: Outgoing, exchange: str, routing_key: str) -> Sent:
-        """Write in the order of asking; see `Lanes.write`.
+    async def free(self, message_id: str) -> None:
+        """Return once nothing with a message id is in flight.
 
-        Two messages with one id are never in flight together: aiormq tells a returned message by
-        its id, and a sender may have chosen that id twice.
+        Two messages with one id never are together: aiormq tells a returned message by its id, and
+        a sender may have chosen that id twice.
         """
-        message_id = str(outgoing.properties.message_id)
         while (other := self._in_flight.get(message_id)) is not None:
             await asyncio.wait((other,))
+
+    async def write(
+        self, message_id: str, outgoing: Outgoing, exchange: str, routing_key: str
+    ) -> Sent:
+        """Write in the order of asking, with an id that is free; see `Lanes.write`."""
         over = self._in_flight[message_id] = asyncio.get_running_loop().create_future()
         over.add_done_callback(lambda _: self._in_flight.pop(message_id))
         try:

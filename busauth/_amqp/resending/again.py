@@ -6,6 +6,7 @@ Cut off in between, it is in both; a replay memory tells the copy from what is s
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
@@ -13,7 +14,8 @@ from aiormq.exceptions import ChannelLockedResource
 from yarl import URL
 
 from busauth._amqp import headers
-from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.connect import below, connected
+from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import TURN, permitted
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
@@ -136,8 +138,7 @@ class Sending:
                 missing.
             ConnectionError: the broker is out of reach.
         """
-        connection = await connected(self.url)
-        async with connection:
+        async with leaving(await connected(self.url)) as connection:
             waiting = await self._alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
@@ -152,7 +153,7 @@ class Sending:
                     sent.append(message_id)
                     self._tell(EventKind.RELEASED, message)
                     waiting.check()  # only while it was held, it is gone from there
-                    await message.ack()
+                    await answered(below(connection), message.ack())
                 else:
                     others += 1
             return Released(tuple(sent), refused, others)
@@ -176,18 +177,21 @@ class Sending:
         Who has ended a turn may not have given everything back while a consumer of theirs is there.
         """
         for _ in range(_TURNS):
-            channel = await connection.channel()
-            try:
-                with permitted(TURN):
-                    await channel.declare_queue(f"{self.source}.turn", exclusive=True)
-                declared = await looked_at(channel, self.source)
-                if not declared.declaration_result.consumer_count:
-                    return await taken(connection, self.source)
-            except ChannelLockedResource:
-                pass
-            await channel.close()
+            if await answered(below(connection), self._has_turn(connection)):
+                return await taken(connection, self.source)
             await asyncio.sleep(_BETWEEN)
         raise Deferred(f"{self.source} is in somebody else's hands: try again later")
+
+    async def _has_turn(self, connection: AbstractConnection) -> bool:
+        channel = await connection.channel()
+        with suppress(ChannelLockedResource):
+            with permitted(TURN):
+                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
+            declared = await looked_at(channel, self.source)
+            if not declared.declaration_result.consumer_count:
+                return True
+        await left(channel)
+        return False
 
     def _tell(
         self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None

@@ -20,7 +20,8 @@ from aio_pika.abc import (
 from aiormq.abc import DeliveredMessage
 
 from busauth._amqp import headers as names
-from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.connect import below, connected
+from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
 from busauth._amqp.resending.unreadable import Unreadable, message_of
 from busauth._arguments import CountOrNone, checked
@@ -111,8 +112,7 @@ async def dead_letters(url: str, queue: str, *, limit: CountOrNone = 1000) -> li
         ConfigurationError: there is no such queue, the URL could never connect, or a right is
             missing.
     """
-    connection = await connected(url)
-    async with connection:
+    async with leaving(await connected(url)) as connection:
         waiting = await taken(connection, queue)
         letters = [Letter.of(message) async for message in waiting]
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
@@ -127,7 +127,12 @@ async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
 
     Raises:
         ConfigurationError: there is no such queue, or a right is missing.
+        ConnectionError: the broker has not answered.
     """
+    return await answered(below(connection), _taken(connection, queue))
+
+
+async def _taken(connection: AbstractConnection, queue: str) -> "Waiting":
     channel = await connection.channel()
     declared = await looked_at(channel, queue)
     waiting = Waiting(queue, declared.declaration_result.message_count or 0)

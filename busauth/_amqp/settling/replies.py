@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 
 from busauth._amqp.connecting.connect import connected_like
 from busauth._amqp.connecting.own import OwnConnection
+from busauth._amqp.connecting.patience import left
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import Outlet, Publisher
@@ -68,7 +69,7 @@ class Replies:
         """Close the connection for answers; the next answer opens another."""
         connection = self._own.leave()
         if connection is not None:
-            await connection.close()
+            await left(connection)
 
     def _may_answer(self, reply_to: str) -> bool:
         return _DIRECT.fullmatch(reply_to) is not None or any(

@@ -14,7 +14,7 @@ import aiormq.exceptions
 from aio_pika.exceptions import ChannelInvalidStateError
 from aiormq.channel import Channel
 
-from busauth._amqp.connecting.patience import answered, closed, drained
+from busauth._amqp.connecting.patience import answered, drained, left
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing.publisher import was_cancelled
 
@@ -33,7 +33,7 @@ async def give_back(delivery: Delivery) -> bool:
     try:
         await answered(channel, _returned(delivery, channel, tag), None)
     except TimeoutError:
-        await _give_up(channel)
+        await left(channel)  # on one that lives, the message would stay unsettled
         return False
     except _GONE:
         return False
@@ -57,9 +57,3 @@ async def _returned(delivery: Delivery, channel: Channel, tag: int) -> None:
     await channel.basic_nack(tag, requeue=True, wait=False)
     delivery.given_back()
     await drained(channel.connection)
-
-
-async def _give_up(channel: Channel) -> None:
-    """Close a channel that takes nothing: on one that lives, the message would stay unsettled."""
-    with suppress(*_GONE, TimeoutError):
-        await closed(channel)

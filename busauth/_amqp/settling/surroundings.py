@@ -12,7 +12,7 @@ from contextvars import Context
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 
-from busauth._amqp.connecting.patience import answered, closed
+from busauth._amqp.connecting.patience import answered, left
 from busauth._amqp.delivery import Delivery
 from busauth.audit import LOGGER
 from busauth.errors import Deferred
@@ -82,6 +82,5 @@ async def _is_there(connection: AbstractConnection, name: str) -> bool:
     except ChannelAccessRefused as error:
         LOGGER.debug("%s: whether it is there cannot be asked: %s", name, error)
         return True
-    with suppress(TimeoutError):
-        await closed(channel)
+    await left(channel)
     return True
