@@ -32,7 +32,8 @@ a copy for later         _postpone                again, perhaps a copy     give
 cancelled often          _failed_at_last          again, perhaps a copy     given back, perhaps a
                                                   as well                   copy as well
 given back               _put_back, _give_back,   again                     again
-                         give_back, _give_up
+                         give_back
+its consumer ended       end_and_give_back        again                     given back
 an answer                _refuse                  acknowledged, or again    acknowledged
                                                   and a copy
 =======================  =======================  ========================  ======================
