@@ -4,6 +4,7 @@ The order is fixed, and `now` is read once. What is genuine but late is put befo
 whatever they answer, revocation and what the caller may do are judged after them.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -34,6 +35,9 @@ from busauth.errors import (
     Untimely,
     defer_if_transient,
 )
+
+_POLICY_SECONDS = 30.0
+"""Seconds that policies have for a verdict, in a queue as at the edge."""
 
 Predicate = Callable[[Caller], bool]
 """A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
@@ -245,7 +249,7 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
-        verdict, name = await rules.policies.decide(late)
+        verdict, name = await _verdict(late, rules)
         if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
             _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
@@ -255,6 +259,17 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
+
+
+async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
+    """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
+    try:
+        async with asyncio.timeout(_POLICY_SECONDS) as limit:
+            return await rules.policies.decide(late)
+    except TimeoutError as error:
+        if limit.expired():
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+        raise
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

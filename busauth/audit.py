@@ -100,6 +100,31 @@ class EventKind(StrEnum):
     PUBLISHED = "published"
     """The broker confirmed that a message was routed."""
 
+    @property
+    def is_outcome(self) -> bool:
+        """Return whether an attempt at a message ends with it."""
+        return self in _OUTCOMES
+
+    @property
+    def is_warning(self) -> bool:
+        """Return whether somebody should look at it; see `is_warning` for what an event adds."""
+        return self in _WARNINGS
+
+
+_OUTCOMES = frozenset(
+    {
+        EventKind.HANDLED,
+        EventKind.REFUSED,
+        EventKind.RETRIED,
+        EventKind.DISCARDED,
+        EventKind.PARKED,
+        EventKind.DUPLICATE,
+        EventKind.RETURNED,
+        EventKind.SETTLED_BY_HANDLER,
+        EventKind.ABANDONED,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -173,7 +198,7 @@ def is_warning(event: Event) -> bool:
     """
     if event.kind is EventKind.SETTLED_BY_HANDLER:
         return event.code is not None
-    return event.kind in _WARNINGS
+    return event.kind.is_warning
 
 
 def log_event(event: Event) -> None:
@@ -309,7 +334,7 @@ class Telling:
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
         self.lines.tell()
-        return not self._is_log or kind in _WARNINGS or LOGGER.isEnabledFor(logging.DEBUG)
+        return not self._is_log or kind.is_warning or LOGGER.isEnabledFor(logging.DEBUG)
 
     def __call__(self, event: Event) -> None:
         """Tell it."""

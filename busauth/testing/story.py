@@ -3,20 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from busauth.audit import Event, EventKind
+from busauth.audit import Event
 from busauth.testing.broker.model.journal import Record
-
-OUTCOMES = frozenset(
-    {
-        EventKind.HANDLED,
-        EventKind.REFUSED,
-        EventKind.DISCARDED,
-        EventKind.RETRIED,
-        EventKind.SETTLED_BY_HANDLER,
-        EventKind.ABANDONED,
-    }
-)
-"""Where an attempt at a message ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +69,7 @@ class Story:
     def outcome(self) -> Event | None:
         """Return how the latest attempt at the message ended; None when there was none."""
         events = (step.event for step in reversed(self.steps) if step.event is not None)
-        return next((event for event in events if event.kind in OUTCOMES), None)
+        return next((event for event in events if event.kind.is_outcome), None)
 
     def __str__(self) -> str:
         by = "nobody" if self.sent.by is None else self.sent.by

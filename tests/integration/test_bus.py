@@ -22,6 +22,7 @@ from busauth import (
     CallerError,
     ConfigurationError,
     ConsumerOptions,
+    Deferred,
     Discard,
     Grace,
     GuardOptions,
@@ -376,11 +377,26 @@ async def test_a_policy_whose_wait_was_cancelled_does_not_hold_the_message(
     assert (await broker.one(f"{queue}.dead")).headers[headers.REFUSAL] == "check.failed"
 
 
+async def test_a_policy_that_gives_no_answer_is_out_of_reach_at_the_edge(
+    issuer: Issuer, trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has as long as in a consumer, and whoever asked may ask again."""
+    monkeypatch.setattr("busauth._decision._POLICY_SECONDS", 0.05)
+
+    async def hangs(late: LateToken) -> Accept:
+        await asyncio.Event().wait()
+        return Accept()
+
+    late = issuer.token(exp=int(time.time()) - 60)
+    with pytest.raises(Deferred, match="no decision in"):
+        await guard_for(issuer, trail).authenticate(f"Bearer {late}", on_expired=hangs)
+
+
 async def test_a_policy_that_gives_no_answer_is_out_of_reach(
     broker: Broker, issuer: Issuer, trail: Trail, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy that hangs defers its message after a while; it is asked again."""
-    monkeypatch.setattr("busauth._amqp.consuming.admission._POLICY_SECONDS", 0.05)
+    monkeypatch.setattr("busauth._decision._POLICY_SECONDS", 0.05)
     queue = broker.name("orders")
     asked = 0
 

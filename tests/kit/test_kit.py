@@ -7,13 +7,14 @@ from busauth import (
     Caller,
     ConfigurationError,
     DeadLetter,
+    Event,
     EventKind,
     Guard,
     PublishError,
     StaticKeys,
     Verifier,
 )
-from busauth.testing import Issuer, Kit
+from busauth.testing import Issuer, Kit, Sent, Step, Story
 from tests.kit import shop
 from tests.kit.shop import Order
 
@@ -88,6 +89,22 @@ async def test_handlers_of_the_test(busauth_kit: Kit, busauth_bus: Bus) -> None:
     busauth_kit.assert_handled(bob)
     assert busauth_kit.assert_refused(eve, "caller.role").subject == "eve"
     busauth_kit.assert_refused(nobody, "header.missing")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EventKind if kind.is_outcome])
+def test_every_end_of_an_attempt_is_an_outcome(kind: EventKind) -> None:
+    """A story ends with it, whatever came before."""
+    sent = Sent("m", "orders", "alice", 0.0)
+    events = [Event(kind=each, queue="orders", at=0.0) for each in (EventKind.ACCEPTED, kind)]
+    story = Story(sent, tuple(Step(each.at, each.queue, each.kind, event=each) for each in events))
+    assert story.outcome is events[1]
+
+
+def test_what_is_parked_or_put_back_is_not_untouched() -> None:
+    """Whatever settles a message ends an attempt at it."""
+    ends = {EventKind.PARKED, EventKind.DUPLICATE, EventKind.RETURNED, EventKind.HANDLED}
+    assert all(kind.is_outcome for kind in ends)
+    assert not EventKind.DEFERRED.is_outcome
 
 
 async def test_a_failure_tells_the_story(busauth_kit: Kit, busauth_bus: Bus) -> None:

@@ -5,7 +5,6 @@ after waiting for them, and before a slot for the handler is taken. Then, at one
 speaks of this message, the token is in time or a policy accepts it, and the caller may do this.
 """
 
-import asyncio
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,9 +18,7 @@ from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
 from busauth._tokens.verified import Verified
 from busauth.caller import Caller, narrowed
-from busauth.errors import Deferred, defer_if_transient
-
-_POLICY_SECONDS = 30.0
+from busauth.errors import defer_if_transient
 
 
 class Genuine(NamedTuple):
@@ -148,11 +145,7 @@ class Admission:
         verified, now = case.known, case.now
         if verified.lateness(now) is None:
             return decide_in_time(verified, self._rules, now, case.origin)
-        try:
-            async with asyncio.timeout(_POLICY_SECONDS):
-                return await decide(verified, self._rules, now, case.origin)
-        except TimeoutError as error:  # who does not answer is out of reach
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+        return await decide(verified, self._rules, now, case.origin)
 
     def stands(self, case: Case, genuine: Genuine, caller: Caller, now: float) -> bool:
         """Return whether a decision still stands at a later instant, after an await.
