@@ -91,11 +91,11 @@ async def issuer_down(stage: Stage) -> None:
     """Orders starts anew, without keys, while there is nobody to get them from."""
     with _out_of_reach(stage.idp):
         await _start_anew(stage, "orders")
-        await stage.order(stage.token("alice"))
         await stage.record.until("orders: deferred")
+        await stage.order(stage.token("alice"))
         await stage.until(lambda: _one_waits(stage))
         stage.record.add("orders.placed: 1 waiting")
-        stage.timeline.note("the order is back in its queue; the issuer comes up again")
+        stage.timeline.note("the order waits in its queue; the issuer comes up again")
 
 
 @contextmanager
@@ -110,8 +110,7 @@ def _out_of_reach(server: IssuerServer) -> Iterator[None]:
 async def _start_anew(stage: Stage, name: str) -> None:
     stage.timeline.note(f"the issuer is down; {name} is started anew and has no keys")
     await stage.services[name].stop()
-    await stage.services[name].start()
-    await stage.ready(name)
+    await stage.services[name].start()  # it takes nothing before it has keys
 
 
 async def _one_waits(stage: Stage) -> bool:
