@@ -138,15 +138,12 @@ class Disposal:
         broker's count of deliveries, which a delivery limit is about. Where the delay queue is
         gone, the end of the message's own queue is long enough.
         """
-
-        def letter(_: int) -> Outgoing:
-            return copies.postponed(message, carried)
-
         for place in dict.fromkeys((self.retries.longest(), self.queue)):
+            priority = copies.LAST if place == self.queue else None
             with suppress(PublishError):
                 if is_letter:
-                    return await self._publish_whole(message, place, letter)
-                return await self._publish_waiting(message, place, carried)
+                    return await self._publish_letter(message, place, carried, priority)
+                return await self._publish_waiting(message, place, carried, priority)
         return False
 
     async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
@@ -170,9 +167,25 @@ class Disposal:
             message, refusal, token_header=self.token_header, frame_max=limit
         )
 
-    async def _publish_waiting(self, message: Delivery, rung: str, carried: Carried) -> bool:
+    async def _publish_letter(
+        self, message: Delivery, place: str, carried: Carried, priority: int | None
+    ) -> bool:
+        def copied(_: int) -> Outgoing:
+            return copies.postponed(message, carried, priority=priority)
+
+        return await self._publish_whole(message, place, copied)
+
+    async def _publish_waiting(
+        self, message: Delivery, rung: str, carried: Carried, priority: int | None = None
+    ) -> bool:
         def copied(limit: int) -> Outgoing:
-            return copies.retry(message, carried, token_header=self.token_header, frame_max=limit)
+            return copies.retry(
+                message,
+                carried,
+                token_header=self.token_header,
+                frame_max=limit,
+                priority=priority,
+            )
 
         return await self._publish_whole(message, rung, copied)
 
