@@ -185,6 +185,23 @@ async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = 
     return _judged(await _late(late, rules), rules, now)
 
 
+async def decide_soon(
+    verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
+) -> Caller:
+    """Do as `decide` does; policies that give no verdict in time are out of reach.
+
+    Raises:
+        Refused, Deferred: as `decide`.
+    """
+    try:
+        async with asyncio.timeout(_POLICY_SECONDS) as limit:
+            return await decide(verified, rules, now, origin)
+    except TimeoutError as error:
+        if limit.expired():
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+        raise
+
+
 def decide_in_time(
     verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
 ) -> Caller:
@@ -249,7 +266,7 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
-        verdict, name = await _verdict(late, rules)
+        verdict, name = await rules.policies.decide(late)
         if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
             _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
@@ -259,17 +276,6 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
-
-
-async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
-    """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
-    try:
-        async with asyncio.timeout(_POLICY_SECONDS) as limit:
-            return await rules.policies.decide(late)
-    except TimeoutError as error:
-        if limit.expired():
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
-        raise
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

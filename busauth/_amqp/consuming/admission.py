@@ -12,7 +12,7 @@ from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.provenance import Provenance
 from busauth._amqp.consuming.returning import CameBack, check_unasked
 from busauth._amqp.headers import token_in
-from busauth._decision import Rules, check_again, decide, decide_in_time
+from busauth._decision import Rules, check_again, decide_in_time, decide_soon
 from busauth._messages.proof import Signed
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
@@ -145,7 +145,7 @@ class Admission:
         verified, now = case.known, case.now
         if verified.lateness(now) is None:
             return decide_in_time(verified, self._rules, now, case.origin)
-        return await decide(verified, self._rules, now, case.origin)
+        return await decide_soon(verified, self._rules, now, case.origin)
 
     def stands(self, case: Case, genuine: Genuine, caller: Caller, now: float) -> bool:
         """Return whether a decision still stands at a later instant, after an await.
