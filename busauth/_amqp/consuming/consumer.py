@@ -362,7 +362,8 @@ class Consumer(GuardedConsumer[P, R]):
         refused for it: it would be the whole backlog.
         """
         try:
-            await self._disposal.around.check(case.delivery)
+            if self._disposal.around.unseen:
+                await self._disposal.around.check(case.delivery)
             outcome = await self._attempts.outcome(case)
             self._directions.check(case, outcome)
             case.has_begun = True

@@ -29,11 +29,14 @@ class Surroundings:
     Args:
         queue: the consumed queue.
         around: the names that must be there; none where a bus sees to them.
+
+    Attributes:
+        unseen: those that nobody has found there yet; while there are any, ask `check`.
     """
 
     def __init__(self, queue: str, around: Iterable[str] = ()) -> None:
         self._queue = queue
-        self._unseen = tuple(around)
+        self.unseen = tuple(around)
         self._looking: asyncio.Task[None] | None = None
         self._was_told = False
 
@@ -43,11 +46,11 @@ class Surroundings:
         Raises:
             Deferred: a queue is not there; says which, and how to declare it.
         """
-        if not self._unseen or delivery.channel is None:
+        if delivery.channel is None:
             return
         await asyncio.shield(self._look(delivery.channel.connection))
-        if self._unseen:
-            names = " and ".join(map(repr, self._unseen))
+        if self.unseen:
+            names = " and ".join(map(repr, self.unseen))
             reason = f"{self._queue}: not handled while there is no queue {names}: {_HOW}"
             self._tell(reason)
             raise Deferred(reason)
@@ -62,8 +65,8 @@ class Surroundings:
     async def _seen(self, connection: AbstractConnection) -> None:
         """Forget what is there, and what nobody may ask about; what cannot be told stays."""
         with suppress(ConnectionError, TimeoutError):
-            self._unseen = tuple(
-                [name for name in self._unseen if not await _is_there(connection, name)]
+            self.unseen = tuple(
+                [name for name in self.unseen if not await _is_there(connection, name)]
             )
 
     def _tell(self, reason: str) -> None:
