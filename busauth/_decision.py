@@ -20,7 +20,7 @@ from busauth._expiry import (
     Verdict,
     names,
 )
-from busauth._messages.provenance import NOWHERE, Origin
+from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth._tokens.verifier import Verified
@@ -164,29 +164,31 @@ class Rules:
         self.policies.check_demand(self.demand.scopes, self.demand.roles)
 
 
-async def decide(verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE) -> Caller:
+async def decide(
+    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
+) -> Caller:
     """Return the caller for whom a handler may run.
 
     Args:
         verified: a token that was proven genuine.
         rules: what it is held to.
         now: the one instant of this decision.
-        origin: what else is known of the message.
+        provenance: what else is known of the message.
 
     Raises:
         Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `Expired`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     if verified.lateness(now) is None:
-        return decide_in_time(verified, rules, now, origin)
-    check_retired(verified, origin)
+        return decide_in_time(verified, rules, now, provenance)
+    check_retired(verified, provenance)
     verified.check_started(now)
-    late = LateToken(verified.caller, now, verified.leeway, origin, verified.not_before)
+    late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
     return _judged(await _late(late, rules), rules, now)
 
 
 async def decide_soon(
-    verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
+    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
 ) -> Caller:
     """Do as `decide` does; policies that give no verdict in time are out of reach.
 
@@ -195,7 +197,7 @@ async def decide_soon(
     """
     try:
         async with asyncio.timeout(_POLICY_SECONDS) as limit:
-            return await decide(verified, rules, now, origin)
+            return await decide(verified, rules, now, provenance)
     except TimeoutError as error:
         if limit.expired():
             raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
@@ -203,7 +205,7 @@ async def decide_soon(
 
 
 def decide_in_time(
-    verified: Verified, rules: Rules, now: float, origin: Origin = NOWHERE
+    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
 ) -> Caller:
     """Decide about a token that is not late: no policy is asked, so there is nothing to wait for.
 
@@ -212,13 +214,13 @@ def decide_in_time(
         Deferred: what knows of revocations cannot tell now.
     """
     if verified.retired is not None:
-        check_retired(verified, origin)
+        check_retired(verified, provenance)
     verified.check_started(now)
     return _judged(verified.caller, rules, now)
 
 
 def check_again(
-    verified: Verified, caller: Caller, rules: Rules, now: float, origin: Origin
+    verified: Verified, caller: Caller, rules: Rules, now: float, provenance: Provenance
 ) -> None:
     """Look once more at what was accepted, without asking the policies.
 
@@ -227,18 +229,18 @@ def check_again(
         caller: as it was accepted.
         rules: what it is held to.
         now: a later instant than that of the decision.
-        origin: what else is known of the message.
+        provenance: what else is known of the message.
 
     Raises:
         Refused: with its code: `NotGenuine`, `Untimely` or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
-    check_retired(verified, origin)
+    check_retired(verified, provenance)
     verified.check_started(now)
     _judged(caller, rules, now)
 
 
-def check_retired(verified: Verified, origin: Origin) -> None:
+def check_retired(verified: Verified, provenance: Provenance) -> None:
     """Refuse a token of a key that was removed, unless it was published while the key was there.
 
     Raises:
@@ -247,7 +249,7 @@ def check_retired(verified: Verified, origin: Origin) -> None:
     if verified.retired is None:
         return
     last_seen, sources = verified.retired
-    known = [at for source, at in origin.published.items() if source in sources]
+    known = [at for source, at in provenance.published.items() if source in sources]
     if not any(at <= last_seen for at in known):
         found = f"published {min(known) - last_seen:.0f} s after" if known else "nobody's word"
         expected = f"published before the key was last seen, by the word of {sorted(sources)}"
@@ -285,7 +287,7 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
             return _accepted(late, name, verdict)
         case Drop():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
-        case Hold() if late.origin.names_caller:
+        case Hold() if late.provenance.names_caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
         case Hold():
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")

@@ -21,7 +21,7 @@ from busauth._messages.proof import (
     Signed,
     TrustedPublisher,
 )
-from busauth._messages.provenance import BROKER_STAMP, Origin
+from busauth._messages.provenance import BROKER_STAMP, Provenance
 from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, Standing
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Anonymous",
     "InProcessReplay",
     "MessageSecurity",
-    "Origin",
     "Original",
     "OutgoingMessage",
     "ProofDemand",
@@ -37,6 +36,7 @@ __all__ = [
     "Proofs",
     "Properties",
     "Proven",
+    "Provenance",
     "ReplayKey",
     "ReplayMemory",
     "Route",

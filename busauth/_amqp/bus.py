@@ -10,11 +10,11 @@ from typing import Any, Self, cast
 
 from aiormq.abc import AbstractConnection
 
-from busauth._amqp.connecting.connections import Links
+from busauth._amqp.connecting.connections import Connections
 from busauth._amqp.connecting.running import Phase, Running
 from busauth._amqp.connecting.within import Within
-from busauth._amqp.consuming.asked import Asked
 from busauth._amqp.consuming.intake import Binding, Intake
+from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
@@ -53,7 +53,7 @@ class _Subscription:
     """What `Bus.consumer` was told, so that it can be said to another guard as well."""
 
     handler: Handler
-    asked: Asked
+    spec: ConsumerSpec
     bindings: tuple[Binding, ...]
 
 
@@ -74,7 +74,7 @@ class Bus:
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:
-        self._links = Links(url, service)
+        self._connections = Connections(url, service)
         self.guard = guard
         self._service = service
         self._options = options or BusOptions()
@@ -102,9 +102,9 @@ class Bus:
         For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
         the way. A service that is not ready goes on by itself: it needs no restart.
         """
-        intakes = self._intakes.values() if self._links.are_open else ()
+        intakes = self._intakes.values() if self._connections.are_open else ()
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
-        return Readiness(tuple(dict.fromkeys((*self._links.doubts(), *doubts))))
+        return Readiness(tuple(dict.fromkeys((*self._connections.doubts(), *doubts))))
 
     @decorator('@bus.consumer("queue", ...)')
     @checked
@@ -148,7 +148,7 @@ class Bus:
         def register(handler: Callable[P, Awaitable[R]]) -> GuardedConsumer[P, R]:
             self._check_new(queue)
             bound = tuple(bindings)
-            asked = Asked(
+            spec = ConsumerSpec(
                 queue=queue,
                 demand=Demand.of(scopes, roles, allow),
                 on_expired=on_expired,
@@ -157,7 +157,7 @@ class Bus:
                 routes=tuple(binding.route() for binding in bound),
                 deadline=deadline,
             )
-            subscription = _Subscription(handler, asked, bound)
+            subscription = _Subscription(handler, spec, bound)
             intake = self._intakes[queue] = self._intake(subscription)
             self._subscriptions[queue] = subscription
             return cast("GuardedConsumer[P, R]", intake.consumer)
@@ -196,7 +196,7 @@ class Bus:
             body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
         )
         within = self._within(timeout)
-        outlet = await self._links.outlet(within)
+        outlet = await self._connections.outlet(within)
         await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
 
     @checked
@@ -231,7 +231,7 @@ class Bus:
         default = self.guard.options.publish_timeout
         longest = max((each.timeout or default for each, _ in prepared), default=default)
         try:
-            outlet = await self._links.outlet(self._within(longest))
+            outlet = await self._connections.outlet(self._within(longest))
         except PublishError as error:
             raise NotAllPublished(dict.fromkeys(range(len(prepared)), error)) from error
         await each_in_order(partial(self._send, outlet, *each) for each in prepared)
@@ -260,13 +260,13 @@ class Bus:
         self._running.check_here("bus.release(...)")
         if queue not in self._subscriptions:
             raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
-        asked = self._subscriptions[queue].asked
+        spec = self._subscriptions[queue].spec
         release = Release(
-            self._links.url,
+            self._connections.url,
             guard=self.guard,
             queue=queue,
-            routes=asked.routes,
-            proofs=asked.proofs,
+            routes=spec.routes,
+            proofs=spec.proofs,
         )
         return await release.for_caller(token)
 
@@ -352,7 +352,7 @@ class Bus:
         )
         self._running.begin(Phase.DECLARING)
         try:
-            connection = await self._links.open(copies=False)
+            connection = await self._connections.open(copies=False)
             with self._named():
                 for intake in self._intakes.values():
                     await intake.declare(connection)
@@ -361,7 +361,7 @@ class Bus:
             raise
         finally:
             try:
-                await self._links.close()
+                await self._connections.close()
             finally:
                 self._running.end()
 
@@ -392,15 +392,15 @@ class Bus:
             ConfigurationError: the bus runs.
         """
         self._running.check_idle("a bus that runs cannot change its broker; expected it before")
-        before = self._links, self.guard, self._intakes
-        self._links, self.guard = Links(url, self._service), guard
+        before = self._connections, self.guard, self._intakes
+        self._connections, self.guard = Connections(url, self._service), guard
         self._intakes = {
             queue: self._intake(subscription) for queue, subscription in self._subscriptions.items()
         }
         try:
             yield
         finally:
-            self._links, self.guard, self._intakes = before
+            self._connections, self.guard, self._intakes = before
 
     async def __aenter__(self) -> Self:
         """Connect, declare, consume; a caller in scope would be inherited by every callback.
@@ -439,7 +439,7 @@ class Bus:
         self.guard.core.tell_unconsumed()
         waits_for = await self._checked()
         try:
-            connection = await self._links.open(copies=bool(self._intakes))
+            connection = await self._connections.open(copies=bool(self._intakes))
             with self._named():
                 for intake in self._intakes.values():
                     await intake.open(connection, waits_for)
@@ -497,12 +497,12 @@ class Bus:
             raise ConfigurationError(f"{self._service}: {error}") from error.__cause__
 
     def _intake(self, subscription: _Subscription) -> Intake:
-        asked = subscription.asked
+        spec = subscription.spec
         consumer = self.guard.core.consumer(
             subscription.handler,
-            asked,
+            spec,
             outlet=self._copies,
-            retries=RetryLadder(asked.queue, self._options.retry),
+            retries=RetryLadder(spec.queue, self._options.retry),
             counted=self._options.declare,
         )
         return Intake(consumer, subscription.bindings, self._options)
@@ -525,13 +525,13 @@ class Bus:
         await asyncio.gather(*(step(intake) for intake in self._intakes.values()))
 
     async def _disconnect(self) -> None:
-        await asyncio.gather(self.guard.close(), self._links.close(), return_exceptions=True)
+        await asyncio.gather(self.guard.close(), self._connections.close(), return_exceptions=True)
 
     def _within(self, timeout: float | None) -> Within:
         return Within.of(timeout, self.guard.options.publish_timeout)
 
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
-        return await self._links.copies(self._within(None))
+        return await self._connections.copies(self._within(None))
 
 
 async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:

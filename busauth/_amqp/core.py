@@ -9,11 +9,10 @@ from dataclasses import replace
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.within import Within
-from busauth._amqp.consuming.asked import Asked
-from busauth._amqp.consuming.attempt import Terms, Tools
 from busauth._amqp.consuming.consumer import Consumer
-from busauth._amqp.consuming.provenance import Provenance
-from busauth._amqp.consuming.security import MessageSecurity, check_seal, provenance_of
+from busauth._amqp.consuming.message_rules import MessageRules
+from busauth._amqp.consuming.rules import ConsumerRules, ConsumerSpec, GuardContext
+from busauth._amqp.consuming.security import MessageSecurity, check_seal, message_rules_of
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
@@ -108,7 +107,7 @@ class GuardCore:
         self._queues: set[str] = set()
         self._copies = Publisher(timeout=options.publish_timeout)
         self._own = Publisher(timeout=options.publish_timeout)
-        self._tools = Tools(
+        self._context = GuardContext(
             clock=clock,
             options=options,
             auditor=told_safely(auditor, clock),
@@ -116,7 +115,7 @@ class GuardCore:
             acks=Acks(),
             loop=OneLoop(),
         )
-        self._terms(Asked(queue="*"))  # who cannot decide is found here, not at a decorator
+        self._rules(ConsumerSpec(queue="*"))  # who cannot decide is found here, not at a decorator
         proofs = messages.proofs_for(None, ConsumerOptions())
         sources = messages.sources(proofs, stamped=options.broker_stamps)
         check_retired_sources(verifiers, sources)
@@ -124,7 +123,7 @@ class GuardCore:
     def consumer(
         self,
         handler: Callable[P, Awaitable[R]],
-        asked: Asked,
+        spec: ConsumerSpec,
         *,
         outlet: Outlet | None = None,
         retries: RetryLadder | None = None,
@@ -134,7 +133,7 @@ class GuardCore:
 
         Args:
             handler: the bare function.
-            asked: for what it is called.
+            spec: what a decorator says of its queue.
             outlet: on which connection copies go out; default: that of the message.
             retries: the ladder of delay queues; default: the end of the queue itself.
             counted: whether the queue is known to be a quorum queue, which counts deliveries.
@@ -144,22 +143,22 @@ class GuardCore:
             ConfigurationError: the queue, or one around it, has no name that a broker takes; or
                 what is asked does not go together.
         """
-        waiting = retries or Tail(asked.queue, self._give_backs(asked.on_error))
-        check_queue(asked.queue, queues_around(asked.queue, waiting))
-        plan, terms = compile_plan(handler), self._terms(asked)
-        self._queues.add(asked.queue)
-        check_proven(plan, terms.provenance.proofs)
+        waiting = retries or Tail(spec.queue, self._give_backs(spec.on_error))
+        check_queue(spec.queue, queues_around(spec.queue, waiting))
+        plan, rules = compile_plan(handler), self._rules(spec)
+        self._queues.add(spec.queue)
+        check_proven(plan, rules.messages.proofs)
         if self.around is not None:
             plan = replace(plan, handler=self.around(plan.handler))
         disposal = Disposal(
-            queue=asked.queue,
+            queue=spec.queue,
             token_header=self.options.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
             retries=waiting,
-            around=Surroundings(asked.queue, () if retries else _needed(asked.queue, terms)),
+            around=Surroundings(spec.queue, () if retries else _needed(spec.queue, rules)),
         )
-        return Consumer(plan, terms, self._tools, disposal, Returns(counted=counted))
+        return Consumer(plan, rules, self._context, disposal, Returns(counted=counted))
 
     def tell_unconsumed(self) -> None:
         """Tell which consumers the options speak of that nobody registered.
@@ -176,44 +175,46 @@ class GuardCore:
     def _give_backs(self, on_error: OnError) -> int:
         return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
 
-    def _terms(self, asked: Asked) -> Terms:
+    def _rules(self, spec: ConsumerSpec) -> ConsumerRules:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""
-        said = self.options.of(asked.queue)
-        proofs = self.messages.proofs_for(asked.proofs, said)
+        said = self.options.of(spec.queue)
+        proofs = self.messages.proofs_for(spec.proofs, said)
         stamped = self.options.broker_stamps
-        chosen = (said.on_expired, asked.on_expired, self.on_expired)
+        chosen = (said.on_expired, spec.on_expired, self.on_expired)
         policies = PolicyChain(
             next(policies for policies in chosen if policies is not None),
             hard_max_age=self.options.hard_max_age,
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
         check_seal(self.messages, policies)
-        self.introspects |= asked.introspect
-        return Terms(
-            queue=asked.queue,
-            trusted=self._confirmed() if asked.introspect else self.trusted,
+        self.introspects |= spec.introspect
+        return ConsumerRules(
+            queue=spec.queue,
+            trusted=self._confirmed() if spec.introspect else self.trusted,
             issued=self.trusted.signed,
             decryption=self.messages.decryption,
-            provenance=self.provenance(asked.queue, proofs, asked.routes),
-            rules=Rules(
+            messages=self.message_rules(spec.queue, proofs, spec.routes),
+            callers=Rules(
                 policies=policies,
-                demand=asked.demand,
+                demand=spec.demand,
                 revocations=self.revocations,
                 session_claim=self._session_claim,
                 transient=self.options.transient,
             ),
             concurrency=said.concurrency or self.options.concurrency,
-            on_error=asked.on_error,
-            deadline=said.deadline or asked.deadline or self.options.deadline,
+            on_error=spec.on_error,
+            deadline=said.deadline or spec.deadline or self.options.deadline,
         )
 
-    def provenance(self, queue: str, proofs: Proofs | None, routes: Iterable[Route]) -> Provenance:
+    def message_rules(
+        self, queue: str, proofs: Proofs | None, routes: Iterable[Route]
+    ) -> MessageRules:
         """Return what a consumer asks of its messages besides their tokens.
 
         Raises:
             ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
         """
-        return provenance_of(
+        return message_rules_of(
             self.messages,
             queue,
             proofs,
@@ -258,11 +259,11 @@ class GuardCore:
         Raises:
             ConfigurationError: the loop of another thread runs them, and goes on.
         """
-        self._tools.loop.claim("this guard's consumers")
+        self._context.loop.claim("this guard's consumers")
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""
-        self._tools.auditor(event)
+        self._context.auditor(event)
 
     def _confirmed(self) -> Authenticator:
         if isinstance(self.trusted, Verifiers):
@@ -281,8 +282,8 @@ class GuardCore:
 
     async def close(self) -> None:
         """Close what was opened here, and tell what the log has counted."""
-        self._tools.auditor.lines.close()
-        await self._tools.replies.close()
+        self._context.auditor.lines.close()
+        await self._context.replies.close()
 
 
 def _check_plain(what: str, called: object) -> None:
@@ -291,10 +292,10 @@ def _check_plain(what: str, called: object) -> None:
         raise ConfigurationError(f"{what}={name_of(called)}: expected a plain function, not async")
 
 
-def _needed(queue: str, terms: Terms) -> Iterator[str]:
+def _needed(queue: str, rules: ConsumerRules) -> Iterator[str]:
     """Yield the queues that a plain consumer needs around its own."""
     yield from (dead_queue(queue), rejected_queue(queue))
-    if terms.rules.policies.parks:
+    if rules.callers.policies.parks:
         yield parked_queue(queue)
 
 

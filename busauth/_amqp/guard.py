@@ -11,7 +11,7 @@ from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.running import check_loop
 from busauth._amqp.connecting.within import Within
-from busauth._amqp.consuming.asked import Asked
+from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
@@ -132,7 +132,7 @@ class Guard:
             ConfigurationError: a policy can never be reached, needs a word that cannot be had, or
                 takes away what is demanded.
         """
-        asked = Asked(
+        spec = ConsumerSpec(
             queue=queue,
             demand=Demand.of(scopes, roles, allow),
             on_expired=on_expired,
@@ -142,7 +142,7 @@ class Guard:
             on_error=on_error,
             deadline=deadline,
         )
-        return partial(self.core.consumer, asked=asked)
+        return partial(self.core.consumer, spec=spec)
 
     def replica(
         self,

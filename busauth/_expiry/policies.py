@@ -143,7 +143,7 @@ class ValidWhenPublished(OwnPolicy):
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept what was asked for in time, by a word that counts; pass without one."""
-        published = late.origin.published
+        published = late.provenance.published
         max_age = self.max_age.total_seconds()
         for source in sorted(self.sources & published.keys()):
             at = published[source]
@@ -198,7 +198,7 @@ class Park(OwnPolicy):
 
     async def decide(self, late: LateToken) -> Verdict | None:
         """Hold what is proven to be this caller's; pass for anything else."""
-        return Hold() if late.origin.names_caller else None
+        return Hold() if late.provenance.names_caller else None
 
 
 def _keeping(given: object) -> object:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from busauth._messages.provenance import NOWHERE, Origin
+from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError
@@ -18,14 +18,14 @@ class LateToken:
         caller: the verified caller.
         now: the instant of this decision, seconds since the epoch.
         leeway: seconds of clock skew that every comparison with `exp` tolerates.
-        origin: what is known of the message: who published it, and when.
+        provenance: what is known of the message: who published it, and when.
         not_before: the token's `nbf`, seconds since the epoch, if any.
     """
 
     caller: Caller
     now: float
     leeway: float
-    origin: Origin = NOWHERE
+    provenance: Provenance = UNPROVEN
     not_before: float | None = None
 
     @property

@@ -21,7 +21,7 @@ _LATEST = 10**14
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """What is known of a message besides its token, all of it from who may say so.
 
     Attributes:
@@ -46,11 +46,11 @@ class Origin:
         return self.proven is not None and self.proven.names_caller
 
 
-NOWHERE = Origin()
+UNPROVEN = Provenance()
 """A message of which only its token is known."""
 
 
-def origin_of(proven: Proven | None, stamp: float | None, *, skew: float) -> Origin:
+def provenance_of(proven: Proven | None, stamp: float | None, *, skew: float) -> Provenance:
     """Return the origin of a message.
 
     Args:
@@ -62,9 +62,9 @@ def origin_of(proven: Proven | None, stamp: float | None, *, skew: float) -> Ori
         Untimely: ``published.disagreement``: they differ by more.
     """
     if proven is None:
-        return NOWHERE if stamp is None else Origin(None, {BROKER_STAMP: stamp})
+        return UNPROVEN if stamp is None else Provenance(None, {BROKER_STAMP: stamp})
     if stamp is None:
-        return Origin(proven, {proven.publisher: _asked_at(proven)})
+        return Provenance(proven, {proven.publisher: _asked_at(proven)})
     apart = stamp - proven.published_at
     if abs(apart) > skew:
         found = f"{BROKER_STAMP} {apart:.3f} s after the proof's iat"
@@ -72,7 +72,7 @@ def origin_of(proven: Proven | None, stamp: float | None, *, skew: float) -> Ori
     later = max(stamp, proven.published_at)
     said = _asked_at(proven)
     own = said if said < proven.published_at else later
-    return Origin(proven, {proven.publisher: own, BROKER_STAMP: later})
+    return Provenance(proven, {proven.publisher: own, BROKER_STAMP: later})
 
 
 def _asked_at(proven: Proven) -> float:

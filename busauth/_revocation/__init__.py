@@ -6,13 +6,13 @@ from busauth._revocation.checkpoint import (
     Position,
     UnusableCheckpoint,
 )
-from busauth._revocation.freshness import Freshness, OnStale
+from busauth._revocation.health import FeedHealth, OnStale
 from busauth._revocation.store import RevokedTokens
 
 __all__ = [
     "Checkpoint",
     "CheckpointFile",
-    "Freshness",
+    "FeedHealth",
     "OnStale",
     "Position",
     "RevokedTokens",

@@ -155,7 +155,7 @@ async def test_closing_while_nothing_answers(
     async with proxied(url) as (proxy, through):
         bus = service(through, issuer, trail)
         running = asyncio.create_task(bus.run())
-        while not bus._links.are_open:
+        while not bus._connections.are_open:
             await asyncio.sleep(0.01)
         proxy.mute = True
         proxy.cut()
@@ -201,7 +201,7 @@ async def test_a_service_that_is_cancelled_as_it_begins(
         running.cancel()
         await asyncio.wait((running,), timeout=5)
         assert running.cancelled()
-        assert not bus._links.are_open
+        assert not bus._connections.are_open
 
 
 async def _nothing(caller: Caller) -> None: ...

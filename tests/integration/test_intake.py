@@ -420,7 +420,7 @@ async def test_a_handler_past_the_consumer_timeout_runs_once(
                 await release.wait()
 
         async with bus:
-            consuming = bus._links._links["consume"]
+            consuming = bus._connections._connections["consume"]
             assert consuming is not None
             before = consuming.transport
             await broker.publish(queue, b'{"id": 0}', token=issuer.token())

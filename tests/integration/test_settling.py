@@ -570,7 +570,7 @@ async def test_an_error_after_the_acknowledgement_gives_nothing_back(
     async def broken(*_: object) -> None:
         raise RuntimeError("no answer today")
 
-    monkeypatch.setattr(guard.core._tools.replies, "answer", broken)
+    monkeypatch.setattr(guard.core._context.replies, "answer", broken)
     async with bus:
         await broker.publish(queue, token=issuer.token())
         await trail.until("fault")

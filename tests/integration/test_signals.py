@@ -60,7 +60,7 @@ async def services(issuer: Issuer, trail: Trail) -> Any:
 
 async def connected(*services: Bus) -> None:
     async with asyncio.timeout(SECONDS):
-        while not all(bus._links.are_open for bus in services):
+        while not all(bus._connections.are_open for bus in services):
             await asyncio.sleep(0.01)
 
 

@@ -8,7 +8,7 @@ from hypothesis import event as note
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from busauth._revocation import Freshness
+from busauth._revocation import FeedHealth
 from busauth._revocation.events import (
     CLAIMS_CHANGE,
     CREDENTIAL_CHANGE,
@@ -263,24 +263,24 @@ def test_nothing_is_relied_on_without_a_heartbeat(
     steps: list[tuple[str, float]], policy: OnStale
 ) -> None:
     """In any order of events, no doubt means a heartbeat after attaching, and not long ago."""
-    freshness, now, monotonic = Freshness(30, policy, 0.0), NOW, 0.0
+    health, now, monotonic = FeedHealth(30, policy, 0.0), NOW, 0.0
     attached: list[float] = []
     beats: list[float] = []
     for step, amount in steps:
         if step == "beat":
-            freshness.beat(now + amount, monotonic)
+            health.beat(now + amount, monotonic)
             beats.append(now + amount)
         elif step == "attach":
-            freshness.attached(now, monotonic)
+            health.attached(now, monotonic)
             attached.append(now)
         elif step == "read":
-            freshness.read(monotonic)
+            health.read(monotonic)
         else:
             now, monotonic = now + abs(amount), monotonic + abs(amount)
-        if freshness.doubt(now, monotonic) is None:
+        if health.doubt(now, monotonic) is None:
             assert max(beats) > min(attached)
             assert now - max(beats) <= 30
-            assert freshness.objection(now, monotonic) is None
+            assert health.objection(now, monotonic) is None
 
 
 def test_the_genuine_event_counts() -> None:

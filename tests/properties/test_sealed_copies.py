@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing, Refusal
@@ -27,7 +27,7 @@ from busauth.errors import Untimely
 FRAME = 131_072
 TOKEN = "0" * 64
 SEAL = Seal("orders", {"1": bytes(range(32))})
-PROVENANCE = Provenance(group="orders", seal=SEAL)
+PROVENANCE = MessageRules(group="orders", seal=SEAL)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 fields = st.recursive(

@@ -12,7 +12,7 @@ from busauth._decision import Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.errors import Untimely
 from busauth.expiry import Accept, LateToken, Policies, Verdict
-from busauth.messages import Origin
+from busauth.messages import Provenance
 from busauth.tokens import Verified
 from tests.properties.strategies import run
 from tests.unit.support import Signer, caller, token, verifier
@@ -145,11 +145,11 @@ def test_what_is_accepted_holds_exactly_until_it_says(
     """Asked again before `until`, it is accepted until then; from that instant on it is not."""
     chain = chain_of(policy, window, exp + leeway + window, hard_max_age)
     verified = Verified(caller(expires_at=float(exp), issued_at=None), None, leeway)
-    origin = Origin(None, {"web": float(exp - before)})
+    provenance = Provenance(None, {"web": float(exp - before)})
 
     def until(now: float) -> float | None:
         try:
-            decided = run(decide(verified, Rules(policies=chain), now, origin))
+            decided = run(decide(verified, Rules(policies=chain), now, provenance))
         except Untimely:
             return None
         return decided.late.until if decided.late else None

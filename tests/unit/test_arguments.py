@@ -96,16 +96,8 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
 _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Drop", "Event", "Hold", "Late", "LateToken", "Letter"),
-        *(
-            "Origin",
-            "Proven",
-            "Publication",
-            "Readiness",
-            "Refuse",
-            "Released",
-            "SecurityEvent",
-            "Session",
-        ),
+        *("Proven", "Provenance", "Publication", "Readiness", "Refuse", "Released"),
+        *("SecurityEvent", "Session"),
         *("GuardedConsumer", "Profile", "SystemClock", "as_nobody", "bearer_token", "dead_letters"),
         *("keep_beating", "log_event"),
         *("TolerantConnection", "TolerantRobustConnection", "TolerantTransport"),

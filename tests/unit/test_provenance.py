@@ -10,7 +10,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth import Verifiers
-from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import AUTHORIZATION, PROOF, TXN_TOKEN
 from busauth._amqp.publishing.outbox import Outbox
@@ -45,10 +45,10 @@ def judged(headers: dict[str, Any], raw: str) -> None:
         body=b"{}",
         channel=Mock(),
     )
-    asked = Provenance(group="orders", proofs=proofs(), routes=(Route("", "orders"),))
+    asked = MessageRules(group="orders", proofs=proofs(), routes=(Route("", "orders"),))
     delivery = Delivery(delivered)
     whose = caller(token_sha256=fingerprint(raw), issuer=ISSUER)
-    asked.origin(delivery, whose, asked.recall(delivery), NOW)
+    asked.provenance_of(delivery, whose, asked.recall(delivery), NOW)
 
 
 _FORMS = (TXN, bytearray(TXN.encode()))

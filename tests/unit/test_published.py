@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from busauth import Grace, Park, ValidWhenPublished
 from busauth._decision import Expired, Parked, Rules, decide
 from busauth._expiry import PolicyChain
-from busauth._messages.provenance import NOWHERE, origin_of, stamp_in
+from busauth._messages.provenance import UNPROVEN, provenance_of, stamp_in
 from busauth.errors import ConfigurationError, Untimely
 from busauth.expiry import Accept, Hold, LateToken, Verdict
-from busauth.messages import BROKER_STAMP, Origin, Proven
+from busauth.messages import BROKER_STAMP, Proven, Provenance
 from busauth.tokens import Verified
 from tests.unit.support import NOW, caller
 
@@ -40,33 +40,33 @@ def proven(at: float, *, root: float | None = None, **said: Any) -> Proven:
 def late(published: Mapping[str, float], *, seconds: float = 600, leeway: float = 0) -> LateToken:
     """Return a token of five minutes that ended so many seconds ago."""
     known = caller(expires_at=NOW, issued_at=NOW - 300)
-    return LateToken(known, NOW + seconds, leeway, Origin(None, published))
+    return LateToken(known, NOW + seconds, leeway, Provenance(None, published))
 
 
 def test_without_proof_and_stamp_nothing_is_known() -> None:
     """No instant is made up."""
-    assert origin_of(None, None, skew=SKEW) == NOWHERE
-    assert NOWHERE.published_at is None
-    assert not NOWHERE.names_caller
+    assert provenance_of(None, None, skew=SKEW) == UNPROVEN
+    assert UNPROVEN.published_at is None
+    assert not UNPROVEN.names_caller
 
 
 def test_each_source_speaks_for_itself() -> None:
     """A proof gives its publisher's word, a stamp the broker's."""
-    assert origin_of(proven(NOW), None, skew=SKEW).published == {"web": NOW}
-    assert origin_of(None, NOW, skew=SKEW).published == {BROKER_STAMP: NOW}
+    assert provenance_of(proven(NOW), None, skew=SKEW).published == {"web": NOW}
+    assert provenance_of(None, NOW, skew=SKEW).published == {BROKER_STAMP: NOW}
 
 
 def test_in_a_chain_the_root_counts() -> None:
     """The first message of a chain says when the work was asked for."""
-    origin = origin_of(proven(NOW, root=NOW - 900), NOW + 1, skew=SKEW)
-    assert origin.published == {"web": NOW - 900, BROKER_STAMP: NOW + 1}
-    assert origin.published_at == NOW - 900
+    provenance = provenance_of(proven(NOW, root=NOW - 900), NOW + 1, skew=SKEW)
+    assert provenance.published == {"web": NOW - 900, BROKER_STAMP: NOW + 1}
+    assert provenance.published_at == NOW - 900
 
 
 def test_a_release_counts_from_its_own_instant() -> None:
     """The fresh token was not there when the first message was published."""
-    origin = origin_of(proven(NOW, root=NOW - 900, released=True), None, skew=SKEW)
-    assert origin.published == {"web": NOW}
+    provenance = provenance_of(proven(NOW, root=NOW - 900, released=True), None, skew=SKEW)
+    assert provenance.published == {"web": NOW}
 
 
 @given(apart=st.floats(min_value=-2 * SKEW, max_value=2 * SKEW))
@@ -75,12 +75,12 @@ def test_proof_and_stamp_agree_or_are_refused(apart: float) -> None:
     stamp = NOW + apart
     if abs(stamp - NOW) > SKEW:
         with pytest.raises(Untimely) as caught:
-            origin_of(proven(NOW), stamp, skew=SKEW)
+            provenance_of(proven(NOW), stamp, skew=SKEW)
         assert caught.value.code == "published.disagreement"
     else:
         later = max(NOW, stamp)
-        origin = origin_of(proven(NOW), stamp, skew=SKEW)
-        assert origin.published == {"web": later, BROKER_STAMP: later}
+        provenance = provenance_of(proven(NOW), stamp, skew=SKEW)
+        assert provenance.published == {"web": later, BROKER_STAMP: later}
 
 
 @pytest.mark.parametrize("value", [None, True, "1750000000000", 1.75e12, -1, 0, 10**14, b"1", [1]])
@@ -114,7 +114,7 @@ async def test_it_lasts_for_its_maximum_age(age: float) -> None:
     """The message counts from its publication on, for less than `max_age`."""
     at = NOW - 1
     token = LateToken(
-        caller(expires_at=NOW, issued_at=NOW - 300), at + age, 0.0, Origin(None, {"web": at})
+        caller(expires_at=NOW, issued_at=NOW - 300), at + age, 0.0, Provenance(None, {"web": at})
     )
     verdict = await ValidWhenPublished(seconds=500, sources={"web"}).decide(token)
     assert (verdict is not None) == (at + age < at + 500)
@@ -134,7 +134,7 @@ async def test_not_before_counts_as_well() -> None:
         caller(expires_at=NOW, issued_at=NOW - 300),
         NOW + 60,
         0.0,
-        Origin(None, {"web": NOW - 200}),
+        Provenance(None, {"web": NOW - 200}),
         not_before=NOW - 100,
     )
     assert await ValidWhenPublished(hours=1, sources={"web"}).decide(token) is None
@@ -153,22 +153,24 @@ def rules(*policies: Any, trusted: set[str] | None = None, **more: Any) -> Rules
 async def test_what_is_proven_is_parked() -> None:
     """A late message whose proof names its caller waits for them."""
     with pytest.raises(Parked) as caught:
-        await decide(verified(), rules(Park()), NOW + 60, origin_of(proven(NOW), None, skew=SKEW))
+        await decide(
+            verified(), rules(Park()), NOW + 60, provenance_of(proven(NOW), None, skew=SKEW)
+        )
     assert caught.value.code == "token.expired"
 
 
 @pytest.mark.parametrize("said", [{"issuer": None}, {"subject": None}])
 async def test_what_names_no_caller_is_not_parked(said: dict[str, Any]) -> None:
     """A policy passes, and a function that says `Hold` all the same is not obeyed."""
-    origin = origin_of(proven(NOW, **said), None, skew=SKEW)
+    provenance = provenance_of(proven(NOW, **said), None, skew=SKEW)
 
     async def holds(_late: LateToken) -> Verdict | None:
         return Hold()
 
     with pytest.raises(Expired):
-        await decide(verified(), rules(Park()), NOW + 60, origin)
+        await decide(verified(), rules(Park()), NOW + 60, provenance)
     with pytest.raises(Untimely, match="no proof of its caller"):
-        await decide(verified(), rules(holds), NOW + 60, origin)
+        await decide(verified(), rules(holds), NOW + 60, provenance)
 
 
 class _Revoked:
@@ -178,9 +180,9 @@ class _Revoked:
 
 async def test_what_was_revoked_is_not_parked() -> None:
     """A revoked token's message does not wait for better days."""
-    origin = origin_of(proven(NOW), None, skew=SKEW)
+    provenance = provenance_of(proven(NOW), None, skew=SKEW)
     with pytest.raises(Untimely) as caught:
-        await decide(verified(), rules(Park(), revocations=_Revoked()), NOW + 60, origin)
+        await decide(verified(), rules(Park(), revocations=_Revoked()), NOW + 60, provenance)
     assert caught.value.code == "token.revoked"
 
 

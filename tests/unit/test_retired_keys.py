@@ -19,7 +19,7 @@ from busauth._files.sealed import SealedFile
 from busauth._tokens.keys.key import load_key, public_part
 from busauth._tokens.keys.retired import _KIND, _MOST, _PURPOSE
 from busauth.errors import ConfigurationError, NotGenuine
-from busauth.messages import Origin
+from busauth.messages import Provenance
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import Fetcher, KeyMissing, Retired, RetiredKeys, Verified
 from tests.unit.support import NOW, Signer, b64, caller, http, raw_server, refused_code
@@ -69,8 +69,8 @@ class World:
         """Return what is decided about a token: its subject, or the code of its refusal."""
         try:
             verified = self.verifiers.recall(token)
-            origin = Origin(None, published)
-            return (await decide(verified, RULES, self.clock.now(), origin)).subject
+            provenance = Provenance(None, published)
+            return (await decide(verified, RULES, self.clock.now(), provenance)).subject
         except NotGenuine as refused:
             return refused.code
 
@@ -536,14 +536,14 @@ def test_a_memory_is_one_issuers(clock: ManualClock) -> None:
 async def test_the_decision_is_made_at_the_instant_of_publication(at: float) -> None:
     """Not later than last seen; late or in time makes no difference."""
     retired = Retired(NOW, frozenset({"web"}))
-    origin = Origin(None, {"web": at})
+    provenance = Provenance(None, {"web": at})
     for expires_at in (NOW + 5000, NOW - 500):
         known = caller(expires_at=expires_at, issued_at=NOW - 1000)
         verified = Verified(known, None, 0.0, retired=retired)
         if at <= NOW:
-            assert (await decide(verified, RULES, NOW + 10, origin)).subject == known.subject
+            assert (await decide(verified, RULES, NOW + 10, provenance)).subject == known.subject
         else:
-            code = await refused_code(decide(verified, RULES, NOW + 10, origin))
+            code = await refused_code(decide(verified, RULES, NOW + 10, provenance))
             assert code == "token.key_retired"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth._revocation import Freshness, table
+from busauth._revocation import FeedHealth, table
 from busauth.caller import Caller, as_caller, first_token, read_only
 from busauth.errors import ConfigurationError, Deferred
 from busauth.revocation import OnStale, SecurityEvent, Target
@@ -234,8 +234,8 @@ def test_what_it_keeps_can_be_taken_over() -> None:
 # --- how far it can be relied on ------------------------------------------------------------------
 
 
-def fresh(policy: OnStale = OnStale.PAUSE) -> Freshness:
-    return Freshness(30, policy, 0.0)
+def fresh(policy: OnStale = OnStale.PAUSE) -> FeedHealth:
+    return FeedHealth(30, policy, 0.0)
 
 
 def test_it_has_to_catch_up() -> None:

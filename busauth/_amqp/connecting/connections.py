@@ -97,7 +97,7 @@ def _is_time(count: int) -> bool:
     return count & (count - 1) == 0 or count % _SELDOM == 0
 
 
-class Links:
+class Connections:
     """The connections, restored by themselves once they are open.
 
     Args:
@@ -114,13 +114,13 @@ class Links:
     def __init__(self, url: str, service: str) -> None:
         self.url = broker_url(url)
         self._service = service
-        self._links: dict[str, Kept] = {}
+        self._connections: dict[str, Kept] = {}
         self._watch = Watch(service)
 
     @property
     def are_open(self) -> bool:
         """Return whether they were opened and not closed, connected at this moment or not."""
-        return _CONSUME in self._links
+        return _CONSUME in self._connections
 
     async def open(self, *, copies: bool) -> AbstractRobustConnection:
         """Connect, and return the connection to consume on.
@@ -133,13 +133,13 @@ class Links:
             ConfigurationError: it can be, and waiting will not help.
         """
         for purpose in (_PUBLISH, _COPIES, _CONSUME) if copies else (_PUBLISH, _CONSUME):
-            self._links[purpose] = await self._connect(purpose)
+            self._connections[purpose] = await self._connect(purpose)
         LOGGER.info("%s: connected to %s:%s", self._service, self.url.host, self.url.port)
-        return self._links[_CONSUME]
+        return self._connections[_CONSUME]
 
     async def close(self) -> None:
         """Close what is open."""
-        links, self._links, self._watch = self._links, {}, Watch(self._service)
+        links, self._connections, self._watch = self._connections, {}, Watch(self._service)
         await asyncio.gather(*map(left, links.values()))
 
     def doubts(self) -> Iterator[str]:
@@ -147,7 +147,7 @@ class Links:
         if not self.are_open:
             yield f"not connected to {self.url.host}:{self.url.port}"
             return
-        for purpose, link in tuple(self._links.items()):  # another thread may ask
+        for purpose, link in tuple(self._connections.items()):  # another thread may ask
             if link.transport is None or not link.connected.is_set():
                 yield f"the connection for {purpose} was lost, and is being restored"
             elif _blocked(link):
@@ -166,16 +166,16 @@ class Links:
             PublishError: it was not opened, or is not restored in time, or the alarm lasts.
         """
         connection = await self._restored(_PUBLISH, within)
-        if (alarmed := _blocked(self._links.get(_COPIES))) is not None:
+        if (alarmed := _blocked(self._connections.get(_COPIES))) is not None:
             await _over(alarmed, within)
         return connection
 
     async def copies(self, within: Within) -> AbstractConnection:
         """Return the connection for copies, likewise; while an alarm lasts, who heard of it."""
-        return _blocked(self._links.get(_PUBLISH)) or await self._restored(_COPIES, within)
+        return _blocked(self._connections.get(_PUBLISH)) or await self._restored(_COPIES, within)
 
     async def _restored(self, purpose: str, within: Within) -> AbstractConnection:
-        link = self._links.get(purpose)
+        link = self._connections.get(purpose)
         if link is None:
             raise PublishError("the bus is not connected: use `async with bus` or `bus.run()`")
         try:
@@ -200,7 +200,7 @@ class Links:
         return link
 
     def _lost(self, link: Any, error: BaseException | None) -> None:
-        if link in self._links.values():
+        if link in self._connections.values():
             self._watch.lost(link, error)
 
     def _back(self, link: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.consuming.returning import CameBack, check_unasked
 from busauth._amqp.headers import token_in
 from busauth._decision import Rules, check_again, decide_in_time, decide_soon
@@ -39,8 +39,8 @@ class Admission:
         header: the header that carries the token.
         trusted: who proves tokens genuine.
         decryption: opens tokens that travel encrypted, None where none does.
-        provenance: what is asked of the messages themselves.
-        rules: what callers are held to.
+        messages: what is asked of the messages themselves.
+        callers: what callers are held to.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Admission:
         header: str,
         trusted: Authenticator,
         decryption: Decryption | None,
-        provenance: Provenance,
-        rules: Rules,
+        messages: MessageRules,
+        callers: Rules,
     ) -> None:
         self._header = header
         self._trusted = trusted
         self._decryption = decryption
-        self._provenance = provenance
-        self._rules = rules
+        self._messages = messages
+        self._callers = callers
 
     def read(self, case: Case) -> str:
         """Return a delivery's token, decrypted, and note it; nothing is proven of it.
@@ -79,7 +79,7 @@ class Admission:
         """
         if case.delivery.headers.get(self._header) is not None:
             return
-        case.letter = self._provenance.letter(case.delivery)
+        case.letter = self._messages.letter(case.delivery)
         if case.letter is not None:
             raise CameBack.of(case.letter.sealed.purpose)
 
@@ -93,11 +93,11 @@ class Admission:
         token = self.read(case)
         try:
             verified = self._trusted.recall(token)
-            if self._provenance.proofs is None:
+            if self._messages.proofs is None:
                 return Genuine(verified, None)
-            return Genuine(verified, self._provenance.recall(case.delivery))
+            return Genuine(verified, self._messages.recall(case.delivery))
         except Exception as error:
-            defer_if_transient("who proves tokens is", error, self._rules.transient)
+            defer_if_transient("who proves tokens is", error, self._callers.transient)
             raise
 
     async def authenticate(self, case: Case) -> Genuine:
@@ -109,9 +109,9 @@ class Admission:
         """
         try:
             verified = await self._trusted.authenticate(case.token or "")
-            return Genuine(verified, await self._provenance.authenticate(case.delivery))
+            return Genuine(verified, await self._messages.authenticate(case.delivery))
         except Exception as error:
-            defer_if_transient("who proves tokens is", error, self._rules.transient)
+            defer_if_transient("who proves tokens is", error, self._callers.transient)
             raise
 
     def compare(self, case: Case, genuine: Genuine) -> None:
@@ -125,14 +125,14 @@ class Admission:
         """
         verified = case.verified = genuine.verified
         case.caller = verified.caller
-        if not self._provenance.asks:
+        if not self._messages.asks:
             check_unasked(case.delivery.headers)
             return
-        case.origin, case.marks = self._provenance.origin(
+        case.provenance, case.marks = self._messages.provenance_of(
             case.delivery, verified.caller, genuine.signed, case.now
         )
         first = case.marks.sealed.first
-        if first is not None and first != self._provenance.first(verified.caller):
+        if first is not None and first != self._messages.first(verified.caller):
             case.verified = replace(verified, caller=narrowed(verified.caller, first))
 
     async def decided(self, case: Case) -> Caller:
@@ -144,8 +144,8 @@ class Admission:
         """
         verified, now = case.known, case.now
         if verified.lateness(now) is None:
-            return decide_in_time(verified, self._rules, now, case.origin)
-        return await decide_soon(verified, self._rules, now, case.origin)
+            return decide_in_time(verified, self._callers, now, case.provenance)
+        return await decide_soon(verified, self._callers, now, case.provenance)
 
     def stands(self, case: Case, genuine: Genuine, caller: Caller, now: float) -> bool:
         """Return whether a decision still stands at a later instant, after an await.
@@ -159,8 +159,8 @@ class Admission:
         if not genuine.holds():
             return False
         verified = case.known
-        self._provenance.check_age(genuine.signed, now)
+        self._messages.check_age(genuine.signed, now)
         if caller.late is None and verified.lateness(now) is not None:
             return False
-        check_again(verified, caller, self._rules, now, case.origin)
+        check_again(verified, caller, self._callers, now, case.provenance)
         return caller.late is None or now < caller.late.until

@@ -5,32 +5,24 @@ error here accepts.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from secrets import token_hex
 
 from busauth._amqp.consuming.admission import Admission, Genuine
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan, Handler
 from busauth._amqp.headers import HOP, count_in
-from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
-from busauth._amqp.settling.acks import Acks
-from busauth._amqp.settling.replies import Replies
-from busauth._decision import Rules
-from busauth._loops import OneLoop, PerLoop
+from busauth._loops import PerLoop
 from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
 from busauth._retold import retold, words_of
-from busauth._tokens.authenticators import Authenticator
-from busauth._tokens.encryption.encryption import Decryption
 from busauth._tokens.keys.key import KeyMissing
-from busauth.audit import LOGGER, Event, EventKind, Telling
+from busauth.audit import LOGGER, Event, EventKind
 from busauth.caller import Caller, acting, holding, lease_for
-from busauth.clock import Clock
 from busauth.errors import (
     BadMessage,
     Deferred,
@@ -47,52 +39,13 @@ _LOOKS = 3
 """How often a decision is made before it is put off: keys that change each time are a fault."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """The terms on which one queue is consumed.
-
-    Attributes:
-        queue: the consumed queue.
-        trusted: who proves tokens genuine.
-        issued: whether a trusted issuer signed a token, whoever it is for.
-        decryption: opens tokens that travel encrypted.
-        provenance: what is asked of the messages themselves.
-        rules: what its callers are held to.
-        concurrency: handlers that run at once.
-        on_error: what happens to a message whose handler failed and is not retried.
-        deadline: seconds after which its handler is cancelled; None for never.
-    """
-
-    queue: str
-    trusted: Authenticator
-    issued: Callable[[str], bool]
-    decryption: Decryption | None
-    provenance: Provenance
-    rules: Rules
-    concurrency: int
-    on_error: OnError
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What every consumer of a guard shares."""
-
-    clock: Clock
-    options: GuardOptions
-    auditor: Telling
-    replies: Replies
-    acks: Acks
-    loop: OneLoop
-
-
 class Attempts:
     """Attempts at one queue's deliveries.
 
     Args:
         plan: how the handler is called.
-        terms: what is asked of callers, and how many handlers run at once.
-        tools: what all consumers of a guard share.
+        rules: what is asked of callers, and how many handlers run at once.
+        context: what all consumers of a guard share.
         running: the deliveries that are being judged, handled or settled now.
 
     Attributes:
@@ -100,19 +53,23 @@ class Attempts:
     """
 
     def __init__(
-        self, plan: CallPlan, terms: Terms, tools: Tools, running: Mapping[int, Case]
+        self,
+        plan: CallPlan,
+        rules: ConsumerRules,
+        context: GuardContext,
+        running: Mapping[int, Case],
     ) -> None:
         self._plan = plan
         self._running = running
-        self._terms = terms
-        self._tools = tools
-        self._slots = PerLoop(lambda: asyncio.Semaphore(terms.concurrency))
+        self._rules = rules
+        self._context = context
+        self._slots = PerLoop(lambda: asyncio.Semaphore(rules.concurrency))
         self._admission = Admission(
-            header=tools.options.header,
-            trusted=terms.trusted,
-            decryption=terms.decryption,
-            provenance=terms.provenance,
-            rules=terms.rules,
+            header=context.options.header,
+            trusted=rules.trusted,
+            decryption=rules.decryption,
+            messages=rules.messages,
+            callers=rules.callers,
         )
         self.read = self._admission.read
 
@@ -145,7 +102,7 @@ class Attempts:
             raise_if_ending(error)
             if _is_of_the_program(error):
                 raise
-            if self._tools.auditor.lines.admit("a check failed", self._terms.queue):
+            if self._context.auditor.lines.admit("a check failed", self._rules.queue):
                 LOGGER.error("a check failed, the message is refused", exc_info=retold(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
@@ -156,24 +113,24 @@ class Attempts:
         self._check_body(delivery)
         hop = count_in(delivery.headers, HOP)
         lease = lease_for(caller, case.token or "", hop=hop, published_at=_relayed(case, caller))
-        delivery.hidden = added_to(delivery.headers, self._tools.options.header)
+        delivery.hidden = added_to(delivery.headers, self._context.options.header)
         arguments = plan.arguments(
-            delivery, holding(caller, lease) if plan.caller else caller, case.origin.proven
+            delivery, holding(caller, lease) if plan.caller else caller, case.provenance.proven
         )
         case.has_begun = True
         self.tell(case, EventKind.ACCEPTED_LATE if caller.late else EventKind.ACCEPTED)
-        began = self._tools.clock.monotonic()
+        began = self._context.clock.monotonic()
         try:
             with acting(lease):
                 failed = await _run(plan.handler, arguments, self._deadline())
         finally:
-            case.duration = self._tools.clock.monotonic() - began
+            case.duration = self._context.clock.monotonic() - began
         if failed is not None:
             self._log(case, failed)
         return failed
 
     def _deadline(self) -> Deadline:
-        return Deadline(self._terms.deadline, self._tools.clock)
+        return Deadline(self._rules.deadline, self._context.clock)
 
     async def _decided(self, case: Case, genuine: Genuine) -> Caller:
         """Decide, and look once more after whatever was awaited: what stood then may have fallen.
@@ -183,14 +140,14 @@ class Attempts:
             Deferred: something cannot be told now, or it changed each time that it was looked at.
         """
         for _ in range(_LOOKS):
-            case.now = self._tools.clock.now()
+            case.now = self._context.clock.now()
             self._admission.compare(case, genuine)
             self._check_hop(case.delivery)
             await self._check_new(case)
             caller = await self._admission.decided(case)
             if caller.late is None and case.replay_key is None:
                 return caller  # nothing was awaited
-            if self._admission.stands(case, genuine, caller, self._tools.clock.now()):
+            if self._admission.stands(case, genuine, caller, self._context.clock.now()):
                 return caller
             genuine = await self._admission.authenticate(case)
         raise Deferred("what the decision rests on keeps changing")
@@ -206,10 +163,10 @@ class Attempts:
             Forbidden: ``replay.copy``.
             Deferred: what remembers is out of reach.
         """
-        provenance = self._terms.provenance
+        provenance = self._rules.messages
         if provenance.replay is None or case.replay_key is not None:
             return
-        key = provenance.replay_key(case.origin, case.marks)
+        key = provenance.replay_key(case.provenance, case.marks)
         if key is None:
             return
         if case.delivery.redelivered and self._has(key):
@@ -234,17 +191,17 @@ class Attempts:
         )
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
-        error, lines = failed.__cause__, self._tools.auditor.lines
+        error, lines = failed.__cause__, self._context.auditor.lines
         if error is not None and lines.admit(
-            f"{self._terms.queue}: a handler failed", type(error).__name__
+            f"{self._rules.queue}: a handler failed", type(error).__name__
         ):
             message_id = case.delivery.message_id
-            what = f"{self._terms.queue}: a handler failed, message_id={message_id!r}"
+            what = f"{self._rules.queue}: a handler failed, message_id={message_id!r}"
             LOGGER.warning("%s: %s", evidence(what), failed.found, exc_info=retold(error))
 
     def _check_hop(self, message: Delivery) -> None:
         """Stop loops between honest services; a sender can only shorten its own way."""
-        hop, limit = count_in(message.headers, HOP), self._tools.options.max_hops
+        hop, limit = count_in(message.headers, HOP), self._context.options.max_hops
         if hop > limit:
             raise Forbidden("message.hops", found=f"hop {hop}", expected=f"at most {limit}")
 
@@ -252,7 +209,7 @@ class Attempts:
         """Bound what is parsed: a small body can be a large object."""
         if self._plan.model is None:
             return
-        size, limit = len(message.body), self._tools.options.max_body_bytes
+        size, limit = len(message.body), self._context.options.max_body_bytes
         if size > limit:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
@@ -266,14 +223,14 @@ class Attempts:
         detail: str | None = None,
     ) -> None:
         """Tell the auditor what has become of a delivery."""
-        if not self._tools.auditor.is_heard(kind):
+        if not self._context.auditor.is_heard(kind):
             return
-        caller, proven = case.caller, case.origin.proven
-        self._tools.auditor(
+        caller, proven = case.caller, case.provenance.proven
+        self._context.auditor(
             Event(
                 kind=kind,
-                queue=self._terms.queue,
-                at=self._tools.clock.now(),
+                queue=self._rules.queue,
+                at=self._context.clock.now(),
                 decided_at=case.now,
                 message_id=evidence(case.delivery.message_id),
                 issuer=caller.issuer if caller else None,
@@ -318,7 +275,7 @@ def _relayed(case: Case, caller: Caller) -> float | None:
     Where a policy accepted the caller by another instant than this one, or by none, nothing is
     said on: no word that this consumer did not take becomes its own.
     """
-    return case.origin.published_at if caller.late is None else caller.late.published_at
+    return case.provenance.published_at if caller.late is None else caller.late.published_at
 
 
 async def _run(

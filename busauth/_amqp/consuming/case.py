@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from busauth._amqp.consuming.returning import Marks
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing.copies import Carried
-from busauth._messages.provenance import NOWHERE, Origin
+from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
 from busauth._messages.seal import hinted_attempt
 from busauth._tokens.verified import Verified
@@ -25,7 +25,7 @@ class Case:
         verified: its token, once that is proven genuine; of what came back with another token than
             its first one, with no more than both allow.
         caller: whose it is, once that is proven; later, for whom the handler may run.
-        origin: who published it, and when, once that is proven.
+        provenance: who published it, and when, once that is proven.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         letter: what it carries on as this consumer's own letter, which came without a token.
         replay_key: what it is in flight as, None where nothing remembers it.
@@ -44,7 +44,7 @@ class Case:
     token: str | None = field(default=None, repr=False)
     verified: Verified | None = None
     caller: Caller | None = None
-    origin: Origin = NOWHERE
+    provenance: Provenance = UNPROVEN
     marks: Marks | None = None
     letter: Carried | None = None
     replay_key: ReplayKey | None = None

@@ -54,11 +54,12 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
-from busauth._amqp.consuming.attempt import Attempts, Terms, Tools
+from busauth._amqp.consuming.attempt import Attempts
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.misdirected import Directions, Misdirected
 from busauth._amqp.consuming.pause import Pause
 from busauth._amqp.consuming.returning import CameBack, homes_of
+from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.delivery import Delivery, channel_of, handed_directly
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import CallPlan
@@ -97,21 +98,26 @@ class Consumer(GuardedConsumer[P, R]):
     """
 
     def __init__(
-        self, plan: CallPlan, terms: Terms, tools: Tools, disposal: Disposal, returns: Returns
+        self,
+        plan: CallPlan,
+        rules: ConsumerRules,
+        context: GuardContext,
+        disposal: Disposal,
+        returns: Returns,
     ) -> None:
         self.handler = plan.handler
-        self.queue = terms.queue
-        self.parks = terms.rules.policies.parks
+        self.queue = rules.queue
+        self.parks = rules.callers.policies.parks
         self.taken = 0
         self.__name__ = short_name_of(plan.handler)
         self.__doc__ = documentation_of(plan.handler)
-        self._terms = terms
-        self._tools = tools
+        self._rules = rules
+        self._context = context
         self._disposal = disposal
         self._returns = returns
-        self._directions = Directions(terms.queue, terms.issued)
+        self._directions = Directions(rules.queue, rules.issued)
         self._running: dict[int, Case] = {}
-        self._attempts = Attempts(plan, terms, tools, self._running)
+        self._attempts = Attempts(plan, rules, context, self._running)
         self._tell = self._attempts.tell
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: set[int] = set()
@@ -121,13 +127,13 @@ class Consumer(GuardedConsumer[P, R]):
         self._has_left = self._is_stopping = self._is_elsewhere = False
         self._may_return = asyncio.Event()
         self._may_return.set()
-        options = tools.options
+        options = context.options
         self._pause = Pause(
-            terms.queue,
+            rules.queue,
             first=options.pause_first,
             longest=options.pause_longest,
-            clock=tools.clock,
-            auditor=tools.auditor,
+            clock=context.clock,
+            auditor=context.auditor,
         )
 
     async def __call__(
@@ -161,7 +167,7 @@ class Consumer(GuardedConsumer[P, R]):
         self.taken += 1
         if delivery.redelivered and self._goes_on_as(delivery):
             return
-        case = Case(delivery, self._tools.clock.now(), task=asyncio.current_task())
+        case = Case(delivery, self._context.clock.now(), task=asyncio.current_task())
         self._idle.clear()
         self._held.add(id(case))
         self._running[id(case)] = case
@@ -169,7 +175,7 @@ class Consumer(GuardedConsumer[P, R]):
             await self._receive(case)
         except asyncio.CancelledError:
             if delivery.is_settled:
-                self._tools.acks.settled(delivery)
+                self._context.acks.settled(delivery)
             elif self._is_left_alone(case):
                 await asyncio.shield(self._cut_off(case))  # cancelled again, it goes on
             raise
@@ -249,7 +255,7 @@ class Consumer(GuardedConsumer[P, R]):
             lost = case.delivery.is_lost or case.delivery.consumer_tag in self._taken_back
             goes = case.is_acknowledged or case.is_leaving
             if lost and not goes and case.delivery.is_like(again):
-                self._tools.acks.settled(case.delivery)
+                self._context.acks.settled(case.delivery)
                 return case.delivery.goes_on_as(again)
         return False
 
@@ -297,7 +303,7 @@ class Consumer(GuardedConsumer[P, R]):
         Raises:
             ConfigurationError: another thread's loop has this guard's consumers.
         """
-        self._tools.loop.claim(f"the consumer of {self.queue!r}")
+        self._context.loop.claim(f"the consumer of {self.queue!r}")
         if self._loop is not (loop := asyncio.get_running_loop()):
             self._move(loop)
         self._has_left = self._is_stopping = False
@@ -396,7 +402,7 @@ class Consumer(GuardedConsumer[P, R]):
         return None
 
     def _fault(self, case: Case, error: BaseException) -> Deferred:
-        if self._tools.auditor.lines.admit("settling failed", self.queue):
+        if self._context.auditor.lines.admit("settling failed", self.queue):
             what = "%s: a message is given back, the program failed"
             LOGGER.error(what, self.queue, exc_info=retold(error))
         name = type(error).__name__
@@ -431,7 +437,7 @@ class Consumer(GuardedConsumer[P, R]):
     async def _give_back(self, case: Case) -> None:
         case.is_leaving = True
         if await settlement.give_back(case.delivery):
-            self._tools.acks.settled(case.delivery)
+            self._context.acks.settled(case.delivery)
 
     async def _postpone(self, case: Case) -> bool:
         """Let a copy wait; it must not be taken for the copy of a message in flight, or done."""
@@ -443,7 +449,7 @@ class Consumer(GuardedConsumer[P, R]):
             if case.replay_key is not None:
                 if not case.is_known:
                     return False
-                await self._terms.provenance.forget(case.replay_key, holder=case.holder)
+                await self._rules.messages.forget(case.replay_key, holder=case.holder)
             return await self._disposal.postpone(case.delivery, carried)
         except Deferred:
             return False
@@ -456,7 +462,7 @@ class Consumer(GuardedConsumer[P, R]):
         if case.token is None:
             with suppress(Refused):
                 self._attempts.read(case)
-        return self._terms.provenance.carried(case, case.token_sha256, purpose)
+        return self._rules.messages.carried(case, case.token_sha256, purpose)
 
     async def _settle(self, case: Case, outcome: Refused | None) -> None:
         delivery = case.delivery
@@ -476,7 +482,7 @@ class Consumer(GuardedConsumer[P, R]):
 
     async def _leave(self, case: Case, outcome: Refused | None) -> None:
         """Leave alone what its handler settled; what that put back comes again, to be handled."""
-        self._tools.acks.settled(case.delivery)
+        self._context.acks.settled(case.delivery)
         if case.delivery.is_returned:
             await self._forget(case)
         else:
@@ -490,7 +496,7 @@ class Consumer(GuardedConsumer[P, R]):
                 self._done(case, EventKind.DISCARDED, outcome)
             case Duplicate():
                 self._done(case, EventKind.DUPLICATE, outcome)
-            case Parked() if self._terms.provenance.seal is not None:
+            case Parked() if self._rules.messages.seal is not None:
                 await self._park(case, outcome)
             case CameBack() if case.letter is not None:
                 await self._send_home(case, outcome, case.letter)
@@ -503,17 +509,17 @@ class Consumer(GuardedConsumer[P, R]):
         """Note that the message is done, once nothing but the acknowledgement is left to do."""
         if case.replay_key is not None:
             case.is_known = False  # cut off from here on, it may be done
-            await self._terms.provenance.done(case.replay_key)
+            await self._rules.messages.done(case.replay_key)
 
     async def _forget(self, case: Case) -> None:
         """Let the message come again; in flight for ever, it does so as well."""
         if case.replay_key is not None:
             with suppress(Deferred):
-                await self._terms.provenance.forget(case.replay_key, holder=case.holder)
+                await self._rules.messages.forget(case.replay_key, holder=case.holder)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         carried = self._carried(case, Purpose.RETRY)
-        if self._terms.on_error is OnError.GIVE_BACK:
+        if self._rules.on_error is OnError.GIVE_BACK:
             await self._wait(failed, carried.sealed.attempt)
         if case.delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
@@ -528,9 +534,9 @@ class Consumer(GuardedConsumer[P, R]):
     async def _wait(self, failed: HandlerFailed, attempt: int) -> None:
         """Hold a failed message for a while, where no queue delays it."""
         if self._disposal.rung(failed, attempt) is not None:
-            options = self._tools.options
+            options = self._context.options
             seconds = min(options.pause_longest, options.pause_first * 2.0 ** min(attempt, 32))
-            await self._tools.clock.sleep(seconds)
+            await self._context.clock.sleep(seconds)
 
     async def _retried(self, case: Case, failed: HandlerFailed, carried: Carried) -> str | None:
         """Return where the message waits for its next attempt, None where none is due.
@@ -550,7 +556,7 @@ class Consumer(GuardedConsumer[P, R]):
         name = await self._disposal.dead_letter(case.delivery, refusal)
         await self._remember(case)
         self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
-        await self._tools.replies.answer(self._disposal.outlet, case.delivery, refused)
+        await self._context.replies.answer(self._disposal.outlet, case.delivery, refused)
 
     async def _park(self, case: Case, parked: Parked) -> None:
         refusal = self._refusal(case, parked, Purpose.PARKED)
@@ -567,7 +573,7 @@ class Consumer(GuardedConsumer[P, R]):
 
         What was sent again and settled since waits for nobody: there it could only be refused.
         """
-        key = await self._terms.provenance.settled_as(case, letter.sealed)
+        key = await self._rules.messages.settled_as(case, letter.sealed)
         if key is not None:
             self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
             return
@@ -579,7 +585,7 @@ class Consumer(GuardedConsumer[P, R]):
         self._done(case, EventKind.RETURNED, came_back, detail=f"{came_back.detail} -> {home}")
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
-        provenance, keeper = self._terms.provenance, self._keeper(case, refused)
+        provenance, keeper = self._rules.messages, self._keeper(case, refused)
         misdirected = keeper is not None and case.marks is None
         seals = misdirected or (refused.genuine and provenance.may_return(case))
         return Refusal(
@@ -589,7 +595,7 @@ class Consumer(GuardedConsumer[P, R]):
             caller=case.caller,
             token=case.token,
             token_sha256=case.token_sha256,
-            proven=case.origin.proven is not None
+            proven=case.provenance.proven is not None
             or (misdirected and provenance.is_proven(case.delivery)),
             keep=_keeping(case, keeper, self.queue) if seals else None,
             carried=self._carried(case, purpose) if seals else None,
@@ -599,10 +605,10 @@ class Consumer(GuardedConsumer[P, R]):
         """Return for whom a letter keeps its token: a late one, or one for somebody else."""
         if isinstance(refused, Expired):
             return refused.keep_token
-        keeper = self._terms.rules.policies.keeper
+        keeper = self._rules.callers.policies.keeper
         if keeper is None or not self._directions.are_wrong_for(case, refused):
             return None
-        return keeper if self._terms.provenance.says_nothing_false(case) else None
+        return keeper if self._rules.messages.says_nothing_false(case) else None
 
     def _done(
         self,
@@ -619,7 +625,7 @@ class Consumer(GuardedConsumer[P, R]):
     def _acknowledge(self, case: Case, told: Told) -> None:
         """Have the delivery acknowledged; it is held until the broker is told."""
         case.is_acknowledged = True
-        self._tools.acks.add(case.delivery, told)
+        self._context.acks.add(case.delivery, told)
 
     def _told(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from busauth._amqp.consuming.provenance import Provenance
+from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.options import ConsumerOptions, GuardOptions
 from busauth._arguments import checked_class
 from busauth._expiry import PolicyChain
@@ -80,7 +80,7 @@ class MessageSecurity:
         return stamps if proofs is None else stamps | proofs.names
 
 
-def provenance_of(
+def message_rules_of(
     security: MessageSecurity,
     queue: str,
     proofs: Proofs | None,
@@ -88,7 +88,7 @@ def provenance_of(
     *,
     options: GuardOptions,
     session_claim: str,
-) -> Provenance:
+) -> MessageRules:
     """Return what a consumer asks of its messages.
 
     Raises:
@@ -98,7 +98,7 @@ def provenance_of(
     if replay is not None:
         _check_memory(replay, proofs)
     formerly = options.of(queue).formerly
-    return Provenance(
+    return MessageRules(
         group=(*formerly, queue)[0],
         proofs=proofs,
         routes=(*(Route("", name) for name in (queue, *formerly)), *routes),

@@ -31,7 +31,7 @@ from busauth._amqp.feed.options import FeedOptions
 from busauth._amqp.publishing.publisher import was_cancelled
 from busauth._arguments import checked
 from busauth._retold import retold
-from busauth._revocation import CheckpointFile, Freshness, Position, RevokedTokens
+from busauth._revocation import CheckpointFile, FeedHealth, Position, RevokedTokens
 from busauth._revocation.events import EventReader, SecurityEvent, Transmitters
 from busauth.audit import LOGGER
 from busauth.caller import Caller
@@ -91,7 +91,7 @@ class RevocationFeed:
             key=checkpoint.digest_key if checkpoint is not None else None,
             session_claim=options.session_claim,
         )
-        self._freshness = Freshness(options.stale_after, options.on_stale, self._clock.monotonic())
+        self._health = FeedHealth(options.stale_after, options.on_stale, self._clock.monotonic())
         self._keeper = Keeper(checkpoint, options, transmitters) if checkpoint else None
         self.refused: Counter[str] = Counter()
         self._position: Position | None = None
@@ -121,20 +121,20 @@ class RevocationFeed:
         if self._tokens.revoked(caller, now):
             return True
         monotonic = self._monotonic()
-        if self._freshness.holds(now, monotonic):
+        if self._health.holds(now, monotonic):
             return False
-        objection = self._freshness.objection(now, monotonic)
+        objection = self._health.objection(now, monotonic)
         if objection is not None:
             raise Deferred(f"the revocation feed: {objection}", probe=self.ready)
         return False
 
     def doubt(self) -> str | None:
         """Return why the feed cannot be relied on now, None where it can; for health checks."""
-        return self._freshness.doubt(self._clock.now(), self._clock.monotonic())
+        return self._health.doubt(self._clock.now(), self._clock.monotonic())
 
     async def ready(self) -> None:
         """Return once messages may be handled."""
-        while self._freshness.objection(self._clock.now(), self._clock.monotonic()) is not None:
+        while self._health.objection(self._clock.now(), self._clock.monotonic()) is not None:
             self._moved.clear()
             await self._moved.wait()
 
@@ -153,7 +153,7 @@ class RevocationFeed:
 
     async def _open(self) -> None:
         self._moved = asyncio.Event()  # the last one may belong to another loop
-        self._freshness.read(self._clock.monotonic())
+        self._health.read(self._clock.monotonic())
         keeper, now = self._keeper, self._clock.now()
         if keeper is not None:
             self._position = await asyncio.to_thread(keeper.restore, self._tokens, now)
@@ -216,7 +216,7 @@ class RevocationFeed:
         loop = asyncio.get_running_loop()
         watch = loop.create_task(self._watch(attachment), context=Context())
         try:
-            self._freshness.attached(self._clock.now(), self._clock.monotonic())
+            self._health.attached(self._clock.now(), self._clock.monotonic())
             await self._read_on(attachment)
         finally:
             self._attached = False
@@ -227,7 +227,7 @@ class RevocationFeed:
         if self._position is not None:
             return self._position.offset
         now = self._clock.now()
-        self._freshness.begins(now - _MARGIN)
+        self._health.begins(now - _MARGIN)
         return since(now - self._options.retention - _MARGIN)
 
     async def _read_on(self, attachment: Attachment) -> None:
@@ -260,7 +260,7 @@ class RevocationFeed:
             if self._read == before:
                 self._position = None if before == begun else self._position
                 attachment.detach(f"nothing came for {self._options.stale_after:g} s")
-            elif not self._freshness.covers(self._clock.now()):
+            elif not self._health.covers(self._clock.now()):
                 self._position = None
                 attachment.detach("a clock that was ahead has told where to begin")
 
@@ -276,7 +276,7 @@ class RevocationFeed:
             await self._apply(event)
         if not self._ahead:
             self._position = _position(reading)
-        self._freshness.read(self._clock.monotonic())
+        self._health.read(self._clock.monotonic())
 
     async def _judged(self, reading: Reading) -> SecurityEvent:
         raw = reading.body.decode("latin-1")
@@ -305,7 +305,7 @@ class RevocationFeed:
     async def _apply(self, event: SecurityEvent) -> None:
         if event.is_heartbeat:
             await self._catch_up_with_ahead()
-            self._freshness.beat(event.issued_at, self._clock.monotonic())
+            self._health.beat(event.issued_at, self._clock.monotonic())
             self._sweep()
             self._moved.set()
             return
@@ -321,7 +321,7 @@ class RevocationFeed:
 
     def _sweep(self) -> None:
         """Forget by signed time, too: a clock that is ahead for a moment must not empty it."""
-        self._tokens.sweep(min(self._clock.now(), self._freshness.newest))
+        self._tokens.sweep(min(self._clock.now(), self._health.newest))
 
     def _count(self, refused: Refused, reading: Reading) -> None:
         """Count a refusal, and log the 1st, 2nd, 4th and so on: a flood must not fill the logs."""
@@ -341,7 +341,7 @@ class RevocationFeed:
     async def _save(self, keeper: Keeper) -> None:
         """Write down what is known, unless a restart would take the half for the whole."""
         now = self._clock.now()
-        if self._freshness.covers(now):
+        if self._health.covers(now):
             await keeper.save(self._tokens, self._position, now)
 
 

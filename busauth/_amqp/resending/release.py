@@ -62,7 +62,7 @@ class Release:
         self._recipient = recipient
         self._guard = guard
         self._proofs, self._signer = _relaying(guard, proofs)
-        self._routes = guard.core.provenance(queue, self._proofs, routes).routes
+        self._routes = guard.core.message_rules(queue, self._proofs, routes).routes
         self._url, self._queue = url, queue
 
     async def for_caller(self, token: str) -> Released:

@@ -23,7 +23,7 @@ class OnStale(StrEnum):
     """Go by what is known: what was revoked meanwhile is handled."""
 
 
-class Freshness:
+class FeedHealth:
     """How far a reader has come.
 
     Args:

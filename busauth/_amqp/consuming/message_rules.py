@@ -18,7 +18,7 @@ from busauth._amqp.publishing.copies import Carried
 from busauth._amqp.publishing.sealing import copy_of
 from busauth._messages.proof import HEADER, Proofs, Proven, SeenMessage, Signed
 from busauth._messages.proof.routes import Route
-from busauth._messages.provenance import BROKER_STAMP, Origin, origin_of, stamp_in
+from busauth._messages.provenance import BROKER_STAMP, Provenance, provenance_of, stamp_in
 from busauth._messages.replay import ReplayKey, ReplayMemory, Standing, admitted
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
@@ -30,7 +30,7 @@ from busauth.errors import BadMessage, Deferred, Refused, Transient, defer_if_tr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
+class MessageRules:
     """What one consumer asks.
 
     Attributes:
@@ -159,9 +159,9 @@ class Provenance:
         opened = self.seal.opened(given, copy, token_sha256=token_sha256)
         return opened.sealed or Sealed(), opened.code
 
-    def origin(
+    def provenance_of(
         self, delivery: Delivery, caller: Caller, signed: Signed | None, now: float
-    ) -> tuple[Origin, Marks]:
+    ) -> tuple[Provenance, Marks]:
         """Compare a proof with its message, and return what that and the broker say of it.
 
         Args:
@@ -180,7 +180,7 @@ class Provenance:
             proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
             skew = self.proofs.skew
         check_return(delivery.headers, signed, marks, caller)
-        return origin_of(proven, marks.stamp, skew=skew), marks
+        return provenance_of(proven, marks.stamp, skew=skew), marks
 
     def check_age(self, signed: Signed | None, now: float) -> None:
         """Refuse a proof that has become stale since it was compared.
@@ -199,13 +199,13 @@ class Provenance:
         """
         if self.seal is None or case.marks is None:
             return False
-        return self.replay_key(case.origin, case.marks) is None or case.is_known
+        return self.replay_key(case.provenance, case.marks) is None or case.is_known
 
-    def replay_key(self, origin: Origin, marks: Marks | None) -> ReplayKey | None:
+    def replay_key(self, provenance: Provenance, marks: Marks | None) -> ReplayKey | None:
         """Return what makes two deliveries this message, None where nothing is proven of it."""
-        if self.replay is None or origin.proven is None:
+        if self.replay is None or provenance.proven is None:
             return None
-        return self._key(origin.proven, marks.sealed if marks is not None else Sealed())
+        return self._key(provenance.proven, marks.sealed if marks is not None else Sealed())
 
     def _key(self, proven: Proven, sealed: Sealed) -> ReplayKey:
         return ReplayKey(
