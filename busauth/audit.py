@@ -6,12 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from busauth._arguments import CountOrNone, Seconds, checked
 from busauth._retold import retold
+from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError
+from busauth.errors import ConfigurationError, HandlerFailed, Refused, evidence
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
@@ -314,6 +315,40 @@ class EventLog:
         log_event(event)
 
 
+class Published(Protocol):
+    """What is proven of a publication; see `busauth.messages.Proven`."""
+
+    @property
+    def publisher(self) -> str:
+        """Return by whom."""
+        ...
+
+    @property
+    def published_at(self) -> float:
+        """Return when, seconds since the epoch."""
+        ...
+
+
+class Judged(Protocol):
+    """What an event tells of a message that is judged and handled; see `Event`."""
+
+    queue: str
+    now: float
+    caller: Caller | None
+    attempt: int | None
+    duration: float | None
+
+    @property
+    def message_id(self) -> str | None:
+        """Return the sender's id of it, as it came."""
+        ...
+
+    @property
+    def proven(self) -> Published | None:
+        """Return who published it, and when, where that is proven."""
+        ...
+
+
 class Telling:
     """An auditor whose failure is logged and goes no further.
 
@@ -327,6 +362,7 @@ class Telling:
 
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
         log = auditor if isinstance(auditor, EventLog) else EventLog(clock)
+        self._clock = clock or SystemClock()
         self._auditor = log if auditor is log_event else auditor
         self._is_log = self._auditor is log
         self.lines = log.lines
@@ -336,6 +372,47 @@ class Telling:
         self.lines.tell()
         return not self._is_log or kind.is_warning or LOGGER.isEnabledFor(logging.DEBUG)
 
+    def tell(
+        self,
+        message: Judged,
+        kind: EventKind,
+        refused: Refused | None = None,
+        *,
+        detail: str | None = None,
+    ) -> None:
+        """Tell what has become of a message; where nobody listens, no event is made.
+
+        Args:
+            message: what is known of it.
+            kind: what has become of it.
+            refused: why, where it was not handled.
+            detail: for people; None for what the refusal says.
+        """
+        if not self.is_heard(kind):
+            return
+        caller, proven = message.caller, message.proven
+        issued_at = caller.issued_at if caller else None
+        self(
+            Event(
+                kind=kind,
+                queue=message.queue,
+                at=self._clock.now(),
+                decided_at=message.now,
+                message_id=evidence(message.message_id),
+                issuer=caller.issuer if caller else None,
+                subject=evidence(caller.subject) if caller else None,
+                age=None if issued_at is None else message.now - issued_at,
+                late=caller.late.seconds if caller and caller.late else None,
+                code=refused.code if refused else None,
+                detail=detail or (refused.detail if refused else None),
+                publisher=proven.publisher if proven else None,
+                published_at=proven.published_at if proven else None,
+                attempt=message.attempt,
+                duration=message.duration,
+                error=refused.error if isinstance(refused, HandlerFailed) else None,
+            )
+        )
+
     def __call__(self, event: Event) -> None:
         """Tell it."""
         try:
@@ -344,6 +421,16 @@ class Telling:
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))
+
+
+def both(first: Auditor, second: Auditor) -> Auditor:
+    """Return an auditor that tells two."""
+
+    def told(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return told
 
 
 def told_safely(auditor: Auditor, clock: Clock | None = None) -> Telling:

@@ -248,7 +248,10 @@ def evidence(value: object) -> str | None:
         return None
     text = value if isinstance(value, str) else repr(_beginning(value, _LEVELS))
     is_cut = len(text) > _LOOKED_AT
-    text = redact_cut(text[:_LOOKED_AT]) if is_cut else redact(text)
+    if is_cut:
+        text = redact_cut(text[:_LOOKED_AT])
+    elif "." in text:  # as in every token; most of what is told has none
+        text = redact(text)
     text = text if text.isprintable() else ascii(text)
     is_cut = is_cut or len(text) > EVIDENCE_LIMIT
     return f"{text[: EVIDENCE_LIMIT - 1]}…" if is_cut else text

@@ -25,7 +25,7 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.tolerant import is_unreadable
+from busauth._amqp.connecting.frames import UNREADABLE
 from busauth._messages.proof import Properties, Route
 from busauth.errors import BadMessage, evidence
 
@@ -100,6 +100,10 @@ class Delivery:
         tag: its delivery tag on that channel.
         raw: its properties and headers, as they were decoded; whatever a sender wrote.
         headers, body: as received.
+        message_id: the sender's message id, if any.
+        redelivered: the broker's word for whether it delivered this message before.
+        content_encoding: what the sender says of the body.
+        is_unreadable: whether it lost its properties on the way here, as they cannot be read.
         hidden: names of headers that its handler is not shown.
     """
 
@@ -110,9 +114,13 @@ class Delivery:
         "_outer",
         "body",
         "channel",
+        "content_encoding",
         "headers",
         "hidden",
+        "is_unreadable",
+        "message_id",
         "raw",
+        "redelivered",
         "tag",
     )
 
@@ -128,6 +136,10 @@ class Delivery:
         self.raw: Basic.Properties = delivered.header.properties
         self.headers: dict[str, Any] = self.raw.headers or {}
         self.body: bytes = delivered.body
+        self.message_id: str | None = self.raw.message_id
+        self.redelivered = bool(delivered.redelivered)
+        self.content_encoding: str | None = self.raw.content_encoding
+        self.is_unreadable = delivered.header.weight == UNREADABLE
         self.hidden: frozenset[str] = frozenset()
 
     @classmethod
@@ -150,26 +162,6 @@ class Delivery:
                 expected = "properties that aio-pika has values for"
                 raise BadMessage("message.property", found=found, expected=expected) from error
         return self._message
-
-    @property
-    def is_unreadable(self) -> bool:
-        """Return whether it lost its properties on the way here, as they cannot be read."""
-        return is_unreadable(self._delivered)
-
-    @property
-    def message_id(self) -> str | None:
-        """Return the sender's message id, if any."""
-        return self.raw.message_id
-
-    @property
-    def content_encoding(self) -> str | None:
-        """Return what the sender says of the body."""
-        return self.raw.content_encoding
-
-    @property
-    def redelivered(self) -> bool:
-        """Return the broker's word for whether it delivered this message before."""
-        return bool(self._delivered.redelivered)
 
     @property
     def consumer_tag(self) -> str | None:
@@ -220,7 +212,7 @@ class Delivery:
         if self.is_settled:
             return False
         self.channel, self.tag = again.channel, again.tag
-        self._delivered = again._delivered
+        self._delivered, self.redelivered = again._delivered, again.redelivered
         for message in filter(None, (self._message, self._outer)):
             for name in (_CHANNEL, "delivery_tag", "consumer_tag", "redelivered"):
                 object.__setattr__(message, name, getattr(again.message, name))
@@ -230,6 +222,11 @@ class Delivery:
     def origin(self) -> str:
         """Return where it was published to, as text for people."""
         return str(Route(self.exchange, self.routing_key))
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it is there to be settled: neither lost nor settled."""
+        return not (self.is_lost or self.is_settled)
 
     @property
     def is_settled(self) -> bool:

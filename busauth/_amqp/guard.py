@@ -30,7 +30,7 @@ from busauth._tokens.asking.checking import check_issuers
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.verifier import Verifier
-from busauth.audit import LOGGER, Auditor, Event, log_event
+from busauth.audit import LOGGER, Auditor, both, log_event
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
@@ -159,11 +159,6 @@ class Guard:
             auditor: is told of every decision next to this guard's own.
             around: returns what is called in place of a handler, with the same arguments.
         """
-
-        def both(event: Event) -> None:
-            auditor(event)
-            self.core.auditor(event)
-
         replica = Guard(
             *verifiers,
             on_expired=self.core.on_expired,
@@ -171,7 +166,7 @@ class Guard:
             messages=self.messages,
             options=self.options,
             clock=clock,
-            auditor=both,
+            auditor=both(auditor, self.core.auditor),
         )
         replica.core.around = around
         return replica

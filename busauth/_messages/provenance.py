@@ -28,17 +28,16 @@ class Provenance:
         proven: what its publisher's proof says, None without one.
         published: the published instant, seconds since the epoch, by whose word it is: a
             publisher's name or `BROKER_STAMP`.
+        published_at: the instant to repeat in a message that this one leads to, if there is one.
     """
 
     proven: Proven | None = None
     published: Mapping[str, float] = field(default_factory=dict)
+    published_at: float | None = field(init=False, compare=False)
 
-    @property
-    def published_at(self) -> float | None:
-        """Return the instant to repeat in a message that this one leads to, if there is one."""
-        if self.proven is not None:
-            return self.published[self.proven.publisher]
-        return self.published.get(BROKER_STAMP)
+    def __post_init__(self) -> None:
+        source = BROKER_STAMP if self.proven is None else self.proven.publisher
+        object.__setattr__(self, "published_at", self.published.get(source))
 
     @property
     def names_caller(self) -> bool:

@@ -184,7 +184,7 @@ async def test_4_fail_closed(
     async with consuming(broker, queue, recording(guard, queue, seen, allow=broken)):
         await broker.publish(queue, token=issuer.token())
         await trail.until("refused", count=1)
-        monkeypatch.setattr("busauth._amqp.consuming.attempt.count_in", unexpected)
+        monkeypatch.setattr("busauth._amqp.consuming.pipeline.token_in", unexpected)
         await broker.publish(queue, token=issuer.token())
         await trail.until("refused", count=2)
     assert [e.code for e in trail.events if e.code] == ["caller.predicate", "check.failed"]

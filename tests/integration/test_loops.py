@@ -90,7 +90,7 @@ async def test_an_error_of_the_program_judges_no_message(
         raise error
 
     with monkeypatch.context() as broken:
-        broken.setattr("busauth._amqp.consuming.attempt.count_in", unexpected)
+        broken.setattr("busauth._amqp.consuming.pipeline.token_in", unexpected)
         async with consuming(broker, queue, handle):
             await broker.publish(queue, token=issuer.token("ann"))
             (fault,) = await trail.until("fault", count=1)

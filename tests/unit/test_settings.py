@@ -489,7 +489,7 @@ def test_an_operators_concurrency_counts_above_the_guards(file: Path) -> None:
 
     async def slots(queue: str) -> int:
         consumer = cast("Consumer[..., None]", guard(queue=queue)(handler))
-        return consumer._attempts._slots.here._value
+        return consumer._pipeline._slots._value
 
     assert [asyncio.run(slots(queue)) for queue in ("told", "untold")] == [3, 20]
 

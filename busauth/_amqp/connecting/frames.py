@@ -7,13 +7,13 @@ size and its body, and is marked where no publisher can write: in the content he
 brokers set to zero (AMQP 0-9-1, section 4.2.6.1).
 """
 
+import asyncio
 import struct
-from collections.abc import Callable
 from functools import lru_cache
 
 import pamqp.frame
 from pamqp.commands import Basic, Connection
-from pamqp.constants import FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
+from pamqp.constants import AMQP, FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 
 UNREADABLE = 0xFFFF
 """The weight of a content header whose properties were left out."""
@@ -28,12 +28,80 @@ _CLOSE = struct.pack(">I", Connection.Close.index)
 _HEAD = 7
 """Bytes of a frame before its payload: type, channel, size."""
 
+_CHUNK = 64 * 1024
+
 _TAG = 9
 """Bytes of a delivery tag and of the bits after it."""
 
 _MORE_FLAGS = 0x0003
 _SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
 _LONG = dict.fromkeys(b"Sx", 4)
+
+
+class FrameReader:
+    """What aiormq uses of a stream: bytes, of whole frames that passed the sieve.
+
+    It reads what there is and cuts it up, which costs less than to ask the stream for each piece.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._sieve = Sieve()
+        self._frame, self._at = b"", 0
+        self._read, self._from = b"", 0
+        self.began = b""
+        self.is_left = False
+
+    @property
+    def goodbye(self) -> tuple[int, str] | None:
+        """Return the code and the words with which the broker has closed the connection."""
+        return self._sieve.goodbye
+
+    def at_eof(self) -> bool:
+        """Return whether nothing is left to read."""
+        is_read = self._at == len(self._frame) and self._from == len(self._read)
+        return is_read and self._reader.at_eof()
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return what there is, unsieved: aiormq asks so for what is no frame."""
+        return await self._reader.read(size)
+
+    async def readexactly(self, size: int) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            asyncio.IncompleteReadError: the broker is gone.
+        """
+        start = self._at
+        if start == len(self._frame):
+            start = 0
+            while not (frame := self._cut()):
+                await self._fill(size)
+            self._frame = self._sieve.passed(frame)
+        self._at = start + size
+        return self._frame[start : self._at]
+
+    def _cut(self) -> bytes:
+        """Return the next frame, nothing where it is not whole yet."""
+        start = self._from
+        head = self._read[start : start + _HEAD]
+        end = start + _HEAD
+        if not head.startswith(AMQP):  # a broker of another version says so, and closes
+            end += int.from_bytes(head[3:]) + 1
+        if len(head) < _HEAD or len(self._read) < end:
+            return b""
+        self._from = end
+        return self._read[start:end]
+
+    async def _fill(self, wanted: int) -> None:
+        more = await self._reader.read(_CHUNK)
+        left = self._read[self._from :]
+        if not more and self.is_left:
+            raise asyncio.CancelledError  # aiormq would tell the log of a loss
+        if not more:
+            raise asyncio.IncompleteReadError(left, wanted)
+        self._read, self._from = left + more, 0
+        self.began = self.began or more[:_HEAD]
 
 
 class Sieve:
@@ -94,47 +162,35 @@ def are_surely_readable(frame: bytes) -> bool:
     """
     payload = frame[_HEAD:-1]
     flags = int.from_bytes(payload[12:14])
-    if flags & _MORE_FLAGS:
-        return False
+    at = 14
     try:
-        return _end_of_properties(payload, flags) <= len(payload)
+        for kind in _present(flags):
+            if kind is _TEXT:
+                start = at + 1
+                at = start + payload[at]
+                if not payload[start:at].isascii():
+                    return False
+            elif kind is _TABLE:
+                at = _end_of_table(payload, at)
+            elif kind is _OCTET:
+                at += 1
+            elif any(payload[at : at + 4]):  # seconds of 32 bits are surely a date
+                return False
+            else:
+                at += 8
     except (LookupError, _DoubtError):
         return False
+    return at <= len(payload) and not flags & _MORE_FLAGS
 
 
 class _DoubtError(Exception):
     """It has to be tried."""
 
 
-def _end_of_properties(payload: bytes, flags: int) -> int:
-    at = 14
-    for end_of in _present(flags):
-        at = end_of(payload, at)
-    return at
-
-
 @lru_cache(maxsize=256)
-def _present(flags: int) -> tuple[Callable[[bytes, int], int], ...]:
-    return tuple(end_of for flag, end_of in _PROPERTIES if flags & flag)
-
-
-def _end_of_text(payload: bytes, at: int) -> int:
-    start = at + 1
-    end = start + payload[at]
-    if not payload[start:end].isascii():
-        raise _DoubtError
-    return end
-
-
-def _end_of_octet(_payload: bytes, at: int) -> int:
-    return at + 1
-
-
-def _end_of_instant(payload: bytes, at: int) -> int:
-    """Seconds of 32 bits are surely a date."""
-    if any(payload[at : at + 4]):
-        raise _DoubtError
-    return at + 8
+def _present(flags: int) -> tuple[str, ...]:
+    """Return the kinds of the properties that are there, in their order; publishers have habits."""
+    return tuple([kind for flag, kind in _PROPERTIES if flags & flag])
 
 
 def _end_of_table(payload: bytes, at: int) -> int:
@@ -154,21 +210,22 @@ def _end_of_table(payload: bytes, at: int) -> int:
     return end
 
 
+_TEXT, _TABLE, _OCTET, _INSTANT = "text", "table", "octet", "instant"
 _PROPERTIES = (
-    (0x8000, _end_of_text),  # content_type
-    (0x4000, _end_of_text),  # content_encoding
-    (0x2000, _end_of_table),  # headers
-    (0x1000, _end_of_octet),  # delivery_mode
-    (0x0800, _end_of_octet),  # priority
-    (0x0400, _end_of_text),  # correlation_id
-    (0x0200, _end_of_text),  # reply_to
-    (0x0100, _end_of_text),  # expiration
-    (0x0080, _end_of_text),  # message_id
-    (0x0040, _end_of_instant),  # timestamp
-    (0x0020, _end_of_text),  # type
-    (0x0010, _end_of_text),  # user_id
-    (0x0008, _end_of_text),  # app_id
-    (0x0004, _end_of_text),  # cluster_id
+    (0x8000, _TEXT),  # content_type
+    (0x4000, _TEXT),  # content_encoding
+    (0x2000, _TABLE),  # headers
+    (0x1000, _OCTET),  # delivery_mode
+    (0x0800, _OCTET),  # priority
+    (0x0400, _TEXT),  # correlation_id
+    (0x0200, _TEXT),  # reply_to
+    (0x0100, _TEXT),  # expiration
+    (0x0080, _TEXT),  # message_id
+    (0x0040, _INSTANT),  # timestamp
+    (0x0020, _TEXT),  # type
+    (0x0010, _TEXT),  # user_id
+    (0x0008, _TEXT),  # app_id
+    (0x0004, _TEXT),  # cluster_id
 )
 
 

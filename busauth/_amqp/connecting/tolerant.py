@@ -13,13 +13,9 @@ from aio_pika.robust_connection import RobustConnection
 from aiormq import TransportFactory
 from aiormq.abc import DeliveredMessage
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory
-from pamqp.constants import AMQP
 from yarl import URL
 
-from busauth._amqp.connecting.frames import UNREADABLE, Sieve
-
-_HEAD = 7
-_CHUNK = 64 * 1024
+from busauth._amqp.connecting.frames import UNREADABLE, FrameReader
 
 
 class TolerantTransport(TransportFactory):
@@ -29,7 +25,7 @@ class TolerantTransport(TransportFactory):
     """
 
     def __init__(self) -> None:
-        self._reader: _SievedReader | None = None
+        self._reader: FrameReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
@@ -59,7 +55,7 @@ class TolerantTransport(TransportFactory):
         self._reader = None
         inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, self._writer = await inner.create(url, **kwargs)
-        self._reader = _SievedReader(reader)
+        self._reader = FrameReader(reader)
         return cast("asyncio.StreamReader", self._reader), self._writer
 
     def abort(self) -> None:
@@ -107,69 +103,3 @@ class TolerantRobustConnection(RobustConnection):
 def is_unreadable(delivered: DeliveredMessage) -> bool:
     """Return whether a delivery lost its properties, as they cannot be read."""
     return delivered.header.weight == UNREADABLE
-
-
-class _SievedReader:
-    """What aiormq uses of a stream: bytes, of whole frames that passed the sieve.
-
-    It reads what there is and cuts it up, which costs less than to ask the stream for each piece.
-    """
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self._sieve = Sieve()
-        self._frame, self._at = b"", 0
-        self._read, self._from = b"", 0
-        self.began = b""
-        self.is_left = False
-
-    @property
-    def goodbye(self) -> tuple[int, str] | None:
-        """Return the code and the words with which the broker has closed the connection."""
-        return self._sieve.goodbye
-
-    def at_eof(self) -> bool:
-        """Return whether nothing is left to read."""
-        is_read = self._at == len(self._frame) and self._from == len(self._read)
-        return is_read and self._reader.at_eof()
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return what there is, unsieved: aiormq asks so for what is no frame."""
-        return await self._reader.read(size)
-
-    async def readexactly(self, size: int) -> bytes:
-        """Return the next bytes.
-
-        Raises:
-            asyncio.IncompleteReadError: the broker is gone.
-        """
-        start = self._at
-        if start == len(self._frame):
-            start = 0
-            while not (frame := self._cut()):
-                await self._fill(size)
-            self._frame = self._sieve.passed(frame)
-        self._at = start + size
-        return self._frame[start : self._at]
-
-    def _cut(self) -> bytes:
-        """Return the next frame, nothing where it is not whole yet."""
-        start = self._from
-        head = self._read[start : start + _HEAD]
-        end = start + _HEAD
-        if not head.startswith(AMQP):  # a broker of another version says so, and closes
-            end += int.from_bytes(head[3:]) + 1
-        if len(head) < _HEAD or len(self._read) < end:
-            return b""
-        self._from = end
-        return self._read[start:end]
-
-    async def _fill(self, wanted: int) -> None:
-        more = await self._reader.read(_CHUNK)
-        left = self._read[self._from :]
-        if not more and self.is_left:
-            raise asyncio.CancelledError  # aiormq would tell the log of a loss
-        if not more:
-            raise asyncio.IncompleteReadError(left, wanted)
-        self._read, self._from = left + more, 0
-        self.began = self.began or more[:_HEAD]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from busauth._amqp.consuming.returning import Marks
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing.copies import Carried
+from busauth._messages.proof import Proven
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
-from busauth._messages.seal import hinted_attempt
 from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import Caller
@@ -21,16 +21,21 @@ class Case:
     Attributes:
         delivery: as received.
         now: the instant of the decision; until then, that of the arrival.
+        queue: from where.
+        message_id: its sender's id of it, if any.
         token: its raw token, decrypted; None before it was read, and where it cannot be.
         verified: its token, once that is proven genuine; of what came back with another token than
             its first one, with no more than both allow.
         caller: whose it is, once that is proven; later, for whom the handler may run.
         provenance: who published it, and when, once that is proven.
+        proven: what its proof says, once it was compared with it.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         letter: what it carries on as this consumer's own letter, which came without a token.
         replay_key: what it is in flight as, None where nothing remembers it.
         is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
+        attempt: which attempt this is, from 1 on; None before its token is proven genuine.
+        hop: how many messages led to it, as it says itself.
         holder: this attempt's own name for what remembers it.
         duration: seconds for which its handler ran, None where it did not, or still does.
         is_acknowledged: the broker is about to be told that it is done.
@@ -41,13 +46,18 @@ class Case:
 
     delivery: Delivery
     now: float
+    queue: str = ""
+    message_id: str | None = None
     token: str | None = field(default=None, repr=False)
     verified: Verified | None = None
     caller: Caller | None = None
     provenance: Provenance = UNPROVEN
+    proven: Proven | None = None
     marks: Marks | None = None
     letter: Carried | None = None
     replay_key: ReplayKey | None = None
+    attempt: int | None = None
+    hop: int = 0
     holder: str = ""
     duration: float | None = None
     is_acknowledged: bool = False
@@ -56,21 +66,6 @@ class Case:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     has_begun: bool = False
     returning: asyncio.Task[None] | None = field(default=None, repr=False)
-
-    @property
-    def known(self) -> Verified:
-        """Return its token, which was proven genuine."""
-        assert self.verified is not None  # noqa: S101 -- asked for after it was proven
-        return self.verified
-
-    @property
-    def attempt(self) -> int | None:
-        """Return which attempt this is, from 1 on; None before its token is proven genuine."""
-        if self.caller is None:
-            return None
-        if self.marks is not None:
-            return self.marks.sealed.attempt + 1
-        return hinted_attempt(self.delivery.headers) + 1
 
     @property
     def token_sha256(self) -> str | None:

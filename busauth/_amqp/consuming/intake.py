@@ -16,7 +16,6 @@ from uuid import uuid4
 
 from aio_pika.abc import AbstractRobustChannel, AbstractRobustConnection
 from aiormq import spec
-from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from busauth._amqp import topology
@@ -24,7 +23,6 @@ from busauth._amqp.connecting.connect import below
 from busauth._amqp.connecting.patience import GOODBYE, answered, closed
 from busauth._amqp.connecting.rights import BIND, CONSUME, DECLARE_EXCHANGE, permitted
 from busauth._amqp.consuming.consumer import Consumer
-from busauth._amqp.delivery import Delivery
 from busauth._amqp.names import check_name
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.publisher import was_cancelled
@@ -257,7 +255,8 @@ class _Line:
         self._tag = f"busauth.{uuid4().hex}"
         channel = self.channel
         await answered(channel, channel.basic_qos(prefetch_count=prefetch))
-        consuming = channel.basic_consume(self._queue, self._take, consumer_tag=self._tag)
+        received = self._consumer.received
+        consuming = channel.basic_consume(self._queue, received, consumer_tag=self._tag)
         await answered(channel, consuming)
         self._begun = True
 
@@ -289,9 +288,6 @@ class _Line:
         LOGGER.warning("%s: the broker has ended its consumer; it is consumed again", self._queue)
         self._consumer.taken_back(self._tag)
         self._ended.set()
-
-    async def _take(self, delivered: DeliveredMessage) -> None:
-        await self._consumer.take(Delivery(delivered))
 
 
 async def _opened(connection: AbstractRobustConnection, consumer: Consumer[..., Any]) -> _Line:

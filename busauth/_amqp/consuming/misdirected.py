@@ -28,6 +28,9 @@ class Directions:
     Args:
         queue: what it consumes, for people.
         issued: whether a trusted issuer signed a token, whoever it is for.
+
+    Attributes:
+        are_known: whether a token that is for it has come, so that nothing is to be checked.
     """
 
     def __init__(self, queue: str, issued: Callable[[str], bool]) -> None:
@@ -37,7 +40,7 @@ class Directions:
 
     def begin(self) -> None:
         """Begin anew: the settings may be others."""
-        self._is_over = False
+        self.are_known = False
         self._run = 0
 
     def are_wrong_for(self, case: Case, refused: Refused | None) -> bool:
@@ -57,9 +60,7 @@ class Directions:
         Raises:
             Misdirected: it is one more in a run that may be the settings' fault.
         """
-        if self._is_over or case.caller is not None:
-            self._is_over = True
-            return
+        self.are_known = case.caller is not None
         if refused is None or not self.are_wrong_for(case, refused):
             return
         self._run += 1

@@ -50,6 +50,10 @@ class Pause:
         first, longest: seconds of the shortest and the longest pause.
         clock: what the pauses are slept on.
         auditor: is told of each pause and each resumption.
+
+    Attributes:
+        reason: what the consumer waits for; None while it consumes.
+        streak: how many pauses followed each other; 0 once messages were decided for a while.
     """
 
     def __init__(
@@ -60,21 +64,16 @@ class Pause:
         self._longest = longest
         self._clock = clock
         self._tell = auditor
-        self._streak = 0
+        self.streak = 0
         self._deferred_at = 0.0
         self._cancelled: list[_Cancelled] = []
         self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
         self._resuming: set[asyncio.Task[None]] = set()
-        self._reason: Deferred | None = None
+        self.reason: Deferred | None = None
         self._consuming = asyncio.Event()
         self._consuming.set()
         self._stopped_owner: Callable[[], None] | None = None
         self._closed = False
-
-    @property
-    def reason(self) -> Deferred | None:
-        """Return what the consumer waits for; None while it consumes."""
-        return self._reason
 
     async def over(self) -> None:
         """Return once it consumes, or may."""
@@ -90,13 +89,13 @@ class Pause:
 
     def begin(self, deferred: Deferred) -> None:
         """Pause before anything came."""
-        if self._reason is None and not self._closed:
+        if self.reason is None and not self._closed:
             self._begin(deferred)
 
     def progressed(self) -> None:
         """Note that a message could be decided: after a while, pauses are short again."""
-        if self._streak and self._clock.monotonic() - self._deferred_at > self._longest:
-            self._streak = 0
+        if self._clock.monotonic() - self._deferred_at > self._longest:
+            self.streak = 0
 
     async def hold_off(self, delivery: Delivery, deferred: Deferred, put_back: PutBack) -> None:
         """Stop consuming, and only then put this delivery back."""
@@ -126,7 +125,7 @@ class Pause:
         await asyncio.gather(*resuming, return_exceptions=True)
 
     def _begin(self, deferred: Deferred) -> None:
-        self._reason = deferred
+        self.reason = deferred
         self._consuming.clear()
         self._deferred_at = self._clock.monotonic()
         self._say(EventKind.DEFERRED, deferred.reason)
@@ -135,7 +134,7 @@ class Pause:
         resuming.add_done_callback(self._resuming.discard)
 
     def _end(self) -> None:
-        self._reason = None
+        self.reason = None
         self._consuming.set()
 
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":
@@ -187,12 +186,12 @@ class Pause:
 
     def _next_delay(self) -> float:
         """Double the pause each time, with jitter, so that replicas do not come back as one."""
-        delay = min(self._longest, self._first * 2.0 ** min(self._streak, 32))
-        self._streak += 1
+        delay = min(self._longest, self._first * 2.0 ** min(self.streak, 32))
+        self.streak += 1
         return delay * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads load, guards nothing
 
     async def _fault_is_gone(self) -> bool:
-        probe = self._reason.probe if self._reason else None
+        probe = self.reason.probe if self.reason else None
         if probe is None:
             return True
         try:

@@ -141,7 +141,8 @@ class Ledger:
     def _look(self) -> None:
         """Write once no more is to come soon, or what waits has waited for long."""
         self._quiet += 1
-        if self._quiet > _QUIET or self._is_late():
+        waited = self._loop.time() - self._since
+        if self._quiet > _QUIET or (waited > _LONGEST and self._is_late()):
             self._write()
         else:
             self._looking = self._loop.call_soon(self._look, context=self._nobodys)

@@ -35,6 +35,10 @@ class Returns:
     Args:
         counted: whether the queue is known to be a quorum queue, whose broker counts as well.
         capacity: messages remembered at most.
+
+    Attributes:
+        handled: how many messages the program has handled.
+        are_remembered: whether any return is; else there is nothing to forget.
     """
 
     def __init__(self, *, counted: bool, capacity: int = _CAPACITY) -> None:
@@ -43,7 +47,8 @@ class Returns:
         self._counts: OrderedDict[bytes, int] = OrderedDict()
         self._faults: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self._cut_off: OrderedDict[bytes, int] = OrderedDict()
-        self._handled = 0
+        self.handled = 0
+        self.are_remembered = False
 
     def add(self, delivery: Delivery) -> None:
         """Count a return of a message that could not be decided by itself."""
@@ -58,8 +63,8 @@ class Returns:
         """
         key = _key(delivery)
         count, handled = self._faults.pop(key, (0, -1))
-        count += handled != self._handled
-        self._keep(self._faults, key, (count, self._handled))
+        count += handled != self.handled
+        self._keep(self._faults, key, (count, self.handled))
         return count > _FAULTS
 
     def is_cut_off_often(self, delivery: Delivery) -> bool:
@@ -69,20 +74,17 @@ class Returns:
         self._keep(self._cut_off, key, count)
         return count > _CANCELLED
 
-    def handled(self) -> None:
-        """Note that the program can handle messages."""
-        self._handled += 1
-
     def forget(self, delivery: Delivery, *, retried: bool = False) -> None:
         """Begin anew: the message was decided; one that is retried may be cut off once more."""
-        if self._counts or self._faults or self._cut_off:
-            key = _key(delivery)
-            self._counts.pop(key, None)
-            self._faults.pop(key, None)
-            if not retried:
-                self._cut_off.pop(key, None)
+        key = _key(delivery)
+        self._counts.pop(key, None)
+        self._faults.pop(key, None)
+        if not retried:
+            self._cut_off.pop(key, None)
+        self.are_remembered = bool(self._counts or self._faults or self._cut_off)
 
     def _keep(self, kept: "OrderedDict[bytes, T]", key: bytes, value: T) -> None:
+        self.are_remembered = True
         kept[key] = value
         if len(kept) > self._capacity:
             kept.popitem(last=False)

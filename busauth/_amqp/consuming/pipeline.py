@@ -1,0 +1,419 @@
+"""From a delivery to what came of it: may its handler run, and did it?
+
+The stages, in their order (docs/refusals.md has what each one refuses):
+
+1. `read`: its token, out of the header that carries it, decrypted.
+2. `_prove`: the token is its issuer's, and the proof its publisher's. Keys that are not at hand are
+   waited for here, before a slot is taken.
+3. `outcome`: a slot for the handler. From here on there is one instant, `Case.now`.
+4. `_compare`: the proof and the seal speak of this message; what came back is narrowed to what its
+   first token allowed.
+5. `_check_hop`: honest services have not sent it round in a circle.
+6. `_check_new`: it was not here before.
+7. `_judge`: the token is in time or a policy accepts it, it was not revoked, and its caller may do
+   this (`busauth._decision`).
+8. `_arguments`: the body is what the handler takes.
+9. `_handle`: the handler runs, under a lease on the caller's token.
+
+Where something was awaited in 6 or 7, what can have fallen since is looked at once more, without
+waiting (`_stands`). What comes out is why the message was not handled, or nothing. Nothing here
+settles anything, and no error here accepts.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from secrets import token_hex
+from typing import Any, NamedTuple
+
+from busauth._amqp.consuming.case import Case
+from busauth._amqp.consuming.returning import CameBack, check_unasked
+from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
+from busauth._amqp.handling.deadline import Deadline
+from busauth._amqp.handling.plan import CallPlan
+from busauth._amqp.headers import HOP, count_in, token_in
+from busauth._amqp.publishing.publisher import raise_if_ending
+from busauth._amqp.publishing.sealing import added_to
+from busauth._decision import check_again, decide_in_time, decide_soon
+from busauth._messages.proof import Signed
+from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
+from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
+from busauth._retold import retold, words_of
+from busauth._tokens.keys.key import KeyMissing
+from busauth._tokens.verified import Verified
+from busauth.audit import LOGGER, EventKind
+from busauth.caller import Caller, acting, holding, lease_for, narrowed
+from busauth.errors import (
+    BadMessage,
+    Deferred,
+    Forbidden,
+    HandlerFailed,
+    NotGenuine,
+    Refused,
+    Reject,
+    defer_if_transient,
+    evidence,
+    held_by,
+)
+
+_LOOKS = 3
+"""How often a decision is made before it is put off: keys that change each time are a fault."""
+
+_UNHURRIED = nullcontext()
+
+
+class Genuine(NamedTuple):
+    """A token that is its issuer's, and a proof that is its publisher's, where one is asked for."""
+
+    verified: Verified
+    signed: Signed | None
+
+    def holds(self) -> bool:
+        """Return whether what proved them still counts, without waiting."""
+        return self.verified.holds() and (self.signed is None or self.signed.holds())
+
+
+class Pipeline:
+    """Judges and handles one queue's deliveries.
+
+    Args:
+        plan: how the handler is called.
+        rules: what is asked of messages and callers, and how many handlers run at once.
+        context: what all consumers of a guard share.
+        running: the deliveries that are being judged, handled or settled now.
+    """
+
+    def __init__(
+        self,
+        plan: CallPlan,
+        rules: ConsumerRules,
+        context: GuardContext,
+        running: Mapping[int, Case],
+    ) -> None:
+        self._plan = plan
+        self._rules = rules
+        self._messages = rules.messages
+        self._context = context
+        self._running = running
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew in another event loop, to which nothing of the last one belongs."""
+        self._slots = asyncio.Semaphore(self._rules.concurrency)
+
+    async def outcome(self, case: Case) -> Refused | None:
+        """Return why the message was not handled, None where it was. Errors here never accept.
+
+        Raises:
+            Deferred: that cannot be told now.
+            RuntimeError, TypeError: the program is wrong, and the message not guilty of it.
+        """
+        try:
+            self.read(case)
+            try:
+                genuine, has_waited = self._recall(case), self._slots.locked()
+            except KeyMissing:
+                genuine, has_waited = await self._prove(case), True
+            slots = self._slots
+            await slots.acquire()
+            try:
+                if has_waited and not genuine.holds():
+                    genuine = await self._prove(case)
+                caller = await self._decided(case, genuine)
+                return await self._handle(case, caller)
+            finally:
+                slots.release()
+        except Refused as refused:
+            return refused
+        except Deferred:
+            raise
+        except BaseException as error:
+            raise_if_ending(error)
+            if _is_of_the_program(error):
+                raise
+            if self._context.auditor.lines.admit("a check failed", self._rules.queue):
+                LOGGER.error("a check failed, the message is refused", exc_info=retold(error))
+            return BadMessage("check.failed", found=type(error).__name__, expected="no error")
+
+    def read(self, case: Case) -> None:
+        """Note a delivery's token, decrypted; nothing is proven of it.
+
+        Raises:
+            NotGenuine: there is none, or it cannot be read.
+            CameBack: this consumer has put it away without a token, and somebody has moved it.
+        """
+        delivery, header = case.delivery, self._context.options.header
+        if delivery.is_unreadable:
+            raise NotGenuine(
+                "message.unreadable",
+                found="properties or a route that are no AMQP",
+                expected="what an AMQP 0-9-1 client can decode",
+            )
+        if delivery.headers.get(header) is None:
+            case.letter = self._messages.letter(delivery)
+            if case.letter is not None:
+                raise CameBack.of(case.letter.sealed.purpose)
+        token = token_in(delivery.headers, header)
+        if self._rules.decryption is not None:
+            token = self._rules.decryption.reveal(token)
+        case.token = token
+
+    def _recall(self, case: Case) -> Genuine:
+        """Prove a delivery's token and proof with the keys at hand.
+
+        Raises:
+            Refused: with the first rule that one of them breaks.
+            KeyMissing: keys must be fetched: `_prove`.
+        """
+        try:
+            verified = self._rules.trusted.recall(case.token or "")
+            if self._messages.proofs is None:
+                return Genuine(verified, None)
+            return Genuine(verified, self._messages.recall(case.delivery))
+        except Exception as error:
+            self._defer_if_transient(error)
+            raise
+
+    async def _prove(self, case: Case) -> Genuine:
+        """Prove a delivery's token and proof, fetching keys that are not at hand.
+
+        Raises:
+            Refused: with the first rule that one of them breaks.
+            Deferred: keys are out of reach.
+        """
+        try:
+            verified = await self._rules.trusted.authenticate(case.token or "")
+            return Genuine(verified, await self._messages.authenticate(case.delivery))
+        except Exception as error:
+            self._defer_if_transient(error)
+            raise
+
+    def _defer_if_transient(self, error: Exception) -> None:
+        transient = self._rules.callers.transient
+        defer_if_transient("who proves tokens is", error, transient)
+
+    async def _decided(self, case: Case, genuine: Genuine) -> Caller:
+        """Return the caller for whom the handler may run.
+
+        It is made in the slot, at one instant: waiting for it must not make a decision stale. Where
+        something was awaited all the same, what stood then may have fallen.
+
+        Raises:
+            Refused: with its code.
+            Deferred: something cannot be told now, or it changed each time that it was looked at.
+        """
+        for _ in range(_LOOKS):
+            case.now = self._context.clock.now()
+            verified = self._compare(case, genuine)
+            self._check_hop(case)
+            if self._messages.replay is not None:
+                await self._check_new(case)
+            caller = await self._judge(case, verified)
+            if caller.late is None and case.replay_key is None:
+                return caller  # nothing was awaited
+            if genuine.holds() and self._stands(case, verified, genuine.signed, caller):
+                return caller
+            genuine = await self._prove(case)
+        raise Deferred("what the decision rests on keeps changing")
+
+    def _compare(self, case: Case, genuine: Genuine) -> Verified:
+        """Compare a message with its proof and its seal, note what they say, return its token.
+
+        What came back with another token than its first one, or with a reference that means more
+        by now, is narrowed to what both allow.
+
+        Raises:
+            Refused: one speaks of another message, or not for here or now.
+        """
+        verified = case.verified = genuine.verified
+        caller, headers = verified.caller, case.delivery.headers
+        case.caller = caller
+        case.attempt = 1 + hinted_attempt(headers) if ATTEMPT in headers else 1
+        if not self._messages.asks:
+            if PURPOSE in headers:
+                check_unasked(headers)
+            return verified
+        case.provenance, case.marks = self._messages.provenance_of(
+            case.delivery, caller, genuine.signed, case.now
+        )
+        case.proven = case.provenance.proven
+        case.attempt = 1 + case.marks.sealed.attempt
+        first = case.marks.sealed.first
+        if first is not None and first != self._messages.first(caller):
+            case.verified = replace(verified, caller=narrowed(caller, first))
+        return case.verified
+
+    def _check_hop(self, case: Case) -> None:
+        """Stop loops between honest services; a sender can only shorten its own way."""
+        if HOP not in case.delivery.headers:
+            return
+        limit = self._context.options.max_hops
+        case.hop = count_in(case.delivery.headers, HOP)
+        if case.hop > limit:
+            raise Forbidden("message.hops", found=f"hop {case.hop}", expected=f"at most {limit}")
+
+    async def _check_new(self, case: Case) -> None:
+        """Put the message in flight, unless it was here before, or is in flight already.
+
+        It is asked before anything is decided: what is refused or parked may come back, and a copy
+        of what was handled must not become a letter that could.
+
+        Raises:
+            Duplicate: it was handled.
+            Forbidden: ``replay.copy``.
+            Deferred: what remembers is out of reach.
+        """
+        if case.replay_key is not None:
+            return
+        key = self._messages.replay_key(case.provenance, case.marks)
+        if key is None:
+            return
+        redelivered = case.delivery.redelivered
+        if redelivered and self._has(key):
+            raise a_copy_of(key)  # the broker has not taken that one back: it delivers another
+        case.replay_key = key  # before asking: whoever is cut off may have been heard
+        case.holder = token_hex(8)
+        try:
+            is_new = await self._messages.is_new(key, holder=case.holder, redelivered=redelivered)
+        except Forbidden:
+            case.replay_key = None  # the other one's
+            raise
+        case.is_known = True
+        if not is_new:
+            raise Duplicate.of(key)
+
+    def _has(self, key: ReplayKey) -> bool:
+        """Return whether a message is in hand already, and the broker cannot have it back."""
+        return any(
+            case.replay_key == key and not (case.delivery.is_lost or case.delivery.is_settled)
+            for case in self._running.values()
+        )
+
+    async def _judge(self, case: Case, verified: Verified) -> Caller:
+        """Return the caller for whom the handler may run, at the case's instant.
+
+        Raises:
+            Refused: with its code.
+            Deferred: a policy, or what knows of revocations, cannot tell now.
+        """
+        rules, now = self._rules.callers, case.now
+        if verified.lateness(now) is None:
+            return decide_in_time(verified, rules, now, case.provenance)
+        return await decide_soon(verified, rules, now, case.provenance)
+
+    def _stands(
+        self, case: Case, verified: Verified, signed: Signed | None, caller: Caller
+    ) -> bool:
+        """Return whether a decision still stands after an await; else it is to be made anew.
+
+        Nothing is waited for.
+
+        Raises:
+            Refused: it does not, and will not: the token was revoked, the proof has become stale.
+            Deferred: what knows of revocations cannot tell now.
+        """
+        now = self._context.clock.now()
+        self._messages.check_age(signed, now)
+        if caller.late is None and verified.lateness(now) is not None:
+            return False
+        check_again(verified, caller, self._rules.callers, now, case.provenance)
+        return caller.late is None or now < caller.late.until
+
+    async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
+        case.caller = caller
+        self._check_size(case)
+        # Where a policy accepted the caller by another published instant than the message's own,
+        # or by none, that is said on: no word that was not taken here becomes this consumer's.
+        late, said = caller.late, case.provenance
+        published_at = said.published_at if late is None else late.published_at
+        lease = lease_for(caller, case.token or "", hop=case.hop, published_at=published_at)
+        arguments = self._arguments(case, holding(caller, lease) if self._plan.caller else caller)
+        case.has_begun = True
+        self._context.auditor.tell(
+            case, EventKind.ACCEPTED if late is None else EventKind.ACCEPTED_LATE
+        )
+        monotonic = self._context.clock.monotonic
+        began = monotonic()
+        try:
+            with acting(lease):
+                failed = await self._run(arguments)
+        finally:
+            case.duration = monotonic() - began
+        if failed is not None:
+            self._log(case, failed)
+        return failed
+
+    def _check_size(self, case: Case) -> None:
+        """Bound what is parsed: a small body can be a large object."""
+        size, limit = len(case.delivery.body), self._context.options.max_body_bytes
+        if size > limit and self._plan.model is not None:
+            found, expected = f"{size} bytes", f"at most {limit} bytes"
+            raise BadMessage("body.too_large", found=found, expected=expected)
+
+    def _arguments(self, case: Case, caller: Caller) -> dict[str, Any]:
+        """Return what the handler is called with.
+
+        Raises:
+            BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``; or
+                ``message.property``, where aio-pika cannot make its message.
+        """
+        plan, delivery = self._plan, case.delivery
+        if plan.message is not None:  # what was added to a sealed copy on its way is not shown
+            delivery.hidden = added_to(delivery.headers, self._context.options.header)
+        return plan.arguments(delivery, caller, case.proven)
+
+    async def _run(self, arguments: dict[str, Any]) -> HandlerFailed | None:
+        """Run the handler; its failure is an outcome, its cancellation from outside is not."""
+        seconds = self._rules.deadline
+        deadline = None if seconds is None else Deadline(seconds, self._context.clock)
+        try:
+            async with deadline or _UNHURRIED:
+                await self._plan.handler(**arguments)
+        except BaseException as error:
+            return _failure(error, deadline)
+        return None
+
+    def _log(self, case: Case, failed: HandlerFailed) -> None:
+        error, queue = failed.__cause__, self._rules.queue
+        lines = self._context.auditor.lines
+        if error is None or not lines.admit(f"{queue}: a handler failed", type(error).__name__):
+            return
+        what = f"{queue}: a handler failed, message_id={case.delivery.message_id!r}"
+        LOGGER.warning("%s: %s", evidence(what), failed.found, exc_info=retold(error))
+
+
+def _is_of_the_program(error: BaseException) -> bool:
+    """Return whether an error says that the program is wrong: of no message can it say anything.
+
+    A recursion too deep is of what was looked at.
+    """
+    return any(
+        isinstance(each, (RuntimeError, TypeError)) and not isinstance(each, RecursionError)
+        for each in held_by(error)
+    )
+
+
+def _failure(error: BaseException, deadline: Deadline | None) -> HandlerFailed:
+    """Return what an error of a handler's means; of a group, what it holds decides.
+
+    Raises:
+        BaseException: what ends this task or this process, where that is in it.
+    """
+    raise_if_ending(error)
+    held = tuple(held_by(error))
+    for each in held:
+        if isinstance(each, Reject):
+            return HandlerFailed("handler.rejected", found=each.reason, retry=False, error="Reject")
+    kind = type(held[0]).__name__
+    if deadline is not None and deadline.has_passed:
+        return HandlerFailed("handler.deadline", found=deadline.told, retry=True, error=kind)
+    if all(isinstance(each, asyncio.CancelledError) for each in held):
+        found = f"{kind}, raised in it or by what it awaited: nobody cancelled the handler"
+    else:
+        words = words_of(held[0])  # may fail, and are left out then
+        more = f", and {len(held) - 1} more" if len(held) > 1 else ""
+        found = f"{kind}: {words}{more}" if words else f"{kind}{more}"
+    failed = HandlerFailed("handler.failed", found=found, retry=True, error=kind)
+    failed.__cause__ = error
+    return failed
