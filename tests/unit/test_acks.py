@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import pamqp.frame
 import pytest
-from aiormq.abc import ChannelFrame
+from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.settling import acks
@@ -64,11 +65,13 @@ def _acks(payload: bytes) -> Any:
 
 
 def delivery(channel: Channel, tag: int) -> Delivery:
-    properties = SimpleNamespace(headers={}, message_id=None, content_encoding=None)
-    delivered = SimpleNamespace(
-        channel=channel, delivery_tag=tag, body=b"", header=SimpleNamespace(properties=properties)
+    delivered = DeliveredMessage(
+        delivery=Basic.Deliver(delivery_tag=tag),
+        header=ContentHeader(properties=Basic.Properties()),
+        body=b"",
+        channel=cast("Any", channel),
     )
-    return Delivery(cast("Any", delivered))
+    return Delivery(delivered)
 
 
 def noting(told: list[tuple[int, bool]], tag: int) -> Told:
