@@ -12,11 +12,11 @@ from busauth._arguments import checked, role_names, scope_names
 from busauth._callables import is_async, name_of, short_name_of
 from busauth._expiry import (
     Accept,
-    Drop,
-    Hold,
+    DeadLetter,
+    Discard,
     LateToken,
+    Park,
     PolicyChain,
-    Refuse,
     Verdict,
     names,
 )
@@ -43,15 +43,7 @@ Predicate = Callable[[Caller], bool]
 """A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
 
 
-class Discarded(Untimely):
-    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
-
-
-class Parked(Untimely):
-    """Late and proven, and a policy says that it waits for its caller."""
-
-
-class Expired(Untimely):
+class DeadLettered(Untimely):
     """Late, and refused by a policy.
 
     Attributes:
@@ -59,6 +51,14 @@ class Expired(Untimely):
     """
 
     keep_token: TokenEncryption | None = None
+
+
+class Discarded(Untimely):
+    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
+
+
+class Parked(Untimely):
+    """Late and proven, and a policy says that it waits for its caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +176,7 @@ async def decide(
         provenance: what else is known of the message.
 
     Raises:
-        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `Expired`.
+        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `DeadLettered`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     if verified.lateness(now) is None:
@@ -269,7 +269,7 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
         verdict, name = await rules.policies.decide(late)
-        if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
+        if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
             _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
@@ -285,16 +285,17 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
     match verdict:
         case Accept():
             return _accepted(late, name, verdict)
-        case Drop():
+        case Discard():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
-        case Hold() if late.provenance.names_caller:
+        case Park() if late.provenance.names_caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
-        case Hold():
+        case Park():
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
-        case Refuse(reason=reason):
-            expired = Expired("token.expired", found=f"{found}, {reason}", expected="in time")
-            expired.keep_token = verdict.keep_token
-            raise expired
+        case DeadLetter():
+            found = f"{found}, {verdict.reason}"
+            refused = DeadLettered("token.expired", found=found, expected="in time")
+            refused.keep_token = verdict.keep_token
+            raise refused
 
 
 def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:

@@ -95,8 +95,8 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
 
 _ELSEWHERE = frozenset(
     {
-        *("Accept", "Actor", "Caller", "Drop", "Event", "Hold", "Late", "LateToken", "Letter"),
-        *("Proven", "Provenance", "Publication", "Readiness", "Refuse", "Released"),
+        *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
+        *("Proven", "Provenance", "Publication", "Readiness", "Released"),
         *("SecurityEvent", "Session"),
         *("GuardedConsumer", "Profile", "SystemClock", "as_nobody", "bearer_token", "dead_letters"),
         *("keep_beating", "log_event"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import DeadLetter, Discard, Grace, Restrict
-from busauth._decision import Demand, Discarded, Expired, Predicate, Rules, decide
+from busauth._decision import DeadLettered, Demand, Discarded, Predicate, Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
@@ -67,8 +67,8 @@ async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
 @pytest.mark.parametrize(
     ("policies", "error", "evidence"),
     [
-        (DeadLetter(), Expired, "60 s past exp, refused by policy"),
-        (Grace(seconds=60), Expired, "60 s past exp, no policy accepts it"),
+        (DeadLetter(), DeadLettered, "60 s past exp, refused by policy"),
+        (Grace(seconds=60), DeadLettered, "60 s past exp, no policy accepts it"),
         (Discard(), Discarded, "60 s past exp"),
     ],
 )

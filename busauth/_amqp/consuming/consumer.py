@@ -71,7 +71,7 @@ from busauth._amqp.settling.acks import Told
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
 from busauth._callables import documentation_of, short_name_of
-from busauth._decision import Discarded, Expired, Parked
+from busauth._decision import DeadLettered, Discarded, Parked
 from busauth._messages.replay import Duplicate
 from busauth._messages.seal import Purpose
 from busauth._retold import retold
@@ -603,7 +603,7 @@ class Consumer(GuardedConsumer[P, R]):
 
     def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
         """Return for whom a letter keeps its token: a late one, or one for somebody else."""
-        if isinstance(refused, Expired):
+        if isinstance(refused, DeadLettered):
             return refused.keep_token
         keeper = self._rules.callers.policies.keeper
         if keeper is None or not self._directions.are_wrong_for(case, refused):
