@@ -304,7 +304,7 @@ _FETCHING = Setting(
 )
 
 
-_BACK = Setting(consumer={"on_error": OnError.GIVE_BACK}, plain=True)
+_BACK = Setting(consumer={"on_error": OnError.RETRY}, plain=True)
 
 
 def _refused(name: str, ends: str, publish: Publishing) -> Scenario:

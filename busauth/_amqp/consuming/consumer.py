@@ -519,7 +519,7 @@ class Consumer(GuardedConsumer[P, R]):
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         carried = self._carried(case, Purpose.RETRY)
-        if self._rules.on_error is OnError.GIVE_BACK:
+        if self._rules.on_error is OnError.RETRY:
             await self._wait(failed, carried.sealed.attempt)
         if case.delivery.is_lost:
             self._tell(case, EventKind.ABANDONED, detail="its channel was closed; it comes again")
