@@ -18,7 +18,7 @@ from busauth._amqp.headers import HOP, count_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
 from busauth._loops import PerLoop
-from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
+from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._retold import retold, words_of
 from busauth._tokens.keys.key import KeyMissing
 from busauth.audit import LOGGER, Event, EventKind
@@ -163,10 +163,10 @@ class Attempts:
             Forbidden: ``replay.copy``.
             Deferred: what remembers is out of reach.
         """
-        provenance = self._rules.messages
-        if provenance.replay is None or case.replay_key is not None:
+        messages = self._rules.messages
+        if not messages.replay.remembers or case.replay_key is not None:
             return
-        key = provenance.replay_key(case.provenance, case.marks)
+        key = messages.replay_key(case.provenance, case.marks)
         if key is None:
             return
         if case.delivery.redelivered and self._has(key):
@@ -175,13 +175,11 @@ class Attempts:
         case.holder = token_hex(8)
         redelivered = case.delivery.redelivered
         try:
-            is_new = await provenance.is_new(key, holder=case.holder, redelivered=redelivered)
+            await messages.replay.admit(key, holder=case.holder, redelivered=redelivered)
         except Forbidden:
             case.replay_key = None  # the other one's
             raise
         case.is_known = True
-        if not is_new:
-            raise Duplicate.of(key)
 
     def _has(self, key: ReplayKey) -> bool:
         """Return whether a message is in hand already, and the broker cannot have it back."""

@@ -14,7 +14,7 @@ keys, a slot             outcome                  again                     refu
                                                                             given back
 policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
-the replay memory        _check_new, is_new       again                     refused: check.failed
+the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back
@@ -449,7 +449,7 @@ class Consumer(GuardedConsumer[P, R]):
             if case.replay_key is not None:
                 if not case.is_known:
                     return False
-                await self._rules.messages.forget(case.replay_key, holder=case.holder)
+                await self._rules.messages.replay.forget(case.replay_key, holder=case.holder)
             return await self._disposal.postpone(case.delivery, carried)
         except Deferred:
             return False
@@ -509,13 +509,13 @@ class Consumer(GuardedConsumer[P, R]):
         """Note that the message is done, once nothing but the acknowledgement is left to do."""
         if case.replay_key is not None:
             case.is_known = False  # cut off from here on, it may be done
-            await self._rules.messages.done(case.replay_key)
+            await self._rules.messages.replay.done(case.replay_key)
 
     async def _forget(self, case: Case) -> None:
         """Let the message come again; in flight for ever, it does so as well."""
         if case.replay_key is not None:
             with suppress(Deferred):
-                await self._rules.messages.forget(case.replay_key, holder=case.holder)
+                await self._rules.messages.replay.forget(case.replay_key, holder=case.holder)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         carried = self._carried(case, Purpose.RETRY)
