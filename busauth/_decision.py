@@ -169,6 +169,9 @@ async def decide(
 ) -> Caller:
     """Return the caller for whom a handler may run.
 
+    Late or in time is asked here, for queue and edge alike. Where it is late, policies have their
+    time for a verdict; nothing is awaited where it is not.
+
     Args:
         verified: a token that was proven genuine.
         rules: what it is held to.
@@ -185,23 +188,6 @@ async def decide(
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
     return _judged(await _late(late, rules), rules, now)
-
-
-async def decide_soon(
-    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
-) -> Caller:
-    """Do as `decide` does; policies that give no verdict in time are out of reach.
-
-    Raises:
-        Refused, Deferred: as `decide`.
-    """
-    try:
-        async with asyncio.timeout(_POLICY_SECONDS) as limit:
-            return await decide(verified, rules, now, provenance)
-    except TimeoutError as error:
-        if limit.expired():
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
-        raise
 
 
 def decide_in_time(
@@ -268,7 +254,7 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
-        verdict, name = await rules.policies.decide(late)
+        verdict, name = await _verdict(late, rules)
         if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
             _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
@@ -278,6 +264,17 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
+
+
+async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
+    """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
+    try:
+        async with asyncio.timeout(_POLICY_SECONDS) as limit:
+            return await rules.policies.decide(late)
+    except TimeoutError as error:
+        if limit.expired():
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+        raise
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

@@ -5,6 +5,7 @@ after waiting for them, and before a slot for the handler is taken. Then, at one
 speaks of this message, the token is in time or a policy accepts it, and the caller may do this.
 """
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.consuming.returning import CameBack, check_unasked
 from busauth._amqp.headers import token_in
-from busauth._decision import Rules, check_again, decide_in_time, decide_soon
+from busauth._decision import Rules, check_again, decide
 from busauth._messages.proof import Signed
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
@@ -135,17 +136,14 @@ class Admission:
         if first is not None and first != self._messages.first(verified.caller):
             case.verified = replace(verified, caller=narrowed(verified.caller, first))
 
-    async def decided(self, case: Case) -> Caller:
+    def decided(self, case: Case) -> Awaitable[Caller]:
         """Return the caller for whom the handler may run, at the case's instant.
 
         Raises:
             Refused: with its code.
             Deferred: a policy, or what knows of revocations, cannot tell now.
         """
-        verified, now = case.known, case.now
-        if verified.lateness(now) is None:
-            return decide_in_time(verified, self._callers, now, case.provenance)
-        return await decide_soon(verified, self._callers, now, case.provenance)
+        return decide(case.known, self._callers, case.now, case.provenance)
 
     def stands(self, case: Case, genuine: Genuine, caller: Caller, now: float) -> bool:
         """Return whether a decision still stands at a later instant, after an await.
