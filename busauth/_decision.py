@@ -12,11 +12,11 @@ from busauth._arguments import checked, role_names, scope_names
 from busauth._callables import is_async, name_of, short_name_of
 from busauth._expiry import (
     Accept,
-    Drop,
-    Hold,
+    DeadLetter,
+    Discard,
     LateToken,
+    Park,
     PolicyChain,
-    Refuse,
     Verdict,
     names,
 )
@@ -43,15 +43,7 @@ Predicate = Callable[[Caller], bool]
 """A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
 
 
-class Discarded(Untimely):
-    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
-
-
-class Parked(Untimely):
-    """Late and proven, and a policy says that it waits for its caller."""
-
-
-class Expired(Untimely):
+class DeadLettered(Untimely):
     """Late, and refused by a policy.
 
     Attributes:
@@ -59,6 +51,14 @@ class Expired(Untimely):
     """
 
     keep_token: TokenEncryption | None = None
+
+
+class Discarded(Untimely):
+    """Late, and a policy says that it means nothing any more: acknowledged without a copy."""
+
+
+class Parked(Untimely):
+    """Late and proven, and a policy says that it waits for its caller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +169,9 @@ async def decide(
 ) -> Caller:
     """Return the caller for whom a handler may run.
 
+    Late or in time is asked here, for queue and edge alike. Where it is late, policies have their
+    time for a verdict; nothing is awaited where it is not.
+
     Args:
         verified: a token that was proven genuine.
         rules: what it is held to.
@@ -176,7 +179,7 @@ async def decide(
         provenance: what else is known of the message.
 
     Raises:
-        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `Expired`.
+        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `DeadLettered`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     if verified.lateness(now) is None:
@@ -185,23 +188,6 @@ async def decide(
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
     return _judged(await _late(late, rules), rules, now)
-
-
-async def decide_soon(
-    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
-) -> Caller:
-    """Do as `decide` does; policies that give no verdict in time are out of reach.
-
-    Raises:
-        Refused, Deferred: as `decide`.
-    """
-    try:
-        async with asyncio.timeout(_POLICY_SECONDS) as limit:
-            return await decide(verified, rules, now, provenance)
-    except TimeoutError as error:
-        if limit.expired():
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
-        raise
 
 
 def decide_in_time(
@@ -268,8 +254,8 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
-        verdict, name = await rules.policies.decide(late)
-        if isinstance(verdict, Hold):  # who was revoked, or may not, does not wait for better days
+        verdict, name = await _verdict(late, rules)
+        if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
             _judged(late.caller, rules, late.now)
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
@@ -280,21 +266,33 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         raise Untimely("token.expired", found=found, expected="a verdict") from error
 
 
+async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
+    """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
+    try:
+        async with asyncio.timeout(_POLICY_SECONDS) as limit:
+            return await rules.policies.decide(late)
+    except TimeoutError as error:
+        if limit.expired():
+            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+        raise
+
+
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
     found = f"{late.seconds:.0f} s past exp"
     match verdict:
         case Accept():
             return _accepted(late, name, verdict)
-        case Drop():
+        case Discard():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
-        case Hold() if late.provenance.names_caller:
+        case Park() if late.provenance.names_caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
-        case Hold():
+        case Park():
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
-        case Refuse(reason=reason):
-            expired = Expired("token.expired", found=f"{found}, {reason}", expected="in time")
-            expired.keep_token = verdict.keep_token
-            raise expired
+        case DeadLetter():
+            found = f"{found}, {verdict.reason}"
+            refused = DeadLettered("token.expired", found=found, expected="in time")
+            refused.keep_token = verdict.keep_token
+            raise refused
 
 
 def _accepted(late: LateToken, policy: str, accept: Accept) -> Caller:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from logging import DEBUG, WARNING
+from typing import Any, Protocol, Self
 
 from busauth._arguments import CountOrNone, Seconds, checked
 from busauth._retold import retold
@@ -43,88 +44,88 @@ def cut_short(error: BaseException) -> None:
         error.__cause__ = error.__context__ = None
 
 
-class EventKind(StrEnum):
-    """What can happen to a message, or to a consumer."""
+_OUTCOME = True
 
-    ACCEPTED = "accepted"
+
+class EventKind(StrEnum):
+    """What can happen to a message, or to a consumer.
+
+    Attributes:
+        level: at which it is logged; WARNING for what somebody should look at.
+        is_outcome: whether an attempt at a message ends with it.
+    """
+
+    level: int
+    is_outcome: bool
+
+    def __new__(cls, value: str, level: int = DEBUG, is_outcome: bool = False) -> Self:  # noqa: FBT001, FBT002 -- a member is a tuple
+        """Return a kind with what is said beside its value."""
+        kind = str.__new__(cls, value)
+        kind._value_, kind.level, kind.is_outcome = value, level, is_outcome
+        return kind
+
+    ACCEPTED = "accepted", DEBUG
     """The handler is about to run."""
 
-    ACCEPTED_LATE = "accepted-late"
+    ACCEPTED_LATE = "accepted-late", WARNING
     """The same, for a token that had expired; a policy accepted it."""
 
-    HANDLED = "handled"
+    HANDLED = "handled", DEBUG, _OUTCOME
     """The handler returned, and the acknowledgement went out on a connection that had not ended.
 
     A broker confirms no acknowledgement: one that is lost on its way is told as this, and the
     message comes again. Nothing of an end that had come before it, read or not, is overlooked.
     """
 
-    REFUSED = "refused"
+    REFUSED = "refused", WARNING, _OUTCOME
     """A copy with the reason is confirmed, and the message acknowledged."""
 
-    DISCARDED = "discarded"
+    DISCARDED = "discarded", WARNING, _OUTCOME
     """A policy said so: acknowledged without a copy."""
 
-    PARKED = "parked"
+    PARKED = "parked", WARNING, _OUTCOME
     """A copy that waits for its caller is confirmed, and the message acknowledged."""
 
-    RELEASED = "released"
-    """A parked or dead-lettered message was sent again, for a caller with a fresh token."""
+    RELEASED = "released", WARNING
+    """A parked message was sent again, for its caller with a fresh token."""
 
-    DUPLICATE = "duplicate"
+    REDRIVEN = "redriven", WARNING
+    """A dead letter was sent again, with the token that it kept."""
+
+    DUPLICATE = "duplicate", WARNING, _OUTCOME
     """It was handled before, and its acknowledgement got lost: acknowledged again."""
 
-    SEAL_BROKEN = "seal-broken"
+    SEAL_BROKEN = "seal-broken", WARNING
     """What a copy says of itself is not believed; it is handled as if it came first."""
 
-    RETURNED = "returned"
+    RETURNED = "returned", WARNING, _OUTCOME
     """A letter, or what was parked, was moved here without a token: it went back where it was."""
 
-    RETRIED = "retried"
+    RETRIED = "retried", DEBUG, _OUTCOME
     """The handler failed; a copy waits for the next attempt."""
 
-    DEFERRED = "deferred"
+    DEFERRED = "deferred", WARNING
     """The consumer cannot decide: it has stopped consuming."""
 
-    RESUMED = "resumed"
+    RESUMED = "resumed", DEBUG
     """The consumer consumes again."""
 
-    FAULT = "fault"
+    FAULT = "fault", WARNING
     """A message could not be put away, for an error of the program's own: it is given back."""
 
-    SETTLED_BY_HANDLER = "settled-by-handler"
+    SETTLED_BY_HANDLER = "settled-by-handler", WARNING, _OUTCOME
     """The handler settled the message itself; it was left alone. With a code, it failed as well."""
 
-    ABANDONED = "abandoned"
+    ABANDONED = "abandoned", WARNING, _OUTCOME
     """It comes again: its channel was closed, its connection had ended, its task was cancelled."""
 
-    PUBLISHED = "published"
+    PUBLISHED = "published", DEBUG
     """The broker confirmed that a message was routed."""
 
     @property
-    def is_outcome(self) -> bool:
-        """Return whether an attempt at a message ends with it."""
-        return self in _OUTCOMES
-
-    @property
     def is_warning(self) -> bool:
-        """Return whether somebody should look at it; see `is_warning` for what an event adds."""
-        return self in _WARNINGS
-
-
-_OUTCOMES = frozenset(
-    {
-        EventKind.HANDLED,
-        EventKind.REFUSED,
-        EventKind.RETRIED,
-        EventKind.DISCARDED,
-        EventKind.PARKED,
-        EventKind.DUPLICATE,
-        EventKind.RETURNED,
-        EventKind.SETTLED_BY_HANDLER,
-        EventKind.ABANDONED,
-    }
-)
+        """Return whether somebody should look at it; see `Event.level` for what an event adds."""
+        return self.level >= WARNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,37 +170,24 @@ class Event:
     duration: float | None = None
     error: str | None = None
 
+    @property
+    def level(self) -> int:
+        """Return the level at which it is logged: its kind's, as a rule.
+
+        A handler that settles its message itself may do so; where it fails after that, its work is
+        not tried again.
+        """
+        is_fine = self.kind is EventKind.SETTLED_BY_HANDLER and self.code is None
+        return DEBUG if is_fine else self.kind.level
+
+    @property
+    def is_warning(self) -> bool:
+        """Return whether somebody should look at it."""
+        return self.level >= WARNING
+
 
 Auditor = Callable[[Event], None]
 """Receives every event. It must not block; an error in it is logged and changes no decision."""
-
-_WARNINGS = frozenset(
-    {
-        EventKind.ACCEPTED_LATE,
-        EventKind.REFUSED,
-        EventKind.DISCARDED,
-        EventKind.PARKED,
-        EventKind.RELEASED,
-        EventKind.DUPLICATE,
-        EventKind.RETURNED,
-        EventKind.SEAL_BROKEN,
-        EventKind.DEFERRED,
-        EventKind.FAULT,
-        EventKind.SETTLED_BY_HANDLER,
-        EventKind.ABANDONED,
-    }
-)
-
-
-def is_warning(event: Event) -> bool:
-    """Return whether somebody should look at it.
-
-    A handler that settles its message itself may do so; where it fails after that, its work is not
-    tried again.
-    """
-    if event.kind is EventKind.SETTLED_BY_HANDLER:
-        return event.code is not None
-    return event.kind.is_warning
 
 
 def log_event(event: Event) -> None:
@@ -207,9 +195,8 @@ def log_event(event: Event) -> None:
 
     As a guard's auditor it is an `EventLog`, which a flood does not fill; called, it always writes.
     """
-    level = logging.WARNING if is_warning(event) else logging.DEBUG
     LOGGER.log(
-        level,
+        event.level,
         "%s queue=%s%s%s %s",
         event.kind, event.queue, _known(event), _run(event), event.detail or "",
     )  # fmt: skip
@@ -308,7 +295,7 @@ class EventLog:
 
     def __call__(self, event: Event) -> None:
         """Write an event, or count it."""
-        if is_warning(event) and not self.lines.admit(
+        if event.is_warning and not self.lines.admit(
             event.kind, f"queue={event.queue}", f"code={event.code}"
         ):
             return
@@ -370,7 +357,7 @@ class Telling:
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
         self.lines.tell()
-        return not self._is_log or kind.is_warning or LOGGER.isEnabledFor(logging.DEBUG)
+        return not self._is_log or LOGGER.isEnabledFor(kind.level)
 
     def tell(
         self,

@@ -5,35 +5,29 @@ from busauth._expiry import (
     Accept,
     DeadLetter,
     Discard,
-    Drop,
     ExpiryPolicy,
     Grace,
-    Hold,
     LateToken,
     Park,
     Policies,
-    Refuse,
     Restrict,
     ValidWhenPublished,
     Verdict,
 )
 from busauth._expiry.chain import PolicyFunction
-from busauth._expiry.policies import OwnPolicy
+from busauth._expiry.verdicts import OwnPolicy
 
 __all__ = [
     "Accept",
     "DeadLetter",
     "Discard",
-    "Drop",
     "ExpiryPolicy",
     "Grace",
-    "Hold",
     "LateToken",
     "OwnPolicy",
     "Park",
     "Policies",
     "PolicyFunction",
-    "Refuse",
     "Restrict",
     "ValidWhenPublished",
     "Verdict",

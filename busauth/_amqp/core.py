@@ -143,7 +143,7 @@ class GuardCore:
             ConfigurationError: the queue, or one around it, has no name that a broker takes; or
                 what is asked does not go together.
         """
-        waiting = retries or Tail(spec.queue, self._give_backs(spec.on_error))
+        waiting = retries or Tail(spec.queue, self._retries(spec.on_error))
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         plan, rules = compile_plan(handler), self._rules(spec)
         self._queues.add(spec.queue)
@@ -172,8 +172,8 @@ class GuardCore:
             else:
                 LOGGER.info("nobody consumes %s here: what is said about it counts elsewhere", name)
 
-    def _give_backs(self, on_error: OnError) -> int:
-        return self.options.give_backs if on_error is OnError.GIVE_BACK else 0
+    def _retries(self, on_error: OnError) -> int:
+        return self.options.retries if on_error is OnError.RETRY else 0
 
     def _rules(self, spec: ConsumerSpec) -> ConsumerRules:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""

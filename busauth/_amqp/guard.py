@@ -21,7 +21,7 @@ from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
-from busauth._decision import Demand, Predicate, Rules, decide_soon
+from busauth._decision import Demand, Predicate, Rules, decide
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._messages.proof import Proofs, Route
 from busauth._redaction import quiet_transport_logs
@@ -211,7 +211,7 @@ class Guard:
         except Exception as error:
             defer_if_transient("who proves tokens is", error, self.options.transient)
             raise
-        caller = await decide_soon(verified, rules, self.clock.now())
+        caller = await decide(verified, rules, self.clock.now())
         return replace(caller, _lease=lease_for(caller, token))
 
     async def publish(

@@ -20,8 +20,8 @@ class OnError(StrEnum):
     DEAD_LETTER = "dead-letter"
     """Copy it to ``<queue>.dead`` as ``handler.failed``, then acknowledge it."""
 
-    GIVE_BACK = "give-back"
-    """Put it at the end of its queue after a pause, `GuardOptions.give_backs` times; then as above.
+    RETRY = "retry"
+    """Put it at the end of its queue after a pause, `GuardOptions.retries` times; then as above.
 
     Each pause is twice as long as the one before, and holds up that message alone.
     """
@@ -73,8 +73,8 @@ class GuardOptions(Knobs):
         pause_first: seconds of the first pause after a transient fault; each further one is twice
             as long.
         pause_longest: seconds of the longest pause.
-        give_backs: how often a plain consumer gives back a message whose handler failed, where it
-            says `OnError.GIVE_BACK`.
+        retries: how often a plain consumer tries a message again whose handler failed, where it
+            says `OnError.RETRY`.
         reply_to: patterns (`fnmatch`) of reply queues that get a problem+json answer to a refused
             request, next to direct reply-to, which always does.
         replies_per_second: how many such answers are sent at most.
@@ -97,7 +97,7 @@ class GuardOptions(Knobs):
     publish_timeout: float = Field(default=30.0, gt=0, le=300)
     pause_first: float = Field(default=1.0, gt=0, le=300)
     pause_longest: float = Field(default=60.0, gt=0, le=300)
-    give_backs: int = Field(default=5, ge=1, le=1000)
+    retries: int = Field(default=5, ge=1, le=1000)
     reply_to: tuple[str, ...] = ()
     replies_per_second: float = Field(default=50.0, gt=0)
     broker_stamps: bool = False

@@ -6,22 +6,14 @@ under a hard maximum age that no policy, and no sender, can lift.
 """
 
 from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, names
-from busauth._expiry.policies import (
-    DeadLetter,
-    Discard,
-    Grace,
-    Park,
-    Restrict,
-    ValidWhenPublished,
-    declared_policy,
-)
+from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished, declared_policy
 from busauth._expiry.verdicts import (
     Accept,
-    Drop,
+    DeadLetter,
+    Discard,
     ExpiryPolicy,
-    Hold,
     LateToken,
-    Refuse,
+    Park,
     Verdict,
 )
 
@@ -30,15 +22,12 @@ __all__ = [
     "DeadLetter",
     "DeclaredPolicies",
     "Discard",
-    "Drop",
     "ExpiryPolicy",
     "Grace",
-    "Hold",
     "LateToken",
     "Park",
     "Policies",
     "PolicyChain",
-    "Refuse",
     "Restrict",
     "ValidWhenPublished",
     "Verdict",

@@ -8,22 +8,14 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from busauth._callables import is_async, short_name_of
-from busauth._expiry.policies import (
-    DeadLetter,
-    DeclaredPolicy,
-    Grace,
-    OwnPolicy,
-    Park,
-    Restrict,
-    ValidWhenPublished,
-)
+from busauth._expiry.policies import DeclaredPolicy, Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
     Accept,
-    Drop,
+    DeadLetter,
     ExpiryPolicy,
-    Hold,
     LateToken,
-    Refuse,
+    OwnPolicy,
+    Park,
     Verdict,
 )
 from busauth._messages.provenance import BROKER_STAMP
@@ -98,20 +90,22 @@ class PolicyChain:
             return verdict, name
         if not late.within(self._hard_max_age):
             why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
-            return Refuse(why), "hard_max_age"
+            return DeadLetter(reason=why), "hard_max_age"
         return self._ending(verdict, late), name
 
-    def _ending(self, accept: Accept, late: LateToken) -> Accept | Refuse:
+    def _ending(self, accept: Accept, late: LateToken) -> Accept | DeadLetter:
         """Say when it ends; what has ended already accepts nothing."""
         until = min(accept.until, late.end_of(self._hard_max_age))
-        return replace(accept, until=until) if late.now < until else Refuse("accepted no longer")
+        if late.now < until:
+            return replace(accept, until=until)
+        return DeadLetter(reason="accepted no longer")
 
     async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:
             verdict = await policy.decide(late)
             if verdict is not None:
                 return _checked(verdict, policy), _name(policy)
-        return Refuse("no policy accepts it"), "default"
+        return DeadLetter(reason="no policy accepts it"), "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +129,7 @@ def _as_policy(policy: object) -> ExpiryPolicy:
 
 def _checked(verdict: object, policy: ExpiryPolicy) -> Verdict:
     """Hold a user's function to its word: what is not a verdict never accepts."""
-    if isinstance(verdict, Accept | Refuse | Drop | Hold):
+    if isinstance(verdict, Verdict):
         return verdict
     raise TypeError(
         f"{_name(policy)} returned {type(verdict).__name__}: expected a verdict or None"

@@ -1,4 +1,4 @@
-"""The policies that come with busauth.
+"""The policies that accept, and all that come with busauth as they stand in a settings file.
 
 They are frozen pydantic models: what stands in a settings file is the object in code.
 """
@@ -6,31 +6,20 @@ They are frozen pydantic models: what stands in a settings file is the object in
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    InstanceOf,
-    TypeAdapter,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from busauth._arguments import role_names, scope_names
 from busauth._expiry.verdicts import (
     Accept,
-    Drop,
-    Hold,
+    DeadLetter,
+    Discard,
     LateToken,
-    Refuse,
+    OwnPolicy,
+    Park,
     Verdict,
-    check_keeper,
 )
-from busauth._files.keys import read_jwk
-from busauth._knobs import Knobs
-from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth.errors import ConfigurationError
 
 _PARTS = ("hours", "minutes", "seconds")
@@ -42,17 +31,6 @@ def _names(given: object) -> object:
 
 
 _Names = Annotated[frozenset[str], BeforeValidator(_names)]
-
-
-class OwnPolicy(Knobs):
-    """What all of them have in common."""
-
-    def covers(self, later: object) -> bool:
-        """Return whether a policy behind this one would never decide anything."""
-        return False
-
-    def __str__(self) -> str:
-        return type(self).__name__
 
 
 class Grace(OwnPolicy):
@@ -181,70 +159,6 @@ class Restrict(OwnPolicy):
     async def decide(self, late: LateToken) -> Verdict | None:
         """Accept, restricted."""
         return Accept(scopes=self.scopes, roles=self.roles)
-
-
-class Park(OwnPolicy):
-    """Let a message wait in ``<queue>.parked`` until its caller brings a fresh token: `release`.
-
-    It passes where no proof of a trusted publisher names the message's caller: an old stolen token
-    on a new body must not become somebody's work.
-    """
-
-    policy: Literal["park"] = "park"
-
-    def covers(self, later: object) -> bool:
-        """Return whether a later one parks, too."""
-        return isinstance(later, Park)
-
-    async def decide(self, late: LateToken) -> Verdict | None:
-        """Hold what is proven to be this caller's; pass for anything else."""
-        return Hold() if late.provenance.names_caller else None
-
-
-def _keeping(given: object) -> object:
-    """A settings file names the file of the key."""
-    if isinstance(given, str | Path):
-        return TokenEncryption({"redrive": read_jwk(given)})
-    if isinstance(given, TokenEncryption):
-        check_keeper(given)
-    return given
-
-
-class DeadLetter(OwnPolicy):
-    """Refuse: the message goes to ``<queue>.dead`` with its reason.
-
-    Args:
-        keep_token: for whom the letter keeps its token, encrypted, so that it can be sent again:
-            a `TokenEncryption` with one recipient, or the path of a file with its public JWK.
-            Without it the letter has no token.
-    """
-
-    policy: Literal["dead-letter"] = "dead-letter"
-    keep_token: Annotated[
-        InstanceOf[TokenEncryption] | None, BeforeValidator(_keeping), Field(repr=False)
-    ] = None
-
-    def covers(self, later: object) -> bool:
-        """Return True: it decides always."""
-        return True
-
-    async def decide(self, late: LateToken) -> Verdict | None:
-        """Refuse."""
-        return Refuse(keep_token=self.keep_token)
-
-
-class Discard(OwnPolicy):
-    """Acknowledge and forget: for messages that mean nothing once they are late. Audited."""
-
-    policy: Literal["discard"] = "discard"
-
-    def covers(self, later: object) -> bool:
-        """Return True: it decides always."""
-        return True
-
-    async def decide(self, late: LateToken) -> Verdict | None:
-        """Drop."""
-        return Drop()
 
 
 _Any = Grace | ValidWhenPublished | Restrict | Park | DeadLetter | Discard

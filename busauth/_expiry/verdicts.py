@@ -1,9 +1,17 @@
-"""What a policy is asked, and what it can answer."""
+"""What a policy is asked, and what it can answer.
+
+Whatever does not accept is a policy as well, which always answers the same: itself.
+"""
 
 import math
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, Self, runtime_checkable
 
+from pydantic import BeforeValidator, Field, InstanceOf
+
+from busauth._files.keys import read_jwk
+from busauth._knobs import Knobs
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth.caller import Caller
@@ -73,52 +81,89 @@ class Accept:
         return self.scopes is not None or self.roles is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """The message goes to the dead letters, as ``token.expired``.
-
-    Attributes:
-        reason: for whoever reads the dead letters.
-        keep_token: for whom the letter keeps its token, encrypted; None: it keeps none.
+def _keeping(given: object) -> object:
+    """Read a key's file, which a settings file names; a letter has room for one token.
 
     Raises:
-        ConfigurationError: it would be kept for several.
+        ConfigurationError: it would be kept for several, and nobody chooses.
     """
-
-    reason: str = "refused by policy"
-    keep_token: TokenEncryption | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        check_keeper(self.keep_token)
-
-
-def check_keeper(keeper: TokenEncryption | None) -> None:
-    """Refuse to keep tokens for several: a letter has room for one, and nobody chooses.
-
-    Raises:
-        ConfigurationError: says for whom.
-    """
-    if keeper is not None and len(keeper.recipients) != 1:
+    if isinstance(given, str | Path):
+        return TokenEncryption({"redrive": read_jwk(given)})
+    if isinstance(given, TokenEncryption) and len(given.recipients) != 1:
         raise ConfigurationError(
-            f"keep_token for {' and '.join(keeper.recipients)}: expected one recipient, who sends "
+            f"keep_token for {' and '.join(given.recipients)}: expected one recipient, who sends "
             "letters again"
         )
+    return given
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """The message is acknowledged and gone; it is counted and audited."""
+class OwnPolicy(Knobs):
+    """What all policies that come with busauth have in common."""
+
+    def covers(self, later: object) -> bool:
+        """Return whether a policy behind this one would never decide anything."""
+        return False
+
+    def __str__(self) -> str:
+        return type(self).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The message waits, parked, until its caller brings a fresh token.
+class _Always(OwnPolicy):
+    """A verdict that is a policy, too: it decides always, and with itself."""
 
-    Only for a message whose proof names its caller; any other goes to the dead letters.
+    def covers(self, later: object) -> bool:
+        """Return True: it decides always."""
+        return True
+
+    async def decide(self, late: LateToken) -> Self:
+        """Return itself."""
+        return self
+
+
+class DeadLetter(_Always):
+    """The message is refused, ``token.expired``: it goes to ``<queue>.dead`` with its reason.
+
+    Args:
+        reason: for whoever reads the dead letters.
+        keep_token: for whom the letter keeps its token, encrypted, so that it can be sent again:
+            a `TokenEncryption` with one recipient, or the path of a file with its public JWK.
+            Without it the letter has no token.
     """
 
+    policy: Literal["dead-letter"] = "dead-letter"
+    reason: str = "refused by policy"
+    keep_token: Annotated[
+        InstanceOf[TokenEncryption] | None, BeforeValidator(_keeping), Field(repr=False)
+    ] = None
 
-Verdict = Accept | Refuse | Drop | Hold
+
+class Discard(_Always):
+    """The message is acknowledged and forgotten: it means nothing once it is late. Audited."""
+
+    policy: Literal["discard"] = "discard"
+
+
+class Park(OwnPolicy):
+    """The message waits in ``<queue>.parked`` until its caller brings a fresh token: `release`.
+
+    Only a message does whose caller is named by a trusted publisher's proof: an old stolen token on
+    a new body must not become somebody's work. Any other is passed on to the next policy; where
+    this is the answer of a policy of yours, it goes to the dead letters.
+    """
+
+    policy: Literal["park"] = "park"
+
+    def covers(self, later: object) -> bool:
+        """Return whether a later one parks, too."""
+        return isinstance(later, Park)
+
+    async def decide(self, late: LateToken) -> Self | None:
+        """Return itself for what is proven to be this caller's; pass for anything else."""
+        return self if late.provenance.names_caller else None
+
+
+Verdict = Accept | DeadLetter | Discard | Park
+"""What becomes of a message whose token is late."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from busauth import (
     ValidWhenPublished,
     Verifier,
 )
-from busauth.expiry import Accept, LateToken, Refuse, Verdict
+from busauth.expiry import Accept, LateToken, Verdict
 from busauth.letters import Redrive
 from busauth.messages import InProcessReplay, ReplayKey, Standing
 from busauth.tokens import Decryption, Key, KeyMissing, TokenEncryption, shared_encryption_key
@@ -304,7 +304,7 @@ _FETCHING = Setting(
 )
 
 
-_BACK = Setting(consumer={"on_error": OnError.GIVE_BACK}, plain=True)
+_BACK = Setting(consumer={"on_error": OnError.RETRY}, plain=True)
 
 
 def _refused(name: str, ends: str, publish: Publishing) -> Scenario:
@@ -388,7 +388,7 @@ SCENARIOS = (
     ),
     _late("discard", "discarded", Discard()),
     _late("user_accepts", "handled", Asking(Accept())),
-    _late("user_refuses", "dead", Asking(Refuse())),
+    _late("user_refuses", "dead", Asking(DeadLetter())),
     # --- undecided
     _late("deferred", "handled", lambda world: Undecided(world, 1)),
     _late("deferred_proven", "handled", lambda world: Undecided(world, 2), messages=proven),

@@ -64,7 +64,7 @@ async def test_2_a_connection_cut_before_the_acknowledgement(
     guard = guard_for(issuer, trail)
     queue = await broker.declare("orders")
     cut = asyncio.Event()
-    on_error = OnError.GIVE_BACK if outcome == "given back" else OnError.DEAD_LETTER
+    on_error = OnError.RETRY if outcome == "given back" else OnError.DEAD_LETTER
 
     async with proxied(url) as (proxy, through), connected(through) as cuttable:
 

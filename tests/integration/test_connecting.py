@@ -22,6 +22,7 @@ from busauth._amqp.connecting.address import broker_url, seconds_to_connect
 from busauth._amqp.connecting.connect import connected_like, quiet_own_attempts
 from busauth._amqp.feed.attachment import attach
 from busauth._amqp.resending.again import Sending
+from busauth.audit import EventKind
 from busauth.letters import dead_letters
 from busauth.revocation import FeedPublisher
 from busauth.testing import Broker as EmbeddedBroker
@@ -92,7 +93,9 @@ async def _again(url: str) -> None:
     async def renew(*_: object) -> None:
         return None
 
-    await Sending(url=url, guard=guard, queue="orders", source="orders.dead").run(renew)
+    await Sending(
+        url=url, guard=guard, queue="orders", source="orders.dead", told=EventKind.REDRIVEN
+    ).run(renew)
 
 
 async def _feed(url: str) -> None:

@@ -14,6 +14,7 @@ from busauth._amqp.connecting.patience import leaving
 from busauth._amqp.consuming import intake
 from busauth._amqp.feed import FeedPublisher
 from busauth._amqp.resending.again import Sending
+from busauth.audit import EventKind
 from busauth.letters import dead_letters
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer
@@ -83,7 +84,9 @@ def looking(url: str, issuer: Issuer, trail: Trail) -> Awaitable[object]:
 def sending(url: str, issuer: Issuer, trail: Trail) -> Awaitable[object]:
     async def renew(message: AbstractIncomingMessage, limit: int) -> None: ...
 
-    again = Sending(url=url, guard=guard_for(issuer, trail), queue="q", source="q.dead")
+    again = Sending(
+        url=url, guard=guard_for(issuer, trail), queue="q", source="q.dead", told=EventKind.REDRIVEN
+    )
     return again.run(renew)
 
 

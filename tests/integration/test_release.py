@@ -8,7 +8,17 @@ import aio_pika
 import pytest
 from aiormq.channel import Channel
 
-from busauth import Bus, Caller, ConfigurationError, DeadLetter, Deferred, Grace, Park, Refused
+from busauth import (
+    Bus,
+    Caller,
+    ConfigurationError,
+    DeadLetter,
+    Deferred,
+    EventKind,
+    Grace,
+    Park,
+    Refused,
+)
 from busauth._amqp import headers
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.publishing import copies
@@ -284,7 +294,7 @@ async def test_a_dead_letter_keeps_its_token_for_a_redrive(scene: Scene) -> None
     redrive = Redrive(scene.broker.url, guard=patient.guard, queue=queue, keys=Decryption([key]))
     assert (await redrive.letters(lambda letter: letter.subject == "bob")).others == 1
     assert len((await redrive.letters()).sent) == 1
-    (told,) = await scene.trail.until("released")
+    (told,) = await scene.trail.until("redriven")
     assert (told.issuer, told.subject) == (scene.issuer.url, "ann")
     async with patient:
         await scene.trail.until("handled")
@@ -401,7 +411,11 @@ async def test_a_release_whose_messages_were_taken_back_says_so(scene: Scene) ->
     queue, bus = await consuming(scene)
     await park(scene, bus, queue, "ann", "ann")
     sending = again.Sending(
-        url=scene.broker.url, guard=bus.guard, queue=queue, source=f"{queue}.parked"
+        url=scene.broker.url,
+        guard=bus.guard,
+        queue=queue,
+        source=f"{queue}.parked",
+        told=EventKind.RELEASED,
     )
 
     async def renew(message: aio_pika.abc.AbstractIncomingMessage, _limit: int) -> Outgoing:

@@ -377,13 +377,13 @@ async def test_a_message_that_is_given_back_comes_to_an_end(
     kind: str, broker: Broker, issuer: Issuer, trail: Trail, clock: ManualClock
 ) -> None:
     """A handler that always fails runs so many times, with a pause between, and then it is dead."""
-    options = GuardOptions(give_backs=3, pause_first=10)
+    options = GuardOptions(retries=3, pause_first=10)
     own = Issuer(clock=clock)
     guard = guard_for(own, trail, clock=clock, options=options)
     queue = await declared(broker, kind)
     runs: list[float] = []
 
-    @guard(queue=queue, on_error=OnError.GIVE_BACK)
+    @guard(queue=queue, on_error=OnError.RETRY)
     async def handle(order: Order) -> None:
         runs.append(clock.now())
         raise LookupError
@@ -443,11 +443,11 @@ async def test_what_is_retried_is_what_came(
     first: bool, wrapped: bool, broker: Broker, issuer: Issuer, trail: Trail
 ) -> None:
     """Whatever a handler does to its message, the next attempt and the letter have what came."""
-    guard = guard_for(issuer, trail, options=GuardOptions(give_backs=1, pause_first=0.05))
+    guard = guard_for(issuer, trail, options=GuardOptions(retries=1, pause_first=0.05))
     queue = await broker.declare("orders")
     seen: list[tuple[bytes, Any, str | None]] = []
 
-    @guard(queue=queue, on_error=OnError.GIVE_BACK)
+    @guard(queue=queue, on_error=OnError.RETRY)
     async def handle(message: AbstractIncomingMessage, caller: Caller) -> None:
         if message.body == b"warm":
             return
@@ -524,7 +524,7 @@ async def test_a_plain_guard_never_hands_a_token_to_the_brokers_dead_letters(
     broker: Broker, issuer: Issuer, trail: Trail
 ) -> None:
     """What is given back meets no delivery limit, so that no letter has a raw token."""
-    guard = guard_for(issuer, trail, options=GuardOptions(give_backs=6, pause_first=0.01))
+    guard = guard_for(issuer, trail, options=GuardOptions(retries=6, pause_first=0.01))
     queue = await broker.declare(
         "orders",
         **{
@@ -534,7 +534,7 @@ async def test_a_plain_guard_never_hands_a_token_to_the_brokers_dead_letters(
         },
     )
 
-    @guard(queue=queue, on_error=OnError.GIVE_BACK)
+    @guard(queue=queue, on_error=OnError.RETRY)
     async def handle(order: Order) -> None:
         raise LookupError
 
@@ -547,12 +547,12 @@ async def test_a_plain_guard_never_hands_a_token_to_the_brokers_dead_letters(
     assert letter.headers[headers.REFUSAL] == "handler.failed"
 
 
-def test_guards_have_a_limit_of_give_backs(issuer: Issuer, trail: Trail) -> None:
+def test_guards_have_a_limit_of_retries(issuer: Issuer, trail: Trail) -> None:
     """Nothing is given back without end: the number is at least one, and bounded."""
-    with pytest.raises(ValueError, match="give_backs"):
-        GuardOptions(give_backs=0)
+    with pytest.raises(ValueError, match="retries"):
+        GuardOptions(retries=0)
     assert isinstance(guard_for(issuer, trail), Guard)
-    assert RetryOptions().limit == GuardOptions().give_backs
+    assert RetryOptions().limit == GuardOptions().retries
 
 
 async def test_an_error_after_the_acknowledgement_gives_nothing_back(

@@ -27,7 +27,7 @@ from busauth.errors import Untimely
 FRAME = 131_072
 TOKEN = "0" * 64
 SEAL = Seal("orders", {"1": bytes(range(32))})
-PROVENANCE = MessageRules(group="orders", seal=SEAL)
+PROVENANCE = MessageRules(seal=SEAL)
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 fields = st.recursive(

@@ -16,6 +16,7 @@ from yarl import URL
 from busauth import Bus, Guard
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.resending.again import Sending
+from busauth.audit import EventKind
 from busauth.cli import app
 from busauth.errors import ConfigurationError
 from busauth.letters import dead_letters
@@ -72,10 +73,14 @@ async def never(_message: object, _limit: int) -> None:
     raise AssertionError
 
 
+def sending(url: str) -> Any:
+    return Sending(url=url, guard=guard, queue="q", source="q.dead", told=EventKind.REDRIVEN)
+
+
 TAKERS: dict[str, Callable[[str], Any]] = {
     "bus": lambda url: Bus(url, guard=guard, service="orders"),
     "letters": lambda url: dead_letters(url, "orders.dead"),
-    "again": lambda url: Sending(url=url, guard=guard, queue="q", source="q.dead").run(never),
+    "again": lambda url: sending(url).run(never),
     "publisher": FeedPublisher,
     "feed": lambda url: RevocationFeed(url, transmitters()),
     "kit": lambda url: opened(Kit(RabbitMQ(url), ManualClock())),

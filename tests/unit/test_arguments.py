@@ -95,8 +95,8 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
 
 _ELSEWHERE = frozenset(
     {
-        *("Accept", "Actor", "Caller", "Drop", "Event", "Hold", "Late", "LateToken", "Letter"),
-        *("Proven", "Provenance", "Publication", "Readiness", "Refuse", "Released"),
+        *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
+        *("Proven", "Provenance", "Publication", "Readiness", "Released"),
         *("SecurityEvent", "Session"),
         *("GuardedConsumer", "Profile", "SystemClock", "as_nobody", "bearer_token", "dead_letters"),
         *("keep_beating", "log_event"),
@@ -222,7 +222,7 @@ class Parrot:
         (tuple[int, ...], [(), (1, 2)], [(1, "a"), [1]], "several of int"),
         (tuple[int, str], [(1, "a")], [("a", 1)], "several of int"),
         (Sequence[int], [[1], (1,)], ["a", {1}], "several of int"),
-        (OnError, [OnError.GIVE_BACK], ["give-back"], "OnError.DEAD_LETTER or OnError.GIVE_BACK"),
+        (OnError, [OnError.RETRY], ["retry"], "OnError.DEAD_LETTER or OnError.RETRY"),
         (Speaks, [Parrot()], [Parrot, "a", 5], "Speaks (an object with loud, speak)"),
         (Callable[[int], str], [len, 5], [], "Callable"),
         (Literal["a"], ["a", "b"], [], "anything"),

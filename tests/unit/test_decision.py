@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import DeadLetter, Discard, Grace, Restrict
-from busauth._decision import Demand, Discarded, Expired, Predicate, Rules, decide
+from busauth._decision import DeadLettered, Demand, Discarded, Predicate, Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely
@@ -53,6 +53,13 @@ async def test_a_token_in_time_asks_no_policy() -> None:
     assert found.late is None
 
 
+def test_a_token_in_time_waits_for_nothing() -> None:
+    """It is decided about in one step, without a limit of time, which would need an event loop."""
+    with pytest.raises(StopIteration) as done:
+        decided(Grace(minutes=1), WRITE, late=-1).send(None)
+    assert done.value.value == caller()
+
+
 @pytest.mark.parametrize("leeway", [0, 30])
 async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
     """On or after `exp` plus leeway the policies are asked (RFC 7519, section 4.1.4)."""
@@ -67,8 +74,8 @@ async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
 @pytest.mark.parametrize(
     ("policies", "error", "evidence"),
     [
-        (DeadLetter(), Expired, "60 s past exp, refused by policy"),
-        (Grace(seconds=60), Expired, "60 s past exp, no policy accepts it"),
+        (DeadLetter(), DeadLettered, "60 s past exp, refused by policy"),
+        (Grace(seconds=60), DeadLettered, "60 s past exp, no policy accepts it"),
         (Discard(), Discarded, "60 s past exp"),
     ],
 )

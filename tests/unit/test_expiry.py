@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from busauth import DeadLetter, Discard, Grace, Restrict
 from busauth._expiry import PolicyChain, declared_policy, names
 from busauth.errors import ConfigurationError, Deferred, Forbidden
-from busauth.expiry import Accept, Drop, ExpiryPolicy, LateToken, Policies, Refuse, Verdict
+from busauth.expiry import Accept, ExpiryPolicy, LateToken, Policies, Verdict
 from busauth.tokens import TokenEncryption, shared_encryption_key
 from tests.unit.support import NOW, caller
 
@@ -66,8 +66,8 @@ def left(scopes: Iterable[str] = (), roles: Iterable[str] = ()) -> Accept:
         (Restrict("orders:read", roles="clerk"), left({"orders:read"}, {"clerk"})),
         (Restrict(roles=["clerk", "boss"]), left(roles={"clerk", "boss"})),
         (Restrict(), left()),
-        (DeadLetter(), Refuse()),
-        (Discard(), Drop()),
+        (DeadLetter(), DeadLetter(reason="refused by policy")),
+        (Discard(), Discard()),
         (Patient(100), Accept(until=NOW + DAY)),
     ],
 )
@@ -89,7 +89,7 @@ async def test_grace_ends_exactly(leeway: float, beyond: float, accepted: bool) 
     assert (verdict, name) == (
         (Accept(until=NOW + leeway + 600), "Grace")
         if accepted
-        else (Refuse("no policy accepts it"), "default")
+        else (DeadLetter(reason="no policy accepts it"), "default")
     )
 
 
@@ -105,13 +105,13 @@ async def test_the_hard_maximum_age_is_above_all(
     assert isinstance(verdict, Accept) is accepted
     if not accepted:
         assert name == "hard_max_age"
-        assert verdict == Refuse("beyond the hard maximum age of 3600 s")
+        assert verdict == DeadLetter(reason="beyond the hard maximum age of 3600 s")
 
 
 @pytest.mark.parametrize("seconds", [3600, 1e12])
 async def test_beyond_the_maximum_age_other_verdicts_stand(seconds: float) -> None:
     """The maximum takes acceptance away, not the right to discard or to refuse."""
-    assert (await decided(Discard(), seconds, hard_max_age=3600))[0] == Drop()
+    assert (await decided(Discard(), seconds, hard_max_age=3600))[0] == Discard()
     assert (await decided(Grace(hours=1), seconds, hard_max_age=3600))[1] == "default"
 
 
@@ -122,7 +122,7 @@ async def test_what_a_function_accepts_until_now_it_accepts_no_longer(until: flo
     async def ended(token: LateToken) -> Verdict | None:
         return Accept(until=until)
 
-    assert await decided(ended, 60) == (Refuse("accepted no longer"), "ended")
+    assert await decided(ended, 60) == (DeadLetter(reason="accepted no longer"), "ended")
 
 
 async def test_a_function_cannot_accept_beyond_the_maximum_age() -> None:
@@ -156,7 +156,7 @@ async def test_the_first_policy_that_decides_wins(
 async def test_what_no_policy_decides_is_refused() -> None:
     """The end of the list is the dead letters."""
     found = await decided([passes, Grace(seconds=1)], 60)
-    assert found == (Refuse("no policy accepts it"), "default")
+    assert found == (DeadLetter(reason="no policy accepts it"), "default")
 
 
 async def test_functions_are_named_by_their_name() -> None:
@@ -241,7 +241,8 @@ def test_what_is_no_policy_is_refused(policy: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "returned", [True, False, "accept", 1, 0, Accept, object(), (), [Accept()]]
+    "returned",
+    [True, False, "accept", 1, 0, Accept, DeadLetter, object(), (), [Accept()], Grace(hours=1)],
 )
 async def test_a_wrong_return_value_never_accepts(returned: Any) -> None:
     """What is not a verdict is an error, and a policy after it is not asked."""
@@ -270,9 +271,9 @@ async def test_a_policy_sees_the_caller_and_the_one_instant() -> None:
 
     async def curious(token: LateToken) -> Verdict | None:
         seen.append(token)
-        return Refuse("no")
+        return DeadLetter(reason="no")
 
-    assert await decided(curious, 12.5, leeway=5) == (Refuse("no"), "curious")
+    assert await decided(curious, 12.5, leeway=5) == (DeadLetter(reason="no"), "curious")
     (token,) = seen
     assert (token.seconds, token.now, token.leeway) == (12.5, NOW + 12.5, 5)
     assert token.caller.subject == "alice"
@@ -294,6 +295,7 @@ FORMS: list[tuple[dict[str, Any], Any]] = [
     ({"policy": "restrict", "scopes": "a", "roles": "b"}, Restrict("a", roles="b")),
     ({"policy": "restrict"}, Restrict()),
     ({"policy": "dead-letter"}, DeadLetter()),
+    ({"policy": "dead-letter", "reason": "too late"}, DeadLetter(reason="too late")),
     ({"policy": "discard"}, Discard()),
 ]
 
@@ -385,6 +387,5 @@ def test_a_lone_name_is_one_name() -> None:
 def test_a_letter_keeps_its_token_for_one_recipient() -> None:
     """Nobody could say for whom, once a message is late: it is found where the policy is made."""
     two = {name: shared_encryption_key(bytes(32), key_id=name) for name in ("r", "s")}
-    for making in (DeadLetter, Refuse):
-        with pytest.raises(ValueError, match="keep_token for r and s"):
-            making(keep_token=TokenEncryption(two))
+    with pytest.raises(ValueError, match="keep_token for r and s"):
+        DeadLetter(keep_token=TokenEncryption(two))

@@ -389,11 +389,11 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
     ),
     (lambda: consumer(deadline=0), ConfigurationError, "deadline=0", "expected seconds", "or None"),
     (
-        lambda: consumer(on_error="give-back"),
+        lambda: consumer(on_error="retry"),
         ConfigurationError,
         "got a str",
         "expected OnError.DEAD_LETTER",
-        "OnError.GIVE_BACK",
+        "OnError.RETRY",
     ),
     (
         lambda: consumer(introspect=True),

@@ -45,7 +45,7 @@ def judged(headers: dict[str, Any], raw: str) -> None:
         body=b"{}",
         channel=Mock(),
     )
-    asked = MessageRules(group="orders", proofs=proofs(), routes=(Route("", "orders"),))
+    asked = MessageRules(proofs=proofs(), routes=(Route("", "orders"),))
     delivery = Delivery(delivered)
     whose = caller(token_sha256=fingerprint(raw), issuer=ISSUER)
     asked.provenance_of(delivery, whose, asked.recall(delivery), NOW)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import Grace, Park, ValidWhenPublished
-from busauth._decision import Expired, Parked, Rules, decide
+from busauth._decision import DeadLettered, Parked, Rules, decide
 from busauth._expiry import PolicyChain
 from busauth._messages.provenance import UNPROVEN, provenance_of, stamp_in
 from busauth.errors import ConfigurationError, Untimely
-from busauth.expiry import Accept, Hold, LateToken, Verdict
+from busauth.expiry import Accept, LateToken, Verdict
 from busauth.messages import BROKER_STAMP, Proven, Provenance
 from busauth.tokens import Verified
 from tests.unit.support import NOW, caller
@@ -159,18 +159,32 @@ async def test_what_is_proven_is_parked() -> None:
     assert caught.value.code == "token.expired"
 
 
+async def test_a_function_may_park() -> None:
+    """What a function of a user's says of a proven message counts as `Park` itself does."""
+    provenance = provenance_of(proven(NOW), None, skew=SKEW)
+
+    async def parks(_late: LateToken) -> Verdict | None:
+        return Park()
+
+    with pytest.raises(Parked, match="parked by parks"):
+        await decide(verified(), rules(parks), NOW + 60, provenance)
+    with pytest.raises(Untimely) as caught:
+        await decide(verified(), rules(parks, revocations=_Revoked()), NOW + 60, provenance)
+    assert caught.value.code == "token.revoked"
+
+
 @pytest.mark.parametrize("said", [{"issuer": None}, {"subject": None}])
 async def test_what_names_no_caller_is_not_parked(said: dict[str, Any]) -> None:
-    """A policy passes, and a function that says `Hold` all the same is not obeyed."""
+    """A policy passes, and a function that says `Park` all the same is not obeyed."""
     provenance = provenance_of(proven(NOW, **said), None, skew=SKEW)
 
-    async def holds(_late: LateToken) -> Verdict | None:
-        return Hold()
+    async def parks(_late: LateToken) -> Verdict | None:
+        return Park()
 
-    with pytest.raises(Expired):
+    with pytest.raises(DeadLettered):
         await decide(verified(), rules(Park()), NOW + 60, provenance)
     with pytest.raises(Untimely, match="no proof of its caller"):
-        await decide(verified(), rules(holds), NOW + 60, provenance)
+        await decide(verified(), rules(parks), NOW + 60, provenance)
 
 
 class _Revoked:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from busauth._messages.replay import admitted
+from busauth._messages.proof import Proven
+from busauth._messages.replay import Duplicate, GroupMemory, NoMemory
+from busauth._messages.seal import Sealed
 from busauth.errors import ConfigurationError, Deferred, Forbidden
 from busauth.integrations.redis.replay import RedisReplay
 from busauth.messages import InProcessReplay, ReplayKey, ReplayMemory, Standing
@@ -154,15 +156,32 @@ async def test_a_copy_is_a_copy(memory: Memory, done: bool) -> None:
 
 
 async def test_a_copy_is_refused(memory: Memory) -> None:
-    """The refusal has its code; everything else is told to the caller."""
+    """The refusal has its code; what is a duplicate is told from it, and all else is let pass."""
+    group = GroupMemory(memory=memory.memory, group="orders")
     asked: Any = {"holder": "first", "redelivered": False}
-    assert await admitted(memory.memory, key(), **asked) is Standing.NEW
+    await group.admit(key(), **asked)
     with pytest.raises(Forbidden) as caught:
-        await admitted(memory.memory, key(), **asked | {"holder": "second"})
+        await group.admit(key(), **asked | {"holder": "second"})
     assert caught.value.code == "replay.copy"
     await memory.done()
     asked = {"holder": "third", "redelivered": True}
-    assert await admitted(memory.memory, key(), **asked) is Standing.DUPLICATE
+    with pytest.raises(Duplicate):
+        await group.admit(key(), **asked)
+
+
+async def test_where_nothing_remembers_everything_passes() -> None:
+    """No message has a key there, and nobody is asked whose one is."""
+    nothing = NoMemory()
+    proven = Proven("shop", NOW, "m-1", "", "orders", frozenset(), "shop", NOW)
+    assert (nothing.remembers, nothing.key(proven, Sealed())) == (False, None)
+    await nothing.done(key())
+    await nothing.admit(key(), holder="first", redelivered=True)
+    await nothing.forget(key(), holder="first")
+
+    async def prove() -> Proven | None:
+        raise AssertionError
+
+    assert await nothing.settled_as(prove, Sealed()) is None
 
 
 @pytest.mark.parametrize(

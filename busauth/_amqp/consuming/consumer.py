@@ -16,7 +16,7 @@ keys, a slot             outcome, _prove          again                     refu
                                                                             given back
 policies, keys again     _decided, _judge         again                     refused: token.expired,
                                                                             check.failed
-the replay memory        _check_new, is_new       again                     refused: check.failed
+the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
 the handler              _run                     again                     retried, or refused
 a pause before a retry   _wait                    again                     given back

@@ -19,14 +19,13 @@ from busauth._amqp.publishing.sealing import copy_of
 from busauth._messages.proof import HEADER, Proofs, Proven, SeenMessage, Signed
 from busauth._messages.proof.routes import Route
 from busauth._messages.provenance import BROKER_STAMP, Provenance, provenance_of, stamp_in
-from busauth._messages.replay import ReplayKey, ReplayMemory, Standing, admitted
+from busauth._messages.replay import NoMemory, Remembered, ReplayKey
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
 from busauth._redaction import redact
 from busauth._tokens.keys.key import KeyMissing
-from busauth.audit import LOGGER
 from busauth.caller import Caller, FirstToken, first_token
-from busauth.errors import BadMessage, Deferred, Refused, Transient, defer_if_transient
+from busauth.errors import BadMessage, Deferred, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +33,22 @@ class MessageRules:
     """What one consumer asks.
 
     Attributes:
-        group: the consumer group, as a memory knows it: the first name that the queue had.
         proofs: whose proofs count, None where they are ignored.
         routes: how messages get to this consumer.
         seal: seals the copies of this group, None where they carry hints only.
-        replay: tells redeliveries from copies, None where nothing does.
+        replay: tells redeliveries from copies, where something remembers.
         stamped: whether the broker overwrites `timestamp_in_ms`.
         header: the header that carries tokens.
         session_claim: the claim that names a token's session.
-        transient: errors of the memory that are nobody's fault, next to `OSError`.
     """
 
-    group: str
     proofs: Proofs | None = None
     routes: tuple[Route, ...] = ()
     seal: Seal | None = None
-    replay: ReplayMemory | None = None
+    replay: Remembered = field(default_factory=NoMemory)
     stamped: bool = False
     header: str = AUTHORIZATION
     session_claim: str = "sid"
-    transient: Transient = ()
     asks: bool = field(init=False)
     """Whether a message needs a look at all."""
 
@@ -203,18 +198,7 @@ class MessageRules:
 
     def replay_key(self, provenance: Provenance, marks: Marks | None) -> ReplayKey | None:
         """Return what makes two deliveries this message, None where nothing is proven of it."""
-        if self.replay is None or provenance.proven is None:
-            return None
-        return self._key(provenance.proven, marks.sealed if marks is not None else Sealed())
-
-    def _key(self, proven: Proven, sealed: Sealed) -> ReplayKey:
-        return ReplayKey(
-            group=self.group,
-            publisher=proven.root_publisher,  # whoever released it
-            message_id=proven.message_id,
-            attempt=sealed.attempt,
-            redrive=sealed.redrive,
-        )
+        return self.replay.key(provenance.proven, marks.sealed if marks is not None else Sealed())
 
     async def settled_as(self, case: Case, sealed: Sealed) -> ReplayKey | None:
         """Return as what a message was settled that comes without its token, None if it was not.
@@ -228,66 +212,19 @@ class MessageRules:
         Raises:
             Deferred: the memory cannot tell now.
         """
-        if self.replay is None or self.proofs is None:
+        return await self.replay.settled_as(partial(self._proven_tokenless, case), sealed)
+
+    async def _proven_tokenless(self, case: Case) -> Proven | None:
+        if self.proofs is None:
             return None
         try:
             signed = await self.proofs.authenticate(case.delivery.headers.get(HEADER))
             if signed is None:
                 return None
             seen = _tokenless(case.delivery)
-            proven = self.proofs.judge_tokenless(signed, seen, self.routes, case.now)
+            return self.proofs.judge_tokenless(signed, seen, self.routes, case.now)
         except (Refused, Deferred):
             return None
-        key = self._key(proven, sealed)
-        try:
-            return key if await self.replay.was_settled(key) else None
-        except Exception as error:
-            defer_if_transient("the replay memory is", error, self.transient)
-            raise
-
-    async def is_new(self, key: ReplayKey, *, holder: str, redelivered: bool) -> bool:
-        """Put a message in flight; False for one that was done, and is delivered again.
-
-        Args:
-            key: what makes it this message.
-            holder: a name of this attempt.
-            redelivered: whether the broker has delivered it before.
-
-        Raises:
-            Forbidden: ``replay.copy``.
-            Deferred: the memory cannot tell now.
-        """
-        if self.replay is None:
-            return True
-        try:
-            standing = await admitted(self.replay, key, holder=holder, redelivered=redelivered)
-        except Exception as error:
-            defer_if_transient("the replay memory is", error, self.transient)
-            raise
-        return standing is not Standing.DUPLICATE
-
-    async def forget(self, key: ReplayKey, *, holder: str) -> None:
-        """Take a message that is in flight back: a copy of it takes over, undecided.
-
-        Raises:
-            Deferred: it cannot be, whatever the reason: no copy must take over.
-        """
-        if self.replay is None:
-            return
-        try:
-            await self.replay.forget(key, holder=holder)
-        except Exception as error:
-            raise Deferred(f"not taken back: {type(error).__name__}") from error
-
-    async def done(self, key: ReplayKey) -> None:
-        """Note that a message was settled; what cannot be noted is told, and changes nothing."""
-        if self.replay is None:
-            return
-        try:
-            await self.replay.done(key)
-        except Exception as error:
-            why = error.reason if isinstance(error, Deferred) else type(error).__name__
-            LOGGER.warning("%s: a redelivery would be handled again: %s", self.group, why)
 
 
 def _tokenless(delivery: Delivery) -> SeenMessage:

@@ -35,9 +35,9 @@ from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
-from busauth._decision import check_again, decide_in_time, decide_soon
+from busauth._decision import check_again, decide, decide_in_time
 from busauth._messages.proof import Signed
-from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
+from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.keys.key import KeyMissing
@@ -207,7 +207,7 @@ class Pipeline:
             case.now = self._context.clock.now()
             verified = self._compare(case, genuine)
             self._check_hop(case)
-            if self._messages.replay is not None:
+            if self._messages.replay.remembers:
                 await self._check_new(case)
             caller = await self._judge(case, verified)
             if caller.late is None and case.replay_key is None:
@@ -275,13 +275,11 @@ class Pipeline:
         case.replay_key = key  # before asking: whoever is cut off may have been heard
         case.holder = token_hex(8)
         try:
-            is_new = await self._messages.is_new(key, holder=case.holder, redelivered=redelivered)
+            await self._messages.replay.admit(key, holder=case.holder, redelivered=redelivered)
         except Forbidden:
             case.replay_key = None  # the other one's
             raise
         case.is_known = True
-        if not is_new:
-            raise Duplicate.of(key)
 
     def _has(self, key: ReplayKey) -> bool:
         """Return whether a message is in hand already, and the broker cannot have it back."""
@@ -300,7 +298,7 @@ class Pipeline:
         rules, now = self._rules.callers, case.now
         if verified.lateness(now) is None:
             return decide_in_time(verified, rules, now, case.provenance)
-        return await decide_soon(verified, rules, now, case.provenance)
+        return await decide(verified, rules, now, case.provenance)
 
     def _stands(
         self, case: Case, verified: Verified, signed: Signed | None, caller: Caller

@@ -9,10 +9,10 @@ from busauth._arguments import checked_class
 from busauth._expiry import PolicyChain
 from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route
 from busauth._messages.provenance import BROKER_STAMP
-from busauth._messages.replay import ReplayMemory
+from busauth._messages.replay import GroupMemory, NoMemory, Remembered, ReplayMemory
 from busauth._messages.seal import Seal
 from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
-from busauth.errors import ConfigurationError
+from busauth.errors import ConfigurationError, Transient
 
 
 @checked_class
@@ -94,20 +94,15 @@ def message_rules_of(
     Raises:
         ConfigurationError: a replay memory that forgets earlier than these proofs are stale.
     """
-    replay = None if proofs is None else security.replay
-    if replay is not None:
-        _check_memory(replay, proofs)
     formerly = options.of(queue).formerly
     return MessageRules(
-        group=(*formerly, queue)[0],
         proofs=proofs,
         routes=(*(Route("", name) for name in (queue, *formerly)), *routes),
         seal=None if security.seal is None else Seal(queue, security.seal, formerly=formerly),
-        replay=replay,
+        replay=_memory_of(security, (*formerly, queue)[0], proofs, options.transient),
         stamped=options.broker_stamps,
         header=options.header,
         session_claim=session_claim,
-        transient=options.transient,
     )
 
 
@@ -126,6 +121,16 @@ def check_seal(security: MessageSecurity, policies: PolicyChain) -> None:
             "[messages.seal] in a settings file, too: without a seal, who may write beside the "
             "queue could have anything come back"
         )
+
+
+def _memory_of(
+    security: MessageSecurity, group: str, proofs: Proofs | None, transient: Transient
+) -> Remembered:
+    """Return what remembers a group's messages; its name is the first one that the queue had."""
+    if security.replay is None or proofs is None:
+        return NoMemory()
+    _check_memory(security.replay, proofs)
+    return GroupMemory(memory=security.replay, group=group, transient=transient)
 
 
 def _check_memory(memory: ReplayMemory, proofs: Proofs | None) -> None:

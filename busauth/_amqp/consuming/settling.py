@@ -18,7 +18,7 @@ from busauth._amqp.options import OnError
 from busauth._amqp.publishing.copies import Carried, Keep, Refusal
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
-from busauth._decision import Discarded, Expired, Parked
+from busauth._decision import DeadLettered, Discarded, Parked
 from busauth._messages.replay import Duplicate
 from busauth._messages.seal import Purpose
 from busauth._tokens.compact import is_signed
@@ -115,17 +115,17 @@ class Settling:
         """Note that the message is done, once nothing but the acknowledgement is left to do."""
         if case.replay_key is not None:
             case.is_known = False  # cut off from here on, it may be done
-            await self._messages.done(case.replay_key)
+            await self._messages.replay.done(case.replay_key)
 
     async def _forget(self, case: Case) -> None:
         """Let the message come again; in flight for ever, it does so as well."""
         if case.replay_key is not None:
             with suppress(Deferred):
-                await self._messages.forget(case.replay_key, holder=case.holder)
+                await self._messages.replay.forget(case.replay_key, holder=case.holder)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         carried = self._carried(case, Purpose.RETRY)
-        if self._rules.on_error is OnError.GIVE_BACK:
+        if self._rules.on_error is OnError.RETRY:
             await self._wait(failed, carried.sealed.attempt)
         if case.delivery.is_lost:
             self._tell_lost(case)
@@ -213,7 +213,7 @@ class Settling:
                 return False
             else:
                 if case.replay_key is not None:
-                    await self._messages.forget(case.replay_key, holder=case.holder)
+                    await self._messages.replay.forget(case.replay_key, holder=case.holder)
                 is_there = await self._disposal.postpone(delivery, carried)
         except Deferred:
             return False
@@ -246,7 +246,7 @@ class Settling:
 
     def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
         """Return for whom a letter keeps its token: a late one, or one for somebody else."""
-        if isinstance(refused, Expired):
+        if isinstance(refused, DeadLettered):
             return refused.keep_token
         keeper = self._rules.callers.policies.keeper
         if keeper is None or not self._directions.are_wrong_for(case, refused):

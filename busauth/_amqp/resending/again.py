@@ -116,6 +116,7 @@ class Sending:
         guard: who publishes, and tells.
         queue: the consumer's queue.
         source: the queue beside it.
+        told: as what the auditor is told of what went.
         caller: on whose behalf, where that is one.
         publisher: who signs, where somebody does.
     """
@@ -124,6 +125,7 @@ class Sending:
     guard: Guard
     queue: str
     source: str
+    told: EventKind
     caller: Caller | None = None
     publisher: str | None = None
 
@@ -151,7 +153,7 @@ class Sending:
                     continue
                 if was_sent:
                     sent.append(message_id)
-                    self._tell(EventKind.RELEASED, message)
+                    self._tell(self.told, message)
                     waiting.check()  # only while it was held, it is gone from there
                     await answered(below(connection), message.ack())
                 else:

@@ -19,6 +19,7 @@ from busauth._amqp.topology import dead_queue, rejected_queue
 from busauth._arguments import checked
 from busauth._messages.seal import Purpose
 from busauth._tokens.encryption.encryption import Decryption, KeptFor
+from busauth.audit import EventKind
 from busauth.errors import NotGenuine
 
 
@@ -53,7 +54,9 @@ class Redrive:
         self._names = (queue, *guard.options.of(queue).formerly)
         source = rejected_queue(queue) if rejected else dead_queue(queue)
         self._first = recorded_first if rejected else sealed_first
-        self._sending = Sending(url=url, guard=guard, queue=queue, source=source)
+        self._sending = Sending(
+            url=url, guard=guard, queue=queue, source=source, told=EventKind.REDRIVEN
+        )
 
     async def letters(self, wanted: Callable[[Letter], bool] = lambda _letter: True) -> Released:
         """Send letters again that kept their tokens; all others stay.

@@ -29,6 +29,7 @@ from busauth._messages.proof import (
     SeenMessage,
 )
 from busauth._messages.seal import Purpose
+from busauth.audit import EventKind
 from busauth.caller import Caller
 from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
 
@@ -90,6 +91,7 @@ class Release:
             guard=self._guard,
             queue=self._queue,
             source=parked_queue(self._queue),
+            told=EventKind.RELEASED,
             caller=caller,
             publisher=self._signer.name,
         )

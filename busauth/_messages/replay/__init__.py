@@ -1,5 +1,6 @@
 """Messages that were here before; the module `redis` has a memory that workers share."""
 
+from busauth._messages.replay.group import GroupMemory, NoMemory, Remembered
 from busauth._messages.replay.memory import (
     Duplicate,
     InProcessReplay,
@@ -7,15 +8,16 @@ from busauth._messages.replay.memory import (
     ReplayMemory,
     Standing,
     a_copy_of,
-    admitted,
 )
 
 __all__ = [
     "Duplicate",
+    "GroupMemory",
     "InProcessReplay",
+    "NoMemory",
+    "Remembered",
     "ReplayKey",
     "ReplayMemory",
     "Standing",
     "a_copy_of",
-    "admitted",
 ]

@@ -119,21 +119,6 @@ class ReplayMemory(Protocol):
         ...
 
 
-async def admitted(
-    memory: ReplayMemory, key: ReplayKey, *, holder: str, redelivered: bool
-) -> Standing:
-    """Return what a delivery is: `NEW` and `AGAIN` are handled, a `DUPLICATE` is acknowledged.
-
-    Raises:
-        Forbidden: ``replay.copy``.
-        Deferred: the memory cannot tell now.
-    """
-    standing = await memory.begin(key, holder=holder, redelivered=redelivered)
-    if standing is Standing.COPY:
-        raise a_copy_of(key)
-    return standing
-
-
 def a_copy_of(key: ReplayKey) -> Forbidden:
     """Return the refusal of a copy."""
     found = f"message id {key.message_id!r} of {key.publisher} once more"
