@@ -197,7 +197,7 @@ class MessageRules:
         return self.replay_key(case.provenance, case.marks) is None or case.is_known
 
     def replay_key(self, provenance: Provenance, marks: Marks | None) -> ReplayKey | None:
-        """Return what makes two deliveries this message, None where nothing is proven of it."""
+        """Return what makes two deliveries this message, None where nothing is proven or kept."""
         return self.replay.key(provenance.proven, marks.sealed if marks is not None else Sealed())
 
     async def settled_as(self, case: Case, sealed: Sealed) -> ReplayKey | None:
