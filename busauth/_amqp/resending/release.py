@@ -159,7 +159,7 @@ def _relaying(guard: Guard, proofs: Proofs | None) -> tuple[Proofs, ProofSigner]
     if not proofs.relays(signer.name):
         raise ConfigurationError(
             f"signer {signer.name!r} is not trusted to relay: expected "
-            f"Publisher({signer.name!r}, ..., relays=True) among the proofs' publishers, or "
+            f"TrustedPublisher({signer.name!r}, ..., relays=True) among the proofs' publishers, or "
             "relays = true in [messages.proofs]"
         )
     return proofs, signer
