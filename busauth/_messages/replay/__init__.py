@@ -1,6 +1,7 @@
 """Messages that were here before; the module `redis` has a memory that workers share."""
 
 from busauth._messages.replay.memory import (
+    CAPACITY,
     Duplicate,
     InProcessReplay,
     ReplayKey,
@@ -11,6 +12,7 @@ from busauth._messages.replay.memory import (
 )
 
 __all__ = [
+    "CAPACITY",
     "Duplicate",
     "InProcessReplay",
     "ReplayKey",
