@@ -94,6 +94,7 @@ class IssuerTable(Table):
     """What may be said about an issuer next to its name.
 
     Attributes:
+        leeway: seconds of clock skew tolerated.
         jwks_url: where its keys are; default: found by discovery.
         keycloak_client: with the profile "keycloak", whose client roles count.
         retired: keys that it removed count for what was published before.

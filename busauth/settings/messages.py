@@ -168,7 +168,7 @@ class SignerSettings(Table):
 
 
 class ReplaySettings(Table):
-    """A replay memory of this process; one in Redis is made in code."""
+    """A memory of this process, see `InProcessReplay`; one in Redis is made in code."""
 
     keep_for: Seconds
     capacity: Count = CAPACITY

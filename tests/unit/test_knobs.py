@@ -3,11 +3,15 @@
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from enum import Enum
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import BaseModel
 
+import busauth
 from busauth import (
     BusOptions,
     ConfigurationError,
@@ -16,9 +20,14 @@ from busauth import (
     Settings,
     Verifier,
     Verifiers,
+    expiry,
+    messages,
+    revocation,
+    settings,
+    tokens,
 )
 from busauth._arguments import ranges
-from busauth._knobs import ranges_of
+from busauth._knobs import Knobs, ranges_of
 from busauth._tokens.profiles import profile_of
 from busauth.messages import InProcessReplay, Proofs, ProofSigner, Route, TrustedPublisher
 from busauth.revocation import FeedOptions
@@ -32,7 +41,15 @@ from busauth.settings import (
     RouteSettings,
     SignerSettings,
 )
-from busauth.tokens import Decryption, IntrospectionOptions, JWKSOptions, RetiredKeys
+from busauth.tokens import (
+    AnswerOptions,
+    Decryption,
+    Fetcher,
+    IntrospectionOptions,
+    JWKSOptions,
+    RetiredKeys,
+)
+from tests.unit.support import forget_settings
 
 
 def misspelt(**said: Any) -> GuardOptions:
@@ -163,3 +180,117 @@ def test_a_guards_memory_of_tokens_is_a_verifiers() -> None:
     options = GuardOptions()
     assert options.cached_tokens == arguments["cache_size"].default
     assert options.max_token_bytes == arguments["max_token_bytes"].default
+
+
+DOORS = (busauth, expiry, messages, revocation, settings, tokens)
+PUBLIC = {name: getattr(door, name) for door in DOORS for name in door.__all__}
+KNOBS: dict[str, type[Knobs]] = {
+    name: kind
+    for name, kind in PUBLIC.items()
+    if isinstance(kind, type) and issubclass(kind, Knobs)
+}
+FIELDS = [(name, field) for name, kind in KNOBS.items() for field in kind.model_fields]
+OPTIONS = [(name, field) for name, field in FIELDS if name.endswith("Options")]
+DOCS = Path(__file__).parents[2] / "docs"
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+
+def documented(page: str = "options.md") -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the default and the range in each row, by the heading above it and the option."""
+    parts = (DOCS / page).read_text("utf-8").split("\n## ")[1:]
+    return {
+        (part.split("\n")[0], name): (default, bounds)
+        for part in parts
+        for name, default, bounds, *_ in ROW.findall(part)
+    }
+
+
+def is_number(hint: Any) -> bool:
+    """Return whether a number stands anywhere in an annotation."""
+    return hint in (int, float) or any(map(is_number, get_args(hint)))
+
+
+def docstrings(kind: type) -> str:
+    """Return what is said of a class: by itself, by its bases, and where it says to see."""
+    own = "\n".join(inspect.getdoc(each) or "" for each in kind.__mro__)
+    seen = (PUBLIC[name] for name in re.findall(r"see `(\w+)`", own) if name in PUBLIC)
+    return "\n".join([own, *(inspect.getdoc(each) or "" for each in seen)])
+
+
+def shown(value: object) -> str:
+    """Return a default as the document writes it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case Enum():
+            return f"`{value.value}`"
+        case str():
+            return f"`{value}`"
+        case int() | float():
+            return str(value) if isinstance(value, int) else f"{value:g}"
+        case BaseModel():
+            return "its defaults"
+    return "none" if not value else repr(value)
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_each_number_has_a_range_and_a_unit(name: str, field: str) -> None:
+    """The docstring says what is counted, or measured in which unit, as the range has it."""
+    of = KNOBS[name].model_fields[field]
+    bounds = [*ranges_of(of)]
+    assert len(bounds) == is_number(of.annotation)
+    said = docstrings(KNOBS[name])
+    first = said.splitlines()[0]
+    for each in bounds:
+        told = re.search(rf"^    {field}: (.+(?:\n {{8}}.+)*)", said, re.MULTILINE)
+        assert told is not None
+        unit = each.unit.removeprefix("a ")
+        is_common = first.endswith("throughout.") and unit in first
+        assert unit == "number" or unit in told[1] or is_common
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_a_number_out_of_its_range_is_refused(
+    name: str, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key, what was found and what was expected, with its unit, at both ends and beyond."""
+    forget_settings(monkeypatch)
+    for each in ranges_of(KNOBS[name].model_fields[field]):
+        beyond = [] if each.most is None else [each.most + 1]
+        below = each.least - 1 if each.above is None else each.above
+        for odd in (below, *beyond, float("inf"), float("nan"), "many"):
+            with pytest.raises(ConfigurationError) as caught:
+                KNOBS[name](**{field: odd})
+            assert isinstance(odd, str) or f"{field}={odd}: " in str(caught.value)
+            assert f": expected {each}" in str(caught.value)
+
+
+def test_the_document_has_each_option_as_it_is() -> None:
+    """Its default and its range; what is no option any more is not told of either."""
+    told = documented()
+    inherited = {("IntrospectionOptions", field) for field in AnswerOptions.model_fields}
+    assert told.keys() - {("Fetcher", each.name) for each in fields(Fetcher)} == (
+        set(OPTIONS) - inherited
+    )
+    for name, field in set(OPTIONS) - inherited:
+        of = KNOBS[name].model_fields[field]
+        bounds = ", ".join(map(str, ranges_of(of))) or "-"
+        default = shown(of.get_default(call_default_factory=True))
+        assert told[name, field] == (default, bounds), (name, field)
+
+
+def test_the_document_has_a_fetchers_options() -> None:
+    """They are no model, as a transport lives in there; their numbers are told all the same."""
+    told, hints = documented(), get_type_hints(Fetcher, include_extras=True)
+    for each in fields(Fetcher):
+        default, bounds = told["Fetcher", each.name]
+        assert bounds == (", ".join(map(str, ranges(hints[each.name]))) or "-")
+        assert default == "none" or default == shown(each.default)
+
+
+@pytest.mark.parametrize("name", [name for name in KNOBS if not name.endswith("Options")])
+def test_what_is_no_option_is_documented_too(name: str) -> None:
+    """Each key of a table or of a policy stands in some document, as it is written."""
+    text = "\n".join(page.read_text("utf-8") for page in DOCS.glob("*.md"))
+    for field in KNOBS[name].model_fields.keys() - {"policy"}:
+        assert re.search(rf"`{field}`|\b{field} ?=|[.\[]{field}[].]", text), field

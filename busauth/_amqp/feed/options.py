@@ -1,4 +1,4 @@
-"""How the revocation feed is kept and read; seconds and bytes throughout."""
+"""How the revocation feed is kept and read."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ Age = Annotated[float, Range(unit="seconds", least=1)]
 
 
 class FeedOptions(Knobs):
-    """How a consumer reads the feed.
+    """How a consumer reads the feed; seconds throughout.
 
     Attributes:
         stream: the stream's name.
@@ -54,7 +54,7 @@ class FeedOptions(Knobs):
 
 
 class StreamOptions(Knobs):
-    """How the stream is declared by who publishes to it.
+    """How the stream is declared by who publishes to it; seconds throughout.
 
     Attributes:
         name: the stream's name.
