@@ -152,8 +152,10 @@ class Range(GroupedMetadata):
             yield Le(self.most)
 
     def __str__(self) -> str:
-        least = f"from {_plain(self.least)}" if self.above is None else f"above {self.above:g}"
-        most = "" if self.most is None else f" to {_plain(self.most)}"
+        least, to = f"from {_plain(self.least)}", " to"
+        if self.above is not None:
+            least, to = f"above {self.above:g}", ", at most"
+        most = "" if self.most is None else f"{to} {_plain(self.most)}"
         return f"{self.unit} {least}{most}{self.beyond and f'; for more, {self.beyond}'}"
 
 

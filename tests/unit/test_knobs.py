@@ -81,7 +81,8 @@ def misspelt(**said: Any) -> GuardOptions:
         (
             lambda: IntrospectionOptions(fresh_for=301, open_for=0),
             "fresh_for=301: Input should be less than or equal to 300: expected seconds from 0 to "
-            "300; open_for=0: Input should be greater than 0: expected seconds above 0 to 300",
+            "300; open_for=0: Input should be greater than 0: expected seconds above 0, "
+            "at most 300",
         ),
         (
             lambda: ConsumerOptions(deadline=float("inf")),
