@@ -14,6 +14,8 @@ from enum import Enum
 from functools import cache, wraps
 from typing import Annotated, Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
+from annotated_types import Ge, GroupedMetadata, Gt, Le
+
 from busauth._callables import is_async, name_of
 from busauth.errors import ConfigurationError
 
@@ -42,7 +44,7 @@ def checked(called: Called) -> Called:
         for argument in bound.arguments.keys() - several:
             hint = _hints(called).get(argument, Any)
             value = bound.arguments[argument] = _read(bound.arguments[argument], hint)
-            _check(f"{name}({argument}=...)", value, hint)
+            check(f"{name}({argument}=...)", value, hint)
         return bound.args, bound.kwargs
 
     @wraps(called)
@@ -99,39 +101,66 @@ def _read(value: object, hint: Any) -> object:
     return value
 
 
-def _check(what: str, value: object, hint: Any) -> None:
+def check(what: str, value: object, hint: Any) -> None:
+    """Hold a value to an annotation: what `checked` does, for one that it cannot be put around.
+
+    Args:
+        what: the argument, for people.
+        value: what was given.
+        hint: the annotation.
+
+    Raises:
+        ConfigurationError: with the type that was found, or the number, and what was expected.
+    """
     if not fits(value, hint):
         raise ConfigurationError(f"{what}: got {_found(value, hint)}, expected {told(hint)}")
     if isinstance(value, int | float):
-        for each in _ranges(hint):
+        for each in ranges(hint):
             if not each.holds(value):
                 raise ConfigurationError(f"{what}: got {value!r}, expected {each}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """Which numbers an argument may be, said in its annotation.
+class Range(GroupedMetadata):
+    """Which numbers an argument or an option may be, said in its annotation.
+
+    Arguments are held to it by `checked`, options by pydantic.
 
     Attributes:
         unit: what is counted, for people.
         above: more than this; or
         least: no less than this.
         most: no more than this, None for any finite number.
+        beyond: what serves who wants more, for people.
     """
 
     unit: str
     above: float | None = None
     least: float = 0
     most: float | None = None
+    beyond: str = ""
 
     def holds(self, value: float) -> bool:
         """Return whether it may be this one; what is no number, or none that ends, may not."""
         is_enough = value >= self.least if self.above is None else value > self.above
         return is_enough and value < math.inf and (self.most is None or value <= self.most)
 
+    def __iter__(self) -> Iterator[object]:
+        """Yield the same bounds one by one, as pydantic reads them."""
+        yield Ge(self.least) if self.above is None else Gt(self.above)
+        if self.most is not None:
+            yield Le(self.most)
+
     def __str__(self) -> str:
-        least = f"from {self.least:g}" if self.above is None else f"above {self.above:g}"
-        return f"{self.unit} {least}{'' if self.most is None else f' to {self.most:g}'}"
+        least, to = f"from {_plain(self.least)}", " to"
+        if self.above is not None:
+            least, to = f"above {self.above:g}", ", at most"
+        most = "" if self.most is None else f"{to} {_plain(self.most)}"
+        return f"{self.unit} {least}{most}{self.beyond and f'; for more, {self.beyond}'}"
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 Seconds = Annotated[float, Range(unit="seconds", above=0)]
@@ -143,13 +172,13 @@ CountOrNone = Annotated[int, Range(unit="a number")]
 Bytes = Annotated[int, Range(unit="bytes", least=1)]
 
 
-def _ranges(hint: Any) -> Iterator[Range]:
+def ranges(hint: Any) -> Iterator[Range]:
     """Yield what an annotation says of numbers, be it of one of several."""
     if get_origin(hint) is Annotated:
         yield from (each for each in get_args(hint)[1:] if isinstance(each, Range))
     elif get_origin(hint) in (Union, types.UnionType):
         for each in get_args(hint):
-            yield from _ranges(each)
+            yield from ranges(each)
 
 
 def _found(value: object, hint: Any) -> str:

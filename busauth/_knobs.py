@@ -1,6 +1,7 @@
 """Options that hold to their types, and say in a sentence what is wrong with one.
 
-pydantic's own words name a link, and of a misspelt key only that it is not permitted.
+pydantic's own words name a link, of a misspelt key only that it is not permitted, and of a number
+neither its unit nor the other end of its range.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,8 +10,10 @@ from typing import Any, ClassVar, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic._internal._model_construction import ModelMetaclass  # it has no public name
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from busauth._arguments import Range, ranges
 from busauth.errors import ConfigurationError, evidence
 
 
@@ -21,7 +24,7 @@ class _Sentences(ModelMetaclass):
         try:
             return super().__call__(*given, **named)
         except ValidationError as error:
-            kind = cast("type[BaseModel]", self)
+            kind = cast("type[Knobs]", self)
             told = "; ".join(_told(kind, each) for each in error.errors(include_url=False))
             raise ConfigurationError(f"{self.__name__}: {told}") from None
 
@@ -31,6 +34,7 @@ class Knobs(BaseModel, metaclass=_Sentences):
 
     Attributes:
         also: keys by which fields are said in other words.
+        holds_paths: paths of keys' files are among them: text is not shown, as it may be the key.
 
     Raises:
         ConfigurationError: with each key, what was found and what was expected.
@@ -38,14 +42,22 @@ class Knobs(BaseModel, metaclass=_Sentences):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     also: ClassVar[tuple[str, ...]] = ()
+    holds_paths: ClassVar[bool] = False
 
 
-def _told(kind: type[BaseModel], problem: ErrorDetails) -> str:
+def _told(kind: type[Knobs], problem: ErrorDetails) -> str:
     key = ".".join(map(str, problem["loc"]))
-    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
-    is_shown = field is None or field.repr
-    found = f"{key}={evidence(problem['input'])}" if is_shown else key
+    found = f"{key}={evidence(problem['input'])}" if _is_shown(kind, problem) else key
     return f"{found}: {expected(kind, problem)}"
+
+
+def _is_shown(kind: type[Knobs], problem: ErrorDetails) -> bool:
+    if problem["type"] == "missing":
+        return False  # what would be shown is all the others
+    if kind.holds_paths:
+        return isinstance(problem["input"], int | float)
+    field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
+    return field is None or field.repr
 
 
 def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
@@ -56,7 +68,8 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
         problem: one of pydantic's.
     """
     if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
+        why = problem["msg"].removeprefix("Value error, ")
+        return ": expected ".join([why, *sorted(_ranges_at(kind, problem))])
     *place, name = map(str, problem["loc"])
     known = sorted(_keys(kind, place))
     if near := closest(name, known):
@@ -64,16 +77,35 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
     return f"there is no such key; expected one of {', '.join(known)}"
 
 
+def _ranges_at(kind: type[BaseModel], problem: ErrorDetails) -> set[str]:
+    """Return which numbers would be taken at a place, none where none would be."""
+    *place, name = map(str, problem["loc"] or ("",))
+    fields = (table.model_fields.get(name) for table in _tables(kind, place))
+    return {str(each) for field in fields if field for each in ranges_of(field)}
+
+
+def ranges_of(field: FieldInfo) -> Iterator[Range]:
+    """Yield which numbers a field takes; nothing where it takes none."""
+    yield from (each for each in field.metadata if isinstance(each, Range))
+    yield from ranges(field.annotation)
+
+
 def _keys(kind: type[BaseModel], place: Sequence[str]) -> set[str]:
-    """Return the keys of the tables at a place; an index, a tag or a queue's name is no step."""
+    """Return the keys of the tables at a place."""
+    kinds = _tables(kind, place)
+    also = {name for each in kinds if issubclass(each, Knobs) for name in each.also}
+    return also.union(*(each.model_fields for each in kinds))
+
+
+def _tables(kind: type[BaseModel], place: Sequence[str]) -> set[type[BaseModel]]:
+    """Return the tables at a place; an index, a tag or a queue's name is no step."""
     kinds = {kind}
     for part in place:
         kinds = {each for each in kinds if _is_tagged(each, part)} or kinds
         fields: Iterable[Any] = [each.model_fields.get(part) for each in kinds]
         inner = {model for field in fields if field for model in _models(field.annotation)}
         kinds = inner or kinds
-    also = {name for each in kinds if issubclass(each, Knobs) for name in each.also}
-    return also.union(*(each.model_fields for each in kinds))
+    return kinds
 
 
 def _is_tagged(kind: type[BaseModel], tag: str) -> bool:

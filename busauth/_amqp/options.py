@@ -7,11 +7,24 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from busauth._amqp.headers import AUTHORIZATION
+from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
 from busauth._expiry import DeclaredPolicies
 from busauth._knobs import Knobs
 from busauth._messages.proof import ProofDemand
-from busauth._tokens.verifier import MAX_TOKEN_BYTES
+from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES
 from busauth.errors import BusauthError, ConfigurationError
+
+Handlers = Annotated[int, Range(unit="a number", least=1, most=10_000)]
+TokenBytes = Annotated[int, Range(unit="bytes", least=256, most=64 * 1024)]
+Tokens = Annotated[int, Range(unit="a number", most=1_000_000)]
+Times = Annotated[int, Range(unit="a number", least=1, most=1000)]
+Retries = Annotated[int, Range(unit="a number", most=100)]
+Deliveries = Annotated[int, Range(unit="a number", least=1, most=65_535)]
+"""What AMQP can say of a prefetch; none would be without limit."""
+
+Minutes = Annotated[float, Range(unit="seconds", above=0, most=300)]
+Delay = Annotated[float, Range(unit="seconds", least=0.05)]
+PerSecond = Annotated[float, Range(unit="a number", above=0)]
 
 
 class OnError(StrEnum):
@@ -41,9 +54,9 @@ class ConsumerOptions(Knobs):
 
     on_expired: DeclaredPolicies | None = None
     proof: ProofDemand | None = None
-    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    concurrency: Handlers | None = None
     formerly: tuple[str, ...] = ()
-    deadline: float | None = Field(default=None, gt=0)
+    deadline: Seconds | None = None
 
 
 def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
@@ -87,19 +100,19 @@ class GuardOptions(Knobs):
     """
 
     header: str = Field(default=AUTHORIZATION, min_length=1, max_length=128)
-    max_token_bytes: int = Field(default=MAX_TOKEN_BYTES, ge=256, le=64 * 1024)
-    max_body_bytes: int = Field(default=1024 * 1024, ge=1)
-    cached_tokens: int = Field(default=10_000, ge=0, le=1_000_000)
-    hard_max_age: float = Field(default=24 * 3600.0, ge=0)
-    concurrency: int = Field(default=50, ge=1, le=10_000)
-    deadline: float | None = Field(default=None, gt=0)
-    max_hops: int = Field(default=32, ge=1, le=1000)
-    publish_timeout: float = Field(default=30.0, gt=0, le=300)
-    pause_first: float = Field(default=1.0, gt=0, le=300)
-    pause_longest: float = Field(default=60.0, gt=0, le=300)
-    retries: int = Field(default=5, ge=1, le=1000)
+    max_token_bytes: TokenBytes = MAX_TOKEN_BYTES
+    max_body_bytes: Bytes = 1024 * 1024
+    cached_tokens: Tokens = CACHED_TOKENS
+    hard_max_age: SecondsOrNone = 24 * 3600.0
+    concurrency: Handlers = 50
+    deadline: Seconds | None = None
+    max_hops: Times = 32
+    publish_timeout: Minutes = 30.0
+    pause_first: Minutes = 1.0
+    pause_longest: Minutes = 60.0
+    retries: Times = 5
     reply_to: tuple[str, ...] = ()
-    replies_per_second: float = Field(default=50.0, gt=0)
+    replies_per_second: PerSecond = 50.0
     broker_stamps: bool = False
     transient: Annotated[tuple[type[Exception], ...], AfterValidator(_check_transient)] = ()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
@@ -122,9 +135,9 @@ class RetryOptions(Knobs):
         longest: seconds of the longest delay.
     """
 
-    limit: int = Field(default=5, ge=0, le=100)
-    first: float = Field(default=1.0, ge=0.05)
-    longest: float = Field(default=300.0, ge=0.05)
+    limit: Retries = 5
+    first: Delay = 1.0
+    longest: Delay = 300.0
 
 
 class BusOptions(Knobs):
@@ -142,9 +155,9 @@ class BusOptions(Knobs):
             it.
     """
 
-    prefetch: int = Field(default=100, ge=1, le=65_535)
-    delivery_limit: int = Field(default=20, ge=1)
-    rejected_limit: int = Field(default=10_000, ge=1)
+    prefetch: Deliveries = 100
+    delivery_limit: Count = 20
+    rejected_limit: Count = 10_000
     retry: RetryOptions = RetryOptions()
-    drain: float = Field(default=25.0, ge=0)
+    drain: SecondsOrNone = 25.0
     declare: bool = True

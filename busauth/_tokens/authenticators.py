@@ -10,7 +10,7 @@ from typing import Protocol
 from busauth._tokens.asking.confirmed import Confirmed
 from busauth._tokens.asking.introspection import Introspection
 from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import MAX_TOKEN_BYTES, Verifier, Verifiers
+from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES, Verifier, Verifiers
 from busauth.errors import ConfigurationError
 
 
@@ -96,7 +96,7 @@ class Authenticators(_Chosen):
         self,
         *trusted: Verifier | Authenticator,
         max_token_bytes: int = MAX_TOKEN_BYTES,
-        cache_size: int = 10_000,
+        cache_size: int = CACHED_TOKENS,
     ) -> None:
         own = [each for each in trusted if isinstance(each, Verifier)]
         others = [each for each in trusted if not isinstance(each, Verifier)]

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
-from busauth._arguments import Bytes, CountOrNone, audience_names, checked, kind_of
+from busauth._arguments import Bytes, CountOrNone, Range, audience_names, checked, kind_of
 from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
@@ -34,6 +34,12 @@ from busauth.errors import ConfigurationError, NotGenuine
 __all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
 
 MAX_TOKEN_BYTES = 8 * 1024
+CACHED_TOKENS = 10_000
+
+Leeway = Annotated[float, Range(unit="seconds", most=300, beyond="Grace")]
+"""Clock skew; minutes of it are a policy."""
+
+LEEWAY = 30.0
 _LOOKS = 2
 """Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
@@ -74,7 +80,7 @@ class Verifier:
         algorithms: Iterable[str] = ASYMMETRIC,
         profile: Profile | str = LENIENT,
         required: Iterable[str] = (),
-        leeway: float = 30.0,
+        leeway: Leeway = LEEWAY,
     ) -> None:
         self.issuer = issuer
         self.keys = keys
@@ -88,10 +94,6 @@ class Verifier:
         if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
-            )
-        if not 0 <= leeway <= 300:  # noqa: PLR2004 -- minutes of skew are a policy: see Grace
-            raise ConfigurationError(
-                f"leeway={leeway!r}: expected 0 to 300 seconds; for more, Grace"
             )
 
     def with_keys(self, keys: KeySource) -> "Verifier":
@@ -195,7 +197,7 @@ class Verifiers:
         self,
         *verifiers: Verifier,
         max_token_bytes: Bytes = MAX_TOKEN_BYTES,
-        cache_size: CountOrNone = 10_000,
+        cache_size: CountOrNone = CACHED_TOKENS,
     ) -> None:
         for each in verifiers:
             if not isinstance(each, Verifier):

@@ -2,25 +2,25 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
 
+from busauth._arguments import Seconds
 from busauth._files.keys import read_secret
+from busauth._knobs import Knobs
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.keys.key import ASYMMETRIC, allow_list
 from busauth._tokens.keys.retired import RetiredKeys
 from busauth._tokens.profiles import keycloak
-from busauth._tokens.verifier import Verifier
+from busauth._tokens.verifier import LEEWAY, Leeway, Verifier
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
 from busauth.settings.places import at
@@ -56,10 +56,10 @@ Audience = Annotated[_One | tuple[Name, ...], BeforeValidator(_as_text)]
 """Whom tokens are for: a comma in text is a list, written otherwise; in a list it is none."""
 
 
-class Table(BaseModel):
+class Table(Knobs):
     """A table of the settings file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    holds_paths: ClassVar = True
 
 
 class RetiredSettings(Table):
@@ -72,7 +72,7 @@ class RetiredSettings(Table):
         file_key_file: the secret that authenticates that file.
     """
 
-    keep_for: float
+    keep_for: Seconds
     sources: tuple[str, ...]
     file: Path | None = None
     file_key_file: Path | None = None
@@ -90,10 +90,11 @@ class RetiredSettings(Table):
         )
 
 
-class IssuerTable(BaseModel):
+class IssuerTable(Table):
     """What may be said about an issuer next to its name.
 
     Attributes:
+        leeway: seconds of clock skew tolerated.
         jwks_url: where its keys are; default: found by discovery.
         keycloak_client: with the profile "keycloak", whose client roles count.
         retired: keys that it removed count for what was published before.
@@ -102,7 +103,7 @@ class IssuerTable(BaseModel):
 
     algorithms: Algorithms = ASYMMETRIC
     profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
-    leeway: float = Field(default=30.0, ge=0, le=300)
+    leeway: Leeway = LEEWAY
     jwks_url: Name | None = None
     keycloak_client: Name | None = None
     retired: RetiredSettings | None = None
@@ -117,7 +118,7 @@ class IssuerTable(BaseModel):
         return client
 
 
-class IssuerSettings(IssuerTable, Table):
+class IssuerSettings(IssuerTable):
     """One issuer whose tokens are accepted; see `Verifier`."""
 
     issuer: Name = Field(min_length=1)

@@ -64,7 +64,7 @@ def load_settings(path: str | Path | None = None) -> Settings:
     _warn_of_unknown_variables()
     source = Source(None if path is None else str(path), frozenset(table))
     try:
-        settings = _Loaded(**table)
+        settings: _Loaded = type.__call__(_Loaded, **table)  # its error is told with its place
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(error, source))) from None
     except SettingsError as error:

@@ -1,6 +1,7 @@
 """What an operator says about proofs, seals, replay and encryption: the table `messages`.
 
-Keys stand in files, never in the settings.
+Keys stand in files, never in the settings: that is why these are tables of their own. What a number
+may be, and what it is where nobody says it, is taken from what is made of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +11,19 @@ from typing import TypeVar
 from pydantic import Field, model_validator
 
 from busauth._amqp.consuming.security import MessageSecurity
+from busauth._arguments import Count, Seconds
 from busauth._files.keys import naming, read_jwk, read_key, read_secret
-from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route, TrustedPublisher
-from busauth._messages.replay import InProcessReplay, ReplayMemory
+from busauth._messages.proof import (
+    SIGNED_WITH,
+    SKEW,
+    ProofDemand,
+    Proofs,
+    ProofSigner,
+    Route,
+    Skew,
+    TrustedPublisher,
+)
+from busauth._messages.replay import CAPACITY, InProcessReplay, ReplayMemory
 from busauth._messages.seal import check_secret
 from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
 from busauth._tokens.fetch import Fetcher
@@ -49,7 +60,7 @@ class PublisherSettings(Table):
     jwks_url: str | None = None
     key_file: Path | None = None
     distrusted: tuple[str, ...] = ()
-    algorithms: Algorithms = ("ES256", "EdDSA")
+    algorithms: Algorithms = SIGNED_WITH
     routes: tuple[RouteSettings, ...] | None = None
     relays: bool = False
 
@@ -103,8 +114,8 @@ class ProofSettings(Table):
 
     publishers: tuple[PublisherSettings, ...]
     demand: ProofDemand = ProofDemand.REQUIRED
-    max_age: float
-    skew: float = 30.0
+    max_age: Seconds
+    skew: Skew = SKEW
 
     def proofs(self, fetcher: Fetcher, clock: Clock) -> Proofs:
         """Return what is asked.
@@ -157,10 +168,10 @@ class SignerSettings(Table):
 
 
 class ReplaySettings(Table):
-    """A replay memory of this process; one in Redis is made in code."""
+    """A memory of this process, see `InProcessReplay`; one in Redis is made in code."""
 
-    keep_for: float
-    capacity: int = Field(default=100_000, ge=1)
+    keep_for: Seconds
+    capacity: Count = CAPACITY
 
     def memory(self, clock: Clock) -> InProcessReplay:
         """Return the memory.

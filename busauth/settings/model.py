@@ -59,9 +59,7 @@ class Settings(IssuerTable, BaseSettings):
         unsafe_http: hosts that may be asked for keys over plain http.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__")
 
     issuer: Name | None = None
     audience: Audience | None = None

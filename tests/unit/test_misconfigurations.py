@@ -142,8 +142,8 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
     ),
     (
         lambda: Verifier(JWKS("https://i/k"), issuer="https://i", audience="a", leeway=500),
-        "leeway=500",
-        "expected 0 to 300",
+        "leeway=...): got 500",
+        "expected seconds from 0 to 300",
         "for more, Grace",
     ),
     (
@@ -209,7 +209,7 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
         "expected",
         "ES256",
     ),
-    (lambda: RetiredKeys(keep_for=0, sources=["web"]), "keep_for=0", "expected", "seconds"),
+    (lambda: RetiredKeys(keep_for=0, sources=["web"]), "got 0", "expected seconds", "above"),
     (lambda: ClientSecretBasic("shop", ""), "shop", "expected", "secret"),
     (
         lambda: Introspection(
@@ -217,7 +217,7 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
         ),
         "issuer=''",
         "expected names",
-        "0 to 300 seconds",
+        "none of them empty",
     ),
     (
         lambda: Bus("http://h/", guard=guard(), service="s"),

@@ -1,17 +1,26 @@
-"""How the revocation feed is kept and read; seconds and bytes throughout."""
+"""How the revocation feed is kept and read."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from busauth._arguments import Count, Range, Seconds, SecondsOrNone
 from busauth._knobs import Knobs
 from busauth._revocation import OnStale
 
 STREAM = "busauth.revocations"
 
+_SEGMENT_BYTES = 16 * 1024 * 1024
+"""A stream drops whole segments of this size, so that it may keep more than asked."""
+
+StreamName = Annotated[str, Field(min_length=1, max_length=255)]
+Prefetch = Annotated[int, Range(unit="a number", least=4, most=65_535)]
+Age = Annotated[float, Range(unit="seconds", least=1)]
+"""How long a stream keeps what is in it: whole seconds, as the broker counts them."""
+
 
 class FeedOptions(Knobs):
-    """How a consumer reads the feed.
+    """How a consumer reads the feed; seconds throughout.
 
     Attributes:
         stream: the stream's name.
@@ -27,16 +36,16 @@ class FeedOptions(Knobs):
         reconnect: how long to wait before attaching again.
     """
 
-    stream: str = Field(default=STREAM, min_length=1, max_length=255)
-    token_life: float = Field(default=24 * 3600.0, gt=0)
-    lateness: float = Field(default=24 * 3600.0, ge=0)
-    stale_after: float = Field(default=30.0, gt=0)
+    stream: StreamName = STREAM
+    token_life: Seconds = 24 * 3600.0
+    lateness: SecondsOrNone = 24 * 3600.0
+    stale_after: Seconds = 30.0
     on_stale: OnStale = OnStale.PAUSE
     session_claim: str = Field(default="sid", min_length=1)
-    capacity: int = Field(default=2_000_000, ge=1)
-    prefetch: int = Field(default=1000, ge=4, le=65_535)
-    checkpoint_every: float = Field(default=60.0, gt=0)
-    reconnect: float = Field(default=1.0, gt=0)
+    capacity: Count = 2_000_000
+    prefetch: Prefetch = 1000
+    checkpoint_every: Seconds = 60.0
+    reconnect: Seconds = 1.0
 
     @property
     def retention(self) -> float:
@@ -45,18 +54,16 @@ class FeedOptions(Knobs):
 
 
 class StreamOptions(Knobs):
-    """How the stream is declared by who publishes to it.
+    """How the stream is declared by who publishes to it; seconds throughout.
 
     Attributes:
         name: the stream's name.
         max_age: how long it keeps events; at least the longest retention of its readers.
-        segment_bytes: it drops whole segments of this size, so that it may keep more than asked.
         declare: whether it is declared; False where an operator does it.
     """
 
-    name: str = Field(default=STREAM, min_length=1, max_length=255)
-    max_age: float = Field(default=72 * 3600.0, ge=1)
-    segment_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    name: StreamName = STREAM
+    max_age: Age = 72 * 3600.0
     declare: bool = True
 
     @property
@@ -65,5 +72,5 @@ class StreamOptions(Knobs):
         return {
             "x-queue-type": "stream",
             "x-max-age": f"{int(self.max_age)}s",
-            "x-stream-max-segment-size-bytes": self.segment_bytes,
+            "x-stream-max-segment-size-bytes": _SEGMENT_BYTES,
         }

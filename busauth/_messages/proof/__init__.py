@@ -1,13 +1,15 @@
 """Who published this message, to where, when, and with which token? See docs/proof.md."""
 
 from busauth._messages.proof.binding import HEADER, OutgoingMessage, Properties, SeenMessage
-from busauth._messages.proof.proofs import ProofDemand, Proofs, Proven
-from busauth._messages.proof.publishers import KeyUnknown, Signed, TrustedPublisher
+from busauth._messages.proof.proofs import SKEW, ProofDemand, Proofs, Proven, Skew
+from busauth._messages.proof.publishers import SIGNED_WITH, KeyUnknown, Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
 from busauth._messages.proof.signer import Original, ProofSigner
 
 __all__ = [
     "HEADER",
+    "SIGNED_WITH",
+    "SKEW",
     "KeyUnknown",
     "Original",
     "OutgoingMessage",
@@ -19,5 +21,6 @@ __all__ = [
     "Route",
     "SeenMessage",
     "Signed",
+    "Skew",
     "TrustedPublisher",
 ]

@@ -8,9 +8,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from busauth._arguments import checked
+from busauth._arguments import Range, Seconds, checked
 from busauth._messages.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
 from busauth._messages.proof.matching import check_message, check_recorded, check_token
 from busauth._messages.proof.publishers import KeyUnknown, Publishers, Signed, TrustedPublisher
@@ -20,7 +20,8 @@ from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
 _LOOKS = 4
 """Fetches that unknown keys are worth: two for each of two publishers."""
 
-_MAX_SKEW = 300.0
+Skew = Annotated[float, Range(unit="seconds", most=300)]
+SKEW = 30.0
 
 
 class ProofDemand(Enum):
@@ -94,8 +95,8 @@ class Proofs:
         publishers: Iterable[TrustedPublisher],
         *,
         demand: ProofDemand = ProofDemand.REQUIRED,
-        max_age: float,
-        skew: float = 30.0,
+        max_age: Seconds,
+        skew: Skew = SKEW,
     ) -> None:
         self._publishers = Publishers(publishers)
         self.demand = demand
@@ -103,9 +104,6 @@ class Proofs:
         self.skew = skew
         if demand is not ProofDemand.IGNORED and not self._publishers:
             raise ConfigurationError("publishers is empty: expected at least one TrustedPublisher")
-        if not 0 < max_age < float("inf") or not 0 <= skew <= _MAX_SKEW:
-            expected = f"more than 0 seconds, and 0 to {_MAX_SKEW:g}"
-            raise ConfigurationError(f"max_age={max_age!r}, skew={skew!r}: expected {expected}")
 
     @property
     def remember_for(self) -> float:

@@ -30,6 +30,8 @@ from busauth._tokens.signatures import signer_of
 from busauth._tokens.verified import Evidence
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 
+SIGNED_WITH = ("ES256", "EdDSA")
+
 _TEXTS = ("body", "exchange", "routing_key", "message_id")
 _TABLES = ("properties", "headers")
 _CLAIMS = frozenset(
@@ -68,7 +70,7 @@ class TrustedPublisher:
         name: str,
         keys: KeySource,
         *,
-        algorithms: Iterable[str] = ("ES256", "EdDSA"),
+        algorithms: Iterable[str] = SIGNED_WITH,
         routes: Iterable[Route] | None = None,
         relays: bool = False,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from busauth._messages.replay.group import GroupMemory, NoMemory, Remembered
 from busauth._messages.replay.memory import (
+    CAPACITY,
     Duplicate,
     InProcessReplay,
     ReplayKey,
@@ -11,6 +12,7 @@ from busauth._messages.replay.memory import (
 )
 
 __all__ = [
+    "CAPACITY",
     "Duplicate",
     "GroupMemory",
     "InProcessReplay",

@@ -28,9 +28,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol, Self
 
-from busauth._arguments import checked
+from busauth._arguments import Count, Seconds, checked
 from busauth.clock import Clock, SystemClock
-from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused
+from busauth.errors import Deferred, Forbidden, Refused
+
+CAPACITY = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +127,6 @@ def a_copy_of(key: ReplayKey) -> Forbidden:
     return Forbidden("replay.copy", found=found, expected="each message once")
 
 
-def check_bounds(keep_for: float, capacity: int) -> None:
-    """Refuse a memory that could keep nothing.
-
-    Raises:
-        ConfigurationError: with what was found.
-    """
-    if not 0 < keep_for < float("inf") or capacity < 1:
-        found = f"keep_for={keep_for!r}, capacity={capacity!r}"
-        raise ConfigurationError(f"{found}: expected seconds and a number of entries, above 0")
-
-
 def full(capacity: int) -> Deferred:
     """Return what a full memory answers."""
     return Deferred(f"the replay memory is full: {capacity} messages are in flight")
@@ -166,9 +157,8 @@ class InProcessReplay:
 
     @checked
     def __init__(
-        self, *, keep_for: float, capacity: int = 100_000, clock: Clock | None = None
+        self, *, keep_for: Seconds, capacity: Count = CAPACITY, clock: Clock | None = None
     ) -> None:
-        check_bounds(keep_for, capacity)
         self.keep_for = keep_for
         self._capacity = capacity
         self._clock = clock or SystemClock()

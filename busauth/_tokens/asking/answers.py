@@ -13,29 +13,28 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from busauth._arguments import Bytes, checked_class
+from busauth._arguments import Bytes, Count, CountOrNone, Range
+from busauth._knobs import Knobs
 from busauth._loops import PerLoop, used
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Deferred, Refused
+from busauth.errors import Deferred, Refused
 
 NEVER = math.inf
 """The end of a token of which nobody said when it ends."""
 
-_LONGEST = 300.0
+Memory = Annotated[float, Range(unit="seconds", most=300)]
 
 
 class AnswerMissing(KeyMissing):
     """No answer is at hand; somebody can be asked for one."""
 
 
-@checked_class
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerOptions:
+class AnswerOptions(Knobs):
     """How long answers count, and how many are kept.
 
     Attributes:
@@ -43,21 +42,14 @@ class AnswerOptions:
         refused_for: seconds that a refusal counts.
         remembered: how many answers are kept of either kind.
         in_flight: how many tokens are asked about, or wait for it, at the same time.
-        max_token_bytes: longer tokens are refused unread.
+        max_token_bytes: longer tokens are refused unread, in bytes.
     """
 
-    fresh_for: float = 10.0
-    refused_for: float = 5.0
-    remembered: int = 10_000
-    in_flight: int = 1_000
+    fresh_for: Memory = 10.0
+    refused_for: Memory = 5.0
+    remembered: CountOrNone = 10_000
+    in_flight: Count = 1_000
     max_token_bytes: Bytes = MAX_TOKEN_BYTES
-
-    def __post_init__(self) -> None:
-        """Hold the numbers to their bounds."""
-        if not (0 <= self.fresh_for <= _LONGEST and 0 <= self.refused_for <= _LONGEST):
-            raise ConfigurationError(f"{self}: expected 0 to {_LONGEST:g} seconds")
-        if self.remembered < 0 or self.in_flight < 1:
-            raise ConfigurationError(f"{self}: expected remembered >= 0 and in_flight >= 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@
 
 import asyncio
 import secrets
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from busauth._arguments import checked_class
+from busauth._arguments import Count, Range
 from busauth._loops import PerLoop
 from busauth._tokens.asking.answers import AnswerOptions
 from busauth._tokens.asking.breaker import Breaker
@@ -21,15 +20,14 @@ from busauth._tokens.asking.signed_answers import JWT_TYPE, SignedAnswers
 from busauth._tokens.compact import json_object
 from busauth._tokens.fetch import Fetcher, Reply
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Deferred, NotGenuine, evidence
+from busauth.errors import Deferred, NotGenuine, evidence
 
 _OK = 200
 _ABOUT_THE_TOKEN = (400, 413, 422)
-_LONGEST = 300.0
+
+Outage = Annotated[float, Range(unit="seconds", above=0, most=300)]
 
 
-@checked_class
-@dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectionOptions(AnswerOptions):
     """How an endpoint is asked; see `AnswerOptions` for how long answers count.
 
@@ -39,15 +37,9 @@ class IntrospectionOptions(AnswerOptions):
         open_for: seconds that it stays open before one question is let through.
     """
 
-    requests: int = 16
-    failures: int = 5
-    open_for: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Hold the numbers to their bounds."""
-        AnswerOptions.__post_init__(self)
-        if self.requests < 1 or self.failures < 1 or not 0 < self.open_for <= _LONGEST:
-            raise ConfigurationError(f"{self}: expected requests, failures >= 1, open_for to 300 s")
+    requests: Count = 16
+    failures: Count = 5
+    open_for: Outage = 10.0
 
 
 class Endpoint:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol
 
-from busauth._arguments import audience_names, checked
+from busauth._arguments import Seconds, audience_names, checked
 from busauth._tokens.asking.answers import Answer, AnswerOptions, Answers, Freshness, Word
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
@@ -23,7 +23,7 @@ from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles import LENIENT, Profile
 from busauth._tokens.reading import Known, caller_of
 from busauth._tokens.verified import Verified
-from busauth._tokens.verifier import fingerprint
+from busauth._tokens.verifier import Leeway, fingerprint
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Refused, Untimely
 
@@ -91,8 +91,8 @@ class Sessions:
         audience: str | Iterable[str],
         profile: Profile = SESSION,
         prefix: str = "",
-        leeway: float = 0.0,
-        timeout: float = 5.0,
+        leeway: Leeway = 0.0,
+        timeout: Seconds = 5.0,
         options: AnswerOptions = SESSION_OPTIONS,
         clock: Clock | None = None,
     ) -> None:
@@ -100,15 +100,9 @@ class Sessions:
         self.audience = audience_names(audience)
         self.prefix = prefix
         self.leeway = leeway
-        if (
-            not issuer
-            or not self.audience
-            or "" in self.audience
-            or not (0 <= leeway < inf and 0 < timeout < inf)
-        ):
+        if not issuer or not self.audience or "" in self.audience:
             raise ConfigurationError(
-                f"issuer={issuer!r}, audience={audience!r}, leeway={leeway!r}, timeout={timeout!r}:"
-                " expected names and seconds"
+                f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
             )
         self._store = store
         self.max_token_bytes = options.max_token_bytes

@@ -12,10 +12,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any
 
-from busauth._arguments import Count, Seconds, SecondsOrNone, checked, checked_class
+from busauth._arguments import Count, Seconds, SecondsOrNone, checked
+from busauth._knobs import Knobs
 from busauth._loops import PerLoop
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
@@ -38,9 +38,7 @@ class _Flight:
     task: "asyncio.Task[None] | None" = None
 
 
-@checked_class
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JWKSOptions:
+class JWKSOptions(Knobs):
     """How often keys are fetched, and how long they are kept; seconds throughout.
 
     Attributes:

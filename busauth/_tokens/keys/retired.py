@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from busauth._arguments import checked
+from busauth._arguments import Seconds, checked
 from busauth._files.sealed import SealedFile, UnusableFile
 from busauth._tokens.keys.key import Key, fitting, load_key, public_part
 from busauth.errors import ConfigurationError
@@ -89,15 +89,14 @@ class RetiredKeys:
     def __init__(
         self,
         *,
-        keep_for: float,
+        keep_for: Seconds,
         sources: Iterable[str],
         file: str | Path | None = None,
         file_key: bytes | None = None,
     ) -> None:
         self.sources = frozenset((sources,) if isinstance(sources, str) else sources)
-        if not 0 < keep_for < float("inf") or not self.sources or "" in self.sources:
-            found = f"keep_for={keep_for!r}, sources={sorted(self.sources)}"
-            raise ConfigurationError(f"{found}: expected seconds above 0, and whose word counts")
+        if not self.sources or "" in self.sources:
+            raise ConfigurationError(f"sources={sorted(self.sources)}: expected whose word counts")
         if (file is None) != (file_key is None):
             raise ConfigurationError("file, file_key: expected both, or neither")
         self._keep_for = keep_for

@@ -16,15 +16,15 @@ than `noeviction`), or that lost its last writes in a failover, forgets, and a c
 import asyncio
 from collections.abc import Awaitable
 from hashlib import sha256
-from math import inf
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from busauth._arguments import Count, Seconds, check
 from busauth._messages.canonical import canonical
-from busauth._messages.replay.memory import ReplayKey, Standing, check_bounds, full
-from busauth.errors import ConfigurationError, Deferred
+from busauth._messages.replay.memory import ReplayKey, Standing, full
+from busauth.errors import Deferred
 
 _GONE_MS = 600_000
 """For how long a holder that has taken its message back is known, should its question come late."""
@@ -120,14 +120,14 @@ class RedisReplay:
         self,
         client: Redis,
         *,
-        keep_for: float,
-        capacity: int = 1_000_000,
+        keep_for: Seconds,
+        capacity: Count = 1_000_000,
         prefix: str = "busauth:replay",
-        timeout: float = 3.0,
+        timeout: Seconds = 3.0,
     ) -> None:
-        check_bounds(keep_for, capacity)
-        if not 0 < timeout < inf:
-            raise ConfigurationError(f"timeout={timeout!r}: expected seconds above 0")
+        check("RedisReplay(keep_for=...)", keep_for, Seconds)
+        check("RedisReplay(capacity=...)", capacity, Count)
+        check("RedisReplay(timeout=...)", timeout, Seconds)
         self._client = client
         self.keep_for = keep_for
         self._capacity = capacity

@@ -14,10 +14,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from busauth._arguments import SecondsOrNone, check
 from busauth._tokens.asking.sessions import Session
 from busauth._tokens.compact import json_object
 from busauth._tokens.verifier import fingerprint
-from busauth.errors import ConfigurationError, Deferred, NotGenuine
+from busauth.errors import Deferred, NotGenuine
 
 _MAX_BYTES = 64 * 1024
 _START = """
@@ -66,10 +67,13 @@ class RedisSessions:
     """
 
     def __init__(
-        self, client: Redis, *, keep_for: float = 24 * 3600.0, prefix: str = "busauth:session"
+        self,
+        client: Redis,
+        *,
+        keep_for: SecondsOrNone = 24 * 3600.0,
+        prefix: str = "busauth:session",
     ) -> None:
-        if not 0 <= keep_for < math.inf:
-            raise ConfigurationError(f"keep_for={keep_for!r}: expected seconds")
+        check("RedisSessions(keep_for=...)", keep_for, SecondsOrNone)
         self._client = client
         self._keep_for = keep_for
         self._prefix = prefix
