@@ -19,6 +19,7 @@ from busauth._tokens.encryption.encryption import (
     TokenEncryption,
     shared_encryption_key,
 )
+from busauth._tokens.evidence import Evidence, SignedBy, Verified
 from busauth._tokens.fetch import Fetcher, Reply, UnsafeHttp
 from busauth._tokens.keys.jwks import JWKS, JWKSOptions
 from busauth._tokens.keys.key import Key, KeyMissing, KeySource, StaticKeys, shared_secret
@@ -32,7 +33,6 @@ from busauth._tokens.profiles import (
     Profile,
     keycloak,
 )
-from busauth._tokens.verified import Evidence, SignedBy, Verified
 from busauth._tokens.verifier import Verifier, Verifiers
 
 __all__ = [

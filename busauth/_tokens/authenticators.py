@@ -9,7 +9,7 @@ from typing import Protocol
 
 from busauth._tokens.asking.confirmed import Confirmed
 from busauth._tokens.asking.introspection import Introspection
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import MAX_TOKEN_BYTES, Verifier, Verifiers
 from busauth.errors import ConfigurationError
 

@@ -1,8 +1,8 @@
 """Which of a source's keys signed? A header's `kid` chooses among them, and leads nowhere else."""
 
 from busauth._tokens.compact import CompactToken
+from busauth._tokens.evidence import SignedBy, former_keys
 from busauth._tokens.keys.key import KeySource
-from busauth._tokens.verified import SignedBy, former_keys
 
 
 def signer_of(compact: CompactToken, keys: KeySource, algorithm: str) -> SignedBy | None:

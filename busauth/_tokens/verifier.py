@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 from busauth._arguments import Bytes, CountOrNone, audience_names, checked, kind_of
-from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
 from busauth._tokens.envelope import refuse_encrypted
+from busauth._tokens.evidence import SignedBy, Verified
 from busauth._tokens.keys.key import (
     ASYMMETRIC,
     KeyMissing,
@@ -27,7 +27,6 @@ from busauth._tokens.keys.key import (
 from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
 from busauth._tokens.reading import Known, caller_of, itself
 from busauth._tokens.signatures import former_signer_of, signer_of
-from busauth._tokens.verified import SignedBy, Verified
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 
@@ -241,11 +240,15 @@ class Verifiers:
             NotGenuine: with the first rule that it breaks.
             KeyMissing: no key at hand fits.
         """
-        self._check_length(token)
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
         digest = fingerprint(token)
         known = self._cache.get(digest)
-        if known is not None and known.holds():
-            used(self._cache, digest)
+        if known is not None and known.by.holds():
+            try:  # as `used` does: another thread may have let it go just now
+                self._cache.move_to_end(digest)
+            except KeyError:
+                return known
             return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
@@ -259,7 +262,8 @@ class Verifiers:
         Raises:
             NotGenuine: it is malformed.
         """
-        self._check_length(token)
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # as `recall`
         digest = fingerprint(token)
         if digest not in self._shapes:
             payload = split(token, max_bytes=self.max_token_bytes).payload
@@ -291,10 +295,6 @@ class Verifiers:
     def issuers(self) -> frozenset[str]:
         """Return whose tokens are verified."""
         return frozenset(self._by_issuer)
-
-    def _check_length(self, token: str) -> None:
-        if len(token) > self.max_token_bytes:
-            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
         refuse_encrypted(token)

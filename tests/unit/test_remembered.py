@@ -1,15 +1,23 @@
 """What is remembered, and that it never changes an answer."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from busauth import Verifiers
+import busauth
+from busauth import JWKS, DeadLetter, StaticKeys, Verifier, Verifiers
+from busauth._decision import Demand, Rules, decide_in_time
+from busauth._expiry import PolicyChain
 from busauth._tokens import compact
 from busauth._tokens.keys.key import fitting, load_key
 from busauth._tokens.verifier import _SHARED
 from busauth.errors import NotGenuine
-from busauth.tokens import Key, KeyMissing, Verified
+from busauth.testing import Issuer
+from busauth.tokens import Fetcher, Key, KeyMissing, Verified
 from tests.unit.support import Signer, b64, caller, payload, refused_code, token, verifier
 
 MAIN, OTHER = Signer("EdDSA"), Signer("EdDSA", "other")
@@ -206,3 +214,44 @@ async def test_what_is_shared_is_bounded() -> None:
         await known.authenticate(token(MAIN, scope=f"scope-{number}", **{f"claim-{number}": 1}))
     for info in (one._shared.cache_info(), one._placed.cache_info()):
         assert info.currsize == info.maxsize == _SHARED < 200
+
+
+def calls_of(work: Callable[[], object]) -> list[str]:
+    """Return the functions of the package that are called on the way, testing left out."""
+    called, package = [], str(Path(busauth.__file__).parent)
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(package) and "testing" not in name:
+            called.append(frame.f_code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return called
+
+
+@pytest.mark.parametrize("kind", ["static", "fetched"])
+async def test_a_remembered_token_costs_a_look_at_its_key(kind: str) -> None:
+    """Two calls say whether its key still counts, for keys that are fetched, too."""
+    issuer = Issuer()
+    fetched = JWKS(f"{issuer.url}/jwks.json", fetcher=Fetcher(transport=issuer.transport()))
+    keys = StaticKeys(issuer.jwks()) if kind == "static" else fetched
+    known = Verifiers(Verifier(keys, issuer=issuer.url, audience=issuer.audience))
+    await keys.refresh()
+    raw = issuer.token()
+    verified = known.recall(raw)
+    called = calls_of(lambda: known.recall(raw))
+    assert called == [
+        *("Verifiers.recall", "fingerprint"),
+        *("SignedBy.holds", f"{type(keys).__name__}.candidates"),
+    ]
+    caller = verified.caller
+    rules = Rules(
+        policies=PolicyChain(DeadLetter(), hard_max_age=60), demand=Demand.of(caller.scopes)
+    )
+    called = calls_of(lambda: decide_in_time(verified, rules, caller.expires_at - 1))
+    assert called == ["decide_in_time", "_judged", "Demand.check"]

@@ -16,7 +16,7 @@ from busauth._decision import Rules, check_again, decide_in_time, decide_soon
 from busauth._messages.proof import Signed
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
 from busauth.caller import Caller, narrowed
 from busauth.errors import defer_if_transient
 

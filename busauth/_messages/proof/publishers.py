@@ -24,10 +24,10 @@ from busauth._messages.proof.routes import Route
 from busauth._messages.proof.signer import ALGORITHMS
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, split
+from busauth._tokens.evidence import Evidence
 from busauth._tokens.keys.key import KeyMissing, KeySource, allow_list, canonical_algorithm
 from busauth._tokens.profiles import media_type
 from busauth._tokens.signatures import signer_of
-from busauth._tokens.verified import Evidence
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 
 _TEXTS = ("body", "exchange", "routing_key", "message_id")

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from busauth._arguments import Bytes, checked_class
 from busauth._loops import PerLoop, used
+from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Deferred, Refused

@@ -18,8 +18,8 @@ from typing import Any
 from busauth._tokens.asking.answers import Answer, renewed
 from busauth._tokens.asking.introspection import Introspection, check_use
 from busauth._tokens.claims import check_audience, instant
+from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import Verifiers
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused, Untimely
@@ -100,7 +100,7 @@ def _confirmed(verified: Verified, answer: Answer, asked: Introspection) -> Veri
     except NotGenuine as refused:
         why = {"found": refused.found, "expected": refused.expected}
         raise Untimely(refused.code, **why) from None
-    return replace(verified, caller=caller, _proof=_Confirmation(verified, answer))
+    return replace(verified, caller=caller, by=_Confirmation(verified, answer))
 
 
 def _told(answer: Answer) -> Mapping[str, Any]:

@@ -26,13 +26,13 @@ from busauth._tokens.asking.endpoint import Endpoint, IntrospectionOptions
 from busauth._tokens.asking.signed_answers import SignedAnswers
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, is_signed, named_issuer, split
+from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.key import ASYMMETRIC, KeySource
 from busauth._tokens.keys.signing import b64url
 from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
 from busauth._tokens.reading import Known, caller_of
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, NotGenuine

@@ -19,10 +19,10 @@ from busauth._arguments import audience_names, checked
 from busauth._tokens.asking.answers import Answer, AnswerOptions, Answers, Freshness, Word
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
+from busauth._tokens.evidence import Verified
 from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles import LENIENT, Profile
 from busauth._tokens.reading import Known, caller_of
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Refused, Untimely
