@@ -14,8 +14,8 @@ from busauth._revocation.events import (
     CREDENTIAL_CHANGE,
     HEARTBEAT,
     SESSION_REVOKED,
-    KeyUnknown,
 )
+from busauth._tokens.signatories import KeyUnknown
 from busauth.caller import Caller
 from busauth.errors import Refused
 from busauth.revocation import OnStale, SecurityEvent, Target

@@ -2,13 +2,12 @@
 
 from busauth._messages.proof.binding import HEADER, OutgoingMessage, Properties, SeenMessage
 from busauth._messages.proof.proofs import ProofDemand, Proofs, Proven
-from busauth._messages.proof.publishers import KeyUnknown, Signed, TrustedPublisher
+from busauth._messages.proof.publishers import Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
 from busauth._messages.proof.signer import Original, ProofSigner
 
 __all__ = [
     "HEADER",
-    "KeyUnknown",
     "Original",
     "OutgoingMessage",
     "ProofDemand",

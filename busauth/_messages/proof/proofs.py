@@ -13,8 +13,9 @@ from typing import NamedTuple
 from busauth._arguments import checked
 from busauth._messages.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
 from busauth._messages.proof.matching import check_message, check_recorded, check_token
-from busauth._messages.proof.publishers import KeyUnknown, Publishers, Signed, TrustedPublisher
+from busauth._messages.proof.publishers import Publishers, Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
+from busauth._tokens.signatories import KeyUnknown
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
 
 _LOOKS = 4
@@ -165,11 +166,11 @@ class Proofs:
             try:
                 return self.recall(proof)
             except KeyUnknown as unknown:
-                publisher = unknown.publisher
-            if publisher.name in asked:
+                party, keys = unknown.party, unknown.keys
+            if party in asked:
                 break
-            if await publisher.keys.refresh():
-                asked.add(publisher.name)
+            if await keys.refresh():
+                asked.add(party)
         return self._recall_or_refuse(proof)
 
     def _recall_or_refuse(self, proof: object) -> Signed | None:

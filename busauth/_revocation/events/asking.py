@@ -3,7 +3,7 @@
 from math import inf
 
 from busauth._revocation.events.reading import SecurityEvent, Transmitters
-from busauth._revocation.events.transmitters import KeyUnknown
+from busauth._tokens.signatories import KeyUnknown
 from busauth.clock import Clock
 from busauth.errors import Refused
 
@@ -56,11 +56,11 @@ class EventReader:
 
     async def _asked(self, unknown: KeyUnknown, arrived: float) -> bool:
         """Ask for the transmitter's keys; return whether that was done after this call began."""
-        name, began = unknown.transmitter.name, self._clock.monotonic()
+        name, began = unknown.party, self._clock.monotonic()
         was_asked = arrived <= self._asked_at.get(name, -inf)
         if was_asked or self._missing.get(_key(unknown), 0.0) > began:
             raise unknown.refusal
-        is_new = await unknown.transmitter.keys.refresh()
+        is_new = await unknown.keys.refresh()
         if is_new:
             self._asked_at[name] = began
         return is_new
@@ -73,4 +73,4 @@ class EventReader:
 
 
 def _key(unknown: KeyUnknown) -> tuple[str, object]:
-    return unknown.transmitter.name, unknown.key_id
+    return unknown.party, unknown.key_id
