@@ -22,32 +22,11 @@ from typing import Any, NamedTuple
 from busauth._tokens.compact import CompactToken
 from busauth._tokens.evidence import SignedBy, former_keys
 from busauth._tokens.keys.key import KeyMissing, KeySource, canonical_algorithm
+from busauth._tokens.keys.waiting import KeyUnknown
 from busauth._tokens.profiles import media_type
-from busauth.errors import NotGenuine, Refused
+from busauth.errors import NotGenuine
 
 _STRICT = frozenset({"typ", "alg", "kid"})
-
-
-class KeyUnknown(KeyMissing):
-    """No key at hand fits; once its party was asked for keys, it is a refusal.
-
-    Attributes:
-        party: whose key is missing.
-        keys: the party's keys.
-        key_id: the key's name, as the JWS has it.
-        refusal: what it comes to where there is no such key.
-    """
-
-    def __init__(self, party: str, keys: KeySource, key_id: object, refusal: Refused) -> None:
-        super().__init__(refusal.detail)
-        self.party = party
-        self.keys = keys
-        self.key_id = key_id
-        self.refusal = refusal
-
-    def told_as(self, refusal: Refused) -> "KeyUnknown":
-        """Return the same, with another refusal."""
-        return KeyUnknown(self.party, self.keys, self.key_id, refusal)
 
 
 class Codes(NamedTuple):
@@ -149,4 +128,6 @@ class Signatory:
         found = f"kid={header.get('kid')!r} alg={header.get('alg')!r}"
         expected = f"{self.key}: {str(missing) or 'none is there'}"
         refusal = NotGenuine(self.codes.key_unknown, found=found, expected=expected)
-        return KeyUnknown(self.name, self.keys, header.get("kid"), refusal)
+        return KeyUnknown(
+            refusal, party=self.name, fetch=self.keys.refresh, key_id=header.get("kid")
+        )

@@ -24,7 +24,7 @@ from busauth._tokens.keys.key import (
 )
 from busauth._tokens.profiles import LENIENT, Profile, profile_of
 from busauth._tokens.reading import Known, caller_of, itself
-from busauth._tokens.signatories import Codes, KeyUnknown, Signatory
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 
@@ -38,9 +38,6 @@ _CODES = Codes(
     key_unknown="token.key_unknown",
     signature="token.signature",
 )
-_LOOKS = 2
-"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
-
 _SHAPES = 1000
 """Tokens whose `exp` is remembered at the edge, where one caller publishes again and again."""
 
@@ -120,7 +117,7 @@ class Verifier:
             leeway=self.leeway,
         )
 
-    def authenticate(self, token: CompactToken, token_sha256: str) -> Verified:
+    def prove(self, token: CompactToken, token_sha256: str) -> Verified:
         """Prove a token genuine with the keys at hand.
 
         Raises:
@@ -186,27 +183,8 @@ class Verifiers:
         self._cache: OrderedDict[str, Verified] = OrderedDict()
         self._shapes: OrderedDict[str, float | None] = OrderedDict()
 
-    async def authenticate(self, token: str) -> Verified:
-        """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
-
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Deferred: its issuer's keys are out of reach.
-        """
-        for _ in range(_LOOKS):
-            try:
-                return self.recall(token)
-            except KeyUnknown as unknown:
-                keys = unknown.keys
-            if await keys.refresh():
-                break
-        try:
-            return self.recall(token)
-        except KeyUnknown as unknown:
-            raise unknown.refusal from None
-
     def recall(self, token: str) -> Verified:
-        """Prove a raw token genuine with the keys at hand, without waiting.
+        """Prove a raw token genuine with the keys at hand; `found` fetches those that are not.
 
         Raises:
             NotGenuine: with the first rule that it breaks.
@@ -224,7 +202,7 @@ class Verifiers:
             return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
-        verified = verifier.authenticate(compact, digest)
+        verified = verifier.prove(compact, digest)
         self._remember(digest, verified)
         return verified
 

@@ -15,10 +15,10 @@ from busauth._revocation.events import (
     HEARTBEAT,
     SESSION_REVOKED,
 )
-from busauth._tokens.signatories import KeyUnknown
 from busauth.caller import Caller
 from busauth.errors import Refused
 from busauth.revocation import OnStale, SecurityEvent, Target
+from busauth.tokens import KeyUnknown
 from tests.properties.strategies import json_values
 from tests.unit.revoking import (
     ALICE,

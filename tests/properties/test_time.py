@@ -15,7 +15,7 @@ from busauth.expiry import Accept, LateToken, Policies, Verdict
 from busauth.messages import Provenance
 from busauth.tokens import Verified
 from tests.properties.strategies import run
-from tests.unit.support import Signer, caller, token, verifier
+from tests.unit.support import Signer, caller, proven_by, token, verifier
 
 BINARY = 64
 """Seconds are drawn in 64ths: sums of them are exact as floats, and whole microseconds."""
@@ -130,7 +130,7 @@ def test_exp_arrives_from_the_token_unchanged(exp: float, ahead: int) -> None:
     """Between the token and the decision, `exp` loses nothing."""
     assume(math.isfinite(exp))
     raw = token(HS256, exp=exp, iat=...)
-    verified = run(Verifiers(verifier(HS256)).authenticate(raw))
+    verified = run(proven_by(Verifiers(verifier(HS256)), raw))
     assert verified.caller.expires_at == exp
     assert verified.lateness(math.nextafter(float(exp), -math.inf)) is None
     assert verified.lateness(float(exp)) == 0

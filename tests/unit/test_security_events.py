@@ -15,9 +15,9 @@ from busauth._revocation.events import (
     SKEW,
     VERIFICATION,
 )
-from busauth._tokens.signatories import KeyUnknown
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 from busauth.revocation import EventSigner, Target, Transmitter, Transmitters
+from busauth.tokens import KeyUnknown
 from tests.unit.revoking import (
     ALICE,
     FEED,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from busauth._tokens.compact import CompactToken, split
-from busauth._tokens.signatories import Codes, KeyUnknown, Signatory
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.errors import NotGenuine
-from busauth.tokens import StaticKeys
+from busauth.tokens import KeyUnknown, StaticKeys
 from tests.unit.support import Signer
 
 MAIN = Signer("ES256")

@@ -17,6 +17,7 @@ from busauth._messages.proof import Signed
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
 from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, narrowed
 from busauth.errors import defer_if_transient
 
@@ -88,7 +89,7 @@ class Admission:
 
         Raises:
             Refused: with the first rule that one of them breaks.
-            KeyMissing: keys must be fetched: `authenticate`.
+            NotAtHand: keys, or an answer, must be fetched: `authenticate`.
         """
         token = self.read(case)
         try:
@@ -108,8 +109,8 @@ class Admission:
             Deferred: keys are out of reach.
         """
         try:
-            verified = await self._trusted.authenticate(case.token or "")
-            return Genuine(verified, await self._messages.authenticate(case.delivery))
+            verified = await found(lambda: self._trusted.recall(case.token or ""))
+            return Genuine(verified, await found(lambda: self._messages.recall(case.delivery)))
         except Exception as error:
             defer_if_transient("who proves tokens is", error, self._callers.transient)
             raise

@@ -20,7 +20,7 @@ from busauth._amqp.publishing.sealing import added_to
 from busauth._loops import PerLoop
 from busauth._messages.replay import Duplicate, ReplayKey, a_copy_of
 from busauth._retold import retold, words_of
-from busauth._tokens.keys.key import KeyMissing
+from busauth._tokens.keys.waiting import NotAtHand
 from busauth.audit import LOGGER, Event, EventKind
 from busauth.caller import Caller, acting, holding, lease_for
 from busauth.errors import (
@@ -85,7 +85,7 @@ class Attempts:
             slots = self._slots.here
             try:
                 genuine, waits = self._admission.recall(case), slots.locked()
-            except KeyMissing:  # fetches keys: holds no slot
+            except NotAtHand:  # fetches keys: holds no slot
                 genuine, waits = await self._admission.authenticate(case), True
             await slots.acquire()
             try:

@@ -26,7 +26,8 @@ from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, split
 from busauth._tokens.evidence import Evidence
 from busauth._tokens.keys.key import KeySource, allow_list
-from busauth._tokens.signatories import Codes, KeyUnknown, Signatory
+from busauth._tokens.keys.waiting import KeyUnknown
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 
 _TEXTS = ("body", "exchange", "routing_key", "message_id")
@@ -185,7 +186,7 @@ class Publishers:
         try:
             original = self._prove(claims.get(ORIGINAL))
         except KeyUnknown as unknown:
-            raise unknown.told_as(_in_original(unknown.refusal)) from None
+            raise unknown.but(refusal=_in_original(unknown.refusal)) from None
         except Refused as refused:
             raise _in_original(refused) from None
         if ORIGINAL in original.claims:

@@ -1,14 +1,12 @@
 """Reading events whose keys may have to be asked for."""
 
+from functools import partial
 from math import inf
 
 from busauth._revocation.events.reading import SecurityEvent, Transmitters
-from busauth._tokens.signatories import KeyUnknown
+from busauth._tokens.keys.waiting import KeyUnknown, fetched
 from busauth.clock import Clock
 from busauth.errors import Refused
-
-_LOOKS = 2
-"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
 _MISSING_SECONDS = 60.0
 _MISSING_LIMIT = 1000
@@ -43,16 +41,16 @@ class EventReader:
             Deferred: its transmitter's keys are out of reach.
         """
         arrived = self._clock.monotonic() if arrived is None else arrived
-        for _ in range(_LOOKS):
-            try:
-                return self._transmitters.read(raw, self._clock.now())
-            except KeyUnknown as unknown:
-                if await self._asked(unknown, arrived):
-                    break
+        try:
+            return await fetched(lambda: self._look(raw, arrived))
+        except KeyUnknown as unknown:
+            raise self._given_up(unknown) from None
+
+    def _look(self, raw: object, arrived: float) -> SecurityEvent:
         try:
             return self._transmitters.read(raw, self._clock.now())
         except KeyUnknown as unknown:
-            raise self._given_up(unknown) from None
+            raise unknown.but(fetch=partial(self._asked, unknown, arrived)) from None
 
     async def _asked(self, unknown: KeyUnknown, arrived: float) -> bool:
         """Ask for the transmitter's keys; return whether that was done after this call began."""
@@ -60,7 +58,7 @@ class EventReader:
         was_asked = arrived <= self._asked_at.get(name, -inf)
         if was_asked or self._missing.get(_key(unknown), 0.0) > began:
             raise unknown.refusal
-        is_new = await unknown.keys.refresh()
+        is_new = await unknown.fetch()
         if is_new:
             self._asked_at[name] = began
         return is_new

@@ -126,21 +126,10 @@ class Sessions:
         Raises:
             NotGenuine: with the first rule that it breaks.
             Untimely: ``token.revoked``.
-            KeyMissing: the store must be asked.
+            AnswerMissing: the store must be asked.
         """
         self._check_shape(token)
-        return self._answers.recall(fingerprint(token)).verified()
-
-    async def authenticate(self, token: str) -> Verified:
-        """Return whose a session is, asking the store if need be.
-
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Untimely: ``token.revoked``.
-            Deferred: the store is out of reach.
-        """
-        self._check_shape(token)
-        return (await self._answers.get(token, fingerprint(token))).verified()
+        return self._answers.recall(token, fingerprint(token))
 
     def check_shape(self, token: str) -> float | None:
         """Return infinity: an id does not say when its session ends.

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from busauth._tokens.claims import instant
-from busauth._tokens.compact import CompactToken, split
+from busauth._tokens.compact import split
 from busauth._tokens.keys.key import KeySource, allow_list
-from busauth._tokens.signatories import Codes, KeyUnknown, Signatory
+from busauth._tokens.keys.waiting import found
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.errors import Deferred, NotGenuine
 
 JWT_TYPE = "application/token-introspection+jwt"
-_LOOKS = 2
 _CODES = Codes(
     malformed="token.type",
     type="token.type",
@@ -51,7 +51,6 @@ class SignedAnswers:
         algorithms: Iterable[str],
         max_age: float,
     ) -> None:
-        self._keys = keys
         self._issuer = issuer
         self._client_id = client_id
         self._max_age = max_age
@@ -74,25 +73,11 @@ class SignedAnswers:
         """
         try:
             compact = split(body.decode("latin-1"), max_bytes=len(body))
-            await self._check_signature(compact)
+            await found(lambda: self._signatory.signer(compact))
             self._check_claims(compact.payload, now)
         except NotGenuine as refused:
             raise Deferred(f"a signed answer of {self._issuer}: {refused.detail}") from None
         return _told(compact.payload)
-
-    async def _check_signature(self, compact: CompactToken) -> None:
-        for _ in range(_LOOKS):
-            try:
-                self._signatory.signer(compact)
-            except KeyUnknown:
-                if await self._keys.refresh():
-                    break
-            else:
-                return
-        try:
-            self._signatory.signer(compact)
-        except KeyUnknown as unknown:
-            raise unknown.refusal from None
 
     def _check_claims(self, claims: dict[str, Any], now: float) -> None:
         if claims.get("iss") != self._issuer:

@@ -45,7 +45,7 @@ _TOLD = 5
 
 
 class KeyMissing(Exception):  # noqa: N818 -- not an error: the source may be asked again
-    """No key of the set fits; a fresh copy might hold one. Its text tells which there are."""
+    """No key of a `KeySource` fits; a fresh copy might hold one. Its text tells which there are."""
 
 
 @dataclass(frozen=True, slots=True)
