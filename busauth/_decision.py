@@ -6,7 +6,7 @@ whatever they answer, revocation and what the caller may do are judged after the
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from busauth._arguments import checked, role_names, scope_names
 from busauth._callables import is_async, name_of, short_name_of
@@ -101,8 +101,10 @@ class Demand:
             Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
             TypeError: `allow` returned what would have to be awaited: the program is wrong.
         """
-        _check_held("caller.scope", "scopes", caller.scopes, self.scopes)
-        _check_held("caller.role", "roles", caller.roles, self.roles)
+        if not self.scopes <= caller.scopes:
+            raise _lacking("caller.scope", "scopes", caller.scopes, self.scopes)
+        if not self.roles <= caller.roles:
+            raise _lacking("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None:
             _check_allowed(short_name_of(self.allow), self._asked(self.allow, caller))
 
@@ -133,10 +135,9 @@ def _check_allowed(name: str, answer: object) -> None:
     raise Forbidden("caller.predicate", found=found, expected=expected)
 
 
-def _check_held(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> None:
-    if not wanted <= held:
-        found = f"{what} {' '.join(sorted(held)) or 'none'}"
-        raise Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
+def _lacking(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> Forbidden:
+    found = f"{what} {' '.join(sorted(held)) or 'none'}"
+    return Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +147,7 @@ class Rules:
     Attributes:
         policies: what to do if it is late.
         demand: what the handler asks of its caller.
-        revocations: what knows whether it was revoked.
+        revocations: what knows whether it was revoked; None where nothing ever is.
         session_claim: the claim by which that knows sessions.
         transient: errors of what a user brings that are nobody's fault, next to `OSError`.
 
@@ -156,11 +157,13 @@ class Rules:
 
     policies: PolicyChain
     demand: Demand = Demand()
-    revocations: Revocations = field(default_factory=NoRevocations)
+    revocations: Revocations | None = None
     session_claim: str = "sid"
     transient: Transient = ()
 
     def __post_init__(self) -> None:
+        if type(self.revocations) is NoRevocations:
+            object.__setattr__(self, "revocations", None)  # so that nobody asks it for each message
         self.policies.check_demand(self.demand.scopes, self.demand.roles)
 
 
@@ -182,7 +185,7 @@ async def decide(
         Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `DeadLettered`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
-    if verified.lateness(now) is None:
+    if now < verified.ends_at:
         return decide_in_time(verified, rules, now, provenance)
     check_retired(verified, provenance)
     verified.check_started(now)
@@ -201,7 +204,8 @@ def decide_in_time(
     """
     if verified.retired is not None:
         check_retired(verified, provenance)
-    verified.check_started(now)
+    if now < verified.starts_at:
+        verified.check_started(now)
     return _judged(verified.caller, rules, now)
 
 
@@ -244,10 +248,11 @@ def check_retired(verified: Verified, provenance: Provenance) -> None:
 
 def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
     """Revoked now, this token or the first one? Then: may they?"""
-    check_revoked(rules.revocations, caller, now, rules.transient)
-    if caller.first is not None:
-        first = as_caller(caller.first, rules.session_claim)
-        check_revoked(rules.revocations, first, now, rules.transient)
+    if rules.revocations is not None:
+        check_revoked(rules.revocations, caller, now, rules.transient)
+        if caller.first is not None:
+            first = as_caller(caller.first, rules.session_claim)
+            check_revoked(rules.revocations, first, now, rules.transient)
     rules.demand.check(caller)
     return caller
 

@@ -19,10 +19,12 @@ from busauth._tokens.encryption.encryption import (
     TokenEncryption,
     shared_encryption_key,
 )
+from busauth._tokens.evidence import Evidence, SignedBy, Verified
 from busauth._tokens.fetch import Fetcher, Reply, UnsafeHttp
 from busauth._tokens.keys.jwks import JWKS, JWKSOptions
 from busauth._tokens.keys.key import Key, KeyMissing, KeySource, StaticKeys, shared_secret
 from busauth._tokens.keys.retired import FormerKey, Retired, RetiredKeys
+from busauth._tokens.keys.waiting import AnswerMissing, KeyUnknown, NotAtHand, found
 from busauth._tokens.profiles import (
     AUTH0,
     COGNITO,
@@ -32,7 +34,6 @@ from busauth._tokens.profiles import (
     Profile,
     keycloak,
 )
-from busauth._tokens.verified import Evidence, SignedBy, Verified
 from busauth._tokens.verifier import Verifier, Verifiers
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "LENIENT",
     "RFC9068",
     "Answer",
+    "AnswerMissing",
     "AnswerOptions",
     "Authenticator",
     "Authenticators",
@@ -63,6 +65,8 @@ __all__ = [
     "Key",
     "KeyMissing",
     "KeySource",
+    "KeyUnknown",
+    "NotAtHand",
     "PrivateKeyJwt",
     "Profile",
     "Reply",
@@ -78,6 +82,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "Verifiers",
+    "found",
     "keycloak",
     "shared_encryption_key",
     "shared_secret",

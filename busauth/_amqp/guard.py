@@ -29,6 +29,7 @@ from busauth._revocation.revocations import Revocations
 from busauth._tokens.asking.checking import check_issuers
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.envelope import is_encrypted
+from busauth._tokens.keys.waiting import found
 from busauth._tokens.verifier import Verifier
 from busauth.audit import LOGGER, Auditor, both, log_event
 from busauth.caller import Caller, lease_for
@@ -207,7 +208,7 @@ class Guard:
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)
         try:
-            verified = await self.core.trusted.authenticate(token)
+            verified = await found(lambda: self.core.trusted.recall(token))
         except Exception as error:
             defer_if_transient("who proves tokens is", error, self.options.transient)
             raise

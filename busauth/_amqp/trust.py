@@ -35,7 +35,7 @@ def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
         ConfigurationError: both ways, or something else.
     """
     for verifier in verifiers:
-        if not isinstance(verifier, Verifier) and not hasattr(verifier, "authenticate"):
+        if not isinstance(verifier, Verifier) and not hasattr(verifier, "recall"):
             raise ConfigurationError(
                 f"got {evidence(verifier)}: expected Guard(issuer=..., audience=...) or "
                 "Guard(Verifier(...), ...)"

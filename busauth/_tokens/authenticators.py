@@ -9,13 +9,13 @@ from typing import Protocol
 
 from busauth._tokens.asking.confirmed import Confirmed
 from busauth._tokens.asking.introspection import Introspection
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES, Verifier, Verifiers
 from busauth.errors import ConfigurationError
 
 
 class Authenticator(Protocol):
-    """Proves raw tokens genuine."""
+    """Proves raw tokens genuine. It never waits: what it needs, it says, and `found` waits."""
 
     def takes(self, token: str) -> bool:
         """Return whether a token is this one's to judge, by its looks."""
@@ -26,16 +26,7 @@ class Authenticator(Protocol):
 
         Raises:
             Refused: with the first rule that it breaks.
-            KeyMissing: something must be asked for: `authenticate`.
-        """
-        ...
-
-    async def authenticate(self, token: str) -> Verified:
-        """Prove a token genuine.
-
-        Raises:
-            Refused: with the first rule that it breaks.
-            Deferred: it cannot be told now.
+            NotAtHand: keys, or an answer, must be fetched; see `KeyUnknown`, `AnswerMissing`.
         """
         ...
 
@@ -63,10 +54,6 @@ class _Chosen:
         """Let the one that takes it recall it."""
         return self._for(token).recall(token)
 
-    async def authenticate(self, token: str) -> Verified:
-        """Let the one that takes it authenticate it."""
-        return await self._for(token).authenticate(token)
-
     def check_shape(self, token: str) -> float | None:
         """Let the one that takes it look at it."""
         return self._for(token).check_shape(token)
@@ -82,8 +69,8 @@ class Authenticators(_Chosen):
     """Verifiers, introspection and sessions as one.
 
     Args:
-        trusted: `Verifier`, `Introspection`, `Sessions`, or anything that authenticates; what is
-            no JWS goes to the first that takes it.
+        trusted: `Verifier`, `Introspection`, `Sessions`, or an `Authenticator` of one's own; what
+            is no JWS goes to the first that takes it.
         max_token_bytes: longer tokens are refused unread.
         cache_size: how many verified JWTs are remembered.
 

@@ -7,27 +7,24 @@ is late is not asked here: `exp` of a forged token means nothing.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any
 
 from busauth._arguments import Bytes, CountOrNone, Range, audience_names, checked, kind_of
-from busauth._loops import used
 from busauth._tokens import claims as registered
 from busauth._tokens.compact import CompactToken, named_issuer, split
 from busauth._tokens.envelope import refuse_encrypted
+from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.key import (
     ASYMMETRIC,
-    KeyMissing,
     KeySource,
     allow_list,
-    canonical_algorithm,
 )
-from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
+from busauth._tokens.profiles import LENIENT, Profile, profile_of
 from busauth._tokens.reading import Known, caller_of, itself
-from busauth._tokens.signatures import former_signer_of, signer_of
-from busauth._tokens.verified import SignedBy, Verified
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.caller import Caller, places
 from busauth.errors import ConfigurationError, NotGenuine
 
@@ -40,9 +37,13 @@ Leeway = Annotated[float, Range(unit="seconds", most=300, beyond="Grace")]
 """Clock skew; minutes of it are a policy."""
 
 LEEWAY = 30.0
-_LOOKS = 2
-"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
-
+_CODES = Codes(
+    malformed="token.crit",
+    type="token.type",
+    algorithm="token.algorithm",
+    key_unknown="token.key_unknown",
+    signature="token.signature",
+)
 _SHAPES = 1000
 """Tokens whose `exp` is remembered at the edge, where one caller publishes again and again."""
 
@@ -95,6 +96,17 @@ class Verifier:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
             )
+        self._signatory = Signatory(
+            name=issuer,
+            keys=keys,
+            algorithms=self.algorithms,
+            types=self._profile.types,
+            typ=self._profile.name,
+            codes=_CODES,
+            key="a key of its issuer",
+            signature="the issuer's",
+            former=True,
+        )
 
     def with_keys(self, keys: KeySource) -> "Verifier":
         """Return a verifier with the same rules and other keys."""
@@ -107,14 +119,14 @@ class Verifier:
             leeway=self.leeway,
         )
 
-    def authenticate(self, token: CompactToken, token_sha256: str) -> Verified:
+    def prove(self, token: CompactToken, token_sha256: str) -> Verified:
         """Prove a token genuine with the keys at hand.
 
         Raises:
             NotGenuine: with the first rule that it breaks.
-            KeyMissing: no known key fits.
+            KeyUnknown: no known key fits.
         """
-        signer = self._signer(token, self._check_header(token))
+        signer = self._signatory.signer(token)
         caller = self._caller(token.payload, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
         return Verified(caller, not_before, self.leeway, signer, signer.retired)
@@ -122,44 +134,10 @@ class Verifier:
     def signed(self, token: CompactToken) -> bool:
         """Return whether a key at hand signed it, whoever it is from and for."""
         try:
-            self._signer(token, self._check_header(token))
+            self._signatory.signer(token)
         except Exception:  # keys that cannot be had, of whatever kind, have signed nothing
             return False
         return True
-
-    def _check_header(self, token: CompactToken) -> str:
-        """Judge the protected header; `jku`, `jwk`, `x5u` and `x5c` in it are never followed."""
-        header = token.header
-        if "crit" in header or "b64" in header:
-            raise NotGenuine("token.crit", found="critical extensions", expected="none")
-        if media_type(header.get("typ")) not in self._profile.types or _odd_typ(header):
-            raise NotGenuine("token.type", found=header.get("typ"), expected=self._profile.name)
-        algorithm = canonical_algorithm(header.get("alg"))
-        if algorithm is None or algorithm not in self.algorithms:
-            expected = " or ".join(self.algorithms)
-            raise NotGenuine("token.algorithm", found=header.get("alg", "none"), expected=expected)
-        return algorithm
-
-    def _signer(self, token: CompactToken, algorithm: str) -> SignedBy:
-        """Return the key that signed: one of the issuer's, else one that it has removed."""
-        key_id = token.header.get("kid")
-        if "kid" in token.header and not isinstance(key_id, str):
-            raise NotGenuine(
-                "token.key_unknown", found="kid that is no string", expected="a string"
-            )
-        missing = None
-        try:
-            signer = signer_of(token, self.keys, algorithm)
-        except KeyMissing as error:
-            signer, missing = None, error
-        signer = signer or former_signer_of(token, self.keys, algorithm)
-        if signer is not None:
-            return signer
-        if missing is not None:
-            raise missing
-        raise NotGenuine(
-            "token.signature", found=f"no valid {algorithm} signature", expected="the issuer's"
-        )
 
     def _caller(self, claims: dict[str, Any], token_sha256: str) -> Caller:
         known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
@@ -168,11 +146,6 @@ class Verifier:
 
 def _but_for_a_slash(issuer: object, known: Iterable[str]) -> bool:
     return isinstance(issuer, str) and issuer.rstrip("/") in {each.rstrip("/") for each in known}
-
-
-def _odd_typ(header: Mapping[str, object]) -> bool:
-    """A `typ` that is there and is no string is not a missing one."""
-    return "typ" in header and not isinstance(header["typ"], str)
 
 
 def fingerprint(token: str) -> str:
@@ -212,46 +185,26 @@ class Verifiers:
         self._cache: OrderedDict[str, Verified] = OrderedDict()
         self._shapes: OrderedDict[str, float | None] = OrderedDict()
 
-    async def authenticate(self, token: str) -> Verified:
-        """Prove a raw token genuine, fetching its issuer's keys if they are not at hand.
-
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Deferred: its issuer's keys are out of reach.
-        """
-        for _ in range(_LOOKS):
-            try:
-                return self.recall(token)
-            except KeyMissing:
-                verifier, compact = self._read(token)
-            if await verifier.keys.refresh():
-                break
-        return self._recall_or_refuse(token, compact)
-
-    def _recall_or_refuse(self, token: str, compact: CompactToken) -> Verified:
-        try:
-            return self.recall(token)
-        except KeyMissing as missing:
-            found = f"kid={compact.header.get('kid')!r} alg={compact.header.get('alg')!r}"
-            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
-            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
-
     def recall(self, token: str) -> Verified:
-        """Prove a raw token genuine with the keys at hand, without waiting.
+        """Prove a raw token genuine with the keys at hand; `found` fetches those that are not.
 
         Raises:
             NotGenuine: with the first rule that it breaks.
-            KeyMissing: no key at hand fits.
+            KeyUnknown: no key at hand fits.
         """
-        self._check_length(token)
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
         digest = fingerprint(token)
         known = self._cache.get(digest)
-        if known is not None and known.holds():
-            used(self._cache, digest)
+        if known is not None and known.by.holds():
+            try:  # as `used` does: another thread may have let it go just now
+                self._cache.move_to_end(digest)
+            except KeyError:
+                return known
             return known
         self._cache.pop(digest, None)
         verifier, compact = self._read(token)
-        verified = verifier.authenticate(compact, digest)
+        verified = verifier.prove(compact, digest)
         self._remember(digest, verified)
         return verified
 
@@ -261,7 +214,8 @@ class Verifiers:
         Raises:
             NotGenuine: it is malformed.
         """
-        self._check_length(token)
+        if len(token) > self.max_token_bytes:
+            split(token, max_bytes=self.max_token_bytes)  # as `recall`
         digest = fingerprint(token)
         if digest not in self._shapes:
             payload = split(token, max_bytes=self.max_token_bytes).payload
@@ -293,10 +247,6 @@ class Verifiers:
     def issuers(self) -> frozenset[str]:
         """Return whose tokens are verified."""
         return frozenset(self._by_issuer)
-
-    def _check_length(self, token: str) -> None:
-        if len(token) > self.max_token_bytes:
-            split(token, max_bytes=self.max_token_bytes)  # says so, before anything is hashed
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
         refuse_encrypted(token)

@@ -13,7 +13,7 @@ from busauth.audit import Event
 from busauth.expiry import Accept, LateToken, Verdict
 from busauth.messages import InProcessReplay, ReplayKey, Standing, TrustedPublisher
 from busauth.testing import Issuer
-from busauth.tokens import Key, KeyMissing, Session, Sessions, Verified
+from busauth.tokens import AnswerMissing, Key, KeyMissing, Session, Sessions, Verified, found
 from tests.parties import DAY, Party, security
 from tests.support import Broker, Trail
 
@@ -96,11 +96,11 @@ class Own:
         return True
 
     def recall(self, token: str) -> Verified:
-        raise KeyMissing
+        raise AnswerMissing(lambda: self._asked(token))
 
-    async def authenticate(self, token: str) -> Verified:
+    async def _asked(self, token: str) -> Verified:
         self._line.use()
-        return await self._verifiers.authenticate(token)
+        return await found(lambda: self._verifiers.recall(token))
 
     def check_shape(self, token: str) -> float | None:
         return self._verifiers.check_shape(token)

@@ -34,7 +34,7 @@ from tests.properties.mutations import (
 )
 from tests.properties.strategies import run
 from tests.properties.test_tokens import Then
-from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, b64, verifier
+from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, b64, proven_by, verifier
 
 pytestmark = pytest.mark.filterwarnings("ignore::joserfc.errors.SecurityWarning")  # name EdDSA
 STRICT = Rules(policies=PolicyChain(DeadLetter(), hard_max_age=0))
@@ -53,7 +53,7 @@ def trusting(**settings: Any) -> Verifiers:
 def outcome(verifiers: Verifiers, raw: str) -> str:
     """Return the accepted issuer and subject, or the code of the refusal."""
     try:
-        caller = run(decide(run(verifiers.authenticate(raw)), STRICT, NOW))
+        caller = run(decide(run(proven_by(verifiers, raw)), STRICT, NOW))
     except Refused as refused:
         return refused.code
     return f"{caller.issuer} {caller.subject}"

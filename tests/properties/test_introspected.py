@@ -27,7 +27,7 @@ from busauth.tokens import (
 )
 from tests.properties.strategies import claim_changes, few_of, json_values, scalars
 from tests.unit.introspecting import OPAQUE, Scripted, active
-from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, token, verifier
+from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, proven_by, token, verifier
 
 STRICT = Rules(policies=PolicyChain(DeadLetter(), hard_max_age=0))
 KEY = SigningKey("ES256")
@@ -53,7 +53,7 @@ async def judged(body: bytes, *, status: int = 200, signed: bool = False) -> Ver
         clock=ManualClock(NOW),
     )
     try:
-        return await asking.authenticate(OPAQUE)
+        return await proven_by(asking, OPAQUE)
     except NotGenuine as refused:
         return refused.code
     except Deferred:
@@ -158,7 +158,7 @@ async def test_every_text_is_judged_by_somebody(text: str) -> None:
     sessions = Sessions(_Nobody(), issuer="sessions", audience=AUDIENCE, prefix="a")
     trusted = Authenticators(verifier(LOCAL, issuer="https://other.test"), sessions, asking)
     try:
-        await trusted.authenticate(text)
+        await proven_by(trusted, text)
     except Refused:
         assert not (sent and is_signed(text))
     else:

@@ -14,11 +14,11 @@ from busauth._revocation.events import (
     CREDENTIAL_CHANGE,
     HEARTBEAT,
     SESSION_REVOKED,
-    KeyUnknown,
 )
 from busauth.caller import Caller
 from busauth.errors import Refused
 from busauth.revocation import OnStale, SecurityEvent, Target
+from busauth.tokens import KeyUnknown
 from tests.properties.strategies import json_values
 from tests.unit.revoking import (
     ALICE,

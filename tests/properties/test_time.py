@@ -15,7 +15,7 @@ from busauth.expiry import Accept, LateToken, Policies, Verdict
 from busauth.messages import Provenance
 from busauth.tokens import Verified
 from tests.properties.strategies import run
-from tests.unit.support import Signer, caller, token, verifier
+from tests.unit.support import Signer, caller, proven_by, token, verifier
 
 BINARY = 64
 """Seconds are drawn in 64ths: sums of them are exact as floats, and whole microseconds."""
@@ -93,12 +93,44 @@ def test_an_outcome_never_gets_better_with_time(
     assert outcome(exp, leeway, seconds, max(0.0, float(end) - slack)) != "refused"
 
 
+def refusal_at(verified: Verified, now: float) -> str | None:
+    """Return why a token has not started, None where it has."""
+    try:
+        verified.check_started(now)
+    except Untimely as refused:
+        return refused.code
+    return None
+
+
+@given(
+    not_before=st.none() | exps, issued_at=st.none() | exps, leeway=leeways, lasts=windows, now=exps
+)
+def test_when_a_token_counts_is_said_once(
+    not_before: float | None, issued_at: float | None, leeway: float, lasts: float, now: float
+) -> None:
+    """It counts from the later of `nbf` and `iat` on, less the leeway, and up to `exp` and that."""
+    begins = max(not_before or 0.0, issued_at or 0.0)
+    known = caller(expires_at=begins + lasts, issued_at=issued_at)
+    verified = Verified(known, not_before, leeway)
+    named = [each for each in (not_before, issued_at) if each is not None]
+    assert verified.starts_at == (max(named) - leeway if named else -math.inf)
+    assert verified.ends_at == begins + lasts + leeway
+    edges = (verified.starts_at, verified.ends_at)
+    for at in (now, *edges, *(math.nextafter(edge, -math.inf) for edge in edges)):
+        assert (verified.lateness(at) is None) is (at < verified.ends_at)
+        code = None
+        if at < verified.starts_at:
+            held_up = not_before is not None and at < not_before - leeway
+            code = "token.not_yet_valid" if held_up else "token.issued_in_future"
+        assert refusal_at(verified, at) == code
+
+
 @given(exp=st.integers(0, 2**53) | st.floats(0, 2**53), ahead=st.integers(0, 10**6))
 def test_exp_arrives_from_the_token_unchanged(exp: float, ahead: int) -> None:
     """Between the token and the decision, `exp` loses nothing."""
     assume(math.isfinite(exp))
     raw = token(HS256, exp=exp, iat=...)
-    verified = run(Verifiers(verifier(HS256)).authenticate(raw))
+    verified = run(proven_by(Verifiers(verifier(HS256)), raw))
     assert verified.caller.expires_at == exp
     assert verified.lateness(math.nextafter(float(exp), -math.inf)) is None
     assert verified.lateness(float(exp)) == 0

@@ -19,7 +19,17 @@ from busauth._decision import Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.errors import NotGenuine, Refused
 from tests.properties.strategies import SIGNERS, json_values, run, signed_tokens
-from tests.unit.support import AUDIENCE, ISSUER, NOW, Signer, as_json, b64, token, verifier
+from tests.unit.support import (
+    AUDIENCE,
+    ISSUER,
+    NOW,
+    Signer,
+    as_json,
+    b64,
+    proven_by,
+    token,
+    verifier,
+)
 
 CODE = re.compile(r"(header|token|caller)\.[a-z0-9_]+")
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -31,13 +41,13 @@ algorithms = pytest.mark.parametrize("algorithm", sorted(GENUINE))
 
 def refused(raw: str, algorithm: str) -> None:
     with pytest.raises(NotGenuine):
-        run(TRUSTING[algorithm].authenticate(raw))
+        run(proven_by(TRUSTING[algorithm], raw))
 
 
 @algorithms
 def test_the_token_that_is_altered_is_genuine(algorithm: str) -> None:
     """Before it is altered, every token of these tests is accepted."""
-    assert run(TRUSTING[algorithm].authenticate(GENUINE[algorithm])).caller.subject == "alice"
+    assert run(proven_by(TRUSTING[algorithm], GENUINE[algorithm])).caller.subject == "alice"
 
 
 characters = st.sampled_from(ALPHABET + ".=") | st.characters()
@@ -147,7 +157,7 @@ LENIENT = Rules(policies=PolicyChain(Grace(hours=24), hard_max_age=24 * 3600))
 def test_any_header_gives_an_identity_or_a_refusal(value: Any) -> None:
     """Whatever stands in the header, the outcome is a caller or a refusal with its code."""
     try:
-        verified = run(EVERYBODY.authenticate(token_in({"authorization": value}, "authorization")))
+        verified = run(proven_by(EVERYBODY, token_in({"authorization": value}, "authorization")))
         run(decide(verified, LENIENT, NOW))
     except Refused as refusal:
         check(refusal)
@@ -220,7 +230,7 @@ def test_what_is_accepted_others_accept_too(found: tuple[Signer, str]) -> None:
     """A token in time is never accepted that PyJWT or joserfc would refuse under the same rules."""
     signer, raw = found
     try:
-        verified = run(TRUSTING[signer.algorithm].authenticate(raw))
+        verified = run(proven_by(TRUSTING[signer.algorithm], raw))
         run(decide(verified, STRICT, NOW))
     except Refused as refusal:
         event(refusal.code)

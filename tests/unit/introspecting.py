@@ -13,7 +13,7 @@ from busauth.testing.issuer import IssuerTransport
 from busauth.testing.trust import IssuerKeys
 from busauth.tokens import ClientSecretBasic, Fetcher, Introspection, IntrospectionOptions, Verified
 from tests.unit.issuer_fronts import make_issuer
-from tests.unit.support import AUDIENCE, NOW
+from tests.unit.support import AUDIENCE, NOW, proven_by
 
 PATH = "/introspect"
 OPAQUE = "an-opaque-token"
@@ -58,7 +58,7 @@ class Asked:
 async def outcome(asked: Any, token: str) -> str:
     """Return the subject, the code of the refusal, or that it is deferred."""
     try:
-        verified: Verified = await asked.authenticate(token)
+        verified: Verified = await proven_by(asked, token)
     except Refused as refused:
         return refused.code
     except Deferred:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -18,7 +18,10 @@ from jwt.algorithms import get_default_algorithms
 from busauth import StaticKeys, Verifier, Verifiers
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused
-from busauth.tokens import Verified
+from busauth.tokens import Verified, found
+
+T_contra = TypeVar("T_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 NOW = 1_750_000_000.0
 ISSUER = "https://issuer.test"
@@ -129,9 +132,20 @@ def verifier(*signers: Signer, **settings: Any) -> Verifier:
     return Verifier(keys, algorithms=algorithms, **{**usual, **settings})
 
 
+class Recalls(Protocol[T_contra, T_co]):
+    """Whoever proves something with what is at hand."""
+
+    def recall(self, given: T_contra, /) -> T_co: ...
+
+
+async def proven_by(party: Recalls[T_contra, T_co], given: T_contra) -> T_co:
+    """Return what a party proves, waiting for what is not at hand."""
+    return await found(lambda: party.recall(given))
+
+
 async def authenticate(raw: str, *signers: Signer, **settings: Any) -> Verified:
     """Authenticate a token with a fresh verifier."""
-    return await Verifiers(verifier(*signers, **settings)).authenticate(raw)
+    return await proven_by(Verifiers(verifier(*signers, **settings)), raw)
 
 
 async def refusal(raw: str, *signers: Signer, **settings: Any) -> NotGenuine:

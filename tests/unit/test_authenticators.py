@@ -8,7 +8,7 @@ from busauth import Verifier
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.tokens import Authenticators, Fetcher, Session, Sessions
 from tests.unit.introspecting import OPAQUE, Asked, asked, asks, outcome
-from tests.unit.support import AUDIENCE, NOW, Signer, token, verifier
+from tests.unit.support import AUDIENCE, NOW, Signer, proven_by, token, verifier
 
 OTHER = "https://other.test"
 SIGNER = Signer("ES256")
@@ -59,7 +59,7 @@ async def test_what_was_proven_is_recalled_by_the_same() -> None:
     trusted = Authenticators(local(), sessions(), world.introspection)
     for each in (token(SIGNER, iss=OTHER), "s_1", world.issuer.reference()):
         assert trusted.takes(each)
-        assert await trusted.authenticate(each) == trusted.recall(each)
+        assert await proven_by(trusted, each) == trusted.recall(each)
 
 
 async def test_nobody_is_asked_because_somebody_refused() -> None:
@@ -85,7 +85,7 @@ async def test_what_nobody_takes_is_refused() -> None:
     world = asked(prefix="o_")
     for first in (local(), world.introspection, sessions()):
         with pytest.raises(NotGenuine):
-            await Authenticators(first, sessions(issuer="x")).authenticate("neither")
+            await proven_by(Authenticators(first, sessions(issuer="x")), "neither")
     assert world.transport.received == []
 
 
@@ -143,4 +143,4 @@ async def test_a_deferral_stays_one() -> None:
     world.transport.down = True
     trusted = Authenticators(local(), world.introspection, sessions(prefix=""))
     with pytest.raises(Deferred):
-        await trusted.authenticate("an_id")
+        await proven_by(trusted, "an_id")

@@ -13,9 +13,9 @@ from busauth._expiry import PolicyChain
 from busauth._tokens.asking.confirmed import Confirmed
 from busauth.errors import Deferred, Refused, Untimely
 from busauth.testing.trust import IssuerKeys
-from busauth.tokens import Authenticator, Authenticators, Fetcher, KeyMissing
+from busauth.tokens import Authenticator, Authenticators, Fetcher, NotAtHand
 from tests.unit.introspecting import Asked, Scripted, active, asked, asks, outcome
-from tests.unit.support import AUDIENCE, NOW
+from tests.unit.support import AUDIENCE, NOW, proven_by
 
 GRACE = Rules(policies=PolicyChain(Grace(hours=1), hard_max_age=86_400))
 
@@ -37,7 +37,7 @@ def confirming(world: Asked) -> Authenticator:
 
 async def refusal(asking: Authenticator, token: str) -> Refused:
     with pytest.raises(Refused) as caught:
-        await asking.authenticate(token)
+        await proven_by(asking, token)
     return caught.value
 
 
@@ -46,8 +46,8 @@ async def test_a_token_is_proven_and_confirmed() -> None:
     world = asked()
     both = trusted(world)
     token = world.issuer.token(scope="a b", roles=["clerk"])
-    confirmed = await both.confirmed().authenticate(token)
-    assert confirmed.caller == (await both.authenticate(token)).caller
+    confirmed = await proven_by(both.confirmed(), token)
+    assert confirmed.caller == (await proven_by(both, token)).caller
     assert len(world.transport.received) == 1
 
 
@@ -91,7 +91,7 @@ async def test_an_issuer_that_confirms_a_late_token_lets_the_policy_decide() -> 
     """Where it still counts for its issuer, it is late like any other."""
     world = asked()
     world.answers({"active": True})
-    verified = await confirming(world).authenticate(world.issuer.token(exp=NOW - 60))
+    verified = await proven_by(confirming(world), world.issuer.token(exp=NOW - 60))
     assert (await decide(verified, GRACE, NOW)).late is not None
 
 
@@ -103,7 +103,7 @@ async def test_a_short_answer_confirms(said: dict[str, Any]) -> None:
     """The token says everything itself; a bare yes is enough, and null says nothing."""
     world = asked()
     world.answers({"active": True, **said})
-    verified = await confirming(world).authenticate(world.issuer.token(scope="a"))
+    verified = await proven_by(confirming(world), world.issuer.token(scope="a"))
     assert (verified.caller.subject, verified.caller.scopes) == ("alice", frozenset("a"))
 
 
@@ -151,7 +151,7 @@ async def test_an_answer_narrows_and_never_widens(
     """An earlier end and fewer scopes count; a later end and more scopes do not."""
     world = asked()
     world.answers({"active": True, **said})
-    found = (await confirming(world).authenticate(world.issuer.token(scope="a b"))).caller
+    found = (await proven_by(confirming(world), world.issuer.token(scope="a b"))).caller
     assert (found.scopes, found.expires_at) == (frozenset(scopes), expires_at)
 
 
@@ -176,12 +176,12 @@ async def test_an_endpoint_that_refuses_every_jwt_refuses_no_message() -> None:
     world, confirmed = _picky(lambda token: jwts_refused and token.count(".") == 2)
     token = world.issuer.token()
     for _ in range(2):  # also when the answer is at hand
-        with pytest.raises(KeyMissing):
+        with pytest.raises(NotAtHand):
             confirmed.recall(token)
         with pytest.raises(
             Deferred, match=r"status 400 about JWTs: introspect=True.*without"
         ) as no:
-            await confirmed.authenticate(token)
+            await proven_by(confirmed, token)
     assert no.value.probe is not None
     with pytest.raises(Deferred):
         await no.value.probe()
@@ -209,16 +209,16 @@ async def test_a_confirmation_holds_as_long_as_proof_and_answer_do() -> None:
     """A stale answer, or a retired key, ends it; until then it is recalled without waiting."""
     world = asked(options={"fresh_for": 10.0})
     asking, token = confirming(world), world.issuer.token()
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         asking.recall(token)
-    confirmed = await asking.authenticate(token)
+    confirmed = await proven_by(asking, token)
     assert confirmed.holds()
     assert asking.recall(token) == confirmed
     await world.clock.advance(10)
     assert not confirmed.holds()
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         asking.recall(token)
-    again = await asking.authenticate(token)
+    again = await proven_by(asking, token)
     world.issuer.rotate(retire=True)
     assert not again.holds()
 
@@ -228,7 +228,7 @@ async def test_a_bare_yes_from_before_exp_says_nothing_of_the_time_after() -> No
     world = asked(options={"fresh_for": 300.0, "refused_for": 300.0})
     asking, token = confirming(world), world.issuer.token(exp=NOW + 5)
     world.answers({"active": True})
-    confirmed = await asking.authenticate(token)
+    confirmed = await proven_by(asking, token)
     await world.clock.advance(5)
     assert not confirmed.holds()
     world.answers({"active": False})
@@ -248,7 +248,7 @@ async def test_a_newer_no_takes_the_place_of_a_yes() -> None:
     world = asked(options={"fresh_for": 300.0})
     asking, token = confirming(world), world.issuer.token(exp=NOW + 5)
     world.answers(active(exp=NOW + 9000))
-    await asking.authenticate(token)
+    await proven_by(asking, token)
     assert world.introspection.recall(token)
     await world.clock.advance(5)
     world.answers({"active": False})

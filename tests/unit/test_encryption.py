@@ -23,7 +23,7 @@ from tests.unit.encrypting import (
     refusal,
 )
 from tests.unit.opening import opened
-from tests.unit.support import Signer, token, verifier
+from tests.unit.support import Signer, proven_by, token, verifier
 
 LETTER = KeptFor(queue="orders.placed", message_id="m-1", body=b"body")
 
@@ -59,10 +59,10 @@ async def test_what_is_inside_is_judged_as_usual() -> None:
     """An envelope adds no trust: a token of nobody's is refused, a genuine one is genuine."""
     verifiers = Verifiers(verifier())
     genuine = decryption().reveal(encryption("p256").encrypt(token()))
-    assert (await verifiers.authenticate(genuine)).caller.subject == "alice"
+    assert (await proven_by(verifiers, genuine)).caller.subject == "alice"
     foreign = decryption().reveal(encryption("p256").encrypt(token(Signer(name="other"), kid=...)))
     with pytest.raises(NotGenuine):
-        await verifiers.authenticate(foreign)
+        await proven_by(verifiers, foreign)
 
 
 def test_an_envelope_is_told_by_its_five_parts() -> None:

@@ -19,12 +19,12 @@ from busauth.tokens import (
     ClientSecretBasic,
     Fetcher,
     IntrospectionOptions,
-    KeyMissing,
+    NotAtHand,
     Verified,
 )
 from tests.unit.introspecting import OPAQUE, PATH, Scripted, active, asked, asks, outcome
 from tests.unit.issuer_fronts import make_issuer
-from tests.unit.support import AUDIENCE, NOW, Respond, http, raw_server
+from tests.unit.support import AUDIENCE, NOW, Respond, http, proven_by, raw_server
 
 GRACE = Rules(policies=PolicyChain(Grace(hours=1), hard_max_age=86_400))
 STRICT = Rules(policies=PolicyChain(DeadLetter(), hard_max_age=86_400))
@@ -49,9 +49,9 @@ async def test_an_opaque_token_becomes_the_caller_that_a_jwt_would(signed: bool)
     local = Verifier(
         keys, issuer=world.issuer.url, audience=AUDIENCE, algorithms=("ES256",), leeway=0
     )
-    here = (await Verifiers(local).authenticate(jws)).caller
+    here = (await proven_by(Verifiers(local), jws)).caller
     for token in (reference, jws):
-        there = (await world.introspection.authenticate(token)).caller
+        there = (await proven_by(world.introspection, token)).caller
         assert there.token_sha256 == fingerprint(token)
         assert dict(there.claims) == dict(here.claims)
         for name in ("issuer", "subject", "client", "scopes", "roles", "audience", "actors"):
@@ -83,7 +83,7 @@ async def test_what_is_not_active_is_not_genuine() -> None:
     expired = world.issuer.reference(exp=NOW - 1)
     for token in ("unknown", revoked, expired):
         with pytest.raises(NotGenuine) as caught:
-            await world.introspection.authenticate(token)
+            await proven_by(world.introspection, token)
         assert caught.value.code == "token.inactive"
         assert token not in str(caught.value)
 
@@ -101,7 +101,7 @@ async def test_an_active_answer_past_exp_is_late() -> None:
     """Where the answer proves whose token it was, the expiry policies decide, as for a JWT."""
     world = asked()
     world.answers(active(exp=NOW - 60))
-    verified = await world.introspection.authenticate(OPAQUE)
+    verified = await proven_by(world.introspection, OPAQUE)
     assert verified.lateness(NOW) == 60
     assert (await decide(verified, GRACE, NOW)).late is not None
     with pytest.raises(Exception, match=r"token\.expired"):
@@ -214,7 +214,7 @@ async def test_the_probe_of_a_deferral_ends_with_the_fault() -> None:
     world = asked()
     world.transport.down = True
     with pytest.raises(Deferred) as caught:
-        await world.introspection.authenticate(OPAQUE)
+        await proven_by(world.introspection, OPAQUE)
     assert OPAQUE not in str(caught.value)
     probe = caught.value.probe
     assert probe is not None
@@ -257,7 +257,7 @@ async def test_a_token_of_a_client_alone_has_no_subject(missing: object) -> None
     """`sub` is optional (RFC 7662, section 2.2): the caller is a client, and nobody's name."""
     world = asked()
     world.answers(active(sub=missing))
-    caller = (await world.introspection.authenticate(OPAQUE)).caller
+    caller = (await proven_by(world.introspection, OPAQUE)).caller
     assert (caller.subject, caller.client) == ("", "shop-web")
     assert "sub" not in caller.claims
 
@@ -266,14 +266,14 @@ async def test_null_scopes_are_none_at_all() -> None:
     """An answer that has no scopes to tell gives none."""
     world = asked()
     world.answers(active(scope=None))
-    assert (await world.introspection.authenticate(OPAQUE)).caller.scopes == frozenset()
+    assert (await proven_by(world.introspection, OPAQUE)).caller.scopes == frozenset()
 
 
 async def test_null_members_are_left_out_of_the_claims() -> None:
     """Predicates over claims see what was said, and nothing that was not."""
     world = asked()
     world.answers(active(jti=None, nbf=None, department=None))
-    caller = (await world.introspection.authenticate(OPAQUE)).caller
+    caller = (await proven_by(world.introspection, OPAQUE)).caller
     assert {"jti", "nbf", "department"}.isdisjoint(caller.claims)
 
 
@@ -364,13 +364,13 @@ async def test_an_answer_is_remembered_for_a_while_and_not_longer() -> None:
     """Within `fresh_for` nobody is asked again; after it, everybody is."""
     world = asked(options={"fresh_for": 10.0})
     token = world.issuer.reference()
-    verified = await world.introspection.authenticate(token)
+    verified = await proven_by(world.introspection, token)
     await world.clock.advance(9.9)
     assert world.introspection.recall(token) == verified
     assert verified.holds()
     await world.clock.advance(0.1)
     assert not verified.holds()
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         world.introspection.recall(token)
     world.issuer.revoke(token)
     assert await world.code(token) == "token.inactive"
@@ -381,12 +381,12 @@ async def test_nothing_is_remembered_past_exp() -> None:
     """An answer from before `exp` does not count from that instant on, however fresh it is."""
     world = asked(options={"fresh_for": 300.0})
     token = world.issuer.reference(exp=NOW + 5)
-    verified = await world.introspection.authenticate(token)
+    verified = await proven_by(world.introspection, token)
     await world.clock.advance(4.9)
     assert verified.holds()
     await world.clock.advance(0.1)
     assert not verified.holds()
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         world.introspection.recall(token)
 
 
@@ -394,7 +394,7 @@ async def test_an_answer_ages_from_the_question() -> None:
     """A slow answer is as old as its question: it may be stale when it comes."""
     world = asked(options={"fresh_for": 2.0})
     world.transport.delay = 2.5
-    waiting = asyncio.ensure_future(world.introspection.authenticate(world.issuer.reference()))
+    waiting = asyncio.ensure_future(proven_by(world.introspection, world.issuer.reference()))
     await world.clock.advance(2.5)
     assert not (await waiting).holds()
 
@@ -435,7 +435,7 @@ async def test_no_raw_token_is_kept() -> None:
     """What is remembered is found by its SHA-256, and holds no token."""
     world = asked()
     token = world.issuer.reference()
-    await world.introspection.authenticate(token)
+    await proven_by(world.introspection, token)
     await world.code(OPAQUE)
     answers = world.introspection._answers
     assert set(answers._counting) == {fingerprint(token)}
@@ -496,7 +496,7 @@ async def test_answers_that_count_are_bounded_too() -> None:
     await world.code(tokens[3])
     assert len(world.introspection._answers._counting) == 3
     assert world.introspection.recall(tokens[0])
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         world.introspection.recall(tokens[1])
 
 
@@ -588,7 +588,7 @@ async def test_instants_ahead_are_refused_later() -> None:
     """`nbf` and `iat` of an answer are judged like those of a JWT, at the decision."""
     world = asked()
     world.answers(active(nbf=NOW + 60))
-    verified = await world.introspection.authenticate(OPAQUE)
+    verified = await proven_by(world.introspection, OPAQUE)
     assert isinstance(verified, Verified)
     with pytest.raises(Exception, match="not_yet_valid"):
         await decide(verified, STRICT, NOW)

@@ -14,7 +14,7 @@ from busauth.testing import ManualClock
 from busauth.testing.issuer import Client
 from busauth.tokens import RFC9068
 from tests.unit.issuer_fronts import FRONTS, Idp, asking, check_error, make_issuer
-from tests.unit.support import NOW
+from tests.unit.support import NOW, proven_by
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
@@ -95,7 +95,7 @@ async def test_the_new_token_is_genuine(idp: Idp) -> None:
     answer = await exchange(idp, subject, audience="stock", scope="a", **with_actor(actor))
     keys = StaticKeys(idp.issuer.jwks())
     verifier = Verifier(keys, issuer=idp.issuer.url, audience="stock", profile=RFC9068)
-    caller = (await Verifiers(verifier).authenticate(answer.json()["access_token"])).caller
+    caller = (await proven_by(Verifiers(verifier), answer.json()["access_token"])).caller
     assert caller.subject == "bob"
     assert caller.scopes == {"a"}
     assert caller.actors == (Actor("orders", idp.issuer.url, "shop-web"),)

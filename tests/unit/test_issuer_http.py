@@ -15,7 +15,7 @@ from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer import Request, Response
 from busauth.tokens import Fetcher
 from tests.unit.issuer_fronts import FRONTS, Idp, asking, make_issuer
-from tests.unit.support import NOW
+from tests.unit.support import NOW, proven_by
 
 JWKS_PATH = "/jwks.json"
 OPENID = "/.well-known/openid-configuration"
@@ -167,10 +167,10 @@ async def test_keys_are_discovered_through_either_front(idp: Idp) -> None:
     transport = idp.front if isinstance(idp.front, httpx.AsyncBaseTransport) else None
     keys = JWKS.discover(idp.issuer.url, clock=clock, fetcher=Fetcher(transport=transport))
     verifiers = Verifiers(Verifier(keys, issuer=idp.issuer.url, audience="shop"))
-    assert (await verifiers.authenticate(idp.issuer.token())).caller.subject == "alice"
+    assert (await proven_by(verifiers, idp.issuer.token())).caller.subject == "alice"
     idp.issuer.rotate(retire=True)
     await clock.advance(10)
-    assert (await verifiers.authenticate(idp.issuer.token("bob"))).caller.subject == "bob"
+    assert (await proven_by(verifiers, idp.issuer.token("bob"))).caller.subject == "bob"
     assert idp.front.requests == [OPENID, JWKS_PATH, JWKS_PATH]
 
 

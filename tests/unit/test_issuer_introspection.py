@@ -19,7 +19,7 @@ from tests.unit.issuer_fronts import (
     introspected,
     make_issuer,
 )
-from tests.unit.support import NOW
+from tests.unit.support import NOW, proven_by
 
 JWT_TYPE = "application/token-introspection+jwt"
 
@@ -183,6 +183,6 @@ async def test_a_signed_answer_is_no_access_token(idp: Idp) -> None:
     keys = StaticKeys(idp.issuer.jwks())
     verifiers = Verifiers(Verifier(keys, issuer=idp.issuer.url, audience="shop-web"))
     with pytest.raises(NotGenuine) as caught:
-        await verifiers.authenticate(answer)
+        await proven_by(verifiers, answer)
     assert caught.value.code == "token.type"
     assert await introspected(idp, answer) == INACTIVE

@@ -17,7 +17,7 @@ from busauth.errors import NotGenuine
 from busauth.testing import Issuer, ManualClock, SigningKey
 from busauth.tokens import RFC9068, Verified
 from tests.unit.issuer_fronts import make_issuer
-from tests.unit.support import NOW
+from tests.unit.support import NOW, proven_by
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
 ALGORITHMS += ["ES256", "ES384", "ES512", "EdDSA"]
@@ -32,7 +32,7 @@ async def authenticate(issuer: Issuer, token: str) -> Verified:
     """Authenticate a token as a consumer that knows the published keys."""
     keys = StaticKeys(issuer.jwks())
     verifier = Verifier(keys, issuer=issuer.url, audience=issuer.audience, profile=RFC9068)
-    return await Verifiers(verifier).authenticate(token)
+    return await proven_by(Verifiers(verifier), token)
 
 
 async def refused_code(issuer: Issuer, token: str) -> str:

@@ -14,7 +14,7 @@ from busauth import JWKS, Verifier, Verifiers
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import Fetcher, JWKSOptions, KeyMissing, KeySource, UnsafeHttp
-from tests.unit.support import Signer, http, payload, raw_server
+from tests.unit.support import Signer, http, payload, proven_by, raw_server
 
 PATH = "/jwks.json"
 DAY = 24 * 3600
@@ -74,7 +74,7 @@ async def test_a_hundred_waiters_share_one_request(server: IssuerServer, jwks: J
     """Single flight: whoever needs keys while they are fetched waits for the same answer."""
     accept = verifiers(server.issuer, jwks)
     raw = server.issuer.token()
-    found = await asyncio.gather(*(accept.authenticate(raw) for _ in range(100)))
+    found = await asyncio.gather(*(proven_by(accept, raw) for _ in range(100)))
     assert {one.caller.subject for one in found} == {"alice"}
     assert server.requests == [PATH]
 
@@ -154,18 +154,18 @@ async def test_an_outage_keeps_good_keys_for_a_day_and_then_defers(
     """A failed fetch changes nothing until the last good one is 24 hours old."""
     accept = verifiers(server.issuer, jwks)
     raw = server.issuer.token()
-    await accept.authenticate(raw)
+    await proven_by(accept, raw)
     server.down = True
     await clock.advance(DAY - 1)
-    assert (await accept.authenticate(raw)).caller.subject == "alice"
+    assert (await proven_by(accept, raw)).caller.subject == "alice"
     await settled(jwks)
     await clock.advance(1)
     with pytest.raises(Deferred, match="out of reach") as caught:
-        await in_time(clock, accept.authenticate(raw))
+        await in_time(clock, proven_by(accept, raw))
     assert caught.value.probe is not None
     server.down = False
     await in_time(clock, caught.value.probe())
-    assert (await accept.authenticate(raw)).caller.subject == "alice"
+    assert (await proven_by(accept, raw)).caller.subject == "alice"
 
 
 async def test_a_probe_fails_while_the_issuer_is_down(
@@ -186,9 +186,9 @@ async def test_unknown_kids_cannot_hurry_the_fetches(
 ) -> None:
     """However many unknown `kid`s arrive, no two fetches begin within `min_interval`."""
     accept = verifiers(server.issuer, jwks)
-    await accept.authenticate(server.issuer.token())
+    await proven_by(accept, server.issuer.token())
     hostile = [server.issuer.token(header={"kid": f"k{number}"}) for number in range(50)]
-    waiting = [asyncio.ensure_future(accept.authenticate(raw)) for raw in hostile]
+    waiting = [asyncio.ensure_future(proven_by(accept, raw)) for raw in hostile]
     await clock.advance(4.999)
     assert len(server.requests) == 1
     assert not any(task.done() for task in waiting)
@@ -224,11 +224,11 @@ async def test_a_rotated_key_is_found_when_it_is_first_seen(
     """A token signed with a new key waits for one fetch, and is accepted."""
     accept = verifiers(server.issuer, jwks)
     old = server.issuer.token()
-    await accept.authenticate(old)
+    await proven_by(accept, old)
     server.issuer.rotate()
     fresh = server.issuer.token("bob")
-    assert (await in_time(clock, accept.authenticate(fresh))).caller.subject == "bob"
-    assert (await accept.authenticate(old)).caller.subject == "alice"
+    assert (await in_time(clock, proven_by(accept, fresh))).caller.subject == "bob"
+    assert (await proven_by(accept, old)).caller.subject == "alice"
 
 
 async def test_a_removed_key_is_not_accepted_from_the_cache(
@@ -237,11 +237,11 @@ async def test_a_removed_key_is_not_accepted_from_the_cache(
     """A remembered verification ends with the key set that made it."""
     accept = verifiers(server.issuer, jwks)
     raw = server.issuer.token()
-    await accept.authenticate(raw)
+    await proven_by(accept, raw)
     server.issuer.rotate(retire=True)
     await in_time(clock, jwks.refresh())
     with pytest.raises(NotGenuine) as caught:
-        await in_time(clock, accept.authenticate(raw))
+        await in_time(clock, proven_by(accept, raw))
     assert caught.value.code == "token.key_unknown"
 
 
@@ -251,12 +251,12 @@ async def test_a_replaced_key_with_the_same_kid_is_not_the_old_one(
     """A key is its material, not its name."""
     accept = verifiers(server.issuer, jwks)
     raw = server.issuer.token()
-    await accept.authenticate(raw)
+    await proven_by(accept, raw)
     name = server.issuer.signing.key_id
     server.issuer.rotate(retire=True).key_id = name
     await in_time(clock, jwks.refresh())
     with pytest.raises(NotGenuine) as caught:
-        await accept.authenticate(raw)
+        await proven_by(accept, raw)
     assert caught.value.code == "token.signature"
 
 
@@ -324,7 +324,7 @@ async def test_a_verifier_that_takes_ps256_says_so_once(clock: ManualClock) -> N
         keys = JWKS.discover(issuer.url, clock=clock)
         one = Verifier(keys, issuer=issuer.url, audience="shop", algorithms=["PS256"])
         raw = signer.sign(payload(iss=issuer.url))
-        assert (await Verifiers(one).authenticate(raw)).caller.subject == "alice"
+        assert (await proven_by(Verifiers(one), raw)).caller.subject == "alice"
         assert issuer.requests[-1] == "/jwks"
 
 
@@ -495,17 +495,17 @@ async def test_a_key_published_during_a_fetch_is_found_by_another(clock: ManualC
     with IssuerServer(own) as server:
         keys = JWKS(f"{own.url}/jwks.json", options=JWKSOptions(min_interval=0))
         verifiers = Verifiers(Verifier(keys, issuer=own.url, audience="shop", leeway=300))
-        await verifiers.authenticate(own.token())
+        await proven_by(verifiers, own.token())
         server.delay = 0.3
         answered = len(server.requests)
         stale = json.dumps(own.jwks()).encode()
         server.replies["/jwks.json"] = (200, stale)
         forged = own.token(header={"kid": "nobody's"})
-        flood = asyncio.create_task(verifiers.authenticate(forged))
+        flood = asyncio.create_task(proven_by(verifiers, forged))
         while len(server.requests) == answered:
             await asyncio.sleep(0.01)
         own.rotate()
-        genuine = asyncio.create_task(verifiers.authenticate(own.token("ann")))
+        genuine = asyncio.create_task(proven_by(verifiers, own.token("ann")))
         await asyncio.sleep(0)
         del server.replies["/jwks.json"]
         assert (await genuine).caller.subject == "ann"

@@ -22,7 +22,7 @@ from tests.unit.proving import (
     signer,
     written,
 )
-from tests.unit.support import NOW, Signer
+from tests.unit.support import NOW, Signer, proven_by
 
 
 class Fetched:
@@ -56,7 +56,7 @@ async def test_keys_are_fetched_when_they_are_missing(looks: int) -> None:
     asked = proofs(publisher(algorithm="ES256", keys=keys))
     proof = signer(algorithm="ES256").sign(binding(), NOW)
     assert refusal(proof, asked=asked).code == "proof.key_unknown"
-    signed = await asked.authenticate(proof)
+    signed = await proven_by(asked, proof)
     assert signed is not None
     assert signed.publisher.name == "orders"
     assert keys.asked == looks
@@ -67,7 +67,7 @@ async def test_a_key_that_does_not_exist_is_asked_for_once() -> None:
     keys = Fetched(Signer("ES256"))
     asked = proofs(publisher(algorithm="ES256", keys=keys))
     with pytest.raises(NotGenuine, match=r"proof\.key_unknown"):
-        await asked.authenticate(written(claims(), Signer("ES256", "other")))
+        await proven_by(asked, written(claims(), Signer("ES256", "other")))
     assert keys.asked == 1
 
 
@@ -76,7 +76,7 @@ async def test_a_key_is_not_asked_for_without_end() -> None:
     keys = Fetched(Signer("ES256"), looks=100)
     asked = proofs(publisher(algorithm="ES256", keys=keys))
     with pytest.raises(NotGenuine, match=r"proof\.key_unknown"):
-        await asked.authenticate(signer(algorithm="ES256").sign(binding(), NOW))
+        await proven_by(asked, signer(algorithm="ES256").sign(binding(), NOW))
     assert keys.asked == 4
 
 
@@ -85,7 +85,7 @@ async def test_keys_out_of_reach_are_nobodys_fault() -> None:
     keys = Fetched(fault=Deferred("keys are out of reach"))
     asked = proofs(publisher(algorithm="ES256", keys=keys))
     with pytest.raises(Deferred):
-        await asked.authenticate(signer(algorithm="ES256").sign(binding(), NOW))
+        await proven_by(asked, signer(algorithm="ES256").sign(binding(), NOW))
 
 
 async def test_the_originals_keys_are_fetched_too() -> None:
@@ -98,7 +98,7 @@ async def test_the_originals_keys_are_fetched_too() -> None:
     original = Original(signer(algorithm="ES256").sign(binding(), NOW), fingerprint(TOKEN))
     desk = signer("desk", "desk", algorithm="ES256")
     message = binding(token="a-fresh-token")
-    signed = await asked.authenticate(desk.sign(message, LATER, original=original))
+    signed = await proven_by(asked, desk.sign(message, LATER, original=original))
     assert signed is not None
     assert signed.original is not None
     assert [each.asked for each in keys] == [1, 2]
@@ -109,12 +109,12 @@ async def test_an_originals_unknown_key_is_the_originals_fault() -> None:
     asked = proofs(publisher(algorithm="HS256"), RELAYING[1])
     proof = released(proof=written(claims(), Signer("HS256", "other")))
     with pytest.raises(NotGenuine, match=r"proof\.original.*proof\.key_unknown"):
-        await asked.authenticate(proof)
+        await proven_by(asked, proof)
 
 
 async def test_what_is_ignored_fetches_nothing() -> None:
     """Without a proof there is nothing to authenticate."""
-    assert await proofs(demand=ProofDemand.IF_PRESENT).authenticate(None) is None
+    assert await proven_by(proofs(demand=ProofDemand.IF_PRESENT), None) is None
 
 
 def proven(keys: Fetched, *, proof: str | None = None) -> Signed:

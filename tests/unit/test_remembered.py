@@ -1,16 +1,33 @@
 """What is remembered, and that it never changes an answer."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from busauth import Verifiers
+import busauth
+from busauth import JWKS, DeadLetter, StaticKeys, Verifier, Verifiers
+from busauth._decision import Demand, Rules, decide_in_time
+from busauth._expiry import PolicyChain
 from busauth._tokens import compact
 from busauth._tokens.keys.key import fitting, load_key
 from busauth._tokens.verifier import _SHARED
 from busauth.errors import NotGenuine
-from busauth.tokens import Key, KeyMissing, Verified
-from tests.unit.support import Signer, b64, caller, payload, refused_code, token, verifier
+from busauth.testing import Issuer
+from busauth.tokens import Fetcher, Key, KeyMissing, Verified
+from tests.unit.support import (
+    Signer,
+    b64,
+    caller,
+    payload,
+    proven_by,
+    refused_code,
+    token,
+    verifier,
+)
 
 MAIN, OTHER = Signer("EdDSA"), Signer("EdDSA", "other")
 
@@ -45,24 +62,24 @@ async def test_what_was_proven_holds_until_the_keys_change() -> None:
     """A verification says itself whether it still counts, without its token."""
     keys = Rotating(MAIN)
     known = trusting(keys)
-    verified = await known.authenticate(token(MAIN))
+    verified = await proven_by(known, token(MAIN))
     assert verified.holds()
     keys.hold(MAIN, OTHER)
     assert not verified.holds()
-    assert (await known.authenticate(token(MAIN))).holds()
+    assert (await proven_by(known, token(MAIN))).holds()
 
 
 async def test_what_was_proven_ends_with_its_key() -> None:
     """A key that is removed takes along what it proved, and does not bring it back."""
     keys = Rotating(MAIN)
     known = trusting(keys)
-    verified = await known.authenticate(token(MAIN))
+    verified = await proven_by(known, token(MAIN))
     keys.hold(OTHER)
     assert not verified.holds()
-    assert await refused_code(known.authenticate(token(MAIN))) == "token.key_unknown"
+    assert await refused_code(proven_by(known, token(MAIN))) == "token.key_unknown"
     keys.hold(MAIN)
     assert not verified.holds()
-    assert (await known.authenticate(token(MAIN))).caller == verified.caller
+    assert (await proven_by(known, token(MAIN))).caller == verified.caller
 
 
 def test_what_names_no_proof_does_not_hold() -> None:
@@ -74,10 +91,10 @@ async def test_a_key_replaced_under_its_name_ends_what_the_old_one_proved() -> N
     """The same `kid` on another key is another key."""
     keys = Rotating(MAIN)
     known = trusting(keys)
-    await known.authenticate(token(MAIN))
+    await proven_by(known, token(MAIN))
     keys.hold(OTHER, kid="main")
-    assert await refused_code(known.authenticate(token(MAIN))) == "token.signature"
-    assert (await known.authenticate(OTHER.sign(payload(), kid="main"))).caller
+    assert await refused_code(proven_by(known, token(MAIN))) == "token.signature"
+    assert (await proven_by(known, OTHER.sign(payload(), kid="main"))).caller
 
 
 async def test_a_remembered_token_is_refused_like_a_new_one() -> None:
@@ -85,9 +102,9 @@ async def test_a_remembered_token_is_refused_like_a_new_one() -> None:
     keys = Rotating(MAIN)
     known, fresh = trusting(keys), trusting(keys)
     raw = MAIN.sign(payload(), header={"alg": "EdDSA"})
-    await known.authenticate(raw)
+    await proven_by(known, raw)
     keys.hold(OTHER)
-    codes = [await refused_code(each.authenticate(raw)) for each in (known, fresh)]
+    codes = [await refused_code(proven_by(each, raw)) for each in (known, fresh)]
     assert codes == ["token.signature"] * 2
     assert not known._cache
 
@@ -97,10 +114,10 @@ async def test_one_kid_with_two_algorithms_is_two_keys() -> None:
     keys = Rotating(MAIN, Signer("ES256"))
     known = trusting(keys)
     for signer in (MAIN, Signer("ES256")):
-        assert (await known.authenticate(token(signer))).caller
+        assert (await proven_by(known, token(signer))).caller
     confused = token(MAIN).split(".")
     confused[0] = token(Signer("ES256")).split(".")[0]
-    assert await refused_code(known.authenticate(".".join(confused))) == "token.signature"
+    assert await refused_code(proven_by(known, ".".join(confused))) == "token.signature"
 
 
 def two_issuers() -> Verifiers:
@@ -123,10 +140,10 @@ async def test_one_header_means_each_issuers_own_key() -> None:
     for _ in range(2):
         for signer, issuer in ((MAIN, "https://a.test"), (OTHER, "https://b.test")):
             raw = signer.sign(payload(iss=issuer), kid="main")
-            assert (await both.authenticate(raw)).caller.issuer == issuer
+            assert (await proven_by(both, raw)).caller.issuer == issuer
         for signer, issuer in ((OTHER, "https://a.test"), (MAIN, "https://b.test")):
             forged = signer.sign(payload(iss=issuer), kid="main")
-            assert await refused_code(both.authenticate(forged)) == "token.signature"
+            assert await refused_code(proven_by(both, forged)) == "token.signature"
 
 
 async def test_one_header_is_judged_by_each_issuers_own_rules() -> None:
@@ -135,9 +152,9 @@ async def test_one_header_is_judged_by_each_issuers_own_rules() -> None:
         verifier(MAIN, issuer="https://a.test"),
         verifier(Signer("ES256"), issuer="https://b.test"),
     )
-    assert (await both.authenticate(token(MAIN, iss="https://a.test"))).caller
+    assert (await proven_by(both, token(MAIN, iss="https://a.test"))).caller
     raw = token(MAIN, iss="https://b.test")
-    assert await refused_code(both.authenticate(raw)) == "token.algorithm"
+    assert await refused_code(proven_by(both, raw)) == "token.algorithm"
 
 
 def read(header: bytes) -> None:
@@ -175,7 +192,7 @@ def test_a_header_that_is_refused_is_not_remembered() -> None:
 async def test_what_tokens_repeat_is_kept_once() -> None:
     """Two callers of one issuer share scopes, audience and the names of their claims."""
     known = Verifiers(verifier(MAIN))
-    ann, bob = [(await known.authenticate(token(MAIN, sub=sub))).caller for sub in ("ann", "bob")]
+    ann, bob = [(await proven_by(known, token(MAIN, sub=sub))).caller for sub in ("ann", "bob")]
     assert ann.scopes is bob.scopes
     assert ann.audience is bob.audience
     assert all(one is other for one, other in zip(ann.claims, bob.claims, strict=True))
@@ -186,7 +203,7 @@ async def test_what_looks_equal_is_not_exchanged() -> None:
     """1, True, 1.0 and "1" stay what they were, whoever said them first."""
     known = Verifiers(verifier(MAIN))
     for value in (1, True, 1.0, "1", [1], [True], 0, False):
-        found = (await known.authenticate(token(MAIN, other=value))).caller.claims["other"]
+        found = (await proven_by(known, token(MAIN, other=value))).caller.claims["other"]
         expected = tuple(value) if isinstance(value, list) else value
         assert repr(found) == repr(expected)
 
@@ -195,7 +212,7 @@ async def test_the_same_claims_in_another_order_are_the_same() -> None:
     """Each name finds its own value, in whatever order issuers write them."""
     known = Verifiers(verifier(MAIN))
     for claims in (payload(), dict(reversed(payload().items())), payload(extra=1)):
-        assert dict((await known.authenticate(MAIN.sign(claims))).caller.claims) == claims
+        assert dict((await proven_by(known, MAIN.sign(claims))).caller.claims) == claims
 
 
 async def test_what_is_shared_is_bounded() -> None:
@@ -203,6 +220,47 @@ async def test_what_is_shared_is_bounded() -> None:
     one = verifier(MAIN)
     known = Verifiers(one, cache_size=0)
     for number in range(200):
-        await known.authenticate(token(MAIN, scope=f"scope-{number}", **{f"claim-{number}": 1}))
+        await proven_by(known, token(MAIN, scope=f"scope-{number}", **{f"claim-{number}": 1}))
     for info in (one._shared.cache_info(), one._placed.cache_info()):
         assert info.currsize == info.maxsize == _SHARED < 200
+
+
+def calls_of(work: Callable[[], object]) -> list[str]:
+    """Return the functions of the package that are called on the way, testing left out."""
+    called, package = [], str(Path(busauth.__file__).parent)
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(package) and "testing" not in name:
+            called.append(frame.f_code.co_qualname)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return called
+
+
+@pytest.mark.parametrize("kind", ["static", "fetched"])
+async def test_a_remembered_token_costs_a_look_at_its_key(kind: str) -> None:
+    """Two calls say whether its key still counts, for keys that are fetched, too."""
+    issuer = Issuer()
+    fetched = JWKS(f"{issuer.url}/jwks.json", fetcher=Fetcher(transport=issuer.transport()))
+    keys = StaticKeys(issuer.jwks()) if kind == "static" else fetched
+    known = Verifiers(Verifier(keys, issuer=issuer.url, audience=issuer.audience))
+    await keys.refresh()
+    raw = issuer.token()
+    verified = known.recall(raw)
+    called = calls_of(lambda: known.recall(raw))
+    assert called == [
+        *("Verifiers.recall", "fingerprint"),
+        *("SignedBy.holds", f"{type(keys).__name__}.candidates"),
+    ]
+    caller = verified.caller
+    rules = Rules(
+        policies=PolicyChain(DeadLetter(), hard_max_age=60), demand=Demand.of(caller.scopes)
+    )
+    called = calls_of(lambda: decide_in_time(verified, rules, caller.expires_at - 1))
+    assert called == ["decide_in_time", "_judged", "Demand.check"]

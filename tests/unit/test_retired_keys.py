@@ -21,7 +21,7 @@ from busauth._tokens.keys.retired import _KIND, _MOST, _PURPOSE
 from busauth.errors import ConfigurationError, NotGenuine
 from busauth.messages import Provenance
 from busauth.testing import Issuer, IssuerServer, ManualClock
-from busauth.tokens import Fetcher, KeyMissing, Retired, RetiredKeys, Verified
+from busauth.tokens import Fetcher, NotAtHand, Retired, RetiredKeys, Verified
 from tests.unit.support import NOW, Signer, b64, caller, http, raw_server, refused_code
 
 KEY = bytes(range(32))
@@ -209,7 +209,7 @@ async def test_a_file_that_is_not_its_own_is_not_used(
     after = World(server, clock, file=file, file_key=KEY)
     assert "retired keys of" in caplog.text
     await after.fetch()
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         after.verifiers.recall(token)
 
 

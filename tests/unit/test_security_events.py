@@ -14,10 +14,10 @@ from busauth._revocation.events import (
     SESSION_REVOKED,
     SKEW,
     VERIFICATION,
-    KeyUnknown,
 )
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 from busauth.revocation import EventSigner, Target, Transmitter, Transmitters
+from busauth.tokens import KeyUnknown
 from tests.unit.revoking import (
     ALICE,
     FEED,
@@ -230,7 +230,7 @@ def test_an_unknown_key_is_asked_for() -> None:
     """Whose key it is, and which, is told to who may fetch it."""
     with pytest.raises(KeyUnknown) as caught:
         transmitters().read(written(kid="new"), NOW)
-    assert (caught.value.transmitter.name, caught.value.key_id) == (OPS, "new")
+    assert (caught.value.party, caught.value.key_id) == (OPS, "new")
     assert caught.value.refusal.code == "event.key_unknown"
 
 

@@ -12,9 +12,9 @@ from busauth._expiry import PolicyChain
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Untimely
 from busauth.testing import ManualClock
-from busauth.tokens import AnswerOptions, KeyMissing, Session, Sessions
+from busauth.tokens import AnswerOptions, NotAtHand, Session, Sessions
 from tests.unit.introspecting import outcome
-from tests.unit.support import AUDIENCE, NOW, refused_code, token
+from tests.unit.support import AUDIENCE, NOW, proven_by, refused_code, token
 
 ID = "an-id-that-nobody-guesses"
 GRACE = Rules(policies=PolicyChain(Grace(hours=1), hard_max_age=86_400))
@@ -51,7 +51,7 @@ def sessions(store: Any, clock: ManualClock | None = None, **settings: Any) -> S
 
 async def test_a_session_is_a_caller_like_any_other() -> None:
     """Subject, scopes and roles come from its claims, its end is when the caller expires."""
-    verified = await sessions(Store(session(iat=NOW - 60))).authenticate(ID)
+    verified = await proven_by(sessions(Store(session(iat=NOW - 60))), ID)
     caller = await decide(verified, STRICT, NOW)
     assert (caller.issuer, caller.subject, caller.audience) == (
         "shop-sessions",
@@ -67,7 +67,7 @@ async def test_a_session_is_a_caller_like_any_other() -> None:
 
 async def test_a_session_that_ended_in_the_queue_is_late_like_a_token() -> None:
     """Its end is known, so that the expiry policies decide."""
-    verified = await sessions(Store(session(ends_at=NOW - 60))).authenticate(ID)
+    verified = await proven_by(sessions(Store(session(ends_at=NOW - 60))), ID)
     late = (await decide(verified, GRACE, NOW)).late
     assert late is not None
     assert (late.expired_at, late.seconds) == (NOW - 60, 60)
@@ -80,7 +80,7 @@ async def test_a_revoked_session_is_refused_under_every_policy() -> None:
     for ends_at in (NOW + 300, NOW - 60):
         store = Store(session(ends_at=ends_at, revoked=True))
         with pytest.raises(Untimely) as caught:
-            await sessions(store).authenticate(ID)
+            await proven_by(sessions(store), ID)
         assert caught.value.code == "token.revoked"
 
 
@@ -93,7 +93,7 @@ async def test_only_a_plain_false_means_not_revoked(revoked: Any) -> None:
 async def test_an_unknown_session_is_not_genuine() -> None:
     """Nobody is proven to have sent it, and the id is not shown."""
     with pytest.raises(NotGenuine) as caught:
-        await sessions(Store(session())).authenticate("another-id")
+        await proven_by(sessions(Store(session())), "another-id")
     assert caught.value.code == "session.unknown"
     assert "another-id" not in str(caught.value)
 
@@ -128,7 +128,7 @@ async def test_what_a_store_says_is_judged_like_claims(found: Any, code: str) ->
 
 async def test_a_claimed_exp_means_nothing() -> None:
     """A session ends when its store says so."""
-    verified = await sessions(Store(session(exp=NOW + 9000))).authenticate(ID)
+    verified = await proven_by(sessions(Store(session(exp=NOW + 9000))), ID)
     assert verified.caller.expires_at == NOW + 300
 
 
@@ -137,7 +137,7 @@ async def test_a_store_out_of_reach_is_nobodys_fault(error: Exception) -> None:
     """Any error of a store defers, says no id, and its probe ends when the store answers."""
     store = Store(error)
     with pytest.raises(Deferred) as caught:
-        await sessions(store).authenticate(ID)
+        await proven_by(sessions(store), ID)
     assert ID not in str(caught.value)
     probe = caught.value.probe
     assert probe is not None
@@ -183,18 +183,18 @@ async def test_an_answer_is_remembered_for_a_second_and_not_past_the_end() -> No
     """A session that was extended counts as extended, one that was ended as ended."""
     clock, store = ManualClock(NOW), Store(session(ends_at=NOW + 0.5))
     asking = sessions(store, clock)
-    first = await asking.authenticate(ID)
+    first = await proven_by(asking, ID)
     assert asking.recall(ID) == first
     assert len(store.asked) == 1
     await clock.advance(0.5)
     assert not first.holds()
     store.found = session(ends_at=NOW + 300)
-    assert (await asking.authenticate(ID)).caller.expires_at == NOW + 300
+    assert (await proven_by(asking, ID)).caller.expires_at == NOW + 300
     store.found = session(ends_at=NOW + 1)
     await clock.advance(1)
-    with pytest.raises(KeyMissing):
+    with pytest.raises(NotAtHand):
         asking.recall(ID)
-    assert (await asking.authenticate(ID)).lateness(clock.now()) == 0.5
+    assert (await proven_by(asking, ID)).lateness(clock.now()) == 0.5
 
 
 async def test_many_messages_of_one_session_ask_once() -> None:

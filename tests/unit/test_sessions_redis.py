@@ -18,7 +18,7 @@ from busauth.testing import ManualClock
 from busauth.tokens import Session, Sessions
 from tests.unit.introspecting import outcome
 from tests.unit.redis_server import RedisServer, redis_server
-from tests.unit.support import AUDIENCE
+from tests.unit.support import AUDIENCE, proven_by
 
 ID = "an-id-that-nobody-guesses"
 CLAIMS = {"sub": "alice", "scope": "a b"}
@@ -66,7 +66,7 @@ async def test_an_ended_session_is_late(store: RedisSessions, now: float) -> Non
     """Who logged out while the message waited is judged by the expiry policies."""
     await store.start(ID, CLAIMS, ends_at=now + 60)
     assert await store.end(ID, now - 10)
-    verified = await judging(store, now).authenticate(ID)
+    verified = await proven_by(judging(store, now), ID)
     assert verified.lateness(now) == 10
     assert (await decide(verified, GRACE, now)).late is not None
 

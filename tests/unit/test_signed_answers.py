@@ -8,7 +8,7 @@ from busauth import StaticKeys, Verifier, Verifiers
 from busauth.errors import Deferred
 from busauth.testing.issuer import Response
 from tests.unit.introspecting import OPAQUE, PATH, Asked, active, asked
-from tests.unit.support import AUDIENCE, NOW, refused_code
+from tests.unit.support import AUDIENCE, NOW, proven_by, refused_code
 
 TYPE = "token-introspection+jwt"
 
@@ -144,7 +144,7 @@ async def test_an_answer_is_never_an_access_token() -> None:
         audience=world.issuer.client.client_id,
         algorithms=("ES256",),
     )
-    assert await refused_code(Verifiers(local).authenticate(text)) == "token.type"
+    assert await refused_code(proven_by(Verifiers(local), text)) == "token.type"
     assert world.transport.received == []
 
 
@@ -164,5 +164,5 @@ async def test_the_reason_shows_no_answer() -> None:
     text = world.issuer.sign(claims(world, aud="other"), {"typ": TYPE})
     answered(world, text)
     with pytest.raises(Deferred, match="audience") as caught:
-        await world.introspection.authenticate(OPAQUE)
+        await proven_by(world.introspection, OPAQUE)
     assert text not in str(caught.value)

@@ -20,6 +20,7 @@ from busauth.errors import NotGenuine
 from busauth.tokens import Decryption
 from tests.unit.encrypting import private_jwks
 from tests.unit.opening import agreed, opened, raw
+from tests.unit.support import proven_by
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 RFCS = ("rfc7515", "rfc7516", "rfc7519", "rfc7520")
@@ -89,7 +90,7 @@ def verifiers(vector: Vector) -> Verifiers:
 async def test_the_standards_jwts_are_judged_by_their_claims(vector: Vector) -> None:
     """Joe's tokens pass the signature, and are refused for the claims that they lack."""
     with pytest.raises(NotGenuine) as caught:
-        await verifiers(vector).authenticate(vector["compact"])
+        await proven_by(verifiers(vector), vector["compact"])
     assert caught.value.code in ("token.claim_missing", "token.audience")
 
 
@@ -99,7 +100,7 @@ async def test_the_standards_jwts_altered_are_refused_for_their_signature(vector
     head, payload, signature = vector["compact"].split(".")
     altered = f"{head}.{payload}.{'A' if signature[0] != 'A' else 'B'}{signature[1:]}"
     with pytest.raises(NotGenuine) as caught:
-        await verifiers(vector).authenticate(altered)
+        await proven_by(verifiers(vector), altered)
     assert caught.value.code == "token.signature"
 
 
@@ -107,7 +108,7 @@ async def test_the_standards_jwts_altered_are_refused_for_their_signature(vector
 async def test_unsecured_and_json_forms_are_refused(vector: Vector) -> None:
     """No signature, or no compact form: whoever takes plain tokens refuses it, the others too."""
     with pytest.raises(NotGenuine) as caught:
-        await verifiers(JWTS[0].values[0]).authenticate(vector["compact"])
+        await proven_by(verifiers(JWTS[0].values[0]), vector["compact"])
     assert caught.value.code == vector["code"]
     with pytest.raises(NotGenuine) as caught:
         Decryption(private_jwks()).reveal(vector["compact"])

@@ -11,7 +11,17 @@ from busauth import Grace, StaticKeys, Verifier, Verifiers, keycloak
 from busauth._decision import Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.errors import ConfigurationError, NotGenuine, Untimely
-from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Key, KeyMissing, Profile
+from busauth.tokens import (
+    AUTH0,
+    COGNITO,
+    ENTRA,
+    LENIENT,
+    RFC9068,
+    Key,
+    KeyMissing,
+    NotAtHand,
+    Profile,
+)
 from tests.unit.support import (
     AUDIENCE,
     ISSUER,
@@ -20,6 +30,7 @@ from tests.unit.support import (
     authenticate,
     b64,
     payload,
+    proven_by,
     refusal,
     refused_code,
     token,
@@ -415,7 +426,7 @@ async def test_each_issuer_has_its_own_keys_and_audience() -> None:
     both = two_issuers()
     for name, audience in (("a", "shop"), ("b", "bank")):
         raw = token(Signer(name=name), iss=f"https://{name}.test", aud=audience)
-        assert (await both.authenticate(raw)).caller.issuer == f"https://{name}.test"
+        assert (await proven_by(both, raw)).caller.issuer == f"https://{name}.test"
 
 
 @pytest.mark.parametrize("kid", ["a", "b", None])
@@ -423,20 +434,20 @@ async def test_one_issuer_cannot_sign_for_another(kid: str | None) -> None:
     """A key belongs to its issuer: the other's signature is worth nothing."""
     header = {"alg": "RS256", "typ": "JWT"} | ({"kid": kid} if kid else {})
     raw = Signer(name="b").sign(payload(iss="https://a.test"), header=header)
-    code = await refused_code(two_issuers().authenticate(raw))
+    code = await refused_code(proven_by(two_issuers(), raw))
     assert code in ("token.signature", "token.key_unknown")
 
 
 async def test_one_issuers_audience_is_not_anothers() -> None:
     """What is for one issuer's audience is foreign to the other."""
     raw = token(Signer(name="b"), iss="https://b.test", aud="shop")
-    assert await refused_code(two_issuers().authenticate(raw)) == "token.audience"
+    assert await refused_code(proven_by(two_issuers(), raw)) == "token.audience"
 
 
 async def test_a_list_of_issuers_is_no_issuer() -> None:
     """`iss` as a list chooses nobody (GHSA-75c5-xw7c-p5pm)."""
     raw = token(Signer(name="b"), iss=["https://a.test", "https://b.test"])
-    assert await refused_code(two_issuers().authenticate(raw)) == "token.issuer"
+    assert await refused_code(proven_by(two_issuers(), raw)) == "token.issuer"
 
 
 async def test_each_issuer_has_its_own_algorithms() -> None:
@@ -446,7 +457,7 @@ async def test_each_issuer_has_its_own_algorithms() -> None:
         verifier(Signer("RS256"), issuer="https://b.test"),
     )
     raw = token(Signer("RS256"), iss="https://a.test")
-    assert await refused_code(both.authenticate(raw)) == "token.algorithm"
+    assert await refused_code(proven_by(both, raw)) == "token.algorithm"
 
 
 # Settings
@@ -486,9 +497,9 @@ async def test_a_token_beyond_the_limit_is_refused_unread() -> None:
     """The limit on bytes holds before anything is hashed or parsed."""
     raw = token()
     limited = Verifiers(verifier(), max_token_bytes=len(raw))
-    assert await limited.authenticate(raw)
-    assert await refused_code(limited.authenticate(raw + "A")) == "token.too_large"
-    assert await refused_code(Verifiers(verifier()).authenticate("é" * 8193)) == "token.too_large"
+    assert await proven_by(limited, raw)
+    assert await refused_code(proven_by(limited, raw + "A")) == "token.too_large"
+    assert await refused_code(proven_by(Verifiers(verifier()), "é" * 8193)) == "token.too_large"
 
 
 async def test_a_huge_token_is_not_even_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,13 +509,13 @@ async def test_a_huge_token_is_not_even_hashed(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError
 
     monkeypatch.setattr("busauth._tokens.verifier.fingerprint", hashed)
-    assert await refused_code(Verifiers(verifier()).authenticate("A" * 8193)) == "token.too_large"
+    assert await refused_code(proven_by(Verifiers(verifier()), "A" * 8193)) == "token.too_large"
 
 
 @pytest.mark.parametrize("raw", ["", "\ud800", "é", "a.b", "\0"])
 async def test_any_text_is_refused_with_a_code(raw: str) -> None:
     """Text that no token could be never causes another error."""
-    assert (await refused_code(Verifiers(verifier()).authenticate(raw))).startswith("token.")
+    assert (await refused_code(proven_by(Verifiers(verifier()), raw))).startswith("token.")
 
 
 # The shape, for the edge
@@ -567,8 +578,8 @@ async def test_a_known_token_is_not_verified_again() -> None:
     keys = Counting(Signer())
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)))
     raw = token()
-    first = await known.authenticate(raw)
-    assert (await known.authenticate(raw)) is first
+    first = await proven_by(known, raw)
+    assert (await proven_by(known, raw)) is first
     assert known.recall(raw) is first
     assert keys.verified == 1
 
@@ -579,7 +590,7 @@ async def test_a_refusal_is_not_remembered() -> None:
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)))
     forged = OTHER.sign(payload(), kid="main")
     for _ in range(2):
-        assert await refused_code(known.authenticate(forged)) == "token.signature"
+        assert await refused_code(proven_by(known, forged)) == "token.signature"
     assert keys.verified == 2
     assert not known._cache
 
@@ -590,10 +601,10 @@ async def test_the_cache_is_bounded_and_forgets_the_longest_unused() -> None:
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)), cache_size=2)
     a, b, c = (token(jti=name) for name in "abc")
     for raw in (a, b, a, c, a):
-        await known.authenticate(raw)
+        await proven_by(known, raw)
     assert keys.verified == 3
     assert len(known._cache) == 2
-    await known.authenticate(b)
+    await proven_by(known, b)
     assert keys.verified == 4
 
 
@@ -602,7 +613,7 @@ async def test_a_cache_of_nothing_remembers_nothing() -> None:
     keys = Counting(Signer())
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)), cache_size=0)
     for _ in range(2):
-        await known.authenticate(token(jti="same"))
+        await proven_by(known, token(jti="same"))
     assert keys.verified == 2
 
 
@@ -611,9 +622,9 @@ async def test_a_new_epoch_verifies_again() -> None:
     keys = Counting(Signer())
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)))
     raw = token()
-    await known.authenticate(raw)
+    await proven_by(known, raw)
     keys.epoch += 1
-    await known.authenticate(raw)
+    await proven_by(known, raw)
     assert keys.verified == 2
 
 
@@ -622,10 +633,10 @@ async def test_a_key_that_is_gone_ends_what_it_proved() -> None:
     keys = Counting(Signer())
     known = Verifiers(verifier(keys=keys, algorithms=("RS256",)))
     raw = token()
-    await known.authenticate(raw)
+    await proven_by(known, raw)
     keys.gone = True
-    assert await refused_code(known.authenticate(raw)) == "token.key_unknown"
-    with pytest.raises(KeyMissing):
+    assert await refused_code(proven_by(known, raw)) == "token.key_unknown"
+    with pytest.raises(NotAtHand):
         known.recall(raw)
 
 
@@ -633,9 +644,9 @@ async def test_time_is_judged_anew_on_every_use() -> None:
     """A remembered token expires like any other."""
     known = Verifiers(verifier())
     raw = token(exp=int(NOW) + 300)
-    assert (await known.authenticate(raw)).lateness(NOW) is None
-    assert (await known.authenticate(raw)).lateness(NOW + 300) == 300 - 300
-    assert (await known.authenticate(raw)).lateness(NOW + 400) == 100
+    assert (await proven_by(known, raw)).lateness(NOW) is None
+    assert (await proven_by(known, raw)).lateness(NOW + 300) == 300 - 300
+    assert (await proven_by(known, raw)).lateness(NOW + 400) == 100
 
 
 async def test_a_remembered_caller_cannot_be_changed() -> None:

@@ -9,7 +9,7 @@ from busauth._amqp.publishing.copies import Carried
 from busauth._messages.proof import Proven
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import Caller
 

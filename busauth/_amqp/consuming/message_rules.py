@@ -23,7 +23,7 @@ from busauth._messages.replay import NoMemory, Remembered, ReplayKey
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
 from busauth._redaction import redact
-from busauth._tokens.keys.key import KeyMissing
+from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.caller import Caller, FirstToken, first_token
 from busauth.errors import BadMessage, Deferred, Refused
 
@@ -61,26 +61,15 @@ class MessageRules:
 
         Raises:
             Refused: with the first rule that the proof breaks.
-            KeyMissing: its publisher's keys must be fetched: `authenticate`.
+            NotAtHand: its publisher's keys must be fetched: `found`.
         """
         return None if self.proofs is None else self.proofs.recall(delivery.headers.get(HEADER))
-
-    async def authenticate(self, delivery: Delivery) -> Signed | None:
-        """Prove whose a delivery's proof is.
-
-        Raises:
-            Refused: with the first rule that the proof breaks.
-            Deferred: its publisher's keys are out of reach.
-        """
-        if self.proofs is None:
-            return None
-        return await self.proofs.authenticate(delivery.headers.get(HEADER))
 
     def is_proven(self, delivery: Delivery) -> bool:
         """Return whether a delivery's proof is its publisher's, by the keys at hand."""
         try:
             return self.recall(delivery) is not None
-        except (Refused, KeyMissing):
+        except (Refused, NotAtHand):
             return False
 
     def says_nothing_false(self, case: Case) -> bool:
@@ -218,7 +207,7 @@ class MessageRules:
         if self.proofs is None:
             return None
         try:
-            signed = await self.proofs.authenticate(case.delivery.headers.get(HEADER))
+            signed = await found(lambda: self.recall(case.delivery))
             if signed is None:
                 return None
             seen = _tokenless(case.delivery)

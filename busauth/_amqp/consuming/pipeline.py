@@ -40,8 +40,8 @@ from busauth._messages.proof import Signed
 from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
-from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.audit import LOGGER, EventKind
 from busauth.caller import Caller, acting, holding, lease_for, narrowed
 from busauth.errors import (
@@ -113,7 +113,7 @@ class Pipeline:
             self.read(case)
             try:
                 genuine, has_waited = self._recall(case), self._slots.locked()
-            except KeyMissing:
+            except NotAtHand:
                 genuine, has_waited = await self._prove(case), True
             slots = self._slots
             await slots.acquire()
@@ -164,7 +164,7 @@ class Pipeline:
 
         Raises:
             Refused: with the first rule that one of them breaks.
-            KeyMissing: keys must be fetched: `_prove`.
+            NotAtHand: keys, or an answer, must be fetched: `_prove`.
         """
         try:
             verified = self._rules.trusted.recall(case.token or "")
@@ -183,8 +183,8 @@ class Pipeline:
             Deferred: keys are out of reach.
         """
         try:
-            verified = await self._rules.trusted.authenticate(case.token or "")
-            return Genuine(verified, await self._messages.authenticate(case.delivery))
+            verified = await found(lambda: self._rules.trusted.recall(case.token or ""))
+            return Genuine(verified, await found(lambda: self._messages.recall(case.delivery)))
         except Exception as error:
             self._defer_if_transient(error)
             raise
@@ -296,7 +296,7 @@ class Pipeline:
             Deferred: a policy, or what knows of revocations, cannot tell now.
         """
         rules, now = self._rules.callers, case.now
-        if verified.lateness(now) is None:
+        if now < verified.ends_at:
             return decide_in_time(verified, rules, now, case.provenance)
         return await decide(verified, rules, now, case.provenance)
 
@@ -313,7 +313,7 @@ class Pipeline:
         """
         now = self._context.clock.now()
         self._messages.check_age(signed, now)
-        if caller.late is None and verified.lateness(now) is not None:
+        if caller.late is None and now >= verified.ends_at:
             return False
         check_again(verified, caller, self._rules.callers, now, case.provenance)
         return caller.late is None or now < caller.late.until

@@ -29,6 +29,7 @@ from busauth._messages.proof import (
     SeenMessage,
 )
 from busauth._messages.seal import Purpose
+from busauth._tokens.keys.waiting import found
 from busauth.audit import EventKind
 from busauth.caller import Caller
 from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
@@ -110,7 +111,7 @@ class Release:
         recorded = str(message.headers.get(headers.TOKEN_SHA256))
         proof, now = message.headers.get(headers.PROOF), self._guard.clock.now()
         parked = _parked(Delivery.of(message), caller)
-        await self._proofs.authenticate(proof)
+        await found(lambda: self._proofs.recall(proof))
         first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
         self._guard.core.check_first(sealed_first(message, Purpose.PARKED))
         binding = OutgoingMessage(

@@ -2,7 +2,7 @@
 
 from busauth._messages.proof.binding import HEADER, OutgoingMessage, Properties, SeenMessage
 from busauth._messages.proof.proofs import SKEW, ProofDemand, Proofs, Proven, Skew
-from busauth._messages.proof.publishers import SIGNED_WITH, KeyUnknown, Signed, TrustedPublisher
+from busauth._messages.proof.publishers import SIGNED_WITH, Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
 from busauth._messages.proof.signer import Original, ProofSigner
 
@@ -10,7 +10,6 @@ __all__ = [
     "HEADER",
     "SIGNED_WITH",
     "SKEW",
-    "KeyUnknown",
     "Original",
     "OutgoingMessage",
     "ProofDemand",

@@ -13,12 +13,10 @@ from typing import Annotated, NamedTuple
 from busauth._arguments import Range, Seconds, checked
 from busauth._messages.proof.binding import HEADER, TOKEN_ISS, TOKEN_SUB, SeenMessage
 from busauth._messages.proof.matching import check_message, check_recorded, check_token
-from busauth._messages.proof.publishers import KeyUnknown, Publishers, Signed, TrustedPublisher
+from busauth._messages.proof.publishers import Publishers, Signed, TrustedPublisher
 from busauth._messages.proof.routes import Route
+from busauth._tokens.keys.waiting import KeyUnknown
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, Untimely
-
-_LOOKS = 4
-"""Fetches that unknown keys are worth: two for each of two publishers."""
 
 Skew = Annotated[float, Range(unit="seconds", most=300)]
 SKEW = 30.0
@@ -151,33 +149,10 @@ class Proofs:
             raise unknown.refusal from None
         return None if signed is None else self.judge(signed, seen, routes, now)
 
-    async def authenticate(self, proof: object) -> Signed | None:
-        """Prove whose a proof is, fetching its publisher's keys if they are not at hand.
-
-        Raises:
-            Refused: as `check`, for what can be told without the message.
-            Deferred: the publisher's keys are out of reach.
-        """
-        asked: set[str] = set()
-        for _ in range(_LOOKS):
-            try:
-                return self.recall(proof)
-            except KeyUnknown as unknown:
-                publisher = unknown.publisher
-            if publisher.name in asked:
-                break
-            if await publisher.keys.refresh():
-                asked.add(publisher.name)
-        return self._recall_or_refuse(proof)
-
-    def _recall_or_refuse(self, proof: object) -> Signed | None:
-        try:
-            return self.recall(proof)
-        except KeyUnknown as unknown:
-            raise unknown.refusal from None
-
     def recall(self, proof: object) -> Signed | None:
         """Prove whose a proof is, with the keys at hand; None where none is needed.
+
+        `found` fetches keys that are not at hand.
 
         Raises:
             Refused: as `check`, for what can be told without the message.
@@ -222,7 +197,7 @@ class Proofs:
 
         Its token is gone, and how old it is plays no part. It must name whose token it was: the
         message is released for that caller and nobody else. The keys must be at hand:
-        `authenticate` fetches them.
+        `found` fetches them, for `recall`.
 
         Args:
             proof: the header's value; what it embeds, where the message was released before, counts

@@ -7,7 +7,7 @@ and algorithm, then the signature, and only then what it says. Nothing in its he
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from busauth._arguments import checked
@@ -24,10 +24,10 @@ from busauth._messages.proof.routes import Route
 from busauth._messages.proof.signer import ALGORITHMS
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, split
-from busauth._tokens.keys.key import KeyMissing, KeySource, allow_list, canonical_algorithm
-from busauth._tokens.profiles import media_type
-from busauth._tokens.signatures import signer_of
-from busauth._tokens.verified import Evidence
+from busauth._tokens.evidence import Evidence
+from busauth._tokens.keys.key import KeySource, allow_list
+from busauth._tokens.keys.waiting import KeyUnknown
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 
 SIGNED_WITH = ("ES256", "EdDSA")
@@ -40,7 +40,13 @@ _CLAIMS = frozenset(
 """All that a proof may say: whoever adds a rule of their own must not see it ignored."""
 
 _MEDIA_TYPE = f"application/{TYPE}"
-_HEADER = frozenset({"typ", "alg", "kid"})
+_CODES = Codes(
+    malformed="proof.malformed",
+    type="proof.type",
+    algorithm="proof.algorithm",
+    key_unknown="proof.key_unknown",
+    signature="proof.signature",
+)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -63,6 +69,7 @@ class TrustedPublisher:
     algorithms: tuple[str, ...]
     routes: tuple[Route, ...] | None
     relays: bool
+    _signatory: Signatory = field(repr=False, compare=False)
 
     @checked
     def __init__(
@@ -83,15 +90,29 @@ class TrustedPublisher:
         object.__setattr__(self, "algorithms", known)
         object.__setattr__(self, "routes", None if routes is None else tuple(routes))
         object.__setattr__(self, "relays", relays)
+        object.__setattr__(self, "_signatory", self._as_signatory())
 
+    def _as_signatory(self) -> Signatory:
+        return Signatory(
+            name=self.name,
+            keys=self.keys,
+            algorithms=self.algorithms,
+            types=frozenset({_MEDIA_TYPE}),
+            typ=TYPE,
+            codes=_CODES,
+            key="a publisher's key",
+            signature=f"one of {self.name}",
+            strict=True,
+        )
 
-class KeyUnknown(KeyMissing):
-    """No key at hand fits; once the publisher was asked, it is a refusal."""
+    def signer(self, proof: CompactToken) -> Evidence:
+        """Return the key of this publisher's that signed a proof.
 
-    def __init__(self, publisher: TrustedPublisher, refusal: Refused) -> None:
-        super().__init__(refusal.detail)
-        self.publisher = publisher
-        self.refusal = refusal
+        Raises:
+            NotGenuine: with the first rule that its header or its signature breaks.
+            KeyUnknown: no key at hand fits.
+        """
+        return self._signatory.signer(proof)
 
 
 class Signed(NamedTuple):
@@ -161,15 +182,13 @@ class Publishers:
     def _prove(self, proof: object) -> Signed:
         compact = _read(proof)
         publisher = self._publisher(compact.payload.get("iss"))
-        algorithm = _check_header(compact.header, publisher)
-        by = _signer(compact, publisher, algorithm)
-        return _signed(publisher, compact.payload, by)
+        return _signed(publisher, compact.payload, publisher.signer(compact))
 
     def _original(self, claims: Mapping[str, Any]) -> Signed:
         try:
             original = self._prove(claims.get(ORIGINAL))
         except KeyUnknown as unknown:
-            raise KeyUnknown(unknown.publisher, _in_original(unknown.refusal)) from None
+            raise unknown.but(refusal=_in_original(unknown.refusal)) from None
         except Refused as refused:
             raise _in_original(refused) from None
         if ORIGINAL in original.claims:
@@ -211,40 +230,6 @@ def _read_long(proof: str) -> CompactToken:
         if ORIGINAL in compact.payload:
             return compact
     return split(proof, max_bytes=MAX_BYTES)
-
-
-def _check_header(header: Mapping[str, Any], publisher: TrustedPublisher) -> str:
-    typ = header.get("typ")
-    if typ != TYPE and media_type(typ) != _MEDIA_TYPE:
-        raise NotGenuine("proof.type", found=header.get("typ", "none"), expected=TYPE)
-    if not header.keys() <= _HEADER:
-        found = f"a header with {', '.join(sorted(header.keys() - _HEADER))}"
-        raise NotGenuine("proof.malformed", found=found, expected="typ, alg and kid")
-    algorithm = canonical_algorithm(header.get("alg"))
-    if algorithm is None or algorithm not in publisher.algorithms:
-        expected = " or ".join(publisher.algorithms)
-        raise NotGenuine("proof.algorithm", found=header.get("alg", "none"), expected=expected)
-    return algorithm
-
-
-def _signer(compact: CompactToken, publisher: TrustedPublisher, algorithm: str) -> Evidence:
-    key_id = compact.header.get("kid")
-    if "kid" in compact.header and not isinstance(key_id, str):
-        raise _key_unknown(key_id, algorithm)
-    try:
-        by = signer_of(compact, publisher.keys, algorithm)
-    except KeyMissing as missing:
-        raise KeyUnknown(publisher, _key_unknown(key_id, algorithm, missing)) from None
-    if by is None:
-        found = f"no valid {algorithm} signature"
-        raise NotGenuine("proof.signature", found=found, expected=f"one of {publisher.name}")
-    return by
-
-
-def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = None) -> NotGenuine:
-    found = f"kid={key_id!r} alg={algorithm}"
-    there = f": {missing}" if missing is not None and str(missing) else ""
-    return NotGenuine("proof.key_unknown", found=found, expected=f"a publisher's key{there}")
 
 
 def _signed(publisher: TrustedPublisher, claims: Mapping[str, Any], by: Evidence) -> Signed:

@@ -14,7 +14,7 @@ from busauth._revocation.events.reading import (
 )
 from busauth._revocation.events.signer import EventSigner
 from busauth._revocation.events.subjects import Target
-from busauth._revocation.events.transmitters import MAX_BYTES, TYPE, KeyUnknown, Transmitter
+from busauth._revocation.events.transmitters import MAX_BYTES, TYPE, Transmitter
 
 __all__ = [
     "CLAIMS_CHANGE",
@@ -28,7 +28,6 @@ __all__ = [
     "VERIFICATION",
     "EventReader",
     "EventSigner",
-    "KeyUnknown",
     "SecurityEvent",
     "Target",
     "Transmitter",

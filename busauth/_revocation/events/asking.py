@@ -1,14 +1,12 @@
 """Reading events whose keys may have to be asked for."""
 
+from functools import partial
 from math import inf
 
 from busauth._revocation.events.reading import SecurityEvent, Transmitters
-from busauth._revocation.events.transmitters import KeyUnknown
+from busauth._tokens.keys.waiting import KeyUnknown, fetched
 from busauth.clock import Clock
 from busauth.errors import Refused
-
-_LOOKS = 2
-"""Fetches that an unknown key is worth: one may have been under way already, and be too old."""
 
 _MISSING_SECONDS = 60.0
 _MISSING_LIMIT = 1000
@@ -43,24 +41,24 @@ class EventReader:
             Deferred: its transmitter's keys are out of reach.
         """
         arrived = self._clock.monotonic() if arrived is None else arrived
-        for _ in range(_LOOKS):
-            try:
-                return self._transmitters.read(raw, self._clock.now())
-            except KeyUnknown as unknown:
-                if await self._asked(unknown, arrived):
-                    break
         try:
-            return self._transmitters.read(raw, self._clock.now())
+            return await fetched(lambda: self._look(raw, arrived))
         except KeyUnknown as unknown:
             raise self._given_up(unknown) from None
 
+    def _look(self, raw: object, arrived: float) -> SecurityEvent:
+        try:
+            return self._transmitters.read(raw, self._clock.now())
+        except KeyUnknown as unknown:
+            raise unknown.but(fetch=partial(self._asked, unknown, arrived)) from None
+
     async def _asked(self, unknown: KeyUnknown, arrived: float) -> bool:
         """Ask for the transmitter's keys; return whether that was done after this call began."""
-        name, began = unknown.transmitter.name, self._clock.monotonic()
+        name, began = unknown.party, self._clock.monotonic()
         was_asked = arrived <= self._asked_at.get(name, -inf)
         if was_asked or self._missing.get(_key(unknown), 0.0) > began:
             raise unknown.refusal
-        is_new = await unknown.transmitter.keys.refresh()
+        is_new = await unknown.fetch()
         if is_new:
             self._asked_at[name] = began
         return is_new
@@ -73,4 +71,4 @@ class EventReader:
 
 
 def _key(unknown: KeyUnknown) -> tuple[str, object]:
-    return unknown.transmitter.name, unknown.key_id
+    return unknown.party, unknown.key_id

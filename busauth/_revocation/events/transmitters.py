@@ -10,18 +10,18 @@ from typing import Any
 
 from busauth._arguments import checked
 from busauth._tokens.compact import CompactToken, split
-from busauth._tokens.keys.key import (
-    ASYMMETRIC,
-    KeyMissing,
-    KeySource,
-    allow_list,
-    canonical_algorithm,
-)
-from busauth._tokens.profiles import media_type
-from busauth._tokens.signatures import signer_of
-from busauth.errors import ConfigurationError, NotGenuine, Refused
+from busauth._tokens.keys.key import ASYMMETRIC, KeySource, allow_list
+from busauth._tokens.signatories import Codes, Signatory
+from busauth.errors import ConfigurationError, NotGenuine
 
 TYPE = "secevent+jwt"
+_CODES = Codes(
+    malformed="event.malformed",
+    type="event.type",
+    algorithm="event.algorithm",
+    key_unknown="event.key_unknown",
+    signature="event.signature",
+)
 MAX_BYTES = 8 * 1024
 """Longer events are refused unread."""
 
@@ -46,6 +46,7 @@ class Transmitter:
     algorithms: tuple[str, ...]
     issuers: frozenset[str]
     heartbeats: bool
+    _signatory: Signatory = field(repr=False, compare=False)
 
     @checked
     def __init__(
@@ -67,22 +68,28 @@ class Transmitter:
         object.__setattr__(self, "algorithms", allow_list(algorithms))
         object.__setattr__(self, "issuers", frozenset(spoken))
         object.__setattr__(self, "heartbeats", heartbeats)
+        object.__setattr__(self, "_signatory", self._as_signatory())
 
+    def _as_signatory(self) -> Signatory:
+        return Signatory(
+            name=self.name,
+            keys=self.keys,
+            algorithms=self.algorithms,
+            types=frozenset({f"application/{TYPE}"}),
+            typ=TYPE,
+            codes=_CODES,
+            key="a transmitter's key",
+            signature=f"one of {self.name}",
+        )
 
-class KeyUnknown(KeyMissing):
-    """No key at hand fits; once the transmitter was asked, it is a refusal.
+    def check_signature(self, event: CompactToken) -> None:
+        """Return if one of this transmitter's keys signed an event.
 
-    Attributes:
-        transmitter: whose key is missing.
-        key_id: the key's name in the event.
-        refusal: what it comes to where there is no such key.
-    """
-
-    def __init__(self, transmitter: Transmitter, key_id: object, refusal: Refused) -> None:
-        super().__init__(refusal.detail)
-        self.transmitter = transmitter
-        self.key_id = key_id
-        self.refusal = refusal
+        Raises:
+            NotGenuine: with the first rule that its header or its signature breaks.
+            KeyUnknown: no key at hand fits.
+        """
+        self._signatory.signer(event)
 
 
 def proven(raw: object, known: Mapping[str, Transmitter]) -> tuple[Transmitter, Mapping[str, Any]]:
@@ -95,8 +102,7 @@ def proven(raw: object, known: Mapping[str, Transmitter]) -> tuple[Transmitter, 
     """
     compact = _read(raw)
     transmitter = _transmitter(compact.payload.get("iss"), known)
-    algorithm = _check_header(compact.header, transmitter)
-    _check_signature(compact, transmitter, algorithm)
+    transmitter.check_signature(compact)
     return transmitter, compact.payload
 
 
@@ -117,34 +123,3 @@ def _transmitter(name: object, known: Mapping[str, Transmitter]) -> Transmitter:
         found = "no iss" if name is None else name
         raise NotGenuine("event.transmitter", found=found, expected=" or ".join(sorted(known)))
     return transmitter
-
-
-def _check_header(header: Mapping[str, Any], transmitter: Transmitter) -> str:
-    if "crit" in header or "b64" in header:
-        raise NotGenuine("event.malformed", found="critical extensions", expected="none")
-    if media_type(header.get("typ")) != f"application/{TYPE}":
-        raise NotGenuine("event.type", found=header.get("typ") or "none", expected=TYPE)
-    algorithm = canonical_algorithm(header.get("alg"))
-    if algorithm is None or algorithm not in transmitter.algorithms:
-        expected = " or ".join(transmitter.algorithms)
-        raise NotGenuine("event.algorithm", found=header.get("alg") or "none", expected=expected)
-    return algorithm
-
-
-def _check_signature(compact: CompactToken, transmitter: Transmitter, algorithm: str) -> None:
-    key_id = compact.header.get("kid")
-    if "kid" in compact.header and not isinstance(key_id, str):
-        raise _key_unknown(key_id, algorithm)
-    try:
-        by = signer_of(compact, transmitter.keys, algorithm)
-    except KeyMissing as missing:
-        raise KeyUnknown(transmitter, key_id, _key_unknown(key_id, algorithm, missing)) from None
-    if by is None:
-        found = f"no valid {algorithm} signature"
-        raise NotGenuine("event.signature", found=found, expected=f"one of {transmitter.name}")
-
-
-def _key_unknown(key_id: object, algorithm: str, missing: KeyMissing | None = None) -> NotGenuine:
-    found = f"kid={key_id!r} alg={algorithm}"
-    there = f": {missing}" if missing is not None and str(missing) else ""
-    return NotGenuine("event.key_unknown", found=found, expected=f"a transmitter's key{there}")

@@ -18,8 +18,8 @@ from typing import Annotated, Any, NamedTuple
 from busauth._arguments import Bytes, Count, CountOrNone, Range
 from busauth._knobs import Knobs
 from busauth._loops import PerLoop, used
-from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.waiting import AnswerMissing
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
 from busauth.clock import Clock
 from busauth.errors import Deferred, Refused
@@ -28,10 +28,6 @@ NEVER = math.inf
 """The end of a token of which nobody said when it ends."""
 
 Memory = Annotated[float, Range(unit="seconds", most=300)]
-
-
-class AnswerMissing(KeyMissing):
-    """No answer is at hand; somebody can be asked for one."""
 
 
 class AnswerOptions(Knobs):
@@ -138,18 +134,29 @@ class Answers:
         self._refused: OrderedDict[str, Answer] = OrderedDict()
         self._flights = PerLoop[_Flights](dict)
 
-    def recall(self, digest: str, ends_at: float = NEVER) -> Answer:
-        """Return the answer that is at hand.
+    def recall(self, token: str, digest: str) -> Verified:
+        """Return what is proven of a token, by the answer at hand.
 
         Raises:
+            Refused: as the answer says.
             AnswerMissing: there is none, or none that still counts.
         """
+        answer = self.at_hand(digest)
+        if answer is None:
+            raise AnswerMissing(lambda: self._proven(token, digest))
+        return answer.verified()
+
+    async def _proven(self, token: str, digest: str) -> Verified:
+        return (await self.get(token, digest)).verified()
+
+    def at_hand(self, digest: str, ends_at: float = NEVER) -> Answer | None:
+        """Return the answer that is at hand; None for none, or none that still counts."""
         for kept in (self._counting, self._refused):
             answer = kept.get(digest)
             if answer is not None and answer.holds(ends_at):
                 used(kept, digest)
                 return answer
-        raise AnswerMissing
+        return None
 
     async def get(self, token: str, digest: str, ends_at: float = NEVER) -> Answer:
         """Return the answer, asking for it if it is not at hand.
@@ -157,10 +164,8 @@ class Answers:
         Raises:
             Deferred: there is none to be had now, or too many are waited for.
         """
-        try:
-            return self.recall(digest, ends_at)
-        except AnswerMissing:
-            return await asyncio.shield(self._flight(token, digest))
+        answer = self.at_hand(digest, ends_at)
+        return await asyncio.shield(self._flight(token, digest)) if answer is None else answer
 
     def _flight(self, token: str, digest: str) -> "asyncio.Task[Answer]":
         """Return the question under way, or put one that belongs to nobody's context."""

@@ -18,8 +18,8 @@ from typing import Any
 from busauth._tokens.asking.answers import Answer, renewed
 from busauth._tokens.asking.introspection import Introspection, check_use
 from busauth._tokens.claims import check_audience, instant
-from busauth._tokens.keys.key import KeyMissing
-from busauth._tokens.verified import Verified
+from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.waiting import AnswerMissing
 from busauth._tokens.verifier import Verifiers
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused, Untimely
@@ -53,29 +53,21 @@ class Confirmed:
         Raises:
             NotGenuine: with the first rule that it breaks.
             Untimely: ``token.inactive`` or ``token.mismatch``.
-            KeyMissing: a key, or an answer, is not at hand.
+            NotAtHand: a key, or an answer, is not at hand.
         """
         verified = self._local.recall(token)
         asked = self._asked[verified.caller.issuer]
         answer = asked.at_hand(token, verified.caller.expires_at)
-        if _is_none(answer):
-            raise KeyMissing
+        if answer is None or _is_none(answer):
+            raise AnswerMissing(lambda: _asked_for(token, verified, asked))
         return _confirmed(verified, answer, asked)
 
-    async def authenticate(self, token: str) -> Verified:
-        """Prove a token, then have it confirmed.
 
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Untimely: ``token.inactive`` or ``token.mismatch``.
-            Deferred: keys, or an answer, cannot be had now.
-        """
-        verified = await self._local.authenticate(token)
-        asked = self._asked[verified.caller.issuer]
-        answer = await asked.said_of(token, verified.caller.expires_at)
-        if _is_none(answer):
-            await asked.check_jwts()
-        return _confirmed(verified, answer, asked)
+async def _asked_for(token: str, verified: Verified, asked: Introspection) -> Verified:
+    answer = await asked.said_of(token, verified.caller.expires_at)
+    if _is_none(answer):
+        await asked.check_jwts()
+    return _confirmed(verified, answer, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +92,7 @@ def _confirmed(verified: Verified, answer: Answer, asked: Introspection) -> Veri
     except NotGenuine as refused:
         why = {"found": refused.found, "expected": refused.expected}
         raise Untimely(refused.code, **why) from None
-    return replace(verified, caller=caller, _proof=_Confirmation(verified, answer))
+    return replace(verified, caller=caller, by=_Confirmation(verified, answer))
 
 
 def _told(answer: Answer) -> Mapping[str, Any]:

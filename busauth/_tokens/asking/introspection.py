@@ -26,13 +26,13 @@ from busauth._tokens.asking.endpoint import Endpoint, IntrospectionOptions
 from busauth._tokens.asking.signed_answers import SignedAnswers
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, is_signed, named_issuer, split
+from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.key import ASYMMETRIC, KeySource
 from busauth._tokens.keys.signing import b64url
 from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
 from busauth._tokens.reading import Known, caller_of
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import LEEWAY, Leeway, fingerprint
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, NotGenuine
@@ -130,20 +130,10 @@ class Introspection:
 
         Raises:
             NotGenuine: with the first rule that it breaks.
-            KeyMissing: no answer is at hand.
+            AnswerMissing: no answer is at hand.
         """
         self._check_shape(token)
-        return self._answers.recall(fingerprint(token)).verified()
-
-    async def authenticate(self, token: str) -> Verified:
-        """Return what is proven of a token, asking if need be.
-
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Deferred: there is no answer to be had now.
-        """
-        self._check_shape(token)
-        return (await self._answers.get(token, fingerprint(token))).verified()
+        return self._answers.recall(token, fingerprint(token))
 
     @property
     def profile(self) -> Profile:
@@ -179,13 +169,9 @@ class Introspection:
                 probe=self.check_jwts,
             ) from None
 
-    def at_hand(self, token: str, ends_at: float) -> Answer:
-        """Return what the issuer said, as `said_of` would without waiting.
-
-        Raises:
-            KeyMissing: no answer is at hand.
-        """
-        return self._answers.recall(fingerprint(token), ends_at)
+    def at_hand(self, token: str, ends_at: float) -> Answer | None:
+        """Return what the issuer said, as `said_of` would without waiting; None for nothing yet."""
+        return self._answers.at_hand(fingerprint(token), ends_at)
 
     def check_shape(self, token: str) -> float | None:
         """Return `exp` of a JWS, infinity for an opaque token: for the edge, before publishing.

@@ -19,10 +19,10 @@ from busauth._arguments import Seconds, audience_names, checked
 from busauth._tokens.asking.answers import Answer, AnswerOptions, Answers, Freshness, Word
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
+from busauth._tokens.evidence import Verified
 from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles import LENIENT, Profile
 from busauth._tokens.reading import Known, caller_of
-from busauth._tokens.verified import Verified
 from busauth._tokens.verifier import Leeway, fingerprint
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine, Refused, Untimely
@@ -120,21 +120,10 @@ class Sessions:
         Raises:
             NotGenuine: with the first rule that it breaks.
             Untimely: ``token.revoked``.
-            KeyMissing: the store must be asked.
+            AnswerMissing: the store must be asked.
         """
         self._check_shape(token)
-        return self._answers.recall(fingerprint(token)).verified()
-
-    async def authenticate(self, token: str) -> Verified:
-        """Return whose a session is, asking the store if need be.
-
-        Raises:
-            NotGenuine: with the first rule that it breaks.
-            Untimely: ``token.revoked``.
-            Deferred: the store is out of reach.
-        """
-        self._check_shape(token)
-        return (await self._answers.get(token, fingerprint(token))).verified()
+        return self._answers.recall(token, fingerprint(token))
 
     def check_shape(self, token: str) -> float | None:
         """Return infinity: an id does not say when its session ends.

@@ -15,13 +15,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from busauth._tokens.claims import instant
-from busauth._tokens.compact import CompactToken, split
-from busauth._tokens.keys.key import KeyMissing, KeySource, allow_list, canonical_algorithm
-from busauth._tokens.profiles import media_type
+from busauth._tokens.compact import split
+from busauth._tokens.keys.key import KeySource, allow_list
+from busauth._tokens.keys.waiting import found
+from busauth._tokens.signatories import Codes, Signatory
 from busauth.errors import Deferred, NotGenuine
 
 JWT_TYPE = "application/token-introspection+jwt"
-_LOOKS = 2
+_CODES = Codes(
+    malformed="token.type",
+    type="token.type",
+    algorithm="token.algorithm",
+    key_unknown="token.key_unknown",
+    signature="token.signature",
+)
 
 
 class SignedAnswers:
@@ -44,11 +51,19 @@ class SignedAnswers:
         algorithms: Iterable[str],
         max_age: float,
     ) -> None:
-        self._keys = keys
         self._issuer = issuer
         self._client_id = client_id
-        self._algorithms = allow_list(algorithms)
         self._max_age = max_age
+        self._signatory = Signatory(
+            name=issuer,
+            keys=keys,
+            algorithms=allow_list(algorithms),
+            types=frozenset({JWT_TYPE}),
+            typ=JWT_TYPE,
+            codes=_CODES,
+            key="a key of its issuer",
+            signature="the issuer's",
+        )
 
     async def read(self, body: bytes, now: float) -> dict[str, Any]:
         """Return what an answer says of the token.
@@ -58,43 +73,11 @@ class SignedAnswers:
         """
         try:
             compact = split(body.decode("latin-1"), max_bytes=len(body))
-            await self._check_signature(compact, self._algorithm(compact.header))
+            await found(lambda: self._signatory.signer(compact))
             self._check_claims(compact.payload, now)
         except NotGenuine as refused:
             raise Deferred(f"a signed answer of {self._issuer}: {refused.detail}") from None
         return _told(compact.payload)
-
-    def _algorithm(self, header: Mapping[str, Any]) -> str:
-        if media_type(header.get("typ")) != JWT_TYPE or "crit" in header or "b64" in header:
-            raise NotGenuine("token.type", found=header.get("typ"), expected=JWT_TYPE)
-        algorithm = canonical_algorithm(header.get("alg"))
-        if algorithm is None or algorithm not in self._algorithms:
-            expected = " or ".join(self._algorithms)
-            raise NotGenuine("token.algorithm", found=header.get("alg"), expected=expected)
-        return algorithm
-
-    async def _check_signature(self, compact: CompactToken, algorithm: str) -> None:
-        for _ in range(_LOOKS):
-            try:
-                return self._verify(compact, algorithm)
-            except KeyMissing:
-                if await self._keys.refresh():
-                    break
-        try:
-            return self._verify(compact, algorithm)
-        except KeyMissing as missing:
-            found = f"kid={compact.header.get('kid')!r} alg={algorithm}"
-            expected = f"a key of its issuer: {str(missing) or 'none is there'}"
-            raise NotGenuine("token.key_unknown", found=found, expected=expected) from None
-
-    def _verify(self, compact: CompactToken, algorithm: str) -> None:
-        key_id = compact.header.get("kid")
-        if "kid" in compact.header and not isinstance(key_id, str):
-            raise NotGenuine("token.key_unknown", found="kid that is no string", expected="a kid")
-        for key in self._keys.candidates(key_id, algorithm):
-            if key.verifies(compact.signing_input, compact.signature):
-                return
-        raise NotGenuine("token.signature", found="another's signature", expected="the issuer's")
 
     def _check_claims(self, claims: dict[str, Any], now: float) -> None:
         if claims.get("iss") != self._issuer:

@@ -19,7 +19,16 @@ from busauth._knobs import Knobs
 from busauth._loops import PerLoop
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
-from busauth._tokens.keys.key import ASYMMETRIC, Key, KeyMissing, allow_list, chosen, load_keys
+from busauth._tokens.keys.key import (
+    ASYMMETRIC,
+    Key,
+    KeyMissing,
+    KeysByName,
+    allow_list,
+    at_hand,
+    by_name,
+    load_keys,
+)
 from busauth._tokens.keys.retired import FormerKey, RetiredKeys
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
@@ -67,6 +76,9 @@ class JWKS:
         distrusted: keys that never count, by `kid` or by thumbprint (RFC 7638, SHA-256, in hex or
             base64url). A name that fits none of the issuer's keys is told, once.
 
+    Attributes:
+        epoch: a number that changes whenever the keys did; for reading.
+
     Raises:
         ConfigurationError: the URL may not be asked, or an algorithm is not a public-key one.
     """
@@ -90,11 +102,12 @@ class JWKS:
         self._options = options or JWKSOptions()
         self._clock = clock or SystemClock()
         self._keys: tuple[Key, ...] = ()
+        self._by_name: KeysByName = {}
         self._fetched_keys: tuple[_Fetched, ...] = ()
         self._retired = retired
         self._distrusted = frozenset((distrusted,) if isinstance(distrusted, str) else distrusted)
         self._unmet = self._distrusted
-        self._epoch = 0
+        self.epoch = 0
         self._fetched: float | None = None
         self._began: float | None = None
         self._fetches = 0
@@ -134,11 +147,6 @@ class JWKS:
         keys._issuer, keys._url = issuer, None
         return keys
 
-    @property
-    def epoch(self) -> int:
-        """Return a number that changes whenever the keys did."""
-        return self._epoch
-
     def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
         """Return the keys that may have signed, without waiting.
 
@@ -146,21 +154,23 @@ class JWKS:
             KeyMissing: none is known, or the copy is older than `keep_for`.
             NotGenuine: ``token.key_compromised``: this key never counts.
         """
-        age = self._age()
-        if age is None or age >= self._options.keep_for:
+        if self._fetched is None:
+            raise KeyMissing
+        age = self._clock.monotonic() - self._fetched  # not `_age`: this is asked for each message
+        if age >= self._options.keep_for:
             raise KeyMissing
         if age >= self._options.fresh_for:
             self._renew()
-        try:
-            return chosen(self._keys, key_id, algorithm)
-        except KeyMissing:
-            if key_id is None or key_id not in self._refused:
-                raise
-            raise NotGenuine(
-                "token.key_compromised",
-                found=f"kid={key_id!r}",
-                expected="a key that was not reported compromised",
-            ) from None
+        found = self._by_name.get((key_id, algorithm))
+        if found is not None:
+            return found
+        if key_id is None or key_id not in self._refused:
+            raise KeyMissing(at_hand(self._keys, key_id))
+        raise NotGenuine(
+            "token.key_compromised",
+            found=f"kid={key_id!r}",
+            expected="a key that was not reported compromised",
+        )
 
     def former(self, key_id: str | None, algorithm: str) -> Sequence[FormerKey]:
         """Return keys that were removed and may have signed, if any are remembered."""
@@ -194,7 +204,7 @@ class JWKS:
             self._unmet |= {name}
         self._distrusted |= {name}
         self._adopt(self._fetched_keys)
-        self._epoch += 1
+        self.epoch += 1
         if self._retired is not None:
             self._retired.save(self._clock.now(), self._clock.monotonic())
         if name in self._unmet:
@@ -280,7 +290,8 @@ class JWKS:
         self._refused |= self._distrusted | {key.key_id for key in meant if key.key_id}
         self._unmet -= {name for key in meant for name in key.names}
         if trusted != self._keys:
-            self._keys, self._epoch = trusted, self._epoch + 1
+            self._keys, self._by_name = trusted, by_name(trusted)
+            self.epoch += 1
 
     def _meant(self, keys: Sequence[Key]) -> list[Key]:
         """Return the keys that go by a distrusted name, those that were remembered among them."""

@@ -45,7 +45,7 @@ _TOLD = 5
 
 
 class KeyMissing(Exception):  # noqa: N818 -- not an error: the source may be asked again
-    """No key of the set fits; a fresh copy might hold one. Its text tells which there are."""
+    """No key of a `KeySource` fits; a fresh copy might hold one. Its text tells which there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,10 @@ def allow_list(algorithms: Iterable[str]) -> tuple[str, ...]:
 
 
 class KeySource(Protocol):
-    """A set of keys of one issuer, which may change over time."""
+    """A set of keys of one issuer, which may change over time.
+
+    Asked for each message: whoever writes one looks its keys up, and searches for none (`by_name`).
+    """
 
     @property
     def epoch(self) -> int:
@@ -153,19 +156,17 @@ def fitting(keys: Iterable[Key], key_id: str | None, algorithm: str) -> list[Key
     ]
 
 
-def chosen(keys: Sequence[Key], key_id: str | None, algorithm: str) -> list[Key]:
-    """Return the keys that may have signed; see `fitting`.
-
-    Raises:
-        KeyMissing: there is none.
-    """
-    found = fitting(keys, key_id, algorithm)
-    if not found:
-        raise KeyMissing(_at_hand(keys, key_id))
-    return found
+KeysByName = Mapping[tuple[str | None, str], tuple[Key, ...]]
+"""What `fitting` selects for each `kid` and algorithm, where it selects anything."""
 
 
-def _at_hand(keys: Sequence[Key], key_id: str | None) -> str:
+def by_name(keys: Sequence[Key]) -> KeysByName:
+    """Return what a set of keys has for each question, so that nobody searches it for a message."""
+    asked = {(name, key.algorithm) for key in keys for name in (None, key.key_id)}
+    return {question: tuple(fitting(keys, *question)) for question in asked}
+
+
+def at_hand(keys: Sequence[Key], key_id: str | None) -> str:
     """Tell what a `kid` is good for; where nobody has it, what there is instead."""
     named = [key for key in keys if key.key_id == key_id] if key_id is not None else []
     serving: dict[str | None, list[str]] = {}
@@ -183,9 +184,14 @@ class StaticKeys:
         keys: JWKs as mappings (RFC 7517), or one JWK set. Private members are ignored.
         algorithms: what the keys may serve, those without `alg` included.
 
+    Attributes:
+        epoch: 0: these keys never change.
+
     Raises:
         ConfigurationError: a key is unusable, too short, or there is none.
     """
+
+    epoch = 0
 
     @checked
     def __init__(
@@ -199,15 +205,14 @@ class StaticKeys:
             raise ConfigurationError("StaticKeys needs a list of JWKs, or a set: got none")
         allowed = tuple(canonical_algorithm(name) or name for name in algorithms)
         self._keys = tuple(key for jwk in jwks for key in load_keys(jwk, allowed))
-
-    @property
-    def epoch(self) -> int:
-        """Return 0: these keys never change."""
-        return 0
+        self._by_name = by_name(self._keys)
 
     def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
         """Return the fitting keys, or raise `KeyMissing`."""
-        return chosen(self._keys, key_id, algorithm)
+        found = self._by_name.get((key_id, algorithm))
+        if found is None:
+            raise KeyMissing(at_hand(self._keys, key_id))
+        return found
 
     async def refresh(self) -> bool:
         """Return True: what is not here does not exist."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple, Protocol
 
 from busauth._tokens.keys.key import Key, KeySource
@@ -16,6 +17,17 @@ class Evidence(Protocol):
     def holds(self) -> bool:
         """Return whether it still counts, without waiting."""
         ...
+
+
+class _Nothing:
+    """What proves nothing: a token for which nothing else is named is proven each time."""
+
+    def holds(self) -> bool:
+        return False
+
+
+NOTHING: Evidence = _Nothing()
+"""The evidence where none is named."""
 
 
 class SignedBy(NamedTuple):
@@ -37,6 +49,7 @@ class SignedBy(NamedTuple):
         """Return whether the key still counts. Asking renews an ageing key set.
 
         What cannot tell does not vouch: the token is proven again, and the error is told there.
+        This is what a remembered token costs for each message, so nothing here is looked for twice.
         """
         key = self.key
         try:
@@ -64,22 +77,35 @@ class Verified:
         caller: the identity; not late, without a lease.
         not_before: `nbf` in seconds since the epoch, if any.
         leeway: seconds of clock skew that its issuer's verifier tolerates.
+        by: what proved it.
         retired: set where its key was removed since. Then it counts for messages only that were
             published before; the decision asks for that.
+        starts_at: from which instant on it counts, by `nbf` and `iat`; minus infinity where it has
+            neither. `check_started` is for a token that has not.
+        ends_at: up to which instant it counts, by `exp`; `lateness` is for a token that does not.
     """
 
     caller: Caller
     not_before: float | None
     leeway: float
-    _proof: Evidence | None = field(default=None, repr=False, compare=False)
+    by: Evidence = field(default=NOTHING, repr=False, compare=False)
     retired: Retired | None = None
+    starts_at: float = field(init=False, repr=False, compare=False)
+    ends_at: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Say once when it counts: each message that it comes with asks for that."""
+        started = (self.not_before, self.caller.issued_at)
+        starts_at = max((each for each in started if each is not None), default=-inf)
+        object.__setattr__(self, "starts_at", starts_at - self.leeway)
+        object.__setattr__(self, "ends_at", self.caller.expires_at + self.leeway)
 
     def holds(self) -> bool:
         """Return whether what proved it still counts, without a look at the token.
 
         Where it does not, or nothing is named, the token is to be proven again.
         """
-        return self._proof is not None and self._proof.holds()
+        return self.by.holds()
 
     def check_started(self, now: float) -> None:
         """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).
@@ -87,11 +113,12 @@ class Verified:
         Raises:
             Untimely: ``token.not_yet_valid`` or ``token.issued_in_future``.
         """
-        soonest = now + self.leeway
-        if self.not_before is not None and soonest < self.not_before:
-            raise self._ahead("token.not_yet_valid", "nbf", self.not_before - now)
-        issued_at = self.caller.issued_at
-        if issued_at is not None and soonest < issued_at:
+        if now >= self.starts_at:
+            return
+        not_before, issued_at = self.not_before, self.caller.issued_at
+        if not_before is not None and now < not_before - self.leeway:
+            raise self._ahead("token.not_yet_valid", "nbf", not_before - now)
+        if issued_at is not None:
             raise self._ahead("token.issued_in_future", "iat", issued_at - now)
 
     def _ahead(self, code: str, name: str, seconds: float) -> Untimely:
@@ -100,5 +127,4 @@ class Verified:
 
     def lateness(self, now: float) -> float | None:
         """Return seconds past `exp`, None while the token counts (RFC 7519, section 4.1.4)."""
-        late = now >= self.caller.expires_at + self.leeway
-        return now - self.caller.expires_at if late else None
+        return None if now < self.ends_at else now - self.caller.expires_at
