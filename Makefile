@@ -18,14 +18,17 @@ ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING))"
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install check test quick others cover demo bench clean
+.PHONY: help install lock check test quick others cover demo bench dist clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-install: ## Make .venv (PYTHON=... names the interpreter)
+install: ## Make .venv of what requirements-dev.lock says (PYTHON=... names the interpreter)
 	@PYTHON='$(PYTHON)' sh scripts/venv.sh
+
+lock: ## Write that file anew for what pyproject.toml asks for (ARGS=--upgrade: in the newest versions)
+	@PYTHON='$(PYTHON)' sh scripts/lock.sh $(ARGS)
 
 check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/ruff check -q .
@@ -65,6 +68,9 @@ demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the em
 
 bench: install ## Measure side by side with what a user would pick instead (ARGS=--quick)
 	@$(WITH_RABBITMQ) $(BIN)/python -m bench $(ARGS)
+
+dist: install ## Build wheel and source archive, check them, and try the wheel (TAG=v...: as a release)
+	@$(BIN)/python -m scripts.dist $(TAG)
 
 clean: ## Remove .venv, caches and build artefacts
 	@rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
