@@ -13,7 +13,13 @@ WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)'
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
 IS_SHARING = (rabbitmq or long) and not (rabbitmq and long) and not alone and not processes
 SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
-ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING))"
+# Those that start programs share a RabbitMQ among each other, by files: what a module starts once, a
+# node or a worker, is started in one process.
+IS_STARTING = processes and not alone and not (rabbitmq and long)
+BY_FILES = -rs -n $(WORKERS) --dist loadfile -m "$(IS_STARTING)"
+ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STARTING))"
+# What pytest ends with where ARGS leave nothing of a part.
+NONE = 5
 
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,8 +65,9 @@ others: install ## Run the tests that the quick ones leave out (RABBITMQ=tree: o
 
 .PHONY: others-on-it
 others-on-it:
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
-	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) || [ $$? = $(NONE) ]
+	@$(BIN)/python -m pytest $(BY_FILES) $(ARGS) || [ $$? = $(NONE) ]
+	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS) || [ $$? = $(NONE) ]
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
