@@ -13,19 +13,28 @@ WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)'
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
 IS_SHARING = (rabbitmq or long) and not (rabbitmq and long) and not alone and not processes
 SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
-ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING))"
+# Those that start programs share a RabbitMQ among each other, by files: what a module starts once, a
+# node or a worker, is started in one process.
+IS_STARTING = processes and not alone and not (rabbitmq and long)
+BY_FILES = -rs -n $(WORKERS) --dist loadfile -m "$(IS_STARTING)"
+ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STARTING))"
+# What pytest ends with where ARGS leave nothing of a part.
+NONE = 5
 
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install check test quick others cover demo bench clean
+.PHONY: help install lock check test quick others cover demo bench dist clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 
-install: ## Make .venv (PYTHON=... names the interpreter)
+install: ## Make .venv of what requirements-dev.lock says (PYTHON=... names the interpreter)
 	@PYTHON='$(PYTHON)' sh scripts/venv.sh
+
+lock: ## Write that file anew for what pyproject.toml asks for (ARGS=--upgrade: in the newest versions)
+	@PYTHON='$(PYTHON)' sh scripts/lock.sh $(ARGS)
 
 check: install ## Lint, format, types, and which way imports run
 	@$(BIN)/ruff check -q .
@@ -56,8 +65,9 @@ others: install ## Run the tests that the quick ones leave out (RABBITMQ=tree: o
 
 .PHONY: others-on-it
 others-on-it:
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
-	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) || [ $$? = $(NONE) ]
+	@$(BIN)/python -m pytest $(BY_FILES) $(ARGS) || [ $$? = $(NONE) ]
+	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS) || [ $$? = $(NONE) ]
 
 demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
@@ -65,6 +75,9 @@ demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the em
 
 bench: install ## Measure side by side with what a user would pick instead (ARGS=--quick)
 	@$(WITH_RABBITMQ) $(BIN)/python -m bench $(ARGS)
+
+dist: install ## Build wheel and source archive, check them, and try the wheel (TAG=v...: as a release)
+	@$(BIN)/python -m scripts.dist $(TAG)
 
 clean: ## Remove .venv, caches and build artefacts
 	@rm -rf .venv .venv.lock .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

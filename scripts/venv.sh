@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes .venv with everything that check, test and demo need, once, and again when pyproject.toml
-# changes. Uses uv when present, else venv and pip. PYTHON names an interpreter to try first.
+# Makes .venv with everything that check, test and demo need, once, and again when pyproject.toml or
+# the lock changes, in the versions of the lock (scripts/lock.sh). Uses uv when present, else venv and
+# pip. PYTHON names an interpreter to try first.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,14 +9,23 @@ say() { echo "venv: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 # The folder belongs to the stamp: a copied .venv still points into the tree it was copied from.
-wanted="$(cksum <pyproject.toml) $(pwd -P)"
-current() { [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; }
+wanted="$(cat pyproject.toml requirements-dev.lock | cksum) $(pwd -P)"
+current() { [ "$(cat .venv/.installed 2>/dev/null)" = "$wanted" ] && of_python; }
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Prints the real path of an interpreter that runs and is new enough; a shim may do neither.
-real() {
-    "$1" -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null
+# Whether .venv runs, and is of the interpreter that PYTHON names, where it names one that would do.
+of_python() {
+    made=$(version .venv/bin/python) || return 1
+    named=$(version "${PYTHON:-.venv/bin/python}") || return 0
+    [ "$named" = "$made" ]
+}
+
+# Of an interpreter that runs and is new enough, its real path and its version; a shim may do neither.
+real() { told_by "$1" executable; }
+version() { told_by "$1" version; }
+told_by() {
+    "$1" -c "import sys; sys.version_info >= (3, 11) or sys.exit(1); print(sys.$2)" 2>/dev/null
 }
 
 find_python() {
@@ -50,18 +60,23 @@ make_venv() {
 }
 
 usable() {
-    real .venv/bin/python >/dev/null || return 1
+    of_python || return 1
     have uv || .venv/bin/python -m pip --version >/dev/null 2>&1 || return 1
     # No stamp: somebody made it by hand, here. A stamp of another folder: a copy.
     [ ! -e .venv/.installed ] || grep -q " $(pwd -P)\$" .venv/.installed
 }
 
-install() {
+get() {
     if have uv; then
-        uv pip install -q --python .venv/bin/python -e '.[dev]'
+        uv pip install -q --python .venv/bin/python "$@"
     else
-        .venv/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+        .venv/bin/python -m pip install -q --disable-pip-version-check "$@"
     fi
+}
+
+# What builds busauth is in the lock, too: nothing is fetched that it does not name.
+install() {
+    get --require-hashes -r requirements-dev.lock && get --no-deps --no-build-isolation -e .
 }
 
 # One at a time; a lock whose owner is gone is taken over.

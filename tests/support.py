@@ -208,6 +208,10 @@ async def consuming(
         callback.handed_directly(underlay, tag, callback)
     try:
         yield
+        if isinstance(callback, Consumer) and not channel.is_closed:
+            await source.cancel(tag)
+            async with asyncio.timeout(3):
+                await callback.idle()
     finally:
         await channel.close()
 

@@ -22,7 +22,7 @@ from tests.clients.serving import KINDS, Remote, serving_apart
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 20
+SECONDS = 60
 
 
 @contextmanager

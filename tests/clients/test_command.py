@@ -19,7 +19,7 @@ from tests.conformance.client import ConnectionClosed, RawConnection
 
 pytestmark = pytest.mark.processes
 
-SECONDS = 20
+SECONDS = 60
 
 
 async def start(*arguments: str) -> Process:

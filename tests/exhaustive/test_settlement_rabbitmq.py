@@ -199,18 +199,28 @@ def _carried_out(cases: list[_Case]) -> list[Account]:
         return runner.run(main())
 
 
+@pytest.fixture(scope="module")
+def ways(rabbitmq_url: str) -> dict[str, Account]:
+    """The way of each scenario when nothing happens."""
+    accounts = _carried_out([_Case(each, None, None, rabbitmq_url) for each in _CHOSEN])
+    return {each.name: account for each, account in zip(_CHOSEN, accounts, strict=True)}
+
+
 @pytest.mark.alone  # a quiet second says that all is done only where the machine is not overloaded
-@pytest.mark.parametrize("fault", _HAPPENING, ids=lambda fault: fault.name)
 @pytest.mark.parametrize("scenario", _CHOSEN, ids=lambda scenario: scenario.name)
-def test_every_await(scenario: Scenario, fault: Fault, rabbitmq_url: str) -> None:
+def test_every_await(scenario: Scenario, ways: dict[str, Account], rabbitmq_url: str) -> None:
     """At every point of its way, the message is where it may be, and the consumer goes on."""
-    (way,) = _carried_out([_Case(scenario, None, None, rabbitmq_url)])
+    way = ways[scenario.name]
     assert wrongs(scenario, None, way) == []
-    numbers = [number for number, point in enumerate(way.points) if fault.hits(point)]
-    cases = [_Case(scenario, fault, number, rabbitmq_url) for number in numbers]
+    cases = [
+        _Case(scenario, fault, number, rabbitmq_url)
+        for fault in _HAPPENING
+        for number, point in enumerate(way.points)
+        if fault.hits(point)
+    ]
     found = [
         f"{case}, at {account.at}: {wrong}"
         for case, account in zip(cases, _carried_out(cases), strict=True)
-        for wrong in wrongs(scenario, fault, account)
+        for wrong in wrongs(scenario, case.fault, account)
     ]
     assert found == []

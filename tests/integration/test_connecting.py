@@ -470,13 +470,13 @@ def test_rights_of_a_service(
 @pytest.mark.rabbitmq
 async def test_rights_of_others(node: PrivateNode, issuer: Issuer, trail: Trail) -> None:
     """Without a right, looking and sending again say so as well; a virtual host that is closed."""
+    async with connected(node.url) as broker:
+        await broker.channel.declare_queue("orders.dead", durable=True, arguments=QUORUM)
     url = _with_rights(node, "", "", "")
     with pytest.raises(ConfigurationError, match=r"ACCESS_REFUSED.*docs/connecting"):
         await dead_letters(url, "orders.dead")
     with pytest.raises(ConfigurationError, match=r"ACCESS_REFUSED.*docs/connecting"):
         await _again(url)
-    async with connected(node.url) as broker:
-        await broker.channel.declare_queue("orders.dead", durable=True, arguments=QUORUM)
     await _again(_with_rights(node, r"^orders\.dead\.turn$", r"^amq\.default$", r"^orders\.dead$"))
     assert await dead_letters(_with_rights(node, "", "", r"^orders\.dead$"), "orders.dead") == []
     await asyncio.to_thread(_ctl, node, "clear_permissions", "service")

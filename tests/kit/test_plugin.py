@@ -59,6 +59,7 @@ def test_async_plugins(pytester: pytest.Pytester, mark: str, options: tuple[str,
     ran(pytester, EXAMPLE.format(mark=mark), *options).assert_outcomes(passed=1)
 
 
+@pytest.mark.alone
 def test_both_brokers(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """The same test runs on the embedded broker and on a RabbitMQ, and says on which."""
     options = ("-v", *AUTO, "--busauth-broker=both", "--busauth-amqp-url", rabbitmq_url)
@@ -78,6 +79,7 @@ def test_no_rabbitmq_is_named(pytester: pytest.Pytester, monkeypatch: pytest.Mon
     result.stdout.fnmatch_lines(["*no RabbitMQ: set BUSAUTH_AMQP_URL*"])
 
 
+@pytest.mark.alone
 def test_time_that_cannot_be_moved(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """What moves the broker's time is reported as not run on a RabbitMQ."""
     mark = "pytestmark = pytest.mark.busauth_embedded"
@@ -107,6 +109,7 @@ def test_an_override(pytester: pytest.Pytester) -> None:
     ran(pytester, source, *AUTO).assert_outcomes(passed=1)
 
 
+@pytest.mark.alone
 def test_a_queue_that_is_not_the_tests(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """On a RabbitMQ, a queue that exists already is refused, and stays."""
     source = """
