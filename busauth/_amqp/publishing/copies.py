@@ -138,7 +138,16 @@ def dead_letter(
     One can always be made, and fits: where that of the whole message cannot, a bare one is.
     """
     try:
-        whole = _letter(message, refusal, _sent(message, refusal, token_header), frame_max)
+        search = TokenSearch(message.headers, token_header, refusal.token)
+        properties, lost = rewritten_properties(message.raw, clean=search.without_token)
+        headers = {
+            name: value
+            for name, value in sender_headers(message.headers, token_header)
+            if not search.finds(name, value)
+        }
+        # what is noted goes first: of more headers than are kept it is the first that stay
+        sent = _Sent(properties, _noted(message, token_header, search) | headers, lost, search)
+        whole = _letter(message, refusal, sent, frame_max)
     except UNWRITABLE:  # whatever its sender chose, a message can be refused
         whole = None
     return whole or bare(message, refusal, frame_max)
@@ -168,17 +177,6 @@ class _Sent(NamedTuple):
     headers: dict[str, Any]
     lost: list[str]
     search: TokenSearch
-
-
-def _sent(message: Delivery, refusal: Refusal, token_header: str) -> _Sent:
-    search = TokenSearch(message.headers, token_header, refusal.token)
-    properties, lost = rewritten_properties(message.raw, clean=search.without_token)
-    headers = {
-        name: value
-        for name, value in sender_headers(message.headers, token_header)
-        if not search.finds(name, value)
-    }
-    return _Sent(properties, _noted(message, token_header, search) | headers, lost, search)
 
 
 def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) -> Outgoing | None:
