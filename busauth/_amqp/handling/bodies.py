@@ -52,16 +52,17 @@ class BodyReader:
             BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
             Deferred, Refused: a validator said so.
         """
+        # JSON that systems exchange is in UTF-8 (RFC 8259, section 8.1)
         encoding = message.content_encoding
         if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
             raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")
         try:
             return self._validate(message.body)
         except ValidationError as error:
-            raise self._refusal(error) from None
-        except RecursionError:
+            raise self._refusal(error) from None  # pydantic's own words show what is in the body
+        except RecursionError:  # its words are about this program's stack
             raise BadMessage("body.not_json", found="too deep", expected="JSON") from None
-        except (Refused, Deferred):
+        except (Refused, Deferred):  # a verdict, and no mistake in a validator
             raise
         except Exception as error:
             found = f"{type(error).__name__} in the model"
@@ -75,18 +76,33 @@ class BodyReader:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         if problems[0]["type"] == "json_invalid":
             return BadMessage("body.not_json", found="a body that is not JSON", expected=expected)
-        shown = [
-            f"{_place(problem['loc'], self._names)}: {problem['type']}"
-            for problem in problems[:_SHOWN]
-        ]
+        shown = []
+        for problem in problems[:_SHOWN]:
+            # member names that the sender chose are data, and data stays in the body
+            parts = (
+                str(part) if isinstance(part, int) or part in self._names else "*"
+                for part in problem["loc"]
+            )
+            shown.append(f"{'.'.join(parts) or 'body'}: {problem['type']}")
         return BadMessage("body.invalid", found="; ".join(shown), expected=expected)
 
     @cached_property
     def _validate(self) -> Callable[[bytes], BaseModel]:
-        """What validates: the model's own validator, but for when it stops."""
-        own = self._model.model_validate_json
-        whose = next(each for each in self._model.__mro__ if own.__name__ in vars(each))
-        return (_stopping_early(self._model) if whose is BaseModel else None) or own
+        """What validates: the model's own validator, but for when it stops.
+
+        pydantic offers that for single fields alone.
+        """
+        model, own = self._model, self._model.model_validate_json
+        whose = next(each for each in model.__mro__ if own.__name__ in vars(each))
+        if whose is not BaseModel:
+            return own  # it may do anything, and is called as it is
+        try:
+            schema = _at_first_error(model.__pydantic_core_schema__)
+            # private, but pydantic's own way: models in it must not bring their validators along
+            return SchemaValidator(schema, _use_prebuilt=False).validate_json
+        except Exception as error:  # another pydantic's schemas: slower, and as right
+            LOGGER.info("%s: wrong bodies are judged to their end: %s", model.__name__, error)
+            return own
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -95,20 +111,6 @@ class BodyReader:
             return frozenset(_properties_in(self._model.model_json_schema()))
         except Exception:  # what a model says of its schema is its own code as well
             return frozenset(self._model.model_fields)
-
-
-def _stopping_early(model: type[BaseModel]) -> Callable[[bytes], BaseModel] | None:
-    """Return a validator that takes what a model takes; None where there is none.
-
-    pydantic offers this for single fields alone. Models in it must not bring their own validators
-    along, which pydantic-core is told by the argument that pydantic itself uses for that.
-    """
-    try:
-        schema = _at_first_error(model.__pydantic_core_schema__)
-        return SchemaValidator(schema, _use_prebuilt=False).validate_json
-    except Exception as error:
-        LOGGER.info("%s: wrong bodies are judged to their end: %s", model.__name__, error)
-        return None
 
 
 def _at_first_error(schema: Mapping[str, Any]) -> Any:
@@ -126,12 +128,6 @@ def _part(part: Any) -> Any:
     if isinstance(part.get("type"), str):
         return _at_first_error(part)
     return {name: _part(each) for name, each in part.items()}
-
-
-def _place(location: tuple[int | str, ...], known: frozenset[str]) -> str:
-    """Member names that the sender chose are data, and data stays in the body."""
-    parts = (str(part) if isinstance(part, int) or part in known else "*" for part in location)
-    return ".".join(parts) or "body"
 
 
 def _properties_in(schema: object) -> Iterator[str]:

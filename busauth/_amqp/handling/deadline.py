@@ -19,7 +19,7 @@ class Deadline:
     def __init__(self, seconds: float | None, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._limit = asyncio.timeout(None)
+        self._limit = asyncio.timeout(None)  # without a time: that comes from the guard's clock
         self._waiting: asyncio.Task[None] | None = None
 
     @property
@@ -53,7 +53,7 @@ class Deadline:
             TimeoutError: it has passed, and what ran inside took its cancellation.
         """
         if self._waiting is not None:
-            self._waiting.cancel()
+            self._waiting.cancel()  # first: a limit that was left takes no new time
         await self._limit.__aexit__(kind, error, trace)
 
     async def _wait(self, seconds: float) -> None:

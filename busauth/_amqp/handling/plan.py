@@ -79,7 +79,7 @@ def compile_plan(handler: Handler) -> CallPlan:
         TypeError: a parameter cannot be injected; says which, and what to change.
     """
     name = name_of(handler)
-    if isinstance(handler, GuardedConsumer):
+    if isinstance(handler, GuardedConsumer):  # async itself, it would be taken for a handler
         raise TypeError(
             f"{handler.__name__}: got the guarded consumer of {handler.queue!r}, expected the bare "
             f"function; for another queue as well, decorate {handler.__name__}.handler"
@@ -173,6 +173,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         return "message"
     if parameter.default is not parameter.empty:
         return None
+    # BaseModel itself has no fields: any body at all would be one
     if keyword and isinstance(hint, type) and issubclass(hint, BaseModel) and hint != BaseModel:
         return "body"
     raise TypeError(

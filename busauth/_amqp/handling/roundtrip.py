@@ -21,14 +21,17 @@ _KINDS = {
 }
 """What JSON has for values whose text is theirs alone."""
 
+# kinds of schema that bring their values back, if what is in them does; an unknown one may not
 _PLAIN = frozenset(
     (
         *(*_KINDS, "model-fields", "dataclass-args", "definitions", "definition-ref"),
         *("default", "nullable", "union", "tagged-union", "literal", "enum", "missing-sentinel"),
     )
 )
+# a member of a JSON object is named by text: values of these kinds come back from theirs
 _KEYS = frozenset(("str", "int", "date", "uuid"))
 _PARTS = ("schema", "items_schema", "values_schema", "lax_schema", "strict_schema", "json_schema")
+# what pydantic-core writes and reads alike, where a model's config says nothing else
 _FIXED = {"inf_nan": "null", "bytes": "utf8", "timedelta": "iso8601", "temporal": "iso8601"}
 
 
@@ -111,6 +114,11 @@ class Survey:
 def _is_doubtful(schema: Schema) -> bool:
     """Whether values of this schema may come back as others, whatever is in them."""
     kind, choices = schema.get("type"), schema.get("choices", ())
+    # how a model's config has values written, or read, only they can be held against
+    config = schema.get("config") or {}
+    written = {name: config.get(f"ser_json_{name}", usual) for name, usual in _FIXED.items()}
+    if written != _FIXED or config.get("val_json_bytes", "utf8") != "utf8":
+        return True
     return kind not in _PLAIN or bool(
         (kind == "literal" and not _are_simple(schema["expected"]))
         or (kind == "enum" and not _are_simple(each.value for each in schema["members"]))
@@ -118,7 +126,6 @@ def _is_doubtful(schema: Schema) -> bool:
         or (kind == "union" and (schema.get("mode", "smart") != "smart" or not _distinct(choices)))
         or (kind == "tagged-union" and not _told_by_member(schema))
         or (kind == "model" and (schema.get("custom_init") or schema.get("post_init")))
-        or _has_own_ways(schema.get("config") or {})
     )
 
 
@@ -155,6 +162,7 @@ def _read(name: str, field: Schema, config: Schema) -> dict[str, bool]:
     paths = [[alias]] if isinstance(alias, str) else alias
     paths = [paths] if isinstance(paths[0], str) else paths
     by_name = {name: True} if config.get("validate_by_name") else {}
+    # reversed: of paths that begin alike the first one counts, as it does for pydantic
     return {str(path[0]): len(path) == 1 for path in reversed(paths)} | by_name
 
 
@@ -166,12 +174,6 @@ def _heads(tags: object) -> set[str]:
     return {each if isinstance(each, str) else each[0] for each in paths}
 
 
-def _has_own_ways(config: Schema) -> bool:
-    """Whether values are written, or read, in a way that only they can be held against."""
-    written = {name: config.get(f"ser_json_{name}", usual) for name, usual in _FIXED.items()}
-    return written != _FIXED or config.get("val_json_bytes", "utf8") != "utf8"
-
-
 def _distinct(choices: list[Any]) -> bool:
     kinds = [_KINDS.get(str(dict(each).get("type"))) for each in choices]
     return None not in kinds and len(set(kinds)) == len(kinds)
@@ -180,7 +182,7 @@ def _distinct(choices: list[Any]) -> bool:
 def _named(fields: Any) -> Iterator[tuple[str, Schema]]:
     if isinstance(fields, Mapping):
         yield from fields.items()
-    else:
+    else:  # as those of dataclasses are
         yield from ((field["name"], field) for field in fields)
 
 

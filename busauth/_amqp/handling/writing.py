@@ -22,6 +22,7 @@ _UNWRITABLE = (
     "its value cannot be written as JSON; annotate it with a type that can, or give it a "
     "@field_serializer"
 )
+# overridden, they write and read what they like, whatever the schema says
 _METHODS = ("model_dump_json", "model_validate_json")
 
 
@@ -42,6 +43,7 @@ class BodyWriter:
         self._names = survey.names
         self._doubtful = survey.doubtful or any(_overridden(model, each) for each in _METHODS)
         self._nulls = survey.nulls
+        # asked anew for each body: a subclass may be defined at any time
         self._subclasses: list[Callable[[], list[type]]] = [
             each.__subclasses__ for each in survey.classes
         ]
@@ -58,7 +60,7 @@ class BodyWriter:
         try:
             content = self._dump(body, "error")
             doubted = self._is_to_be_read(content)
-        except PydanticSerializationError:
+        except PydanticSerializationError:  # also what pydantic else only warns of
             content, doubted = self._despite_warnings(body), True
         if doubted:
             self._compare(body, content)
@@ -81,27 +83,25 @@ class BodyWriter:
         try:
             back = self._model.model_validate_json(content)
         except ValidationError as error:
-            raise self._unreadable(error) from None
+            # what its consumer would be told; by the names of fields, not of JSON's members
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(
+                str(part) if isinstance(part, int) else self._names.get(part, "*")
+                for part in first["loc"]
+            )
+            why = f"what is written of it is refused when read: {first['type']}; {_TO_AGREE}"
+            raise self._refusal(place, why) from None  # pydantic's own words show what is in it
         if back == body:
             return
         for place, ours, theirs in _differences(body, back, ""):
             raise self._refusal(place, _why_another(ours, theirs))
-
-    def _unreadable(self, error: ValidationError) -> PublishError:
-        """Tell what its consumer would be told; by the names of fields, not of JSON's members."""
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(
-            str(part) if isinstance(part, int) else self._names.get(part, "*")
-            for part in first["loc"]
-        )
-        why = f"what is written of it is refused when read: {first['type']}; {_TO_AGREE}"
-        return self._refusal(place, why)
 
     def _refusal(self, place: str, why: str) -> PublishError:
         name = self._model.__name__
         return PublishError(f"the body {f'{name}.{place}' if place else name}: {why}")
 
 
+# bounded, as it keeps classes alive, and some programs make them as they go
 @lru_cache(maxsize=1024)
 def writer_of(model: type[BaseModel]) -> BodyWriter:
     """Return what writes the models of a class; what is known of it is found out once."""

@@ -8,6 +8,7 @@ from busauth._amqp.connecting.within import check_timeout
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth.errors import NotAllPublished, PublishError
 
+# bounds the tasks that are held; how much the broker takes at once is the lanes' affair
 WINDOW = 1000
 """Publications of one batch that are on their way at once."""
 
@@ -54,14 +55,14 @@ async def each_in_order(sends: Iterable[Callable[[], Awaitable[None]]]) -> None:
     async def send(place: int, begin: Callable[[], Awaitable[None]]) -> None:
         try:
             await begin()
-        except PublishError as error:
+        except PublishError as error:  # raised in here, it would cancel all the others
             errors[place] = error
         finally:
             room.release()
 
     async with asyncio.TaskGroup() as tasks:
         for place, begin in enumerate(sends):
-            await room.acquire()
+            await room.acquire()  # before the task is made: what has not begun costs no memory
             tasks.create_task(send(place, begin))
     if errors:
         raise NotAllPublished(dict(sorted(errors.items())))

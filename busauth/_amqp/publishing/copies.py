@@ -55,10 +55,12 @@ _CHANNEL_OVERHEAD = 64 + 192
 _KEPT, _NOTED = 1000, 100
 """Headers of a sender's that are kept, and that are noted as data."""
 
+# a SHA-256 in hexadecimal takes 64 of them
 _MARK_BYTES = 96
 """Bytes kept free for the mark of a sender's ``x-...`` headers, beside their names."""
 
 _CUT_NAMES, _CUT_CHARACTERS = 50, 300
+# a character takes four bytes in UTF-8 at most; beside the text stand its name and its length
 _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
 """Bytes kept free for the list of what was cut."""
 
@@ -77,6 +79,7 @@ _MISSED_LEAST = (
 _FROM_SENDERS = frozenset({names.DETAIL, names.ORIGIN})
 """Headers of busauth's own in which a sender may have had their token written."""
 
+# without these nobody could tell why, when, and with which token it was refused
 _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
 
 
@@ -135,8 +138,17 @@ def dead_letter(
     One can always be made, and fits: where that of the whole message cannot, a bare one is.
     """
     try:
-        whole = _letter(message, refusal, _sent(message, refusal, token_header), frame_max)
-    except UNWRITABLE:
+        search = TokenSearch(message.headers, token_header, refusal.token)
+        properties, lost = rewritten_properties(message.raw, clean=search.without_token)
+        headers = {
+            name: value
+            for name, value in sender_headers(message.headers, token_header)
+            if not search.finds(name, value)
+        }
+        # what is noted goes first: of more headers than are kept it is the first that stay
+        sent = _Sent(properties, _noted(message, token_header, search) | headers, lost, search)
+        whole = _letter(message, refusal, sent, frame_max)
+    except UNWRITABLE:  # whatever its sender chose, a message can be refused
         whole = None
     return whole or bare(message, refusal, frame_max)
 
@@ -167,21 +179,10 @@ class _Sent(NamedTuple):
     search: TokenSearch
 
 
-def _sent(message: Delivery, refusal: Refusal, token_header: str) -> _Sent:
-    search = TokenSearch(message.headers, token_header, refusal.token)
-    properties, lost = rewritten_properties(message.raw, clean=search.without_token)
-    headers = {
-        name: value
-        for name, value in sender_headers(message.headers, token_header)
-        if not search.finds(name, value)
-    }
-    return _Sent(properties, _noted(message, token_header, search) | headers, lost, search)
-
-
 def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) -> Outgoing | None:
     """Return a letter with the reason, None where it does not fit even without headers."""
     properties, kept, lost, search = sent
-    properties.message_id = properties.message_id or uuid4().hex
+    properties.message_id = properties.message_id or uuid4().hex  # a kept token is bound to it
     own = _reason(refusal) | {
         names.EXCHANGE: search.told(message.exchange),
         names.ROUTING_KEY: search.told(message.routing_key),
@@ -208,6 +209,7 @@ def _shortened(
     others = sorted(own.keys() - _ALWAYS - {*_MISSED_LEAST})
     droppable = [*(name for name in _MISSED_LEAST if name in own), *others]
     properties.headers = own
+    # a frame of 0 bytes is one without a limit (AMQP 0-9-1, connection.tune)
     while frame_max and names.header_frame_size(properties) > room:
         if not droppable:
             return False
@@ -294,10 +296,11 @@ def postponed(message: Delivery, carried: Carried, *, priority: int | None = Non
 def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
     """Return the headers of a copy of busauth's own that its next copy has, too."""
     left_behind |= added_to(message.headers, None)
+    # what brokers act on stays behind as well; busauth's own are noted too, and come along
     return {
         name: rewritten(value)
         for name, value in message.headers.items()
-        if name not in left_behind and not _acts(name)
+        if name not in left_behind and (name.lower().startswith(names.PREFIX) or not is_noted(name))
     }
 
 
@@ -345,17 +348,13 @@ def _noted(message: Delivery, token_header: str, search: TokenSearch) -> dict[st
         for name, value in message.headers.items()
         if is_noted(name) and name != token_header
     }
+    # in our name the one would close the channel, and the other let the copy expire
     left_out |= {"user_id": message.raw.user_id, "expiration": message.raw.expiration}
     told = [(name, value) for name, value in left_out.items() if value is not None]
     noted = {search.told(name): search.told(value) for name, value in told[-_NOTED:]}
     if len(told) > _NOTED:
         noted["…"] = f"{len(told) - _NOTED} more"
     return {names.NOTED: noted} if noted else {}
-
-
-def _acts(name: str) -> bool:
-    """Return whether a broker would act on a header."""
-    return is_noted(name) and not name.lower().startswith(names.PREFIX)
 
 
 def _fitted(
@@ -384,15 +383,12 @@ def _fitted(
         over -= size
         cut.append(name)
     left = {name: kept[name] for _, name in by_size}
-    listed = {names.CUT: _listed(cut)} if cut else {}
-    properties.headers = {**left, **own, **listed}
+    if cut:
+        # first what went first; how many there are is told even where their names are too long
+        told = ", ".join(evidence(name) or "" for name in cut[:_CUT_NAMES])
+        own = {**own, names.CUT: f"{len(cut)}: {told}"[:_CUT_CHARACTERS]}
+    properties.headers = {**left, **own}
     return Outgoing(body, properties)
-
-
-def _listed(cut: list[str]) -> str:
-    """Tell what was cut, the first to go first; all of it where that is short."""
-    told = ", ".join(evidence(name) or "" for name in cut[:_CUT_NAMES])
-    return f"{len(cut)}: {told}"[:_CUT_CHARACTERS]
 
 
 def _encoded_size(name: str, value: Any) -> int | None:
@@ -401,5 +397,5 @@ def _encoded_size(name: str, value: Any) -> int | None:
         spelled({name: value})  # names too long, or levels too deep: pamqp would cut them
         named = encode.field_array([name]) if is_extension(name) else b""  # once more, in the mark
         return len(encode.field_table({name: value})) + len(named)
-    except Exception:
+    except Exception:  # whatever is wrong with one header, the message goes without it
         return None

@@ -25,9 +25,11 @@ from pamqp.header import ContentHeader
 from busauth._amqp.connecting.patience import answered, drained, is_unblocked, unblocked
 from busauth._amqp.publishing.copies import Outgoing
 
+# a refused publication takes along what shares its channel: more channels, less company
 MOST = 16
 """Channels for publications of one kind on one connection."""
 
+# what a broker that does not read costs at most, beside the last message (docs/adr/0018)
 _AHEAD = 64 * 1024
 """Bytes that are written before it is asked again whether the socket takes more."""
 
@@ -121,22 +123,18 @@ class Lanes:
             routing_key: with which key.
             apart: on a channel of its own, beside the others to this exchange.
         """
-        use = self._use((exchange, self._apart(outgoing, apart=apart)))
+        said = outgoing.properties
+        # as another user than the connection's, it may be refused, and its channel closed with it
+        user = said.user_id if said.user_id != self._way.user else None
+        use = self._use((exchange, said.message_id if apart else user))
         use.begun()
         try:
             sent = await use.write(outgoing, exchange, routing_key)
-        except BaseException:
+        except BaseException:  # cut off as well: not written, it has no answer to end with
             self._ended(use)
             raise
         sent.answer.add_done_callback(lambda _: self._ended(use))
         return sent
-
-    def _apart(self, outgoing: Outgoing, *, apart: bool) -> str | None:
-        """Return what sets it apart from others to its exchange: the broker may not like it."""
-        said = outgoing.properties
-        if apart:
-            return said.message_id
-        return said.user_id if said.user_id != self._way.user else None
 
     def _use(self, target: Target) -> "_Use":
         use = self._uses.get(target)
@@ -236,7 +234,7 @@ class Lane:
             async with self._turn:
                 channel = await self._taking()
                 answer = self._write(channel, outgoing, exchange, routing_key)
-        except BaseException:
+        except BaseException:  # cut off as well: its message id is free again
             over.set_result(None)
             raise
         answer.add_done_callback(lambda _: over.set_result(None))
@@ -247,6 +245,7 @@ class Lane:
         way = self._way
         while True:
             channel = self._channel
+            # all of it is asked again after each await, in which anything may have changed
             way.check_open()
             if not way.is_unblocked:
                 await unblocked(way.connection)
@@ -263,13 +262,17 @@ class Lane:
         """Do what `Channel.basic_publish` does, in one go: it cannot tell what was written."""
         header = ContentHeader(properties=outgoing.properties, body_size=len(outgoing.body))
         method = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
-        bodies = _split(outgoing.body, channel.max_content_size)
-        frame = ChannelFrame.marshall(channel.number, [method, header, *bodies])
-        self._way.put(frame)
+        body, size = outgoing.body, channel.max_content_size
+        # without a limit the body is one frame; an empty one has none, but a range needs a step
+        size = size if size > 0 else len(body) or 1
+        bodies = [ContentBody(body[at : at + size]) for at in range(0, len(body), size)]
+        self._way.put(ChannelFrame.marshall(channel.number, [method, header, *bodies]))
+        # after the frame: a tag that was counted and not sent would shift all later confirmations
         channel.delivery_tag += 1
         answer = channel.confirmations[channel.delivery_tag] = channel.create_future()
         told, message_id = channel.message_id_delivery_tag, str(outgoing.properties.message_id)
         told[message_id] = channel.delivery_tag
+        # not before: a late return is told by its id, and must not be taken for another's
         answer.add_done_callback(lambda _: told.pop(message_id, None))
         return answer
 
@@ -285,9 +288,9 @@ class _Way:
 
     def __init__(self, connection: AbstractConnection) -> None:
         self.connection = connection
-        negotiated = connection.connection_tune.channel_max or 4 * MOST
+        negotiated = connection.connection_tune.channel_max or 4 * MOST  # 0 is no limit
         self.most = min(MOST, max(1, negotiated // 4))
-        self.user = connection.url.user or "guest"
+        self.user = connection.url.user or "guest"  # as aiormq logs in where a URL names nobody
         self._room = 0
         self._draining = asyncio.Lock()
 
@@ -319,6 +322,7 @@ class _Way:
     async def drained(self) -> None:
         """Return once what was written before is on its way, and the socket takes more."""
         async with self._draining:
+            # who had the lock before may have drained for everybody
             if not self.is_clear:
                 await drained(self.connection)
                 self._room = _AHEAD
@@ -335,9 +339,3 @@ def _is_open(channel: Channel) -> bool:
     The connection forgets its number when ``channel.close`` is read, and only then is it answered.
     """
     return not channel.is_closed and channel.connection.channels.get(channel.number) is channel
-
-
-def _split(body: bytes, size: int) -> list[ContentBody]:
-    """Return a body's frames; without a limit it is one."""
-    size = size if size > 0 else len(body)
-    return [ContentBody(body[start : start + size]) for start in range(0, len(body), size or 1)]

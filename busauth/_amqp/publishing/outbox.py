@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from busauth._amqp import headers as names
 from busauth._amqp.handling.writing import writer_of
 from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.rewriting import PERSISTENT
 from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
@@ -33,7 +34,6 @@ Token = str | Anonymous | None
 
 Body = BaseModel | Message | bytes
 _JSON = "application/json"
-_PERSISTENT = 2
 
 
 class Outbox:
@@ -91,18 +91,18 @@ class Outbox:
         message = as_message(body, now)
         _check_free(message.headers, self._header)
         properties = message.properties
-        properties.delivery_mode = _PERSISTENT
+        properties.delivery_mode = PERSISTENT
         outgoing = Outgoing(message.body, properties)
-        if token is ANONYMOUS:
+        if token is ANONYMOUS:  # there is no token that a proof could speak of
             properties.headers = dict(message.headers)
             return outgoing
         lease = self._lease(token)
         raw = lease.token()
         properties.headers = {**message.headers, **self.bearer(raw, recipient)}
-        if token is None:
+        if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1
         if self._signer is not None:
-            properties.message_id = properties.message_id or uuid4().hex
+            properties.message_id = properties.message_id or uuid4().hex  # which a proof names
             binding = _binding(outgoing, raw, exchange, routing_key)
             properties.headers[names.PROOF] = self._signer.sign(
                 binding, now, root_published_at=lease.published_at
@@ -118,7 +118,13 @@ class Outbox:
                 f"token of type {type(token).__name__}: expected a raw token such as "
                 "caller.bearer(), ANONYMOUS, or None for the caller in scope"
             )
-        self._check_at_the_edge(token)
+        # what could only be refused later is refused here; whether genuine, its consumers ask
+        names.check_alone(token)
+        expires_at = self._verifiers.check_shape(token)
+        now = self._clock.now()
+        if expires_at is None or now >= expires_at:
+            found = "no exp" if expires_at is None else f"{now - expires_at:.0f} s past exp"
+            raise Untimely("token.expired", found=found, expected="a token that is still valid")
         return Lease(token)
 
     def bearer(self, token: str, recipient: str | None = None) -> dict[str, str]:
@@ -131,15 +137,6 @@ class Outbox:
         if self._encryption is not None:
             token = self._encryption.encrypt(token, recipient)
         return {self._header: f"Bearer {token}"}
-
-    def _check_at_the_edge(self, token: str) -> None:
-        """Refuse work that could only be refused later; genuineness is the consumers' question."""
-        names.check_alone(token)
-        expires_at = self._verifiers.check_shape(token)
-        now = self._clock.now()
-        if expires_at is None or now >= expires_at:
-            found = "no exp" if expires_at is None else f"{now - expires_at:.0f} s past exp"
-            raise Untimely("token.expired", found=found, expected="a token that is still valid")
 
 
 def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> OutgoingMessage:

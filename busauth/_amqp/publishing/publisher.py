@@ -33,10 +33,10 @@ from busauth.errors import PublishError, held_by
 Outlet = Callable[[Delivery], Awaitable[AbstractConnection]]
 """Returns the connection on which to publish about a message; may raise `PublishError`."""
 
-
 _SURELY = 16 * 1024
 """Bytes: a frame of this size holds whatever is bounded by half of it, without measuring."""
 _LARGE = 2**63
+"""What a number on the wire stays below (AMQP 0-9-1, section 4.2.5.1): pamqp refuses the rest."""
 
 _UNKNOWN = ", and whether it was published is unknown: it may be yet"
 _UNSENT = ": it was not sent"
@@ -91,13 +91,18 @@ class Publisher:
         outgoing.properties.message_id = outgoing.properties.message_id or uuid4().hex
         check_frame(outgoing, frame_max(connection))
         target = f"exchange {exchange!r}, routing key {routing_key!r}"
-        lanes, sent = self._lanes_of(connection), None
+        if connection not in self._lanes:
+            # each reconnection leaves one behind, whose lanes are of no more use
+            living = {known: lanes for known, lanes in self._lanes.items() if not known.is_closed}
+            self._lanes = {**living, connection: Lanes(connection)}
+        lanes, sent = self._lanes[connection], None
         within = within or Within.of(None, self._timeout)
         try:
             async with within.limit():
                 sent = await lanes.write(outgoing, exchange, routing_key, apart=apart)
+                # given up, it stays in aiormq's books: the broker's answer is still to come
                 await asyncio.shield(sent.answer)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError as error:  # a closed connection cancels what is pending, too
             if was_cancelled():
                 raise
             closed = f"the connection was closed{_UNKNOWN if sent else _UNSENT}"
@@ -106,12 +111,6 @@ class Publisher:
             _raise_if_shared(target, sent, error)
             why = _why(error, within, sent) if sent else _why_unsent(error, within)
             raise PublishError(f"{target}: {why}") from error
-
-    def _lanes_of(self, connection: AbstractConnection) -> Lanes:
-        if connection not in self._lanes:
-            living = {known: lanes for known, lanes in self._lanes.items() if not known.is_closed}
-            self._lanes = {**living, connection: Lanes(connection)}
-        return self._lanes[connection]
 
 
 def _why(error: Exception, within: Within, sent: Sent) -> str:
@@ -184,15 +183,12 @@ def raise_if_ending(error: BaseException) -> None:
         BaseException: the task's own cancellation, or what no task may keep to itself.
     """
     for each in held_by(error):
-        if _ends_us(each):
+        if isinstance(each, asyncio.CancelledError):
+            ends = was_cancelled()  # else something that was awaited has ended, and not this task
+        else:
+            ends = isinstance(each, (KeyboardInterrupt, SystemExit, GeneratorExit))
+        if ends:
             raise each
-
-
-def _ends_us(error: BaseException) -> bool:
-    """Return whether an error ends this task or this process; all others leave it at work."""
-    if isinstance(error, asyncio.CancelledError):
-        return was_cancelled()
-    return isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
 
 
 def frame_max(connection: AbstractConnection) -> int:
@@ -202,6 +198,7 @@ def frame_max(connection: AbstractConnection) -> int:
 
 def _at_most(headers: Mapping[str, Any]) -> float:
     """Bound the bytes of headers that are text and numbers; infinite where others are there."""
+    # a character takes four bytes in UTF-8 at most; types, lengths and a number fit 16
     total = 0
     for name, value in headers.items():
         if type(value) is str:

@@ -21,7 +21,7 @@ from busauth.errors import evidence
 Cleaning = Callable[[str | None], str | None]
 """Returns the text that is left of a property."""
 
-PERSISTENT = 2
+PERSISTENT = 2  # the delivery mode of what is kept on disk (AMQP 0-9-1)
 _TOKEN_HEADERS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, "proxy-authorization"})
 
 _SECRET_WORDS = frozenset({"auth", "cred", "creds", "jwt", "otp", "pass", "pwd", "session", "sid"})
@@ -44,10 +44,10 @@ _PSEUDO_QUEUE = "amq.rabbitmq.reply-to"
 """Direct reply-to as its asker says it, and as no delivery has it over AMQP 0-9-1: published by
 somebody who asks for no replies, it closes their channel."""
 
-_EPOCH = 1970
+_EPOCH = 1970  # the wire's timestamps count seconds from here, without a sign
 _SHORT = 255
 """Bytes of a property that is text (AMQP 0-9-1, section 4.2.5.3)."""
-_OCTET = 255
+_OCTET = 255  # what a priority is written as
 
 _TOO_DEEP = object()
 """In place of a header's value: pamqp writes none of this type, so that it is cut."""
@@ -77,7 +77,7 @@ def short(value: object, clean: Cleaning) -> str | None:
     text = clean(value) or ""
     try:
         return text if len(text.encode()) <= _SHORT else None
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # half of a surrogate pair is text in Python alone
         return None
 
 
@@ -167,8 +167,11 @@ class TokenSearch:
         """Return whether a header has to be left out."""
         if self._is_named(name) or self._in_text(name):
             return True
-        if is_extension(name) and _tells_of_a_secret(name.lower()):
-            return True
+        if is_extension(name):
+            # short words are held against whole ones: within others they would be found anywhere
+            words = _SEPARATORS.split(name.lower())
+            if not _SECRET_WORDS.isdisjoint(words) or _SECRETS.search("".join(words)) is not None:
+                return True
         return value is not None and any(self._in_text(text) for text in _texts(value))
 
     def hidden(self, text: str) -> str:
@@ -198,7 +201,7 @@ class TokenSearch:
             return True
         if not may_hold_token(text):
             return False
-        self._room -= len(text)
+        self._room -= len(text)  # for all of a message: many short texts cost what a long one does
         return self._room < 0 or TOKEN_SHAPE.search(text) is not None
 
 
@@ -210,11 +213,6 @@ def _words_of_tokens(value: object) -> Iterator[str]:
             if len(word) >= _OWN_LEAST:
                 yield word
                 yield word.encode(errors="replace").decode("latin-1")
-
-
-def _tells_of_a_secret(name: str) -> bool:
-    words = _SEPARATORS.split(name)
-    return not _SECRET_WORDS.isdisjoint(words) or _SECRETS.search("".join(words)) is not None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -9,7 +9,7 @@ seal: it is a header of busauth's own. What a mark does not name was added on th
 and goes no further (`added_to`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -52,7 +52,18 @@ def copy_of(properties: Basic.Properties, body: bytes, token_header: str | None)
         token_header: the header that carries tokens, None where none does.
     """
     headers = properties.headers or {}
-    return Copy(dict(_own(headers)), dict(_sent(headers, token_header)), _said(properties), body)
+    own = {
+        name: _marked_again(headers, value) if name == names.KEPT else value
+        for name, value in headers.items()
+        if name.lower().startswith(names.PREFIX) and name not in _OPEN
+    }
+    apart = (token_header, BROKER_STAMP)  # a stamping broker stamps the copy anew
+    sent = {
+        name: value
+        for name, value in headers.items()
+        if name not in apart and not is_noted(name) and not is_extension(name)
+    }
+    return Copy(own, sent, _said(properties), body)
 
 
 def is_noted(name: str) -> bool:
@@ -108,24 +119,8 @@ def _marked_again(headers: Mapping[str, Any], mark: object) -> object:
         return mark
     try:
         return _mark(headers, mark[1:])
-    except NotCanonical:
+    except NotCanonical:  # such a value was never sealed: no seal holds over None
         return None
-
-
-def _own(headers: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in headers.items():
-        if name == names.KEPT:
-            yield name, _marked_again(headers, value)
-        elif name.lower().startswith(names.PREFIX) and name not in _OPEN:
-            yield name, value
-
-
-def _sent(headers: Mapping[str, Any], token_header: str | None) -> Iterator[tuple[str, Any]]:
-    """A stamping broker stamps the copy anew."""
-    apart = (token_header, BROKER_STAMP)
-    for name, value in headers.items():
-        if name not in apart and not is_noted(name) and not is_extension(name):
-            yield name, value
 
 
 def _said(properties: Basic.Properties) -> tuple[str | int | None, ...]:

@@ -30,6 +30,7 @@ from busauth.audit import Event, EventKind
 from busauth.caller import Caller, FirstToken
 from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
 
+# 20 s in all: who has just ended a turn gives back within that, and who is at work takes longer
 _TURNS, _BETWEEN = 200, 0.1
 """How often, and how many seconds apart, it is tried to have the queue alone."""
 
@@ -147,11 +148,12 @@ class Sending:
                 message_id = evidence(message.message_id) or ""
                 try:
                     was_sent = await self._sent(connection, message, renew)
-                except Refused as refusal:
+                except Refused as refusal:  # it stays; the others are no worse for it
                     refused[message_id] = refusal.code
                     self._tell(EventKind.REFUSED, message, refusal)
                     continue
                 if was_sent:
+                    # told before it is taken away: cut off in between, it is in both, and was sent
                     sent.append(message_id)
                     self._tell(self.told, message)
                     waiting.check()  # only while it was held, it is gone from there
@@ -186,13 +188,14 @@ class Sending:
 
     async def _has_turn(self, connection: AbstractConnection) -> bool:
         channel = await connection.channel()
-        with suppress(ChannelLockedResource):
+        with suppress(ChannelLockedResource):  # somebody else's turn: ask again later
+            # the turn before the look: who has it alone knows that a consumer there is an old one
             with permitted(TURN):
                 await channel.declare_queue(f"{self.source}.turn", exclusive=True)
             declared = await looked_at(channel, self.source)
             if not declared.declaration_result.consumer_count:
                 return True
-        await left(channel)
+        await left(channel)  # the next attempt opens another: the answer may have closed this one
         return False
 
     def _tell(

@@ -30,6 +30,9 @@ from busauth.caller import read_only
 from busauth.errors import Deferred
 
 _PATIENCE = 5.0
+"""Seconds without a further message, after which somebody else counts as having taken the rest."""
+
+# a prefetch count has 16 bits (AMQP 0-9-1, basic.qos)
 _WINDOW = 65_535
 """Messages that one consumer holds at most. Without a number, quorum queues say 2,000."""
 
@@ -72,7 +75,9 @@ class Letter:
     @classmethod
     def of(cls, message: AbstractIncomingMessage) -> Self:
         """Read what a guard wrote on a copy, or tell that it cannot be read."""
-        told = {name: _text(message.headers.get(name)) for name in names.REASON}
+        # whoever can publish there writes what they like: what is no text is nobody's reason
+        said = {name: message.headers.get(name) for name in names.REASON}
+        told = {name: text if isinstance(text, str) else None for name, text in said.items()}
         if isinstance(message, Unreadable):
             told[names.REFUSAL] = "message.unreadable"
         return cls(
@@ -89,10 +94,6 @@ class Letter:
             body=message.body,
             headers=read_only(dict(message.headers)),
         )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 @checked
@@ -115,6 +116,7 @@ async def dead_letters(url: str, queue: str, *, limit: CountOrNone = 1000) -> li
     async with leaving(await connected(url)) as connection:
         waiting = await taken(connection, queue)
         letters = [Letter.of(message) async for message in waiting]
+    # the oldest by when they were refused: what was given back stands behind newer ones
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 
@@ -138,6 +140,7 @@ async def _taken(connection: AbstractConnection, queue: str) -> "Waiting":
     waiting = Waiting(queue, declared.declaration_result.message_count or 0)
     with permitted(CONSUME):
         await waiting.consume(channel)
+    # one channel more for each further window, as none holds more than that
     for _ in range(waiting.expected // _WINDOW):
         await waiting.consume(await connection.channel())
     return waiting
@@ -179,6 +182,7 @@ class Waiting:
     async def consume(self, channel: AbstractChannel) -> None:
         """Take on a channel of no other use, as many as one can hold."""
         underlay = await channel.get_underlay_channel()
+        # before it consumes: the broker may take back what has only just come
         underlay.on_consumer_cancel_callbacks.add(self._lose)
         underlay.closing.add_done_callback(self._lose)
         await underlay.basic_qos(prefetch_count=_WINDOW)
@@ -198,6 +202,7 @@ class Waiting:
 
     def _lose(self, _why: object) -> None:
         self.is_lost = True
+        # wakes whoever waits for the next message, which will not come
         self._arrived.put_nowait(None)
 
     async def __aiter__(self) -> AsyncIterator[AbstractIncomingMessage]:

@@ -91,10 +91,12 @@ class Redrive:
         if not isinstance(kept, str):
             found = f"{headers.TOKEN} of type {type(kept).__name__}"
             raise NotGenuine("header.not_text", found=found, expected="a kept token")
+        # a kept token is bound to its queue's name of that day, which is one that the queue has had
         said = message.headers.get(headers.QUEUE)
         queue = said if isinstance(said, str) and said in self._names else self._queue
         letter = KeptFor(queue=queue, message_id=message.message_id, body=message.body)
         token = self._keys.open_for_redrive(kept, letter)
+        # what its consumer would only refuse again stays here, where it is seen
         first = self._first(message, Purpose.LETTER)
         if first is not None:
             self._guard.core.check_first(first)

@@ -83,8 +83,9 @@ class Release:
         caller = await self._guard.authenticate(f"Bearer {token}")
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:
-            if not _says(message, caller):
-                return None
+            said = message.headers.get(headers.ISSUER), message.headers.get(headers.SUBJECT)
+            if said != (evidence(caller.issuer), evidence(caller.subject)):
+                return None  # not theirs by its own words; that it is, its proof has to show
             return await self._renewed(message, caller, token, limit)
 
         sending = Sending(
@@ -111,8 +112,10 @@ class Release:
         recorded = str(message.headers.get(headers.TOKEN_SHA256))
         proof, now = message.headers.get(headers.PROOF), self._guard.clock.now()
         parked = _parked(Delivery.of(message), caller)
+        # may wait for keys, as no check does after it
         await found(lambda: self._proofs.recall(proof))
         first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
+        # nothing is signed for a message that its consumer would refuse over its first token
         self._guard.core.check_first(sealed_first(message, Purpose.PARKED))
         binding = OutgoingMessage(
             token=token,
@@ -164,9 +167,3 @@ def _relaying(guard: Guard, proofs: Proofs | None) -> tuple[Proofs, ProofSigner]
             "relays = true in [messages.proofs]"
         )
     return proofs, signer
-
-
-def _says(message: AbstractIncomingMessage, caller: Caller) -> bool:
-    """Return whether a message says that it is this caller's; its proof is what proves it."""
-    said = message.headers.get(headers.ISSUER), message.headers.get(headers.SUBJECT)
-    return said == (evidence(caller.issuer), evidence(caller.subject))

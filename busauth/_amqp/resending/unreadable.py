@@ -26,5 +26,5 @@ def message_of(delivered: DeliveredMessage) -> AbstractIncomingMessage:
         return Unreadable(delivered)
     try:
         return Arrived(delivered)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError):  # an expiration that is no number, for one
         return Unreadable(delivered)

@@ -36,6 +36,7 @@ from busauth.audit import LOGGER
 Told = Callable[[bool], None]
 """Is called with whether the broker could be told."""
 
+# how many, and seconds, whichever comes first: a small prefetch never reaches the first of them
 _MOST = 32
 _LONGEST = 0.002
 _QUIET = 4
@@ -76,22 +77,22 @@ class Acks:
         if ledger is None or delivery.tag is None:
             told(False)  # noqa: FBT003 -- a callback's one argument
             return
+        # before `add`, which may write and tell at once: whoever is told finds it settled
         delivery.settled()
         ledger.add(delivery.tag, told)
 
     def _of(self, delivery: Delivery) -> "Ledger | None":
         channel, latest = delivery.channel, self._latest
-        if channel is None or (latest is not None and latest.channel is channel):
-            return latest if channel is not None else None
-        self._latest = self._ledgers.get(channel) or self._opened(channel)
+        if channel is None:
+            return None
+        if latest is not None and latest.channel is channel:
+            return latest  # nearly always: most guards have one channel
+        if channel not in self._ledgers:
+            # each reconnection leaves some behind: those of closed channels are over
+            living = {known: each for known, each in self._ledgers.items() if not known.is_closed}
+            self._ledgers = {**living, channel: Ledger(channel)}
+        self._latest = self._ledgers[channel]
         return self._latest
-
-    def _opened(self, channel: Channel) -> "Ledger":
-        """Begin a ledger; those of closed channels are over, as each reconnection leaves some."""
-        living = {known: each for known, each in self._ledgers.items() if not known.is_closed}
-        ledger = Ledger(channel)
-        self._ledgers = {**living, channel: ledger}
-        return ledger
 
 
 class Ledger:
@@ -109,7 +110,7 @@ class Ledger:
         self._looking: asyncio.Handle | None = None
         self._quiet = 0
         self._since = self._longest = 0.0
-        self._nobodys = Context()
+        self._nobodys = Context()  # no caller's lease lives on in what writes for all of them
 
     def settled(self, tag: int) -> None:
         """Note that the broker was told of this tag, or will be before anything later."""
@@ -134,7 +135,10 @@ class Ledger:
         self._is_due = self._can_write = True
         self._since = self._loop.time()
         self._quiet, self._longest = 0, _LONGEST
-        if self._since - _heard(self.channel) > _SILENCE:
+        # when a frame of the broker's was last read, by the loop's time
+        connection: Any = self.channel.connection
+        heard: float = connection._Connection__last_frame_time  # noqa: SLF001 -- aiormq says it nowhere
+        if self._since - heard > _SILENCE:
             self._stood_still(0.0)
         self._looking = self._loop.call_soon(self._look, context=self._nobodys)
 
@@ -176,7 +180,7 @@ class Ledger:
                 frame = self._frame([tag for tag, _ in waiting])
                 self.channel.write_queue.put_nowait(frame)
                 told = True
-        except asyncio.QueueFull:
+        except asyncio.QueueFull:  # what waits is told when this frame is through, and not before
             self._loop.create_task(self._write_later(frame, waiting), context=Context())
             return
         except Exception as error:
@@ -192,7 +196,7 @@ class Ledger:
                 await self.channel.write_queue.put(frame)
             told = not has_ended(self.channel)
         except TimeoutError:
-            pass
+            pass  # nobody could be told: the connection is broken, and the broker delivers again
         finally:
             self._done(waiting, told=told)
 
@@ -226,10 +230,3 @@ class Ledger:
             self._floor += 1
             self._settled.remove(self._floor)
         return max((tag for tag in tags if tag <= self._floor), default=0)
-
-
-def _heard(channel: Channel) -> float:
-    """Return when a frame of the broker's was last read, by the loop's time."""
-    connection: Any = channel.connection
-    heard: float = connection._Connection__last_frame_time  # noqa: SLF001 -- aiormq says it nowhere
-    return heard

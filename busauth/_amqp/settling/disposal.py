@@ -63,7 +63,16 @@ class Disposal:
         """
         genuine = refusal.refused.genuine
         name = dead_queue(self.queue) if genuine else rejected_queue(self.queue)
-        return await self._publish_reasoned(message, refusal, name)
+        with self._deferring(message):
+            connection, copy = await self._reasoned(message, refusal)
+            try:
+                await self._publish(connection, copy, name)
+            except PublishError as error:
+                if not isinstance(error.__cause__, ChannelPreconditionFailed):
+                    raise
+                bare = copies.bare(message, refusal, frame_max(connection))
+                await self._publish(connection, bare, name)  # nothing of the sender's is in it
+        return name
 
     async def park(self, message: Delivery, refusal: Refusal) -> str | None:
         """Publish a message that waits for its caller, and return the name of that queue.
@@ -102,7 +111,8 @@ class Disposal:
                 try:
                     return home if await self._publish_whole(message, home, copied) else None
                 except PublishError as error:
-                    if home == homes[-1] or not _is_unroutable(error):
+                    # returned as unroutable, that queue is gone; all else is true of the next, too
+                    if home == homes[-1] or not isinstance(error.__cause__, UnroutableError):
                         raise
         return None
 
@@ -140,23 +150,11 @@ class Disposal:
         """
         for place in dict.fromkeys((self.retries.longest(), self.queue)):
             priority = copies.LAST if place == self.queue else None
-            with suppress(PublishError):
+            with suppress(PublishError):  # where no place takes it, it is given back instead
                 if is_letter:
                     return await self._publish_letter(message, place, carried, priority)
                 return await self._publish_waiting(message, place, carried, priority)
         return False
-
-    async def _publish_reasoned(self, message: Delivery, refusal: Refusal, name: str) -> str:
-        with self._deferring(message):
-            connection, copy = await self._reasoned(message, refusal)
-            try:
-                await self._publish(connection, copy, name)
-            except PublishError as error:
-                if not isinstance(error.__cause__, ChannelPreconditionFailed):
-                    raise
-                bare = copies.bare(message, refusal, frame_max(connection))
-                await self._publish(connection, bare, name)  # nothing of the sender's is in it
-        return name
 
     async def _reasoned(
         self, message: Delivery, refusal: Refusal
@@ -195,9 +193,11 @@ class Disposal:
         limit = frame_max(connection)
         try:
             copy = copied(limit)
-        except UNWRITABLE:
+        except UNWRITABLE:  # pamqp reads more than it writes
             return False
-        if not _sendable(copy, limit):
+        try:
+            check_frame(copy, limit)
+        except PublishError:  # too large, it would cost everybody the connection
             return False
         await self._publish(connection, copy, name)
         return True
@@ -223,16 +223,3 @@ class Disposal:
         """Return once an alarm is over; a connection that is gone is for the next attempt."""
         with suppress(PublishError):
             await unblocked(await self.outlet(message))
-
-
-def _is_unroutable(error: PublishError) -> bool:
-    """Return whether the broker has said that there is no such queue."""
-    return isinstance(error.__cause__, UnroutableError)
-
-
-def _sendable(copy: Outgoing, limit: int) -> bool:
-    try:
-        check_frame(copy, limit)
-    except PublishError:
-        return False
-    return True

@@ -25,6 +25,7 @@ from busauth.audit import LOGGER
 from busauth.clock import Clock
 from busauth.errors import Refused, evidence
 
+# what RabbitMQ puts in the place of amq.rabbitmq.reply-to: nobody else's queue is called that
 _DIRECT = re.compile(r"amq\.rabbitmq\.reply-to\.[A-Za-z0-9+/=_.-]+", re.ASCII)
 
 
@@ -57,9 +58,12 @@ class Replies:
         try:
             like = await outlet(message)
             connection = await self._own.get(lambda: connected_like(like))
-            await self._publisher.publish(
-                connection, _problem(message, refused), exchange="", routing_key=reply_to
+            properties = Basic.Properties(
+                content_type="application/problem+json",  # RFC 9457, section 3
+                correlation_id=message.raw.correlation_id,  # tells the asker which request it was
             )
+            problem = Outgoing(json.dumps(refused.problem()).encode(), properties)
+            await self._publisher.publish(connection, problem, exchange="", routing_key=reply_to)
         except Exception as error:  # the message is settled, and nobody waits for this
             LOGGER.info(
                 "an answer was not delivered: %s", evidence(f"{type(error).__name__}: {error}")
@@ -79,16 +83,10 @@ class Replies:
     def _within_limit(self) -> bool:
         now = self._clock.monotonic()
         earned = (now - self._counted) * self._per_second
+        # at least one: a rate below one a second would else never earn an answer
         self._tokens = min(max(1.0, self._per_second), self._tokens + earned)
         self._counted = now
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
-
-
-def _problem(message: Delivery, refused: Refused) -> Outgoing:
-    properties = Basic.Properties(
-        content_type="application/problem+json", correlation_id=message.raw.correlation_id
-    )
-    return Outgoing(json.dumps(refused.problem()).encode(), properties)

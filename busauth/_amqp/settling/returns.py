@@ -14,7 +14,7 @@ from busauth._amqp.headers import ACQUIRED_COUNT, DELIVERY_COUNT, count_in
 
 T = TypeVar("T")
 
-_CAPACITY = 10_000
+_CAPACITY = 10_000  # messages: some megabytes at most
 
 _UNDECIDED = 3
 """Returns of a message that could not be decided, after which a copy of it waits behind others."""
@@ -62,7 +62,7 @@ class Returns:
         others were handled: a backlog is never blamed for what ails all of it.
         """
         key = _key(delivery)
-        count, handled = self._faults.pop(key, (0, -1))
+        count, handled = self._faults.pop(key, (0, -1))  # the first one counts in any case
         count += handled != self.handled
         self._keep(self._faults, key, (count, self.handled))
         return count > _FAULTS
@@ -91,22 +91,21 @@ class Returns:
 
     def are_often(self, delivery: Delivery) -> bool:
         """Return whether a message came back so often that others should not wait for it."""
-        return self.are_too_many(delivery) or self._counted(delivery) >= _OFTEN
+        if self.are_too_many(delivery):
+            return True
+        if not self._is_counted or not delivery.redelivered:
+            return False  # on a first delivery, and in a classic queue, the sender may have counted
+        headers = delivery.headers
+        return max(count_in(headers, DELIVERY_COUNT), count_in(headers, ACQUIRED_COUNT)) >= _OFTEN
 
     def are_too_many(self, delivery: Delivery) -> bool:
         """Return whether this consumer itself could not decide about a message so often."""
         return bool(self._counts) and self._counts.get(_key(delivery), 0) >= _UNDECIDED
-
-    def _counted(self, delivery: Delivery) -> int:
-        """On a first delivery, and in a classic queue, these headers are their sender's."""
-        if not self._is_counted or not delivery.redelivered:
-            return 0
-        headers = delivery.headers
-        return max(count_in(headers, DELIVERY_COUNT), count_in(headers, ACQUIRED_COUNT))
 
 
 def _key(delivery: Delivery) -> bytes:
     """Tell a message from others, also where senders give them no ids."""
     raw = delivery.raw
     said = repr((raw.message_id, raw.correlation_id, raw.timestamp)).encode(errors="replace")
+    # of fixed length, the first digest leaves no doubt where the body begins
     return hashlib.sha256(hashlib.sha256(said).digest() + delivery.body).digest()

@@ -48,12 +48,12 @@ async def end_and_give_back(delivery: Delivery) -> None:
     """End the consumer that took a message, and then give it back: it must not take it again."""
     channel, tag = delivery.channel, delivery.consumer_tag
     if channel is not None and tag in channel.consumers:
-        with suppress(*_GONE, TimeoutError):
+        with suppress(*_GONE, TimeoutError):  # a channel that is gone has no consumer either
             await answered(channel, channel.basic_cancel(tag), None)
     await give_back(delivery)
 
 
 async def _returned(delivery: Delivery, channel: Channel, tag: int) -> None:
     await channel.basic_nack(tag, requeue=True, wait=False)
-    delivery.given_back()
+    delivery.given_back()  # in one go with the frame: the drain may be cut off
     await drained(channel.connection)

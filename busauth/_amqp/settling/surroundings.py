@@ -48,19 +48,19 @@ class Surroundings:
         """
         if delivery.channel is None:
             return
-        await asyncio.shield(self._look(delivery.channel.connection))
+        loop, looking = asyncio.get_running_loop(), self._looking
+        # once for all deliveries that wait for it; another loop's look would never end in this one
+        if looking is None or looking.done() or looking.get_loop() is not loop:
+            seeing = self._seen(delivery.channel.connection)
+            looking = self._looking = loop.create_task(seeing, context=Context())
+        await asyncio.shield(looking)  # cut off, one delivery goes; the others still wait for it
         if self.unseen:
             names = " and ".join(map(repr, self.unseen))
             reason = f"{self._queue}: not handled while there is no queue {names}: {_HOW}"
-            self._tell(reason)
+            if not self._was_told:  # once: while it is missing, each delivery comes by here
+                LOGGER.error(reason)
+            self._was_told = True
             raise Deferred(reason)
-
-    def _look(self, connection: AbstractConnection) -> "asyncio.Task[None]":
-        """Look once for all deliveries that wait for it."""
-        loop = asyncio.get_running_loop()
-        if self._looking is None or self._looking.done() or self._looking.get_loop() is not loop:
-            self._looking = loop.create_task(self._seen(connection), context=Context())
-        return self._looking
 
     async def _seen(self, connection: AbstractConnection) -> None:
         """Forget what is there, and what nobody may ask about; what cannot be told stays."""
@@ -69,18 +69,13 @@ class Surroundings:
                 [name for name in self.unseen if not await _is_there(connection, name)]
             )
 
-    def _tell(self, reason: str) -> None:
-        if not self._was_told:
-            LOGGER.error(reason)
-        self._was_told = True
-
 
 async def _is_there(connection: AbstractConnection, name: str) -> bool:
     """Ask passively on a channel that the answer may close; without the right to, take it as so."""
     channel = await answered(connection, connection.channel(publisher_confirms=False))
     try:
         await answered(channel, channel.queue_declare(name, passive=True))
-    except ChannelNotFoundEntity:
+    except ChannelNotFoundEntity:  # with this answer the broker has closed the channel
         return False
     except ChannelAccessRefused as error:
         LOGGER.debug("%s: whether it is there cannot be asked: %s", name, error)
