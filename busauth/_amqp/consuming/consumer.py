@@ -26,7 +26,7 @@ the copy's confirmation  _publish                 again, perhaps a copy     give
                                                   as well                   copy as well
 what is done is noted    _remember                again and a copy; where   given back
                                                   handled, again
-what was put back is     _leave, _forget          as its handler settled    as its handler settled
+what was put back is     _leave                   as its handler settled    as its handler settled
 forgotten
 the consumer cancelled   _hold_off                again                     given back
 a copy for later         put_off                  again, perhaps a copy     given back, perhaps a
@@ -177,7 +177,8 @@ class Consumer(GuardedConsumer[P, R]):
         except asyncio.CancelledError:
             if delivery.is_settled:
                 self._context.acks.settled(delivery)
-            elif self._is_left_alone(case):
+            elif not (case.is_acknowledged or delivery.is_lost or self._has_left):
+                # Nobody else would settle it: its task ends, and its channel lives on.
                 await asyncio.shield(self._cut_off(case))  # cancelled again, it goes on
             raise
         finally:
@@ -192,10 +193,6 @@ class Consumer(GuardedConsumer[P, R]):
                 "%s is consumed twice, and no more by the second one: %s", self.queue, error
             )
         await settlement.end_and_give_back(delivery)
-
-    def _is_left_alone(self, case: Case) -> bool:
-        """Return whether nobody would settle a message whose task ends: its channel lives on."""
-        return not (case.is_acknowledged or case.delivery.is_lost or self._has_left)
 
     def _cut_off(self, case: Case) -> "asyncio.Task[None]":
         """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""

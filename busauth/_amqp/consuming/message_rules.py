@@ -96,7 +96,7 @@ class MessageRules:
             purpose=purpose or before.purpose,
             published_at=stamp,
             origin=before.origin or redact(case.delivery.origin),
-            first=before.first or self._first(case),
+            first=before.first or (self.first(case.verified.caller) if case.verified else None),
         )
         if purpose in (Purpose.LETTER, Purpose.PARKED) and case.marks is not None:
             sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
@@ -115,9 +115,6 @@ class MessageRules:
         if code is not None:
             return None
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
-
-    def _first(self, case: Case) -> FirstToken | None:
-        return None if case.verified is None else self.first(case.verified.caller)
 
     def first(self, caller: Caller) -> FirstToken:
         """Return the record of a caller's token."""

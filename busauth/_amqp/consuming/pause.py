@@ -142,16 +142,15 @@ class Pause:
         key = (channel, tag)
         stopping = self._stopping.get(key)
         if stopping is None or (stopping.done() and tag in channel.consumers):
-            self._drop_closed()
+            # Of closed channels nothing is kept: in a long pause, each reconnection leaves some.
+            self._stopping = {
+                at: each for at, each in self._stopping.items() if not at[0].is_closed
+            }
+            self._cancelled = [each for each in self._cancelled if not each.channel.is_closed]
             loop = asyncio.get_running_loop()
             stopping = loop.create_task(self._stop(channel, tag), context=Context())
             self._stopping[key] = stopping
         return stopping
-
-    def _drop_closed(self) -> None:
-        """Keep nothing of closed channels: in a long pause, each reconnection leaves some."""
-        self._stopping = {key: each for key, each in self._stopping.items() if not key[0].is_closed}
-        self._cancelled = [each for each in self._cancelled if not each.channel.is_closed]
 
     async def _stop(self, channel: Channel, tag: str) -> None:
         callback = channel.consumers.get(tag)
@@ -172,7 +171,10 @@ class Pause:
 
     async def _resume(self) -> None:
         while True:
-            await self._clock.sleep(self._next_delay())
+            delay = min(self._longest, self._first * 2.0 ** min(self.streak, 32))
+            self.streak += 1
+            # With jitter, so that replicas do not come back as one; it guards nothing.
+            await self._clock.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 -- see above
             if await self._fault_is_gone():
                 break
         while unfinished := [task for task in self._stopping.values() if not task.done()]:
@@ -183,12 +185,6 @@ class Pause:
         self._end()
         for consumer in cancelled:
             await self._consume_again(consumer)
-
-    def _next_delay(self) -> float:
-        """Double the pause each time, with jitter, so that replicas do not come back as one."""
-        delay = min(self._longest, self._first * 2.0 ** min(self.streak, 32))
-        self.streak += 1
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads load, guards nothing
 
     async def _fault_is_gone(self) -> bool:
         probe = self.reason.probe if self.reason else None

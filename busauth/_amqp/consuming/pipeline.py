@@ -320,7 +320,10 @@ class Pipeline:
 
     async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
         case.caller = caller
-        self._check_size(case)
+        size, limit = len(case.delivery.body), self._context.options.max_body_bytes
+        if size > limit and self._plan.model is not None:  # a small body can be a large object
+            found, expected = f"{size} bytes", f"at most {limit} bytes"
+            raise BadMessage("body.too_large", found=found, expected=expected)
         # Where a policy accepted the caller by another published instant than the message's own,
         # or by none, that is said on: no word that was not taken here becomes this consumer's.
         late, said = caller.late, case.provenance
@@ -341,13 +344,6 @@ class Pipeline:
         if failed is not None:
             self._log(case, failed)
         return failed
-
-    def _check_size(self, case: Case) -> None:
-        """Bound what is parsed: a small body can be a large object."""
-        size, limit = len(case.delivery.body), self._context.options.max_body_bytes
-        if size > limit and self._plan.model is not None:
-            found, expected = f"{size} bytes", f"at most {limit} bytes"
-            raise BadMessage("body.too_large", found=found, expected=expected)
 
     def _arguments(self, case: Case, caller: Caller) -> dict[str, Any]:
         """Return what the handler is called with.

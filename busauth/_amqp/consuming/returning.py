@@ -126,13 +126,10 @@ def _check_first(first: FirstToken | None, caller: Caller, release: Signed | Non
     if first is None and release is None:
         return
     nobody = release is not None and not caller.subject
-    if first is None or nobody or not _is_same(first, caller):
+    whose = (caller.issuer, caller.subject)  # a subject is unique within its issuer only
+    if first is None or nobody or (first.issuer, first.subject) != whose:
         found = "no record of a first token" if first is None else "another caller's first token"
         raise BadMessage("seal.caller", found=found, expected="this caller's")
     if release is not None and release.claims.get(TOKEN_SHA256) != first.token_sha256:
         found = "a proof that releases another token's message"
         raise BadMessage("seal.token", found=found, expected="the first token that is sealed")
-
-
-def _is_same(first: FirstToken, caller: Caller) -> bool:
-    return (first.issuer, first.subject) == (caller.issuer, caller.subject)

@@ -85,10 +85,11 @@ class Settling:
             self._tell_lost(case)
             return
         self._context.acks.settled(case.delivery)
-        if case.delivery.is_returned:
-            await self._forget(case)
-        else:
+        if not case.delivery.is_returned:
             await self._remember(case)
+        elif case.replay_key is not None:
+            with suppress(Deferred):  # in flight for ever, it comes again as well
+                await self._messages.replay.forget(case.replay_key, holder=case.holder)
         detail = "put back" if case.delivery.is_returned else None
         self._context.auditor.tell(case, EventKind.SETTLED_BY_HANDLER, outcome, detail=detail)
 
@@ -116,12 +117,6 @@ class Settling:
         if case.replay_key is not None:
             case.is_known = False  # cut off from here on, it may be done
             await self._messages.replay.done(case.replay_key)
-
-    async def _forget(self, case: Case) -> None:
-        """Let the message come again; in flight for ever, it does so as well."""
-        if case.replay_key is not None:
-            with suppress(Deferred):
-                await self._messages.replay.forget(case.replay_key, holder=case.holder)
 
     async def _failed(self, case: Case, failed: HandlerFailed) -> None:
         carried = self._carried(case, Purpose.RETRY)
