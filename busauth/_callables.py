@@ -6,7 +6,7 @@ they annotated with.
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import Parameter
 from typing import Any
@@ -48,7 +48,10 @@ def parameters_of(called: Callable[..., Any]) -> list[Parameter]:
     """
     if isinstance(called, partial):  # anew, as one may say that it wraps what it calls
         called = partial(called.func, *called.args, **called.keywords)
-    bound = {name for each in _layers(called) for name in _keywords(each)}
+    # `inspect` leaves a keyword that is bound among the parameters, as it could be given again.
+    bound = {
+        name for each in _layers(called) if isinstance(each, partial) for name in each.keywords
+    }
     parameters = inspect.signature(called).parameters.values()
     return [each for each in parameters if each.name not in bound]
 
@@ -67,16 +70,12 @@ def hints_of(called: object) -> dict[str, Any]:
 
 def _layers(called: object) -> Iterator[object]:
     """Yield it, and what it stands in front of, from the outside in."""
-    for _ in range(_DEEPEST):
+    for _ in range(_DEEPEST):  # one that says that it wraps itself has no end
         yield called
         inner = called.func if isinstance(called, partial) else getattr(called, "__wrapped__", None)
         if inner is None:
             return
         called = inner
-
-
-def _keywords(layer: object) -> Mapping[str, Any]:
-    return layer.keywords if isinstance(layer, partial) else {}
 
 
 def _without_partials(called: object) -> object:

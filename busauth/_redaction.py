@@ -24,6 +24,7 @@ _BEGINNINGS = ("eyJ", "eyA", "eyI", "ew0", "ewk", "ewo")
 _LONGEST = 16 * 1024
 """Characters of one error's words that are kept: a sender may have chosen them."""
 
+# Each by itself: a filter counts for the records of its own logger, and not for those below it.
 _TRANSPORT_LOGGERS = (
     "aio_pika.exchange",
     "aio_pika.message",
@@ -49,7 +50,7 @@ def redact(text: str) -> str:
 
 def redact_cut(text: str) -> str:
     """Do the same with text that was cut off, perhaps within a token's first part."""
-    return redact(f"{text}..")
+    return redact(f"{text}..")  # with two dots, what was cut off has the shape of a whole one
 
 
 def redacted_traceback(error: BaseException) -> str:
@@ -73,7 +74,10 @@ class TokenFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; never drop it."""
-        text = _message(record)
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # one that cannot be formatted shows its parts
+            text = f"{record.msg} {record.args!r}"
         redacted = redact(text)
         if redacted is not text:
             record.msg, record.args = redacted, None
@@ -81,14 +85,6 @@ class TokenFilter(logging.Filter):
             record.exc_text = redacted_traceback(record.exc_info[1]).rstrip("\n")
             record.exc_info = None  # the formatter takes the text
         return True
-
-
-def _message(record: logging.LogRecord) -> str:
-    """Format a record; one that cannot be formatted is shown by its parts."""
-    try:
-        return record.getMessage()
-    except (TypeError, ValueError, KeyError):
-        return f"{record.msg} {record.args!r}"
 
 
 def quiet_transport_logs() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any
 
 from busauth._redaction import bounded
 
@@ -51,7 +50,7 @@ class _Copying:
         self._left -= 1
         try:
             return self._copied(error, depth)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # the user's, and not the error's
             raise
         except BaseException:  # what an error's own code raises, of whatever kind
             return Exception(_UNTOLD)
@@ -75,25 +74,23 @@ class _Copying:
     def _made(self, error: BaseException, depth: int) -> BaseException:
         """Make an exception of the same name, whose class takes nothing but its words."""
         if isinstance(error, BaseExceptionGroup) and self._goes_on(depth):
-            return BaseExceptionGroup(bounded(error.message), list(self._members(error, depth)))
-        return _class_of(error)(bounded(_text(error)))
-
-    def _members(self, group: BaseExceptionGroup[Any], depth: int) -> Iterator[BaseException]:
-        """Copy some of a group's: one at least, as a group has one."""
-        for number, each in enumerate(group.exceptions[:_MEMBERS]):
-            if not number or self._left > 0:
-                yield self.copy(each, depth - 1)
-
-
-def _class_of(error: BaseException) -> type[Exception]:
-    kind = type(error)
-    try:
-        return _named(kind.__module__, kind.__qualname__, kind.__name__)
-    except Exception:  # a name that no class can have, or that is no text
-        return Exception
+            words = bounded(error.message)
+            # The first whatever is left, as a group has one member at least.
+            members = [
+                self.copy(each, depth - 1)
+                for number, each in enumerate(error.exceptions[:_MEMBERS])
+                if not number or self._left > 0
+            ]
+            return BaseExceptionGroup(words, members)
+        kind = type(error)
+        try:
+            copied = _named(kind.__module__, kind.__qualname__, kind.__name__)
+        except Exception:  # a name that no class can have, or that is no text
+            copied = Exception
+        return copied(bounded(_text(error)))
 
 
-@lru_cache(200)
+@lru_cache(200)  # a class costs more than all else here
 def _named(module: str, qualname: str, name: str) -> type[Exception]:
     members = {"__module__": bounded(module), "__qualname__": bounded(qualname)}
     return type(bounded(name), (Exception,), members)
@@ -112,7 +109,12 @@ def _traceback(found: TracebackType | None) -> TracebackType | None:
     """Return the same places, the outermost first; of endless recursion, its beginning."""
     copy = None
     for each in reversed(list(islice(_places(found), _FRAMES))):
-        copy = TracebackType(copy, _empty_frame(each.tb_frame), -1, each.tb_lineno or 0)
+        code, said = each.tb_frame.f_code, each.tb_frame.f_globals.get("__name__")
+        place = _code(code.co_filename, code.co_name, code.co_qualname)
+        called = FunctionType(place, {"__name__": _text(said), "__file__": code.co_filename})
+        # That of a generator which never began: it has no locals, and nobody called it.
+        empty: FrameType = called().gi_frame
+        copy = TracebackType(copy, empty, -1, each.tb_lineno or 0)
     return copy
 
 
@@ -122,16 +124,7 @@ def _places(found: TracebackType | None) -> Iterator[TracebackType]:
         found = found.tb_next
 
 
-def _empty_frame(frame: FrameType) -> FrameType:
-    """Return the frame of a generator that never began: it has no locals, and nobody called it."""
-    code, said = frame.f_code, frame.f_globals.get("__name__")
-    place = _code(code.co_filename, code.co_name, code.co_qualname)
-    called = FunctionType(place, {"__name__": _text(said), "__file__": code.co_filename})
-    empty: FrameType = called().gi_frame
-    return empty
-
-
-@lru_cache(1000)
+@lru_cache(1000)  # an error that comes again and again comes from the same places
 def _code(filename: str, name: str, qualname: str) -> CodeType:
     return _never.__code__.replace(co_filename=filename, co_name=name, co_qualname=qualname)
 

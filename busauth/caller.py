@@ -101,7 +101,7 @@ class Lease:
         self, why: str = "their handler has ended; await what it starts before it returns"
     ) -> None:
         """End the lease for good and forget the token."""
-        self._ended = self._ended or why
+        self._ended = self._ended or why  # the first reason is what its user can do something about
         self._token = ""
 
     def __repr__(self) -> str:
@@ -111,7 +111,7 @@ class Lease:
         raise TypeError("a lease on a caller's token cannot be pickled or copied")
 
     def __deepcopy__(self, memo: object) -> "Lease":
-        return self
+        return self  # a copied caller acts under the same lease, and ends with it
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ def lease_for(
     caller: Caller, token: str, *, hop: int = 0, published_at: float | None = None
 ) -> Lease:
     """Open a lease; on a token that allows more than its caller was left with, an ended one."""
+    # Ended, and not refused: a handler that sends nothing on in their name may do its work.
     lease = Lease(token, hop=hop, published_at=published_at)
     if caller.late is not None and caller.late.restricted:
         lease.end("it was accepted late with less authority than it carries")
@@ -285,7 +286,7 @@ class acting:  # noqa: N801 -- a context manager, entered for each message
         self._reset = _current.set(self._lease)
 
     def __exit__(self, *_: object) -> None:
-        self._lease.end()
+        self._lease.end()  # tasks that it started have copied the variable: only this ends them
         _current.reset(self._reset)
 
 

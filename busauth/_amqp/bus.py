@@ -228,11 +228,12 @@ class Bus:
         ]
         if not prepared:
             return
+        # They share the wait for a connection, so the longest counts; then each has its own.
         default = self.guard.options.publish_timeout
         longest = max((each.timeout or default for each, _ in prepared), default=default)
         try:
             outlet = await self._connections.outlet(self._within(longest))
-        except PublishError as error:
+        except PublishError as error:  # told as of each, so that a batch fails in one way
             raise NotAllPublished(dict.fromkeys(range(len(prepared)), error)) from error
         await each_in_order(partial(self._send, outlet, *each) for each in prepared)
 
@@ -317,8 +318,8 @@ class Bus:
             self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def _until_stopped(self) -> None:
-        """A signal that comes just before a loop begins to wait does not wake it."""
         while not self._stopped.is_set():
+            # Look now and then: a signal just before a loop begins to wait does not wake it.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._stopped.wait()
@@ -330,6 +331,7 @@ class Bus:
         try:
             await asyncio.wait((beginning, stopped), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
+            # It may have begun in this very turn: then somebody must stop what consumes.
             if await _begun_although_cancelled(beginning):
                 await self._leave(None, None, None)
             raise
@@ -359,7 +361,7 @@ class Bus:
         except BaseException as error:
             cut_short(error)
             raise
-        finally:
+        finally:  # it is idle again whatever becomes of the farewell
             try:
                 await self._connections.close()
             finally:
@@ -379,6 +381,7 @@ class Bus:
         self._running.check_running()
         intakes = self._intakes.values()
         while True:
+            # Counted on both sides: between two answers, a message may pass from queue to queue.
             taken = sum(intake.consumer.taken for intake in intakes)
             busy = [await intake.busy() for intake in intakes]
             if not any(busy) and taken == sum(intake.consumer.taken for intake in intakes):
@@ -443,7 +446,7 @@ class Bus:
             with self._named():
                 for intake in self._intakes.values():
                     await intake.open(connection, waits_for)
-        except BaseException as error:
+        except BaseException as error:  # cancelled as well: nothing half open is left
             await self._each(Intake.close)
             await self._disconnect()
             cut_short(error)
@@ -463,14 +466,14 @@ class Bus:
         LOGGER.info("%s: stopping", self._service)
         try:
             await self._drain()
-            await self._each(Intake.leave)
-        finally:
+            await self._each(Intake.leave)  # only now: a channel takes its unsettled messages along
+        finally:  # cut off in its wait for handlers as well
             await self._disconnect()
             LOGGER.info("%s: stopped", self._service)
 
     async def _checked(self) -> Deferred | None:
         """Look before anything is consumed; return what all consumers must wait for."""
-        if not self._intakes:
+        if not self._intakes:  # who only publishes decides nothing
             return None
         self.guard.core.claim_loop()
         away = await self.guard.check()
@@ -512,7 +515,7 @@ class Bus:
         intakes = self._intakes.values()
         try:
             async with asyncio.timeout(self._options.drain):
-                await self._each(Intake.close)
+                await self._each(Intake.close)  # first: nothing new while handlers finish
                 await asyncio.gather(*(intake.consumer.idle() for intake in intakes))
         except TimeoutError:
             LOGGER.warning(
@@ -525,17 +528,19 @@ class Bus:
         await asyncio.gather(*(step(intake) for intake in self._intakes.values()))
 
     async def _disconnect(self) -> None:
+        # One that fails must not keep the other from being closed.
         await asyncio.gather(self.guard.close(), self._connections.close(), return_exceptions=True)
 
     def _within(self, timeout: float | None) -> Within:
         return Within.of(timeout, self.guard.options.publish_timeout)
 
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
+        # Not where the delivery came in: a copy that closes its connection must not cost that one.
         return await self._connections.copies(self._within(None))
 
 
 async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:
     """Cancel a start, and return whether it was over already."""
     beginning.cancel()
-    await asyncio.wait((beginning,))
+    await asyncio.wait((beginning,))  # it takes back what it has opened, and is waited for
     return not beginning.cancelled() and beginning.exception() is None

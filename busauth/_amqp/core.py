@@ -91,6 +91,7 @@ class GuardCore:
         self.options = options
         self.clock = clock
         self.auditor = auditor
+        # Both are called where nothing may be awaited.
         _check_plain("revocations.revoked", self.revocations.revoked)
         _check_plain("auditor", auditor)
         self.introspects = False
@@ -103,15 +104,22 @@ class GuardCore:
             signer=messages.signer,
             encryption=messages.encryption,
         )
+        # A user's own need not have one; `sid` is what OpenID Connect calls a session.
         self._session_claim: str = getattr(self.revocations, "session_claim", "sid")
         self._queues: set[str] = set()
+        # Two, so that a mistake of a user's closes no channel of the copies.
         self._copies = Publisher(timeout=options.publish_timeout)
         self._own = Publisher(timeout=options.publish_timeout)
         self._context = GuardContext(
             clock=clock,
             options=options,
             auditor=told_safely(auditor, clock),
-            replies=self._replies(),
+            replies=Replies(
+                options.reply_to,
+                per_second=options.replies_per_second,
+                clock=clock,
+                publisher=Publisher(timeout=options.publish_timeout),
+            ),
             acks=Acks(),
             loop=OneLoop(),
         )
@@ -143,10 +151,12 @@ class GuardCore:
             ConfigurationError: the queue, or one around it, has no name that a broker takes; or
                 what is asked does not go together.
         """
-        waiting = retries or Tail(spec.queue, self._retries(spec.on_error))
+        # A ladder has a limit of its own; this one is for the end of the queue itself.
+        tries = self.options.retries if spec.on_error is OnError.RETRY else 0
+        waiting = retries or Tail(spec.queue, tries)
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         plan, rules = compile_plan(handler), self._rules(spec)
-        self._queues.add(spec.queue)
+        self._queues.add(spec.queue)  # for `tell_unconsumed`, which speaks once all are registered
         check_proven(plan, rules.messages.proofs)
         if self.around is not None:
             plan = replace(plan, handler=self.around(plan.handler))
@@ -156,6 +166,7 @@ class GuardCore:
             publisher=self._copies,
             outlet=outlet or _same_connection,
             retries=waiting,
+            # A bus declares them, with its ladder; on a plain consumer, somebody else does.
             around=Surroundings(spec.queue, () if retries else _needed(spec.queue, rules)),
         )
         return Consumer(plan, rules, self._context, disposal, Returns(counted=counted))
@@ -172,9 +183,6 @@ class GuardCore:
             else:
                 LOGGER.info("nobody consumes %s here: what is said about it counts elsewhere", name)
 
-    def _retries(self, on_error: OnError) -> int:
-        return self.options.retries if on_error is OnError.RETRY else 0
-
     def _rules(self, spec: ConsumerSpec) -> ConsumerRules:
         """The operator's word for one consumer counts first, then the decorator's, then ours."""
         said = self.options.of(spec.queue)
@@ -187,7 +195,7 @@ class GuardCore:
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
         check_seal(self.messages, policies)
-        self.introspects |= spec.introspect
+        self.introspects |= spec.introspect  # so that `Guard.check` asks those who will be asked
         return ConsumerRules(
             queue=spec.queue,
             trusted=self._confirmed() if spec.introspect else self.trusted,
@@ -266,19 +274,11 @@ class GuardCore:
         self._context.auditor(event)
 
     def _confirmed(self) -> Authenticator:
-        if isinstance(self.trusted, Verifiers):
+        if isinstance(self.trusted, Verifiers):  # JWTs alone: nobody among them can be asked
             raise ConfigurationError(
                 "introspect=True: expected an Introspection among the guard's verifiers"
             )
         return self.trusted.confirmed()
-
-    def _replies(self) -> Replies:
-        return Replies(
-            self.options.reply_to,
-            per_second=self.options.replies_per_second,
-            clock=self.clock,
-            publisher=Publisher(timeout=self.options.publish_timeout),
-        )
 
     async def close(self) -> None:
         """Close what was opened here, and tell what the log has counted."""

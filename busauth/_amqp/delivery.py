@@ -29,13 +29,15 @@ from busauth._amqp.connecting.frames import UNREADABLE
 from busauth._messages.proof import Properties, Route
 from busauth.errors import BadMessage, evidence
 
+# aio-pika keeps these private, and a message must know that it was settled without it.
 _PROCESSED = "_IncomingMessage__processed"
+_CHANNEL = "_IncomingMessage__channel"
+# RabbitMQ's own headers, which differ from one delivery of a message to the next.
 _COUNTS = frozenset({"x-delivery-count", "x-acquired-count"})
 _STAMPS = "x-opt-rabbitmq-"
 """What a broker writes on each delivery: counts, and the instant at which it was sent."""
 _NAMED = 20
 """Headers that are named at most where a message is printed."""
-_CHANNEL = "_IncomingMessage__channel"
 
 
 class Arrived(IncomingMessage):
@@ -82,6 +84,7 @@ class Arrived(IncomingMessage):
     @contextmanager
     def _settling(self) -> Iterator[None]:
         """Note that it is settled where only the wait for the socket was cut off."""
+        # A queue with room takes a frame before there is anything to wait for.
         channel = channel_of(self)
         is_written_at_once = channel is not None and not channel.write_queue.full()
         try:
@@ -157,7 +160,7 @@ class Delivery:
         if self._message is None:
             try:
                 self._message = Arrived(self._delivered, self.hidden)
-            except Exception as error:
+            except Exception as error:  # whatever a sender's value makes of aio-pika's conversions
                 found = f"{type(error).__name__}: {error}"
                 expected = "properties that aio-pika has values for"
                 raise BadMessage("message.property", found=found, expected=expected) from error
@@ -213,6 +216,7 @@ class Delivery:
             return False
         self.channel, self.tag = again.channel, again.tag
         self._delivered, self.redelivered = again._delivered, again.redelivered
+        # Who holds aio-pika's message already, a handler perhaps, settles the later one by it.
         for message in filter(None, (self._message, self._outer)):
             for name in (_CHANNEL, "delivery_tag", "consumer_tag", "redelivered"):
                 object.__setattr__(message, name, getattr(again.message, name))
@@ -323,8 +327,10 @@ def handed_directly(
     current = channel.consumers.get(tag)
     if type(current) is not partial or current.func is not aio_pikas_consumer:
         return
-    called = current.args[0] if current.args else None
-    if called is registered or _made_awaitable(called) is registered:
+    called = inner = current.args[0] if current.args else None
+    if isinstance(called, FunctionType) and called.__code__ is _AIO_PIKAS_WRAPPER:
+        inner = called.__wrapped__  # type: ignore[attr-defined]  # by its `functools.wraps`
+    if called is registered or inner is registered:
         channel.consumers[tag] = direct
 
 
@@ -333,11 +339,5 @@ class _Probe:
         """Be an object that is called, as a guarded consumer is."""
 
 
+# One code object for all that it wraps; it has no name that could be imported.
 _AIO_PIKAS_WRAPPER = getattr(ensure_awaitable(_Probe()), "__code__", None)
-
-
-def _made_awaitable(called: object) -> object:
-    """Return what aio-pika made awaitable, None for what anybody else has wrapped."""
-    if not isinstance(called, FunctionType) or called.__code__ is not _AIO_PIKAS_WRAPPER:
-        return None
-    return called.__wrapped__  # type: ignore[attr-defined]  # aio-pika's `functools.wraps` sets it

@@ -79,7 +79,7 @@ class Guard:
         clock: Clock | None = None,
         auditor: Auditor = log_event,
     ) -> None:
-        quiet_transport_logs()
+        quiet_transport_logs()  # before the first frame with a token in it can be logged
         check_verifiers(verifiers, named=bool(issuer or audience))
         self.options = options or GuardOptions()
         self.messages = messages or MessageSecurity()
@@ -209,9 +209,10 @@ class Guard:
             token = decryption.decrypt(token)
         try:
             verified = await found(lambda: self.core.trusted.recall(token))
-        except Exception as error:
+        except Exception as error:  # a user's own authenticator may raise what only they know
             defer_if_transient("who proves tokens is", error, self.options.transient)
             raise
+        # Now, and not before: the wait for keys must not make the decision stale.
         caller = await decide(verified, rules, self.clock.now())
         return replace(caller, _lease=lease_for(caller, token))
 
@@ -239,11 +240,12 @@ class Guard:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
             PublishError: the broker did not confirm that the message was routed.
         """
-        if not isinstance(exchange, Exchange):
+        if not isinstance(exchange, Exchange):  # only from those a way leads to their connection
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
         outgoing = self.core.outbox.prepare(
             message, token, exchange=exchange.name, routing_key=routing_key, recipient=recipient
         )
+        # Begun here: the wait for a connection is part of what was allowed.
         within = Within.of(timeout, self.options.publish_timeout)
         connection = await _connection_of(exchange, within)
         await self.core.send(connection, outgoing, exchange.name, routing_key, within=within)
@@ -268,6 +270,7 @@ class Guard:
     @property
     def issuers(self) -> frozenset[str]:
         """Return whose tokens it takes, by name; those who prove sessions among them."""
+        # An authenticator of a user's own need not name one: then it stands for itself.
         return frozenset(str(getattr(each, "issuer", each)) for each in self.verifiers)
 
     async def close(self) -> None:

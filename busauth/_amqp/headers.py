@@ -6,7 +6,6 @@ from its sender; what is read here besides the token is a hint at most.
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from pamqp import commands, frame, header
@@ -46,14 +45,17 @@ DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
 From RabbitMQ 4.3 on a nack counts in the second alone.
 """
 
+# Possessive, so that a long value of blanks is looked at once (RFC 6750; schemes have no case, RFC
+# 9110, section 11.1).
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
-COUNT_LIMIT = 1_000_000
+COUNT_LIMIT = 1_000_000  # attempts and hops: beyond is no count, and arithmetic with it stays cheap
 
 _USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "jwt")
 """Where others put a token."""
 
-_SHOWN, _LONGEST_NAME = 3, 255
+_SHOWN = 3  # headers that are named in an error
+_LONGEST_NAME = 255  # characters: a short string has so many bytes at most
 
 
 def as_text(value: object) -> object:
@@ -115,7 +117,8 @@ def token_in(headers: Mapping[str, Any], name: str) -> str:
 
 def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
     """Name the header that is wanted, and what is there that may have been meant."""
-    near = sorted(filter(partial(_may_be_meant, name), headers))
+    meant = {_plain(name), *map(_plain, _USUAL)}
+    near = sorted(each for each in headers if _plain(each) in meant)
     found = f"no header {name!r}"
     if name in headers:
         found = f"a header {name!r} without a value"
@@ -127,10 +130,6 @@ def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
     return NotGenuine("header.missing", found=found, expected=expected)
 
 
-def _may_be_meant(wanted: str, name: str) -> bool:
-    return _plain(name) in {_plain(wanted), *map(_plain, _USUAL)}
-
-
 def _plain(name: str) -> str:
     """Return a name without what is misspelled as a rule: case, blanks, the kind of dash."""
     return re.sub(r"[\s_-]", "", name[:_LONGEST_NAME]).lower()
@@ -139,7 +138,7 @@ def _plain(name: str) -> str:
 def count_in(headers: Mapping[str, Any], name: str) -> int:
     """Return a counter that busauth wrote on an earlier copy, as a hint: 0 for anything odd."""
     value = headers.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int):  # True is 1 to Python
         return 0
     return value if 0 <= value <= COUNT_LIMIT else 0
 

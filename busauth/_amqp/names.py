@@ -34,7 +34,14 @@ def check_queue(queue: str, around: Iterable[str]) -> None:
             f"{evidence(ours['queue'])}, without their tokens: expected another name; look at them "
             "with dead_letters(...), send them again with Redrive or Release"
         )
-    _check_neighbours(queue, max(around, key=_bytes, default=queue))
+    # The longest of them decides: what fits there fits everywhere.
+    longest = max(around, key=_bytes, default=queue)
+    if _bytes(longest) > LONGEST:
+        left = LONGEST - (_bytes(longest) - _bytes(queue))
+        raise ConfigurationError(
+            f"queue={evidence(queue)}: has {_bytes(queue)} bytes, and {longest[len(queue) :]!r} "
+            f"comes behind it: expected {left} bytes at most, as a queue's name has {LONGEST}"
+        )
 
 
 def check_name(what: str, name: str) -> None:
@@ -45,6 +52,7 @@ def check_name(what: str, name: str) -> None:
     """
     if not name:
         raise ConfigurationError(f"{what}='': expected a name, such as 'orders.placed'")
+    # Control characters, which tools mangle, and halves of a pair, which UTF-8 has no bytes for.
     if odd := {each for each in name if unicodedata.category(each) in ("Cc", "Cs")}:
         found = ", ".join(sorted(f"U+{ord(each):04X}" for each in odd))
         raise ConfigurationError(
@@ -54,15 +62,6 @@ def check_name(what: str, name: str) -> None:
     if _bytes(name) > LONGEST:
         raise ConfigurationError(
             f"{what}={evidence(name)}: has {_bytes(name)} bytes: expected {LONGEST} at most"
-        )
-
-
-def _check_neighbours(queue: str, longest: str) -> None:
-    if _bytes(longest) > LONGEST:
-        left = LONGEST - (_bytes(longest) - _bytes(queue))
-        raise ConfigurationError(
-            f"queue={evidence(queue)}: has {_bytes(queue)} bytes, and {longest[len(queue) :]!r} "
-            f"comes behind it: expected {left} bytes at most, as a queue's name has {LONGEST}"
         )
 
 

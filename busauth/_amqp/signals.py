@@ -66,7 +66,7 @@ class _Link:
         Raises:
             ValueError: this is not the main thread.
         """
-        if self.before is not None:
+        if self.before is not None:  # None where it was installed by C, and not by Python
             signal.signal(self._number, self)
             self._has_begun = True
 
@@ -74,7 +74,10 @@ class _Link:
         """Tell the service, and then who was told before; once it has stopped, be them."""
         before = self.before
         if self.is_over and not callable(before):
-            _left_to(before, number)
+            # A host has put this link back: what the system does is to end this process, as a rule.
+            signal.signal(number, before)
+            if before is signal.SIG_DFL:
+                signal.raise_signal(number)
             return
         if not self.is_over:
             self._tell()
@@ -96,16 +99,9 @@ def _living(handler: Any) -> Any:
     return handler
 
 
-def _left_to(said: Any, number: int) -> None:
-    """Do what the system does with a signal: end this process, as a rule."""
-    signal.signal(number, said)
-    if said is signal.SIG_DFL:
-        signal.raise_signal(number)
-
-
 def _only_ends(handler: Callable[..., object]) -> bool:
     """Return whether a handler is Python's or asyncio's, which end what shall be drained."""
-    if isinstance(handler, functools.partial):
+    if isinstance(handler, functools.partial):  # as `asyncio.run` installs its own
         handler = handler.func
     asyncios = inspect.ismethod(handler) and isinstance(handler.__self__, asyncio.Runner)
     return asyncios or handler is signal.default_int_handler

@@ -20,7 +20,7 @@ from busauth._amqp.connecting.rights import DECLARE, LOOK, permitted, there
 from busauth._amqp.options import BusOptions, RetryOptions
 from busauth.errors import ConfigurationError
 
-_REJECTED_BYTES = 64 * 1024 * 1024
+_REJECTED_BYTES = 64 * 1024 * 1024  # who is not genuine chooses how large: a disk must not fill up
 _NEVER_REACHED = 2**31 - 1
 """A delivery limit for queues that are only looked at (docs/adr/0002).
 
@@ -61,7 +61,14 @@ class RetryLadder:
     delays: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delays", tuple(dict.fromkeys(_delays(self.options))))
+        options = self.options
+        # In milliseconds; one more than the limit, as `rung` may choose the upper neighbour.
+        delays = (
+            int(1000 * min(options.longest, options.first * 2.0**attempt))
+            for attempt in range(options.limit + 1 if options.limit else 0)
+        )
+        # Each once: from the longest on they are all the same queue.
+        object.__setattr__(self, "delays", tuple(dict.fromkeys(delays)))
 
     def rung(self, attempt: int) -> str | None:
         """Return the delay queue after this many retries, None where the limit is reached.
@@ -114,13 +121,6 @@ def queues_around(queue: str, retries: RetryLadder | Tail) -> tuple[str, ...]:
     return (*around, *retries.names()) if isinstance(retries, RetryLadder) else around
 
 
-def _delays(options: RetryOptions) -> list[int]:
-    return [
-        int(1000 * min(options.longest, options.first * 2.0**attempt))
-        for attempt in range(options.limit + 1 if options.limit else 0)
-    ]
-
-
 def arguments_of(
     queue: str, options: BusOptions, *, parks: bool = False
 ) -> dict[str, dict[str, Any]]:
@@ -155,7 +155,7 @@ def _forwarding(target: str) -> dict[str, Any]:
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": target,
         "x-dead-letter-strategy": "at-least-once",
-        "x-overflow": "reject-publish",
+        "x-overflow": "reject-publish",  # without it, the broker falls back to at most once
     }
 
 

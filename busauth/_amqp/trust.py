@@ -23,7 +23,7 @@ def trust(
         "max_token_bytes": options.max_token_bytes,
         "cache_size": options.cached_tokens,
     }
-    if len(own) == len(verifiers):
+    if len(own) == len(verifiers):  # the usual case, on every message's way
         return Verifiers(*own, **limits)
     return Authenticators(*verifiers, **limits)
 
@@ -55,7 +55,7 @@ def check_retired_sources(verifiers: tuple[object, ...], sources: frozenset[str]
         ConfigurationError: says whose word is missing.
     """
     for verifier in verifiers:
-        keys = getattr(verifier, "keys", None)
+        keys = getattr(verifier, "keys", None)  # an authenticator of a user's own has none
         wanted: frozenset[str] = getattr(keys, "retired_sources", frozenset())
         if wanted and not wanted & sources:
             raise ConfigurationError(

@@ -80,7 +80,7 @@ def release(
     """
     guard = _guard(settings)
     routes = [_route(each) for each in route or ()]
-    token = _token(token_file)
+    token = _token(token_file)  # last: nobody types one to be told of another argument
     with _telling():
         parked = Release(url, guard=guard, queue=queue, routes=routes, recipient=recipient)
         released = asyncio.run(parked.for_caller(token))
@@ -144,7 +144,7 @@ def _token(path: Path | None) -> str:
         text = sys.stdin.read() if path is None else path.read_text("utf-8")
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}")
-    except ValueError:
+    except ValueError:  # its bytes are not shown: they may be a token
         fail(f"{path or 'standard input'} holds no token: expected text")
     return text.strip() or fail("no token: expected the caller's fresh one, with nothing around it")
 
@@ -167,7 +167,7 @@ def _telling() -> Iterator[None]:
         fail(f"not confirmed; what was not sent stays where it was: {error}")
     except ConfigurationError as error:
         fail(str(error))
-    except (AMQPConnectionError, ConnectionError, OSError) as error:
+    except (AMQPConnectionError, ConnectionError, OSError) as error:  # before all of AMQP's errors
         fail(f"the broker cannot be reached: {error}")
     except AMQPError as error:
         fail(f"the broker refused: {error}; may this user read and write these queues?")

@@ -44,10 +44,14 @@ def broker(
     """
     if not _loopback(host) and not user:
         fail(f"{host} may be reached by others: name who may log in with --user NAME:PASSWORD")
+    pairs = [each.partition(":") for each in user or ["guest:guest"]]
+    for name, colon, _ in pairs:  # a password may be empty, and may have colons
+        if not (name and colon):
+            fail("--user takes NAME:PASSWORD, got a name or a password without the other")
     server = Broker(
         host=host,
         port=port,
-        users=_users(user or ["guest:guest"]),
+        users={name: password for name, _, password in pairs},
         vhosts=("/", *(vhost or ())),
         limits=Limits(memory=memory * _MIB),
         stamps=stamps,
@@ -60,34 +64,26 @@ def _loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    except ValueError:  # a name: where it leads is known only once it is asked for
         return False
-
-
-def _users(given: list[str]) -> dict[str, str]:
-    pairs = [each.partition(":") for each in given]
-    for name, colon, _ in pairs:
-        if not (name and colon):
-            fail("--user takes NAME:PASSWORD, got a name or a password without the other")
-    return {name: password for name, _, password in pairs}
 
 
 async def _serve(server: Broker) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):  # before it listens: who sees it may end it
         loop.add_signal_handler(number, ended.set)
     try:
         await server.start()
     except OSError as error:
         reason = error.strerror or error
         fail(f"cannot listen on {server.host}:{server.port} ({reason}); try --port 0")
-    typer.echo(server.url)
+    typer.echo(server.url)  # alone on standard output, for scripts: port 0 took a free one
     typer.echo(
         "In memory: messages are gone when it ends. For tests and demos. Ctrl-C ends it.", err=True
     )
     await ended.wait()
-    messages = server.messages()
+    messages = server.messages()  # before it stops: nothing is left to be counted then
     await server.stop()
     noun = "message" if messages == 1 else "messages"
     gone = f"; {messages} {noun} went with it" if messages else ""

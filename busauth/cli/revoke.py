@@ -145,6 +145,7 @@ def _instant(text: str, now: float) -> float:
         instant = datetime.fromisoformat(text)
     except ValueError:
         fail(f"--at {text}: expected an instant in ISO 8601, such as 2026-01-31T12:00:00Z")
+    # Without a zone it is UTC, as what the command prints, and not this machine's.
     aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
     if aware.timestamp() > now + SKEW:
         fail(f"--at {text}: it lies ahead; tokens that are still to come cannot be revoked")
@@ -179,7 +180,7 @@ async def _publish(publisher: FeedPublisher, event: str) -> None:
     try:
         async with publisher:
             await publisher.publish(event)
-    except PublishError as error:
+    except PublishError as error:  # it may be written, and only its confirmation lost
         fail(f"not confirmed, and so perhaps not revoked: {error}")
 
 
@@ -189,6 +190,7 @@ async def _beat(publisher: FeedPublisher, signer: EventSigner, every: float) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, beating.cancel)
     typer.echo(f"A heartbeat every {every:g} s. Ctrl-C ends it.", err=True)
+    # Told apart below: its cancellation must not end this function before the farewell.
     (ended,) = await asyncio.gather(beating, return_exceptions=True)
     await publisher.close()
     if isinstance(ended, Exception):  # a signal cancels it; what else ends it is no good end

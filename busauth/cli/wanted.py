@@ -8,7 +8,7 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.letters import Letter
 from busauth.errors import evidence
 
-_SHOWN = 10
+_SHOWN = 10  # of what is there: a queue may have thousands of letters
 
 
 @dataclass(slots=True)
@@ -42,6 +42,7 @@ class Wanted:
 
     def missed(self, released: Released) -> Iterator[str]:
         """Tell what was asked for and did not go, other than what was refused."""
+        # Those that went or were refused had a token; of who was wanted, the others had none.
         if (without := self._count - len(released.sent) - len(released.refused)) > 0:
             yield (
                 f"{without} that {'was' if without == 1 else 'were'} asked for kept no token, and "

@@ -31,8 +31,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _MEDIA_TYPE = f"application/{TYPE}"
-_MIN_SECRET = 16
-_KEY_SECONDS = 10.0
+_MIN_SECRET = 16  # characters: fewer are guessed, as nothing here counts the attempts
+_KEY_SECONDS = 10.0  # for keys to be fetched: who pushes has a timeout of its own, and sends again
 
 _ERRORS: Mapping[str, str] = {
     "event.transmitter": "invalid_issuer",
@@ -120,7 +120,7 @@ class SetReceiver:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
                 self._lines.close()
-                await self._publisher.close()
+                await self._publisher.close()  # before its answer: the loop may end with that
                 await send({"type": "lifespan.shutdown.complete"})
                 return
             await send({"type": "lifespan.startup.complete"})
@@ -130,10 +130,11 @@ class SetReceiver:
         refused = self._unacceptable(scope["method"], headers)
         if refused is not None:
             return refused
-        body = await _body(receive)
+        body = await _body(receive)  # only now: a stranger's is not read
         if body is None:
             return _Answer(413, "invalid_request", f"expected at most {MAX_BYTES} bytes")
         try:
+            # Never fails to decode: what is no token is refused as such.
             return await self._taken(body.decode("latin-1"))
         except Refused as error:
             self._log(error.code, "a pushed event was refused", error.detail)
@@ -143,7 +144,7 @@ class SetReceiver:
         except (Deferred, PublishError, TimeoutError) as error:
             sort = type(error).__name__
             self._log(sort, "a pushed event could not be taken", f"{sort} {words_of(error)}")
-        except Exception as error:
+        except Exception as error:  # a server's answer of its own might tell what was found
             sort = type(error).__name__
             self._log(sort, "the receiver failed", sort, retold(error))
         return _Answer(503, headers=((b"retry-after", b"5"),))
@@ -156,7 +157,12 @@ class SetReceiver:
     def _unacceptable(self, method: str, headers: Mapping[bytes, bytes]) -> _Answer | None:
         if method != "POST":
             return _Answer(405, headers=((b"allow", b"POST"),))
-        if self._secret is not None and not self._authorized(headers.get(b"authorization", b"")):
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        # Compared in a time that says nothing of how much of it was right.
+        if self._secret is not None and not (
+            scheme.lower() == b"bearer"
+            and hmac.compare_digest(given.strip(), self._secret.encode())
+        ):
             challenge = ((b"www-authenticate", b"Bearer"),)
             return _Answer(401, "authentication_failed", "expected a bearer secret", challenge)
         media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -164,15 +170,10 @@ class SetReceiver:
             return _Answer(415, "invalid_request", f"expected Content-Type {_MEDIA_TYPE}")
         return None
 
-    def _authorized(self, given: bytes) -> bool:
-        scheme, _, secret = given.partition(b" ")
-        expected = (self._secret or "").encode()
-        return scheme.lower() == b"bearer" and hmac.compare_digest(secret.strip(), expected)
-
     async def _taken(self, raw: str) -> _Answer:
         async with asyncio.timeout(_KEY_SECONDS):
             event = await self._reader.read(raw)
-        if event.is_heartbeat or event.targets:
+        if event.is_heartbeat or event.targets:  # what ends no token is taken, and goes nowhere
             await self._publisher.publish(raw)
         return _Answer(202)
 
@@ -180,7 +181,7 @@ class SetReceiver:
 async def _body(receive: Receive) -> bytes | None:
     """Return the body, None where it is longer than any event."""
     body, more = b"", True
-    while more and len(body) <= MAX_BYTES:
+    while more and len(body) <= MAX_BYTES:  # what it says of its length may be a lie
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)

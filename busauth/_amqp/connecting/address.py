@@ -15,12 +15,14 @@ from yarl import URL
 from busauth._knobs import closest
 from busauth.errors import ConfigurationError
 
-_PORTS = {"amqp": 5672, "amqps": 5671}
+_PORTS = {"amqp": 5672, "amqps": 5671}  # as IANA has them, and RabbitMQ by default
 _SECONDS = 10.0
 """For an attempt to connect: RabbitMQ itself waits no longer for a client's handshake."""
 
-_LONGEST, _DIGITS = 600_000, 9
+_LONGEST = 600_000  # milliseconds for an attempt to connect: beyond, a slip is likelier
+_DIGITS = 9  # of a whole number: `int` of a text without end takes its time
 _SECONDS_SAID = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
+# RFC 3986, section 3.2: the authority ends at the first of these.
 _AUTHORITY = re.compile(r"[^/?#]*//[^/?#]*")
 
 
@@ -87,7 +89,7 @@ def _seconds(said: str) -> bool:
 
 def _base64(said: str) -> bool:
     try:
-        return bool(b64decode(said, validate=True))
+        return bool(b64decode(said, validate=True))  # or what is no base64 would be left out
     except ValueError:
         return False
 
@@ -118,7 +120,7 @@ def _check_query(url: URL) -> None:
     for name, said in url.query.items():
         if name in _PARAMETERS:
             _check_parameter(name, said)
-        elif near := closest(name, _PARAMETERS):
+        elif near := closest(name, _PARAMETERS):  # others may be some other client's
             raise ConfigurationError(
                 f"the broker's URL has a parameter that nobody knows: did you mean {near}?"
             )
@@ -138,5 +140,5 @@ def _parsed(given: str) -> URL | None:
         return None
     try:
         return URL(given)
-    except ValueError:
+    except ValueError:  # its words may quote the password
         return None

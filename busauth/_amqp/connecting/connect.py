@@ -32,7 +32,9 @@ from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 
 _FAILED = (OSError, aiormq.exceptions.AMQPError)
+# An alert or a handshake, and the major version: how a record of TLS begins (RFC 8446, 5.1).
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+# Reply codes with which a broker closes a connection (AMQP 0-9-1).
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 
 
@@ -48,7 +50,7 @@ class _Transport(TolerantTransport):
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             return await super().create(url, **kwargs)
-        except OSError as error:
+        except OSError as error:  # its cause says more, where aiormq has put its own words around
             raise _UnreachableError(*error.args) from error.__cause__ or error
 
 
@@ -83,7 +85,7 @@ class Kept(TolerantRobustConnection):
         except _FAILED as error:
             await left(self)
             raise self.told(error) from None  # it is all in the words
-        except BaseException:
+        except BaseException:  # cancelled as well: no socket stays open that nobody has
             await left(self)
             raise
 
@@ -169,7 +171,7 @@ def _told(error: BaseException | None, url: URL, transport: TolerantTransport) -
     where = f"{url.host}:{url.port}"
     if error is not None:
         LOGGER.debug("%s: not connected", where, exc_info=retold(error))
-    if transport.goodbye is not None:
+    if transport.goodbye is not None:  # the broker's own word comes before what became of it here
         return _refused(where, url, *transport.goodbye)
     if transport.began and not transport.speaks_amqp:
         return _not_amqp(where, transport.began)

@@ -22,7 +22,7 @@ from busauth._amqp.connecting.within import Within
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, PublishError
 
-_RECONNECT_SECONDS = 1.0
+_RECONNECT_SECONDS = 1.0  # between attempts: a broker that is back is soon found, and not flooded
 _PUBLISH, _COPIES, _CONSUME = "publish", "copies", "consume"
 
 
@@ -56,11 +56,11 @@ class Watch:
     def lost(self, link: Kept, error: BaseException | None) -> None:
         """Note that a connection was lost, or could not be restored once more."""
         if link not in self._attempts:
-            if not self._attempts:
+            if not self._attempts:  # of the first connection only: it is one broker
                 self._count(link, error)
             self._attempts[link] = 0
             return
-        self._attempts[link] += 1
+        self._attempts[link] += 1  # aio-pika calls again for each attempt that failed
         count = self._attempts[link]
         is_due = self._is_told or count >= self._losses
         attempts = f"{count} attempt{'s' if count > 1 else ''}"
@@ -133,12 +133,21 @@ class Connections:
             ConfigurationError: it can be, and waiting will not help.
         """
         for purpose in (_PUBLISH, _COPIES, _CONSUME) if copies else (_PUBLISH, _CONSUME):
-            self._connections[purpose] = await self._connect(purpose)
+            link = Kept(self.url, f"{self._service} ({purpose})", _RECONNECT_SECONDS)
+            try:
+                await link.open()
+            except (ConnectionError, ConfigurationError) as error:
+                raise type(error)(f"{self._service}: {error}") from None
+            # Only now: where it could not be opened, the error says so, and nothing was lost.
+            link.close_callbacks.add(self._lost)
+            link.reconnect_callbacks.add(self._back)
+            self._connections[purpose] = link
         LOGGER.info("%s: connected to %s:%s", self._service, self.url.host, self.url.port)
         return self._connections[_CONSUME]
 
     async def close(self) -> None:
         """Close what is open."""
+        # Forgotten before they are closed: what we close ourselves is not told as a loss.
         links, self._connections, self._watch = self._connections, {}, Watch(self._service)
         await asyncio.gather(*map(left, links.values()))
 
@@ -167,7 +176,14 @@ class Connections:
         """
         connection = await self._restored(_PUBLISH, within)
         if (alarmed := _blocked(self._connections.get(_COPIES))) is not None:
-            await _over(alarmed, within)
+            try:
+                async with within.limit():
+                    await unblocked(alarmed)
+            except TimeoutError as error:
+                raise PublishError(
+                    f"the broker took nothing for {within.seconds:g} s (it blocks publishers while "
+                    "its memory or disk is short): it was not sent"
+                ) from error
         return connection
 
     async def copies(self, within: Within) -> AbstractConnection:
@@ -185,19 +201,9 @@ class Connections:
             raise PublishError(
                 f"the broker is out of reach for {within.seconds:g} s: it was not sent"
             ) from error
-        if link.transport is None:
+        if link.transport is None:  # lost again, in the turns between its word and this
             raise PublishError("the connection to the broker was lost: it was not sent")
         return link.transport.connection
-
-    async def _connect(self, purpose: str) -> Kept:
-        link = Kept(self.url, f"{self._service} ({purpose})", _RECONNECT_SECONDS)
-        try:
-            await link.open()
-        except (ConnectionError, ConfigurationError) as error:
-            raise type(error)(f"{self._service}: {error}") from None
-        link.close_callbacks.add(self._lost)
-        link.reconnect_callbacks.add(self._back)
-        return link
 
     def _lost(self, link: Any, error: BaseException | None) -> None:
         if link in self._connections.values():
@@ -212,14 +218,3 @@ def _blocked(link: AbstractRobustConnection | None) -> AbstractConnection | None
     if link is None or link.transport is None or is_unblocked(link.transport.connection):
         return None
     return link.transport.connection
-
-
-async def _over(alarmed: AbstractConnection, within: Within) -> None:
-    try:
-        async with within.limit():
-            await unblocked(alarmed)
-    except TimeoutError as error:
-        raise PublishError(
-            f"the broker took nothing for {within.seconds:g} s (it blocks publishers while its "
-            "memory or disk is short): it was not sent"
-        ) from error

@@ -28,7 +28,7 @@ def transport_of(connection: Connection) -> asyncio.WriteTransport | None:
     aiormq keeps it in its writer alone.
     """
     writing: Any = connection._writer_task.get_coro()  # noqa: SLF001 -- as above
-    frame = writing.cr_frame
+    frame = writing.cr_frame  # None once it has ended
     writer = None if frame is None else frame.f_locals.get("writer")
     return None if writer is None else cast("asyncio.WriteTransport", writer.transport)
 
@@ -40,8 +40,8 @@ def _is_cut(transport: asyncio.WriteTransport | None) -> bool:
     if transport.is_closing():
         return True
     socket = transport.get_extra_info("socket")
-    if socket is None or not hasattr(select, "poll"):
+    if socket is None or not hasattr(select, "poll"):  # Windows has none: its reader is late there
         return False
     asked = select.poll()
     asked.register(socket, _ENDS)
-    return bool(asked.poll(0))
+    return bool(asked.poll(0))  # milliseconds: an answer at once, as the loop stands still for it

@@ -18,24 +18,28 @@ from pamqp.constants import AMQP, FRAME_END_CHAR, FRAME_HEADER, FRAME_METHOD
 UNREADABLE = 0xFFFF
 """The weight of a content header whose properties were left out."""
 
+# A method's class and its number, as they stand at the beginning of its frame's payload.
 _DELIVER = struct.pack(">I", Basic.Deliver.index)
 _GET_OK = struct.pack(">I", Basic.GetOk.index)
 _RETURN = struct.pack(">I", Basic.Return.index)
 _CARRYING = frozenset({_DELIVER, _GET_OK, _RETURN})
-_NAMELESS = b"nameless"
+_NAMELESS = b"nameless"  # in place of a method: what lost its names is unreadable as well
 _CLOSE = struct.pack(">I", Connection.Close.index)
 
 _HEAD = 7
 """Bytes of a frame before its payload: type, channel, size."""
 
-_CHUNK = 64 * 1024
+_CHUNK = 64 * 1024  # bytes: as many as asyncio's streams hold before they ask the socket to wait
 
 _TAG = 9
 """Bytes of a delivery tag and of the bits after it."""
 
-_MORE_FLAGS = 0x0003
+_MORE_FLAGS = 0x0003  # one says that more flags follow, and no property has the other
+
+# Bytes of a field's value, by its type's letter: RabbitMQ's, which clients use in place of those of
+# AMQP 0-9-1, section 4.2.1.
 _SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
-_LONG = dict.fromkeys(b"Sx", 4)
+_LONG = dict.fromkeys(b"Sx", 4)  # bytes of the length that stands before the value
 
 
 class FrameReader:
@@ -123,36 +127,34 @@ class Sieve:
             method = frame[_HEAD : _HEAD + 4]
             if method in _CARRYING:
                 return self._carrier(frame)
-            if method == _CLOSE:
-                self.goodbye = _said(frame)
+            if method == _CLOSE:  # whoever connects is told in the broker's words
+                code, length = frame[_HEAD + 4 : _HEAD + 6], frame[_HEAD + 6]
+                words = frame[_HEAD + 7 : _HEAD + 7 + length]
+                self.goodbye = int.from_bytes(code), words.decode(errors="replace")
         return frame
 
     def _carrier(self, frame: bytes) -> bytes:
         channel, method = frame[1:3], frame[_HEAD : _HEAD + 4]
         self._carriers[channel] = method
-        if method == _RETURN or _names_are_readable(frame, method):
+        # A consumer's tag is the client's own, so it can be read; the names stand behind it.
+        tag = 1 + frame[_HEAD + 4] if method == _DELIVER else 0
+        names = _HEAD + 4 + tag + _TAG
+        if method == _RETURN or frame[names:-1].isascii() or _can_be_decoded(frame):
             return frame
         self._carriers[channel] = _NAMELESS
-        return _without_names(frame, method)
+        # `get-ok` ends with a count of messages, which whoever asked for one looks at.
+        counted = frame[-5:-1] if method == _GET_OK else b""
+        return _framed(frame, frame[_HEAD:names] + b"\0\0" + counted)
 
     def _header(self, frame: bytes) -> bytes:
-        """A publication that comes back stays whole: without its id it would count as confirmed."""
         carrier = self._carriers.get(frame[1:3])
-        if carrier == _RETURN:
+        if carrier == _RETURN:  # without its id, what comes back would count as confirmed
             return frame
         if carrier != _NAMELESS and (are_surely_readable(frame) or _can_be_decoded(frame)):
             return frame
-        return _without_properties(frame)
-
-
-def _names_at(frame: bytes, method: bytes) -> int:
-    """Return where the exchange and the routing key begin; a consumer's tag is its own."""
-    tag = 1 + frame[_HEAD + 4] if method == _DELIVER else 0
-    return _HEAD + 4 + tag + _TAG
-
-
-def _names_are_readable(frame: bytes, method: bytes) -> bool:
-    return frame[_names_at(frame, method) : -1].isascii() or _can_be_decoded(frame)
+        # Class and size are kept: the frames of its body are counted by them.
+        weight, no_flags, payload = struct.pack(">H", UNREADABLE), b"\0\0", frame[_HEAD:-1]
+        return _framed(frame, payload[:2] + weight + payload[4:12] + no_flags)
 
 
 def are_surely_readable(frame: bytes) -> bool:
@@ -178,7 +180,7 @@ def are_surely_readable(frame: bytes) -> bool:
                 return False
             else:
                 at += 8
-    except (LookupError, _DoubtError):
+    except (LookupError, _DoubtError):  # it ends too early, or says what is rarely said
         return False
     return at <= len(payload) and not flags & _MORE_FLAGS
 
@@ -233,27 +235,9 @@ def _can_be_decoded(frame: bytes) -> bool:
     """Try it as the client library will, some calls deeper: tables may be nested."""
     try:
         pamqp.frame.unmarshal(frame)
-    except Exception:
+    except Exception:  # pamqp lets through whatever a value makes of its parsers
         return False
     return True
-
-
-def _said(frame: bytes) -> tuple[int, str]:
-    """Return what ``connection.close`` says: a code, and a short string."""
-    code, words = frame[_HEAD + 4 : _HEAD + 6], frame[_HEAD + 7 : _HEAD + 7 + frame[_HEAD + 6]]
-    return int.from_bytes(code), words.decode(errors="replace")
-
-
-def _without_names(frame: bytes, method: bytes) -> bytes:
-    counted = frame[-5:-1] if method == _GET_OK else b""
-    return _framed(frame, frame[_HEAD : _names_at(frame, method)] + b"\0\0" + counted)
-
-
-def _without_properties(frame: bytes) -> bytes:
-    """Keep class and size."""
-    weight, no_flags = struct.pack(">H", UNREADABLE), b"\0\0"
-    payload = frame[_HEAD:-1]
-    return _framed(frame, payload[:2] + weight + payload[4:12] + no_flags)
 
 
 def _framed(frame: bytes, payload: bytes) -> bytes:

@@ -40,10 +40,12 @@ class OwnConnection:
             ConnectionError: it was left while it was opened.
         """
         kept = self._kept.here
-        attempt = kept.attempt
-        if attempt is None or _has_failed(attempt):
+        attempt, made = kept.attempt, _made(kept.attempt)
+        # One that is on its way counts; one that failed does not, nor one that was closed since.
+        if attempt is None or (attempt.done() and (made is None or made.is_closed)):
             attempt = kept.attempt = asyncio.ensure_future(connect())
             attempt.add_done_callback(heard)
+        # Waited for and not awaited: who is cancelled here must not cancel it for the others.
         await asyncio.wait({attempt})
         if attempt.cancelled():
             raise ConnectionError("the connection was closed while it was being opened")
@@ -67,8 +69,3 @@ def _made(attempt: _Attempt | None) -> AbstractConnection | None:
     if attempt is None or not attempt.done() or attempt.cancelled() or attempt.exception():
         return None
     return attempt.result()
-
-
-def _has_failed(attempt: _Attempt) -> bool:
-    made = _made(attempt)
-    return attempt.done() and (made is None or made.is_closed)

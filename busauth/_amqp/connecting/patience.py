@@ -55,7 +55,7 @@ async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
         task.cancel()
-        if isinstance(by, _Abortable):
+        if isinstance(by, _Abortable):  # aiormq closes a socket only once it has written all
             by.abort()
     if not done:
         raise UnansweredError(f"no answer in {seconds:g} s")
@@ -64,7 +64,7 @@ async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
 
 async def left(by: _Closable) -> None:
     """Close a channel or a connection that is of no use any more, whatever becomes of that."""
-    with suppress(Exception):
+    with suppress(Exception):  # it is of no use: nobody could do anything about it
         await closed(by)
 
 
@@ -103,12 +103,16 @@ async def answered(
         if task.done():
             return task.result()
         if closing.done():
-            raise _reason(closing)
+            # The broker's word where a channel has one, which the call may not have heard yet.
+            error = None if closing.cancelled() else closing.exception()
+            if isinstance(error, AMQPChannelError):
+                raise error
+            raise ConnectionError("closed before there was an answer")
         raise UnansweredError(f"no answer in {seconds:g} s")
     finally:
-        task.cancel()
+        task.cancel()  # asked once and not awaited: aiormq may not hear of it
         if not by.is_closed:
-            closing.cancel()
+            closing.cancel()  # each `closing` is a future of its own, which would be kept otherwise
 
 
 _DRAINS: WeakKeyDictionary[AbstractConnection, "asyncio.Task[None]"] = WeakKeyDictionary()
@@ -127,15 +131,14 @@ async def drained(connection: AbstractConnection) -> None:
     earlier = _DRAINS.get(connection)
     if earlier is not None:  # it may have begun before what was written last
         await _through(connection, earlier)
-    await _through(connection, _DRAINS.get(connection) or _draining(connection))
-
-
-def _draining(connection: AbstractConnection) -> "asyncio.Task[None]":
-    passing = answered(connection, _passed(connection), None)
-    draining = _DRAINS[connection] = asyncio.create_task(passing, context=Context())
-    draining.add_done_callback(lambda _: _DRAINS.pop(connection, None))
-    draining.add_done_callback(heard)
-    return draining
+    draining = _DRAINS.get(connection)
+    if draining is None:
+        passing = answered(connection, _passed(connection), None)
+        # It is everybody's, and so in nobody's context: a caller must not be kept by it.
+        draining = _DRAINS[connection] = asyncio.create_task(passing, context=Context())
+        draining.add_done_callback(lambda _: _DRAINS.pop(connection, None))
+        draining.add_done_callback(heard)
+    await _through(connection, draining)
 
 
 async def _passed(connection: AbstractConnection) -> None:
@@ -146,7 +149,7 @@ async def _passed(connection: AbstractConnection) -> None:
 
 
 async def _through(connection: AbstractConnection, draining: "asyncio.Task[None]") -> None:
-    await asyncio.wait({draining})
+    await asyncio.wait({draining})  # others wait for it as well, so that it is not cancelled here
     if connection.is_closed or draining.cancelled():
         raise ConnectionError("the connection was closed")
     draining.result()
@@ -154,9 +157,9 @@ async def _through(connection: AbstractConnection, draining: "asyncio.Task[None]
 
 def is_unblocked(connection: AbstractConnection) -> bool:
     """Return whether no alarm of the broker's blocks publications, as far as it has said so."""
-    asking = connection.ready()
+    asking = connection.ready()  # aiormq keeps the event itself private
     try:
-        asking.send(None)
+        asking.send(None)  # one step and no loop: where it would wait, it is blocked
     except StopIteration:
         return True
     finally:
@@ -172,14 +175,6 @@ async def unblocked(connection: AbstractConnection) -> None:
     finally:
         ready.cancel()
         closed.cancel()
-
-
-def _reason(closing: "asyncio.Future[Any]") -> Exception:
-    """Return the broker's word where a channel has one, which the call may not have heard yet."""
-    error = None if closing.cancelled() else closing.exception()
-    if isinstance(error, AMQPChannelError):
-        return error
-    return ConnectionError("closed before there was an answer")
 
 
 def heard(task: "asyncio.Future[Any]") -> None:

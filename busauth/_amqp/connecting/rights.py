@@ -15,6 +15,7 @@ from busauth.errors import ConfigurationError
 
 WHERE = "docs/connecting.md lists the rights that each part needs (rabbitmqctl set_permissions)"
 
+# RabbitMQ from 3.12 on: "configure access to queue 'q' in vhost '/' refused for user 'u'".
 _SAID = re.compile(r"\b(configure|write|read) access to ")
 
 

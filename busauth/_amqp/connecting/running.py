@@ -50,7 +50,7 @@ class Running:
         Raises:
             ConfigurationError: somebody has it, whichever loop and phase they are in.
         """
-        with self._beginning:
+        with self._beginning:  # two threads may begin at once, each in its own loop
             if self._loop is not None and self._loop.is_closed():
                 self.end()  # nobody is left there who could
             self.check_idle(

@@ -51,8 +51,8 @@ class TolerantTransport(TransportFactory):
         Raises:
             aiormq.exceptions.AMQPConnectionError: the broker is out of reach.
         """
-        self.abort()
-        self._reader = None
+        self.abort()  # aio-pika connects again by way of the same factory
+        self._reader = None  # what the last one said must not be told of this one
         inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         reader, self._writer = await inner.create(url, **kwargs)
         self._reader = FrameReader(reader)
@@ -64,7 +64,7 @@ class TolerantTransport(TransportFactory):
         What aiormq had not written is lost. It does so by itself only once it has written all.
         """
         writer, self._writer = self._writer, None
-        if self._reader is not None:
+        if self._reader is not None:  # first of all: its end is read as we have wanted it
             self._reader.is_left = True
         if writer is not None:
             writer.transport.abort()

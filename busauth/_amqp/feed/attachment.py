@@ -19,7 +19,7 @@ from busauth._amqp.connecting.patience import answered, left
 from busauth._amqp.connecting.tolerant import is_unreadable
 
 _OFFSET = "x-stream-offset"
-_OPEN_SECONDS = 30.0
+_OPEN_SECONDS = 30.0  # to connect and to attach, the broker's search for the offset included
 
 
 class DetachedError(ConnectionError):
@@ -69,7 +69,7 @@ class Attachment:
         channel.closing.add_done_callback(lambda _: self.detach("the channel was closed"))
         channel.on_consumer_cancel_callbacks.add(self._cancelled)
         await channel.queue_declare(stream, passive=True)
-        await channel.basic_qos(prefetch_count=self._prefetch)
+        await channel.basic_qos(prefetch_count=self._prefetch)  # a stream takes no consumer without
         await channel.basic_consume(stream, self._take, arguments={_OFFSET: start})
 
     async def read(self) -> Reading:
@@ -79,16 +79,22 @@ class Attachment:
             DetachedError: there will be none.
         """
         while True:
-            if self._unacknowledged and (self._arrived.empty() or self._is_full):
+            # Four times a window, so that the broker always has room to send ahead.
+            is_due = self._unacknowledged % max(1, self._prefetch // 4) == 0
+            if self._unacknowledged and (self._arrived.empty() or is_due):
                 await self._acknowledge()
             arrived = await self._arrived.get()
             if isinstance(arrived, str):
-                self._arrived.put_nowait(arrived)
+                self._arrived.put_nowait(arrived)  # whoever asks once more is told the same
                 raise DetachedError(arrived)
             message = arrived.message
             self._unacknowledged = message.delivery_tag or 0
-            if not is_unreadable(message):  # it lost its offset as well
-                return Reading(_offset(message), message.body, arrived.at)
+            if is_unreadable(message):  # it lost its offset as well
+                continue
+            offset = (message.header.properties.headers or {}).get(_OFFSET)
+            if not isinstance(offset, int):
+                raise DetachedError("it is no stream: its messages have no offset")
+            return Reading(offset, message.body, arrived.at)
 
     def detach(self, why: str) -> None:
         """Have `read` end once what has arrived was read."""
@@ -98,15 +104,11 @@ class Attachment:
         """Close the connection."""
         await left(self._connection)
 
-    @property
-    def _is_full(self) -> bool:
-        return self._unacknowledged % max(1, self._prefetch // 4) == 0
-
     async def _acknowledge(self) -> None:
-        """A lost channel is told by `read`."""
         tag, self._unacknowledged = self._unacknowledged, 0
         if self._channel is not None:
             acknowledging = self._channel.basic_ack(tag, multiple=True, wait=False)
+            # A lost channel is told by `read`, behind what has arrived.
             with suppress(aiormq.exceptions.AMQPError, ConnectionError):
                 await answered(self._channel, acknowledging)
 
@@ -153,11 +155,3 @@ async def attach(
 def since(seconds: float) -> datetime:
     """Return an instant as a stream takes it: whole seconds since the epoch."""
     return datetime.fromtimestamp(max(0, int(seconds)), UTC)
-
-
-def _offset(message: DeliveredMessage) -> int:
-    headers = message.header.properties.headers or {}
-    offset = headers.get(_OFFSET)
-    if not isinstance(offset, int):
-        raise DetachedError("it is no stream: its messages have no offset")
-    return offset

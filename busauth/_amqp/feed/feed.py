@@ -38,6 +38,7 @@ from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
 from busauth.errors import BadMessage, ConfigurationError, Deferred, Refused
 
+# What an operator or a broker can cure: the log says it in a line, and needs no traceback.
 _GONE = (OSError, TimeoutError, aiormq.exceptions.AMQPError, ConfigurationError)
 _MARGIN = 3600.0
 """Seconds before the retention at which reading begins: brokers' clocks and chunks are coarse."""
@@ -146,25 +147,24 @@ class RevocationFeed:
         """
         self._running.begin(Phase.RUNNING)
         try:
-            await self._open()
+            self._moved = asyncio.Event()  # the last one may belong to another loop
+            self._health.read(self._clock.monotonic())
+            keeper, now = self._keeper, self._clock.now()
+            if keeper is not None:  # in a thread: a file of many takes its time
+                self._position = await asyncio.to_thread(keeper.restore, self._tokens, now)
+            loop = asyncio.get_running_loop()
+            tasks = [self._run()] if keeper is None else [self._run(), self._keep(keeper)]
+            # In a context of their own: they outlive whoever opens it, a caller in scope perhaps.
+            self._tasks = [loop.create_task(task, context=Context()) for task in tasks]
         except BaseException:
             self._running.end()
             raise
-
-    async def _open(self) -> None:
-        self._moved = asyncio.Event()  # the last one may belong to another loop
-        self._health.read(self._clock.monotonic())
-        keeper, now = self._keeper, self._clock.now()
-        if keeper is not None:
-            self._position = await asyncio.to_thread(keeper.restore, self._tokens, now)
-        loop = asyncio.get_running_loop()
-        tasks = [self._run()] if keeper is None else [self._run(), self._keep(keeper)]
-        self._tasks = [loop.create_task(task, context=Context()) for task in tasks]
 
     async def close(self) -> None:
         """Stop reading, and write a checkpoint."""
         for task in self._tasks:
             task.cancel()
+        # Ended, and not only cancelled: what is written then does not change any more.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         try:
@@ -192,14 +192,14 @@ class RevocationFeed:
         while True:
             try:
                 await self._follow()
-            except asyncio.CancelledError:
+            except asyncio.CancelledError:  # not this task's: aiormq cancels who waits
                 if was_cancelled():
                     raise
             except _GONE as error:
                 LOGGER.warning("the revocation feed was lost: %s %s", type(error).__name__, error)
             except Exception as error:
                 LOGGER.error("the revocation feed failed", exc_info=retold(error))
-            self._moved.set()
+            self._moved.set()  # who waits looks again at what the feed's policy says now
             await self._clock.sleep(self._options.reconnect)
 
     async def _follow(self) -> None:
@@ -226,25 +226,22 @@ class RevocationFeed:
     def _start(self) -> int | datetime:
         if self._position is not None:
             return self._position.offset
-        now = self._clock.now()
+        now = self._clock.now()  # one instant for both: reading begins before what it vouches for
         self._health.begins(now - _MARGIN)
         return since(now - self._options.retention - _MARGIN)
 
     async def _read_on(self, attachment: Attachment) -> None:
-        if self._position is not None:
-            await self._check_position(attachment, self._position)
+        if (known := self._position) is not None:
+            # The last message once more: where it is not the same, the stream is not, either.
+            if _position(await attachment.read()) != known:
+                self._position = None
+                raise DetachedError(f"offset {known.offset} holds something else: it is read anew")
             self._read += 1
         while True:
             await self._take(await attachment.read())
             self._read += 1
             if self._read % _TURN == 0:
                 await asyncio.sleep(0)
-
-    async def _check_position(self, attachment: Attachment, known: Position) -> None:
-        """Read the last message once more; where it is not the same, forget the position."""
-        if _position(await attachment.read()) != known:
-            self._position = None
-            raise DetachedError(f"offset {known.offset} holds something else: it is read anew")
 
     async def _watch(self, attachment: Attachment) -> None:
         """Detach where not even heartbeats come: a cut connection says nothing of it.
@@ -268,18 +265,18 @@ class RevocationFeed:
         try:
             event = await self._judged(reading)
         except Refused as refused:
-            if refused.code == _AHEAD:
+            if refused.code == _AHEAD:  # by its digest: after a reconnection it comes again
                 self._ahead.setdefault(_position(reading).sha256, reading)
             else:
                 self._count(refused, reading)
         else:
             await self._apply(event)
-        if not self._ahead:
+        if not self._ahead:  # or a restart would begin behind what is still to be judged
             self._position = _position(reading)
         self._health.read(self._clock.monotonic())
 
     async def _judged(self, reading: Reading) -> SecurityEvent:
-        raw = reading.body.decode("latin-1")
+        raw = reading.body.decode("latin-1")  # never fails: what is no token is refused as such
         while True:
             try:
                 return await self._reader.read(raw, arrived=reading.arrived)
@@ -304,6 +301,7 @@ class RevocationFeed:
 
     async def _apply(self, event: SecurityEvent) -> None:
         if event.is_heartbeat:
+            # What was ahead is judged first: `beat` says that all is known up to here.
             await self._catch_up_with_ahead()
             self._health.beat(event.issued_at, self._clock.monotonic())
             self._sweep()
@@ -314,6 +312,7 @@ class RevocationFeed:
                 self._tokens.add(event)
             except Deferred as deferred:
                 LOGGER.error("the revocation feed waits: %s", deferred)
+                # There is room once some are forgotten.
                 await self._clock.sleep(self._options.reconnect)
                 self._sweep()
             else:

@@ -37,7 +37,7 @@ class Keeper:
             found = self._file.load(self._name, retention=self._retention, now=now)
             if found is None:
                 return None
-            for some in found.records:
+            for some in found.records:  # a few thousand at a time: all of them are not held twice
                 tokens.restore(dict(found.issuers), some)
         except (UnusableCheckpoint, Deferred) as error:
             LOGGER.warning("%s is not used, the feed is read anew: %s", self._file.path, error)
@@ -46,7 +46,7 @@ class Keeper:
 
     async def save(self, tokens: RevokedTokens, position: Position | None, now: float) -> None:
         """Write down what is known; a failure costs no more than a slower restart."""
-        if position is None:
+        if position is None:  # nowhere to read on from: a restart reads all anew
             return
         checkpoint = Checkpoint(
             feed=self._name,
@@ -56,6 +56,7 @@ class Keeper:
             issuers=tokens.issuers(),
             records=tokens.records(),
         )
+        # In a thread, as it takes its time for many: messages are judged meanwhile.
         try:
             await asyncio.to_thread(self._file.save, checkpoint)
         except OSError as error:

@@ -22,7 +22,7 @@ from busauth.audit import LOGGER
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, PublishError
 
-_PERSISTENT = 2
+_PERSISTENT = 2  # AMQP 0-9-1's `delivery-mode` for what outlives a restart of the broker
 
 
 class FeedPublisher:
@@ -75,7 +75,10 @@ class FeedPublisher:
                 connection, outgoing, exchange="", routing_key=self._options.name, within=within
             )
         except PublishError:
-            await self._leave(connection)  # the next one connects, and declares what may be gone
+            # The next one connects, and declares what may be gone; unless another did so meanwhile.
+            if self._own.is_kept(connection):
+                self._own.leave()
+            await left(connection)
             raise
 
     async def open(self) -> None:
@@ -91,11 +94,6 @@ class FeedPublisher:
         connection = self._own.leave()
         if connection is not None:
             await left(connection)
-
-    async def _leave(self, connection: AbstractConnection) -> None:
-        if self._own.is_kept(connection):
-            self._own.leave()
-        await left(connection)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -121,6 +119,7 @@ class FeedPublisher:
         except aiormq.exceptions.AMQPError as error:
             raise PublishError(f"{self._options.name!r} cannot be declared: {error}") from error
         except (OSError, ConfigurationError) as error:
+            # The end of a span of time is an `OSError` as well, and has no words.
             why = str(error) or f"no answer within {within.seconds:g} s"
             raise PublishError(f"the broker is out of reach: {why}") from error
 
@@ -130,33 +129,29 @@ class FeedPublisher:
             connection = await connected_below(self._url)
             try:
                 await answered(connection, self._declare(connection), None)
-            except aiormq.exceptions.AMQPError:
+            except aiormq.exceptions.AMQPError:  # it has answered, so it is there for a goodbye
                 await left(connection)
                 raise
-            except BaseException:
+            except BaseException:  # cancelled, or too late: nothing more may be waited for
                 connection.abort()
                 raise
         return connection
 
     async def _declare(self, connection: AbstractConnection) -> None:
         """Declare the stream, unless it is there, however it was declared."""
-        if not self._options.declare or await _exists(connection, self._options.name):
+        options = self._options
+        if not options.declare:
             return
         channel = await connection.channel()
-        await channel.queue_declare(
-            self._options.name, durable=True, arguments=self._options.arguments
-        )
+        try:
+            await channel.queue_declare(options.name, passive=True)
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            channel = await connection.channel()  # the broker's refusal has closed the first one
+        else:
+            await channel.close()
+            return
+        await channel.queue_declare(options.name, durable=True, arguments=options.arguments)
         await channel.close()
-
-
-async def _exists(connection: AbstractConnection, stream: str) -> bool:
-    try:
-        channel = await connection.channel()
-        await channel.queue_declare(stream, passive=True)
-    except aiormq.exceptions.ChannelNotFoundEntity:
-        return False
-    await channel.close()
-    return True
 
 
 @checked
@@ -179,6 +174,6 @@ async def keep_beating(
     while True:
         try:
             await publisher.publish(signer.heartbeat(clock.now()))
-        except PublishError as error:
+        except PublishError as error:  # readers notice when none comes: their policy decides
             LOGGER.warning("a heartbeat of the revocation feed was not published: %s", error)
         await clock.sleep(every)
