@@ -36,6 +36,9 @@ from busauth.errors import (
     defer_if_transient,
 )
 
+LOOKS = 3
+"""How often a decision is made before it is put off: what changes each time is a fault."""
+
 _POLICY_SECONDS = 30.0
 """Seconds that policies have for a verdict, in a queue as at the edge."""
 
@@ -209,10 +212,16 @@ def decide_in_time(
     return _judged(verified.caller, rules, now)
 
 
-def check_again(
-    verified: Verified, caller: Caller, rules: Rules, now: float, provenance: Provenance
-) -> None:
-    """Look once more at what was accepted, without asking the policies.
+def stands(
+    verified: Verified,
+    caller: Caller,
+    rules: Rules,
+    now: float,
+    provenance: Provenance = UNPROVEN,
+) -> bool:
+    """Return whether what was decided before an await still stands; else it is to be made anew.
+
+    No policy is asked, and nothing is waited for.
 
     Args:
         verified: the token.
@@ -222,12 +231,15 @@ def check_again(
         provenance: what else is known of the message.
 
     Raises:
-        Refused: with its code: `NotGenuine`, `Untimely` or `Forbidden`.
+        Refused: it does not, and will not: `NotGenuine`, `Untimely` or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
+    if caller.late is None and now >= verified.ends_at:
+        return False
     check_retired(verified, provenance)
     verified.check_started(now)
     _judged(caller, rules, now)
+    return caller.late is None or now < caller.late.until
 
 
 def check_retired(verified: Verified, provenance: Provenance) -> None:

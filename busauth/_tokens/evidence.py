@@ -107,6 +107,10 @@ class Verified:
         """
         return self.by.holds()
 
+    def says_as(self, other: "Verified") -> bool:
+        """Return whether another proof of a token says the same of it, whatever proved it."""
+        return self == other and self.caller.claims == other.caller.claims
+
     def check_started(self, now: float) -> None:
         """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).
 
