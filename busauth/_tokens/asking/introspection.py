@@ -162,8 +162,12 @@ class Introspection:
             Unusable: this one does not answer about any JWT.
             Deferred: there is no answer to be had now.
         """
+        # By its form this issuer's JWT, as none else would be sent; its signature is nobody's.
+        header = json.dumps({"alg": "RS256", "typ": "JWT"}).encode()
+        payload = json.dumps({"iss": self.issuer, "jti": secrets.token_hex(16)}).encode()
+        parts = (header, payload, secrets.token_bytes(256))
         try:
-            await self._endpoint.ask(_made_up(self.issuer))
+            await self._endpoint.ask(b".".join(map(b64url, parts)).decode("ascii"))
         except NotGenuine as refused:
             raise Unusable(
                 f"the introspection endpoint of {self.issuer} answers about opaque tokens, and "
@@ -257,13 +261,6 @@ def check_use(said: Mapping[str, Any]) -> None:
         raise NotGenuine("token.type", found=f"token_type {kind!r}", expected="Bearer")
     if said.get("token_use") not in _USES:
         raise NotGenuine("token.type", found="another token_use", expected="an access token")
-
-
-def _made_up(issuer: str) -> str:
-    """Return what has the form of an issuer's JWT; its signature is nobody's."""
-    header, payload = {"alg": "RS256", "typ": "JWT"}, {"iss": issuer, "jti": secrets.token_hex(16)}
-    parts = (json.dumps(header).encode(), json.dumps(payload).encode(), secrets.token_bytes(256))
-    return b".".join(map(b64url, parts)).decode("ascii")
 
 
 def _end(said: Mapping[str, Any]) -> float:

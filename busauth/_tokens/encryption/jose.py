@@ -79,7 +79,10 @@ class EncryptionKey:
         _check_use(jwk, _DECRYPTS if private else _ENCRYPTS)
         self._curve = (jwk["kty"], jwk.get("crv"))
         self._key = _loaded(jwk, private=private)
-        self._wrapped = _wrapped_bytes(self._key)
+        # Bytes of an encrypted content key of this one's; key agreement sends none.
+        self._wrapped = _SECRET_BYTES if isinstance(self._key, OctKey) else 0
+        if isinstance(self._key, RSAKey):
+            self._wrapped = (self._key.public_key.key_size + 7) // 8
 
     def encrypt(self, header: Mapping[str, Any], plaintext: bytes) -> str:
         """Return a compact JWE; `alg`, `enc` and `kid` are written here."""
@@ -205,10 +208,3 @@ def _check_strength(members: Mapping[str, Any]) -> None:
         raise _WeakKeyError(f"{bits} bits: expected 2048 to 4096")
     if members["kty"] == "oct" and len(decoded) != _SECRET_BYTES:
         raise _WeakKeyError(f"{len(decoded)} bytes: expected {_SECRET_BYTES}")
-
-
-def _wrapped_bytes(key: RSAKey | ECKey | OKPKey | OctKey) -> int:
-    """Return how long an encrypted content key of this key's is."""
-    if isinstance(key, RSAKey):
-        return (key.public_key.key_size + 7) // 8
-    return _SECRET_BYTES if isinstance(key, OctKey) else 0
