@@ -109,15 +109,12 @@ class Demand:
         if not self.roles <= caller.roles:
             raise _lacking("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None:
-            _check_allowed(short_name_of(self.allow), self._asked(self.allow, caller))
-
-    @staticmethod
-    def _asked(allow: Predicate, caller: Caller) -> object:
-        try:
-            return allow(caller)
-        except Exception as error:
-            found = f"{type(error).__name__} in the predicate"
-            raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+            try:
+                answer: object = self.allow(caller)
+            except Exception as error:  # it asks nobody, so that no fault of anybody else's is told
+                found = f"{type(error).__name__} in the predicate"
+                raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+            _check_allowed(short_name_of(self.allow), answer)
 
 
 def _check_allowed(name: str, answer: object) -> None:
@@ -190,6 +187,7 @@ async def decide(
     """
     if now < verified.ends_at:
         return decide_in_time(verified, rules, now, provenance)
+    # Both before the policies: none of them can make a token count that is not genuine, or not yet.
     check_retired(verified, provenance)
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
@@ -277,7 +275,7 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise
-    except Exception as error:
+    except Exception as error:  # a policy is the user's; one that fails has accepted nothing
         defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
@@ -289,7 +287,7 @@ async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
         async with asyncio.timeout(_POLICY_SECONDS) as limit:
             return await rules.policies.decide(late)
     except TimeoutError as error:
-        if limit.expired():
+        if limit.expired():  # else it is the policy's own, which `_late` judges
             raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
         raise
 
@@ -303,7 +301,7 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
         case Park() if late.provenance.names_caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
-        case Park():
+        case Park():  # a policy of the user's: `Park` itself passes there
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
         case DeadLetter():
             found = f"{found}, {verdict.reason}"

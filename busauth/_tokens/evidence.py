@@ -58,7 +58,7 @@ class SignedBy(NamedTuple):
             else:
                 former = former_keys(self.keys, key.key_id, key.algorithm)
                 known = [each.key for each in former]
-        except Exception:
+        except Exception:  # whatever a source of the user's raises; see above
             return False
         return self.epoch == self.keys.epoch and key in known
 

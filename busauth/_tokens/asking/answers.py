@@ -165,6 +165,7 @@ class Answers:
             Deferred: there is none to be had now, or too many are waited for.
         """
         answer = self.at_hand(digest, ends_at)
+        # Shielded: others wait for the same question, and one who gives up must not end it.
         return await asyncio.shield(self._flight(token, digest)) if answer is None else answer
 
     def _flight(self, token: str, digest: str) -> "asyncio.Task[Answer]":
@@ -181,6 +182,7 @@ class Answers:
         return flight
 
     async def _asked(self, token: str, digest: str) -> Answer:
+        # Read before asking: what changes on the way is not in the answer.
         asked_at, began = self._clock.now(), self._clock.monotonic()
         fresh = Freshness(self._clock, asked_at, began + self._options.fresh_for)
         answer = await self._ask(token, digest, fresh)

@@ -66,7 +66,7 @@ class Confirmed:
 async def _asked_for(token: str, verified: Verified, asked: Introspection) -> Verified:
     answer = await asked.said_of(token, verified.caller.expires_at)
     if _is_none(answer):
-        await asked.check_jwts()
+        await asked.check_jwts()  # raises where that is so for each JWT: then the message waits
     return _confirmed(verified, answer, asked)
 
 
@@ -112,9 +112,7 @@ def _narrowed(caller: Caller, said: Mapping[str, Any], asked: Introspection) -> 
         check_audience(said, profile, asked.audience)
     expires_at = instant(said, "exp")
     kept = caller.expires_at if expires_at is None else min(expires_at, caller.expires_at)
-    scopes = caller.scopes & profile.scopes_in(said) if _names_scopes(said, asked) else None
-    return replace(caller, expires_at=kept, scopes=caller.scopes if scopes is None else scopes)
-
-
-def _names_scopes(said: Mapping[str, Any], asked: Introspection) -> bool:
-    return any(path[0] in said for path in asked.profile.scopes)
+    # Not mentioned is not the same as none: an empty `scope` takes all of them away.
+    names_scopes = any(path[0] in said for path in profile.scopes)
+    scopes = caller.scopes & profile.scopes_in(said) if names_scopes else caller.scopes
+    return replace(caller, expires_at=kept, scopes=scopes)

@@ -111,6 +111,6 @@ async def fetched(look: Callable[[], T]) -> T:
             if unknown.party in asked:
                 raise
             party, fetch = unknown.party, unknown.fetch
-        if await fetch():
+        if await fetch():  # False: it joined one that began before the look, which proves nothing
             asked.add(party)
     return look()
