@@ -93,6 +93,14 @@ class Verified:
     starts_at: float = field(init=False, repr=False, compare=False)
     ends_at: float = field(init=False, repr=False, compare=False)
 
+    def __init_subclass__(cls) -> None:
+        """Refuse kinds of it, whose methods nobody would ask: `by` says what vouches for a token.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{cls.__name__}: Verified has no subclasses; evidence of your own is `by`")
+
     def __post_init__(self) -> None:
         """Say once when it counts: each message that it comes with asks for that."""
         started = (self.not_before, self.caller.issued_at)

@@ -116,9 +116,12 @@ class Signatory:
                     return SignedBy(self.keys, key, epoch)
         except KeyMissing as error:  # not yet the verdict: a removed key may have signed
             missing = error
-        for key, retired in former_keys(self.keys, key_id, algorithm) if self.former else ():
-            if key.verifies(token.signing_input, token.signature):
-                return SignedBy(self.keys, key, epoch, retired)
+        try:
+            for key, retired in former_keys(self.keys, key_id, algorithm) if self.former else ():
+                if key.verifies(token.signing_input, token.signature):
+                    return SignedBy(self.keys, key, epoch, retired)
+        except KeyMissing as error:
+            missing = missing or error
         if missing is not None:
             raise self._key_unknown(token.header, missing)
         found = f"no valid {algorithm} signature"

@@ -67,7 +67,8 @@ class Verifier:
         leeway: seconds of clock skew tolerated.
 
     Attributes:
-        audience, algorithms: as given, checked.
+        audience: as given, checked.
+        leeway: as given.
 
     Raises:
         ConfigurationError: with the argument, what was found and what was expected.
@@ -85,10 +86,7 @@ class Verifier:
         required: Iterable[str] = (),
         leeway: Leeway = LEEWAY,
     ) -> None:
-        self.issuer = issuer
-        self.keys = keys
         self.audience = audience_names(audience)
-        self.algorithms = allow_list(algorithms)
         profile = profile_of(profile)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
@@ -101,7 +99,7 @@ class Verifier:
         self._signatory = Signatory(
             name=issuer,
             keys=keys,
-            algorithms=self.algorithms,
+            algorithms=allow_list(algorithms),
             types=self._profile.types,
             typ=self._profile.name,
             codes=_CODES,
@@ -109,6 +107,21 @@ class Verifier:
             signature="the issuer's",
             former=True,
         )
+
+    @property
+    def issuer(self) -> str:
+        """Return the exact `iss` of its tokens."""
+        return self._signatory.name
+
+    @property
+    def keys(self) -> KeySource:
+        """Return the issuer's keys; `with_keys` makes a verifier with others."""
+        return self._signatory.keys
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Return what the issuer signs with, checked."""
+        return self._signatory.algorithms
 
     def with_keys(self, keys: KeySource) -> "Verifier":
         """Return a verifier with the same rules and other keys."""

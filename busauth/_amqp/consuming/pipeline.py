@@ -42,6 +42,7 @@ from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.audit import LOGGER, EventKind
 from busauth.caller import Caller, acting, holding, lease_for, narrowed
@@ -394,10 +395,12 @@ class Pipeline:
 def _is_of_the_program(error: BaseException) -> bool:
     """Return whether an error says that the program is wrong: of no message can it say anything.
 
-    A recursion too deep is of what was looked at.
+    A recursion too deep is of what was looked at. An authenticator that raises `KeyMissing`, which
+    is for sources of keys, or the bare `NotAtHand` has not said how to fetch what is missing.
     """
     return any(
-        isinstance(each, (RuntimeError, TypeError)) and not isinstance(each, RecursionError)
+        isinstance(each, (RuntimeError, TypeError, KeyMissing, NotAtHand))
+        and not isinstance(each, RecursionError)
         for each in held_by(error)
     )
 

@@ -69,7 +69,7 @@ class TrustedPublisher:
     algorithms: tuple[str, ...]
     routes: tuple[Route, ...] | None
     relays: bool
-    _signatory: Signatory = field(repr=False, compare=False)
+    _signatory: Signatory = field(init=False, repr=False, compare=False)
 
     @checked
     def __init__(

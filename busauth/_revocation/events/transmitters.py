@@ -46,7 +46,7 @@ class Transmitter:
     algorithms: tuple[str, ...]
     issuers: frozenset[str]
     heartbeats: bool
-    _signatory: Signatory = field(repr=False, compare=False)
+    _signatory: Signatory = field(init=False, repr=False, compare=False)
 
     @checked
     def __init__(
