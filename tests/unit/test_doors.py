@@ -19,7 +19,7 @@ DOORS = [
     importlib.import_module(f"busauth{door}")
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
-        *(".testing", ".integrations.redis", ".integrations.set_push"),
+        *(".testing", ".integrations.httpx", ".integrations.redis", ".integrations.set_push"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]
