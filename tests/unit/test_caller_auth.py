@@ -11,8 +11,6 @@ from threading import Thread
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from busauth.caller import Caller, Late, Lease, acting, lease_for
 from busauth.errors import CallerError, ConfigurationError
@@ -206,35 +204,6 @@ def test_a_redirect_that_is_followed_by_hand(sites: tuple[Site, Site]) -> None:
         assert following is not None
         client.send(following)
     assert other.seen == [(other.name, None)]
-
-
-@given(
-    scheme=st.sampled_from(["http", "https", "HTTPS", ""]),
-    user=st.sampled_from(["", "stock.example@", "stock.example:443@", "a:b@"]),
-    host=st.sampled_from(
-        ["stock.example", "STOCK.example", "stock.example.", "x.stock.example", "evil", "[::1]"]
-    ),
-    port=st.sampled_from(["", ":80", ":443", ":8443", ":"]),
-    rest=st.sampled_from(["", "/", "/x", "?@stock.example", "#@stock.example", "\\@evil"]),
-)
-def test_what_carries_the_token_goes_to_what_was_declared(
-    scheme: str, user: str, host: str, port: str, rest: str
-) -> None:
-    """Of a request and the redirect after it, none bears a token for another origin."""
-    location = f"{scheme and scheme + ':'}//{user}{host}{port}{rest}"
-    seen: list[httpx.Request] = []
-    auth = CallerAuth(["https://stock.example"], caller=holder())
-    network = answering(seen, location)
-    with httpx.Client(auth=auth, follow_redirects=True, transport=network) as client:
-        for url in ("https://stock.example/first", location):
-            try:
-                client.get(url)
-            except (httpx.HTTPError, httpx.InvalidURL, CallerError):
-                continue
-    for request in seen:
-        if "authorization" in request.headers:
-            asked = request.url
-            assert (asked.scheme, asked.raw_host, asked.port) == ("https", b"stock.example", None)
 
 
 def test_an_upgrade_to_https_is_declared() -> None:
