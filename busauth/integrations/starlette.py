@@ -53,6 +53,9 @@ _SCOPES = "busauth.scopes"
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
 """What stands between quotes in a challenge (RFC 6750, section 3)."""
 
+_BEARER = re.compile(r"bearer(?:[\s,]|$)", re.IGNORECASE)
+"""What begins like a token, in however wrong a form; another scheme is none."""
+
 _MALFORMED = frozenset({"header.not_text", "header.scheme", "token.empty"})
 """Refusals of how a request carries its token: of nothing that a token says."""
 
@@ -188,7 +191,7 @@ def _told(request: Request, error: Refused) -> tuple[int, str | None]:
         return error.status, "insufficient_scope"
     if error.status != HTTPStatus.UNAUTHORIZED:
         return error.status, None
-    if not (_authorization(request) or "").lower().startswith("bearer"):
+    if not _BEARER.match(_authorization(request) or ""):
         return error.status, None
     if error.code in _MALFORMED:
         return HTTPStatus.BAD_REQUEST, "invalid_request"

@@ -138,6 +138,27 @@ async def test_a_client_that_goes_away(edge: Make, issuer: Issuer) -> None:
     assert [repr(lease) for lease in leases] == ["<Lease ended>"] * 2
 
 
+async def test_the_next_request_of_a_connection_is_nobodys(edge: Make, issuer: Issuer) -> None:
+    """A server may begin a pipelined request in the context of the one before: it is as empty."""
+
+    async def job(caller: Caller, tasks: BackgroundTasks) -> str:
+        return caller.subject
+
+    async with (
+        asyncio.timeout(SECONDS),
+        served(edge(guard_for(issuer, Trail()), job)) as address,
+    ):
+        reader, writer = await asyncio.open_connection(*address.split(":"))
+        bearer = bearer_of(issuer)["authorization"]
+        first = f"POST /orders HTTP/1.1\r\nhost: x\r\nauthorization: {bearer}\r\n"
+        last = "GET /whoever HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        writer.write(f"{first}content-length: 0\r\n\r\n{last}".encode())
+        answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        writer.close()
+    assert [answer[:3] for answer in answers] == [b"200", b"200"]
+    assert [answer.rpartition(b"\r\n\r\n")[2] for answer in answers] == [b'"ann"', b"false"]
+
+
 async def test_a_signal_lets_requests_end_and_then_drains(edge: Make, issuer: Issuer) -> None:
     """What was asked before SIGTERM is published and answered; the bus has stopped at the end."""
     async with EmbeddedBroker() as broker, asyncio.timeout(SECONDS):

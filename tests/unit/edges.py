@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from busauth import Bus, Caller, Guard
+from busauth.caller import caller_in_scope
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
 from busauth.testing import Issuer
@@ -26,6 +27,11 @@ def told(said: Any, tasks: BackgroundTasks) -> Response:
     return response
 
 
+async def whoever(_: Request) -> Response:
+    """Ask nobody, and tell whether somebody is in scope."""
+    return JSONResponse(caller_in_scope())
+
+
 def in_starlette(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> Starlette:
     """Return it as a Starlette application."""
 
@@ -36,7 +42,11 @@ def in_starlette(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> S
         return told(said, tasks)
 
     return Starlette(
-        routes=[Route("/orders", route, methods=["POST"]), Route("/ready", readiness(*buses))],
+        routes=[
+            Route("/orders", route, methods=["POST"]),
+            Route("/whoever", whoever),
+            Route("/ready", readiness(*buses)),
+        ],
         exception_handlers=problems(),
         lifespan=lifespan(*buses),
     )
@@ -54,6 +64,7 @@ def in_fastapi(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> Sta
     ) -> Response:
         return told(await job(caller, tasks), tasks)
 
+    app.get("/whoever")(whoever)
     app.get("/ready")(readiness(*buses))
     return app
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 
 from busauth import Caller, CallerError, ConfigurationError, Guard
 from busauth.caller import current_lease
@@ -169,6 +169,30 @@ async def test_a_body_that_is_wrong_is_told_to_callers_alone(
         stranger = await client.post("/orders")
         caller = await client.post("/orders", headers=bearer_of(issuer))
     assert (stranger.status_code, caller.status_code) == (401, 422)
+
+
+def test_a_websocket_is_not_let_in(app: FastAPI, bearer: CallerBearer, issuer: Issuer) -> None:
+    """A connection that would outlive its token is none that a bearer can speak for."""
+
+    @app.websocket("/orders")
+    async def orders(socket: WebSocket, caller: Annotated[Caller, Security(bearer)]) -> None:
+        await socket.accept()
+        pytest.fail("somebody was let in")
+
+    said: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    header = bearer_of(issuer)["authorization"].encode()
+    scope = {"type": "websocket", "path": "/orders", "query_string": b"", "subprotocols": []}
+    scope["headers"] = [(b"authorization", header)]
+    with pytest.raises(TypeError, match="request"):
+        asyncio.run(app(scope, receive, send))
+    assert "websocket.accept" not in said
 
 
 @pytest.mark.parametrize("arguments", [{"guard": "guard"}, {"roles": 3}, {"roles": [""]}])

@@ -252,6 +252,7 @@ SCOPE = 'scope="orders:write"'
     [
         ([], 401, "header.missing", f'Bearer realm="api", {SCOPE}'),
         (["Basic YTpi"], 401, "header.scheme", f'Bearer realm="api", {SCOPE}'),
+        (["Bearers a.b.c"], 401, "header.scheme", f'Bearer realm="api", {SCOPE}'),
         (["Bearer"], 400, "token.empty", f'Bearer realm="api", error="invalid_request", {SCOPE}'),
         (
             ["Bearer a b"],
@@ -266,13 +267,28 @@ SCOPE = 'scope="orders:write"'
             f'Bearer realm="api", error="invalid_request", {SCOPE}',
         ),
         (
+            ["Bearer", "Bearer a.b.c"],
+            400,
+            "header.scheme",
+            f'Bearer realm="api", error="invalid_request", {SCOPE}',
+        ),
+        (
             ["bearer s3cret"],
             401,
             "token.segments",
             f'Bearer realm="api", error="invalid_token", {SCOPE}',
         ),
     ],
-    ids=["none", "another scheme", "empty", "two tokens", "two headers", "no token"],
+    ids=[
+        "none",
+        "another scheme",
+        "a longer name",
+        "empty",
+        "two tokens",
+        "two headers",
+        "an empty one first",
+        "no token",
+    ],
 )
 async def test_a_refusal_is_a_problem_and_a_challenge(
     edge: Make, guard: Guard, authorization: list[str], status: int, code: str, challenge: str
