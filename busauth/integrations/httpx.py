@@ -31,9 +31,9 @@ _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 class CallerAuth(httpx.Auth):
     """Sends the caller's token as ``Authorization: Bearer``; for sync and async clients.
 
-    A request to a host that was not declared raises a `CallerError` and is not sent; one that is
-    to go without the token says so: ``client.get(url, auth=None)``. So does one whose caller has no
-    token to send on: their handler has ended, or they were accepted late with less than it allows.
+    A request is not sent, and raises a `CallerError`, where its host was not declared, and where
+    there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
+    late with less than it allows. ``client.get(url, auth=None)`` is a request without the token.
 
     Args:
         hosts: who may see callers' tokens: scheme, host and port, such as
