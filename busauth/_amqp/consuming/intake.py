@@ -197,7 +197,10 @@ class Intake:
         """Declare on a channel that may be closed for it; consume on the one that is there."""
         await self.declare(connection)
         if self._line is None or self._line.channel.is_closed:
-            self._line = await _opened(connection, self.consumer)
+            # Below aio-pika, which would restore the channel by itself; raises while it is restored.
+            way = below(connection)
+            channel = await answered(way, way.channel(publisher_confirms=False))
+            self._line = _Line(cast("Channel", channel), self.consumer)
         with permitted(CONSUME):
             await self._line.consume(self._options.prefetch)
         return self._line
@@ -288,14 +291,3 @@ class _Line:
         LOGGER.warning("%s: the broker has ended its consumer; it is consumed again", self._queue)
         self._consumer.taken_back(self._tag)
         self._ended.set()
-
-
-async def _opened(connection: AbstractRobustConnection, consumer: Consumer[..., Any]) -> _Line:
-    """Open a channel below aio-pika, which would restore it by itself.
-
-    Raises:
-        ConnectionError: the connection is being restored.
-    """
-    way = below(connection)
-    channel = await answered(way, way.channel(publisher_confirms=False))
-    return _Line(cast("Channel", channel), consumer)

@@ -38,7 +38,7 @@ from busauth._amqp.publishing.sealing import added_to
 from busauth._decision import LOOKS, decide, decide_in_time, stands
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
-from busauth._messages.replay import ReplayKey, a_copy_of
+from busauth._messages.replay import a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.evidence import Verified
@@ -288,8 +288,12 @@ class Pipeline:
         if key is None:
             return
         redelivered = case.delivery.redelivered
-        if redelivered and self._has(key):
-            raise a_copy_of(key)  # the broker has not taken that one back: it delivers another
+        # One that is in hand and that the broker cannot have back is another: this is its copy.
+        if redelivered and any(
+            each.replay_key == key and not (each.delivery.is_lost or each.delivery.is_settled)
+            for each in self._running.values()
+        ):
+            raise a_copy_of(key)
         case.replay_key = key  # before asking: whoever is cut off may have been heard
         case.holder = token_hex(8)
         try:
@@ -298,13 +302,6 @@ class Pipeline:
             case.replay_key = None  # the other one's
             raise
         case.is_known = True
-
-    def _has(self, key: ReplayKey) -> bool:
-        """Return whether a message is in hand already, and the broker cannot have it back."""
-        return any(
-            case.replay_key == key and not (case.delivery.is_lost or case.delivery.is_settled)
-            for case in self._running.values()
-        )
 
     async def _judge(self, case: Case, verified: Verified) -> Caller:
         """Return the caller for whom the handler may run, at the case's instant.
