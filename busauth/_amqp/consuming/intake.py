@@ -197,7 +197,7 @@ class Intake:
         """Declare on a channel that may be closed for it; consume on the one that is there."""
         await self.declare(connection)
         if self._line is None or self._line.channel.is_closed:
-            # Below aio-pika, which would restore the channel by itself; raises while it is restored.
+            # Below aio-pika, which would restore the channel by itself.
             way = below(connection)
             channel = await answered(way, way.channel(publisher_confirms=False))
             self._line = _Line(cast("Channel", channel), self.consumer)
