@@ -5,6 +5,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from busauth import BusOptions, Deferred, Forbidden, RetryOptions
+from busauth.testing import Broker, Kit, ManualClock
+
 ROOT = Path(__file__).parents[2]
 TREES = {path: ast.parse(path.read_text("utf-8")) for path in (ROOT / "busauth").rglob("*.py")}
 ROW = re.compile(r"^\| ((?:`[a-z_]+\.[a-z_0-9]+`(?:, )?)+) \|", re.MULTILINE)
@@ -82,3 +87,22 @@ def test_every_code_is_written_out() -> None:
     """No code is put together: whoever meets one finds it by searching for it."""
     joined = [where for where, code in calls() if isinstance(code, ast.JoinedStr | ast.BinOp)]
     assert joined == []
+
+
+@pytest.mark.parametrize(
+    "error", [Deferred("away"), ConnectionError("away"), Forbidden("caller.scope", found="none")]
+)
+async def test_a_handler_fails_whatever_it_raises(error: Exception) -> None:
+    """What lets a message wait, or refuses it, where it is judged, is a failure in its handler."""
+    clock = ManualClock()
+    async with Broker(clock=clock) as broker, Kit(broker, clock) as kit:
+        bus = kit.bus(options=BusOptions(retry=RetryOptions(limit=0)))
+
+        @bus.consumer("orders")
+        async def handle() -> None:
+            raise error
+
+        async with bus:
+            sent = await kit.publish("orders", b"")
+            await bus.idle()
+        kit.assert_refused(sent, "handler.failed")
