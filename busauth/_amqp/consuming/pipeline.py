@@ -166,6 +166,7 @@ class Pipeline:
         Raises:
             Refused: with the first rule that one of them breaks.
             NotAtHand: keys, or an answer, must be fetched: `_prove`.
+            Deferred: who proves them is out of reach.
         """
         try:
             verified = self._rules.trusted.recall(case.token or "")
