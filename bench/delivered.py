@@ -1,12 +1,46 @@
 """Deliveries as aiormq hands them over, without a broker: for what is measured in process."""
 
-from typing import Any, cast
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from bench.messages import plain
+
+_ENDS = socket.socketpair()
+"""A connection that nothing comes on, and that does not end."""
+
+
+class Heard:
+    """Its connection: a frame was read just now, and its socket can be asked for its end."""
+
+    is_closed = False
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._reader_task: asyncio.Future[None] = loop.create_future()
+        self._writer_task = self
+        self.cr_frame = SimpleNamespace(f_locals={"writer": SimpleNamespace(transport=self)})
+
+    @property
+    def _Connection__last_frame_time(self) -> float:  # noqa: N802 -- as aiormq has it
+        return asyncio.get_running_loop().time()
+
+    def get_coro(self) -> Self:
+        """Return what holds the writer, as a task of aiormq's does."""
+        return self
+
+    def is_closing(self) -> bool:
+        """Return whether it is about to be closed: never."""
+        return False
+
+    def get_extra_info(self, _name: str) -> socket.socket:
+        """Return the socket."""
+        return _ENDS[0]
 
 
 class Silent:
@@ -18,6 +52,7 @@ class Silent:
     def __init__(self) -> None:
         self.consumers: dict[str, object] = {}
         self.write_queue = self
+        self.connection = Heard()
 
     async def basic_ack(self, delivery_tag: int, **_: Any) -> None:
         """Say nothing."""

@@ -195,6 +195,7 @@ def _proven(pool: Pool, tokens: list[str]) -> dict[str, tuple[Step, Brought]]:
 
 def direct(consumer: Consumer[..., None]) -> Step:
     """Return what aiormq calls from a consumer's second delivery on."""
+    consumer._around.unseen = ()  # noqa: SLF001 -- with the first one, it has looked for queues
     return lambda delivered: consumer.take(Delivery(delivered))
 
 

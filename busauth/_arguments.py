@@ -113,7 +113,12 @@ def check(what: str, value: object, hint: Any) -> None:
         ConfigurationError: with the type that was found, or the number, and what was expected.
     """
     if not fits(value, hint):
-        raise ConfigurationError(f"{what}: got {_found(value, hint)}, expected {told(hint)}")
+        found, kind = kind_of(value), get_origin(hint)
+        inside = _inside(value, kind, get_args(hint))
+        odd = [member for member, wanted in inside if not fits(member, wanted)]
+        if odd and isinstance(kind, type) and isinstance(value, kind):
+            found += f" that holds {kind_of(odd[0])}"  # "a list, expected a list" helps nobody
+        raise ConfigurationError(f"{what}: got {found}, expected {told(hint)}")
     if isinstance(value, int | float):
         for each in ranges(hint):
             if not each.holds(value):
@@ -181,14 +186,6 @@ def ranges(hint: Any) -> Iterator[Range]:
             yield from ranges(each)
 
 
-def _found(value: object, hint: Any) -> str:
-    kind = get_origin(hint)
-    odd = [held for held, wanted in _inside(value, kind, get_args(hint)) if not fits(held, wanted)]
-    if odd and isinstance(kind, type) and isinstance(value, kind):
-        return f"{kind_of(value)} that holds {kind_of(odd[0])}"
-    return kind_of(value)
-
-
 def kind_of(value: object) -> str:
     """Name a value's type with its article, and nothing of the value."""
     if value is None:
@@ -209,7 +206,7 @@ def fits(value: object, hint: Any) -> bool:
     if origin in (Union, types.UnionType):
         return any(fits(value, each) for each in get_args(hint))
     if origin is typing.Literal:
-        return True
+        return True  # whoever takes it knows which, and says so
     if origin in (None, types.NoneType):
         return value is None
     return not isinstance(origin, type) or _is_a(value, origin, get_args(hint))
@@ -223,7 +220,7 @@ def _is_a(value: object, kind: type, members: tuple[Any, ...]) -> bool:
     if kind is cast("object", Callable):
         return True  # whoever calls it knows what for, and says so
     if kind in (int, float):
-        numbers = (int, float) if kind is float else int
+        numbers = (int, float) if kind is float else int  # True is an int, and no number here
         return isinstance(value, numbers) and not isinstance(value, bool)
     if not isinstance(value, kind) or _is_another_text(value, kind, members):
         return False

@@ -36,6 +36,9 @@ from busauth.errors import (
     defer_if_transient,
 )
 
+LOOKS = 3
+"""How often a decision is made before it is put off: what changes each time is a fault."""
+
 _POLICY_SECONDS = 30.0
 """Seconds that policies have for a verdict, in a queue as at the edge."""
 
@@ -106,15 +109,12 @@ class Demand:
         if not self.roles <= caller.roles:
             raise _lacking("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None:
-            _check_allowed(short_name_of(self.allow), self._asked(self.allow, caller))
-
-    @staticmethod
-    def _asked(allow: Predicate, caller: Caller) -> object:
-        try:
-            return allow(caller)
-        except Exception as error:
-            found = f"{type(error).__name__} in the predicate"
-            raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+            try:
+                answer: object = self.allow(caller)
+            except Exception as error:  # it asks nobody, so that no fault of anybody else's is told
+                found = f"{type(error).__name__} in the predicate"
+                raise Forbidden("caller.predicate", found=found, expected="allowed") from error
+            _check_allowed(short_name_of(self.allow), answer)
 
 
 def _check_allowed(name: str, answer: object) -> None:
@@ -188,6 +188,7 @@ async def decide(
     """
     if now < verified.ends_at:
         return decide_in_time(verified, rules, now, provenance)
+    # Both before the policies: none of them can make a token count that is not genuine, or not yet.
     check_retired(verified, provenance)
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
@@ -210,10 +211,16 @@ def decide_in_time(
     return _judged(verified.caller, rules, now)
 
 
-def check_again(
-    verified: Verified, caller: Caller, rules: Rules, now: float, provenance: Provenance
-) -> None:
-    """Look once more at what was accepted, without asking the policies.
+def stands(
+    verified: Verified,
+    caller: Caller,
+    rules: Rules,
+    now: float,
+    provenance: Provenance = UNPROVEN,
+) -> bool:
+    """Return whether what was decided before an await still stands; else it is to be made anew.
+
+    No policy is asked, and nothing is waited for.
 
     Args:
         verified: the token.
@@ -223,12 +230,15 @@ def check_again(
         provenance: what else is known of the message.
 
     Raises:
-        Refused: with its code: `NotGenuine`, `Untimely` or `Forbidden`.
+        Refused: it does not, and will not: `NotGenuine`, `Untimely` or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
+    if caller.late is None and now >= verified.ends_at:
+        return False
     check_retired(verified, provenance)
     verified.check_started(now)
     _judged(caller, rules, now)
+    return caller.late is None or now < caller.late.until
 
 
 def check_retired(verified: Verified, provenance: Provenance) -> None:
@@ -266,7 +276,7 @@ async def _late(late: LateToken, rules: Rules) -> Caller:
         return _obeyed(late, verdict, name)
     except (Refused, Deferred):
         raise
-    except Exception as error:
+    except Exception as error:  # a policy is the user's; one that fails has accepted nothing
         defer_if_transient("an expiry policy is", error, rules.transient)
         found = f"{type(error).__name__} in an expiry policy"
         raise Untimely("token.expired", found=found, expected="a verdict") from error
@@ -278,7 +288,7 @@ async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
         async with asyncio.timeout(_POLICY_SECONDS) as limit:
             return await rules.policies.decide(late)
     except TimeoutError as error:
-        if limit.expired():
+        if limit.expired():  # else it is the policy's own, which `_late` judges
             raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
         raise
 
@@ -292,7 +302,7 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
         case Park() if late.provenance.names_caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
-        case Park():
+        case Park():  # a policy of the user's: `Park` itself passes there
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
         case DeadLetter():
             found = f"{found}, {verdict.reason}"

@@ -67,34 +67,24 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
         kind: the outermost model.
         problem: one of pydantic's.
     """
+    *place, name = map(str, problem["loc"] or ("",))  # a model's own validator names no place
+    tables = _tables(kind, place)
     if problem["type"] != "extra_forbidden":
         why = problem["msg"].removeprefix("Value error, ")
-        return ": expected ".join([why, *sorted(_ranges_at(kind, problem))])
-    *place, name = map(str, problem["loc"])
-    known = sorted(_keys(kind, place))
+        fields = (table.model_fields.get(name) for table in tables)
+        taken = {str(each) for field in fields if field for each in ranges_of(field)}
+        return ": expected ".join([why, *sorted(taken)])
+    also = {each for table in tables if issubclass(table, Knobs) for each in table.also}
+    known = sorted(also.union(*(table.model_fields for table in tables)))
     if near := closest(name, known):
         return f"there is no such key; did you mean {near}?"
     return f"there is no such key; expected one of {', '.join(known)}"
-
-
-def _ranges_at(kind: type[BaseModel], problem: ErrorDetails) -> set[str]:
-    """Return which numbers would be taken at a place, none where none would be."""
-    *place, name = map(str, problem["loc"] or ("",))
-    fields = (table.model_fields.get(name) for table in _tables(kind, place))
-    return {str(each) for field in fields if field for each in ranges_of(field)}
 
 
 def ranges_of(field: FieldInfo) -> Iterator[Range]:
     """Yield which numbers a field takes; nothing where it takes none."""
     yield from (each for each in field.metadata if isinstance(each, Range))
     yield from ranges(field.annotation)
-
-
-def _keys(kind: type[BaseModel], place: Sequence[str]) -> set[str]:
-    """Return the keys of the tables at a place."""
-    kinds = _tables(kind, place)
-    also = {name for each in kinds if issubclass(each, Knobs) for name in each.also}
-    return also.union(*(each.model_fields for each in kinds))
 
 
 def _tables(kind: type[BaseModel], place: Sequence[str]) -> set[type[BaseModel]]:

@@ -24,14 +24,14 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Write a line, of whoever called; what goes wrong with that goes no further."""
-        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
         with suppress(Exception):
             super().log(level, msg, *args, **kwargs)
 
 
 LOGGER = _Log(logging.getLogger("busauth"))
 
-_SORTS = 1000
+_SORTS = 1000  # of lines: some are named after queues and codes, which may be anybody's
 
 
 def cut_short(error: BaseException) -> None:
@@ -41,7 +41,7 @@ def cut_short(error: BaseException) -> None:
     """
     if isinstance(error, ConnectionError | ConfigurationError) and error.__cause__ is not None:
         LOGGER.debug("it does not start", exc_info=retold(error))
-        error.__cause__ = error.__context__ = None
+        error.__cause__ = error.__context__ = None  # either one would bring the frames back
 
 
 _OUTCOME = True
@@ -195,25 +195,17 @@ def log_event(event: Event) -> None:
 
     As a guard's auditor it is an `EventLog`, which a flood does not fill; called, it always writes.
     """
+    said = {"message_id": event.message_id, "subject": event.subject, "code": event.code}
+    known = "".join(f" {name}={value}" for name, value in said.items() if value is not None)
+    run = ""
+    if event.duration is not None:  # None: no handler ran
+        failed = f" error={event.error}" if event.error else ""
+        run = f" attempt={event.attempt} duration={event.duration:.3f}{failed}"
     LOGGER.log(
         event.level,
         "%s queue=%s%s%s %s",
-        event.kind, event.queue, _known(event), _run(event), event.detail or "",
+        event.kind, event.queue, known, run, event.detail or "",
     )  # fmt: skip
-
-
-def _known(event: Event) -> str:
-    """Say whose message it was and what was wrong, as far as that is known."""
-    said = {"message_id": event.message_id, "subject": event.subject, "code": event.code}
-    return "".join(f" {name}={value}" for name, value in said.items() if value is not None)
-
-
-def _run(event: Event) -> str:
-    """Say how the handler ran, where it did."""
-    if event.duration is None:
-        return ""
-    failed = f" error={event.error}" if event.error else ""
-    return f" attempt={event.attempt} duration={event.duration:.3f}{failed}"
 
 
 @dataclass(slots=True)
@@ -404,7 +396,7 @@ class Telling:
         """Tell it."""
         try:
             self._auditor(event)
-        except Exception as error:
+        except Exception as error:  # whatever a user's auditor raises: the message is settled
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))

@@ -24,11 +24,13 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clocks."""
 
-    now = staticmethod(time.time)
-    """Return the wall clock's seconds since the epoch."""
+    def now(self) -> float:
+        """Return the wall clock's seconds since the epoch."""
+        return time.time()  # looked up each time: what fakes time in tests replaces it
 
-    monotonic = staticmethod(time.monotonic)
-    """Return the machine's monotonic seconds."""
+    def monotonic(self) -> float:
+        """Return the machine's monotonic seconds."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""

@@ -31,6 +31,8 @@ EVIDENCE_LIMIT = 200
 """Characters of `found` and `expected` that are kept: a sender chooses some of them."""
 
 _LOOKED_AT, _LEVELS = 5 * EVIDENCE_LIMIT, 8
+"""Characters, and levels of nesting, that are looked at: a token may be cut at their end."""
+
 _REASONS, _PLACES = 5, 10
 """Reasons that an error of a batch tells, and places that it tells of each."""
 
@@ -168,7 +170,7 @@ def held_by(error: BaseException) -> Iterator[BaseException]:
     Args:
         error: what was raised, by a task group perhaps.
     """
-    waiting = [error]
+    waiting = [error]  # a list and no recursion: how deep groups nest is somebody else's choice
     while waiting:
         each = waiting.pop()
         if isinstance(each, BaseExceptionGroup):
@@ -218,17 +220,15 @@ class NotAllPublished(PublishError):  # noqa: N818 -- says what it is, as the ot
         places: dict[str, list[int]] = {}
         for place, error in errors.items():
             places.setdefault(error.reason, []).append(place)
-        told = [f"{_at(at)}: {reason}" for reason, at in islice(places.items(), _REASONS)]
+        told: list[str] = []
+        for reason, at in islice(places.items(), _REASONS):  # a batch may have thousands
+            shown = ", ".join(map(str, at[:_PLACES]))
+            rest = f" and {len(at) - _PLACES} more" if len(at) > _PLACES else ""
+            told.append(f"at place{'s' if len(at) > 1 else ''} {shown}{rest}: {reason}")
         if (more := len(places) - len(told)) > 0:
             told.append(f"and {more} more reasons, see `errors`")
         found = "1 message was" if len(errors) == 1 else f"{len(errors)} messages were"
         super().__init__(f"{found} not published; {'; '.join(told)}")
-
-
-def _at(places: list[int]) -> str:
-    shown = ", ".join(map(str, places[:_PLACES]))
-    more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
-    return f"at place{'s' if len(places) > 1 else ''} {shown}{more}"
 
 
 class CallerError(BusauthError):
@@ -252,6 +252,7 @@ def evidence(value: object) -> str | None:
         text = redact_cut(text[:_LOOKED_AT])
     elif "." in text:  # as in every token; most of what is told has none
         text = redact(text)
+    # One line, and no escapes for a terminal: a sender's text must not write a log's next line.
     text = text if text.isprintable() else ascii(text)
     is_cut = is_cut or len(text) > EVIDENCE_LIMIT
     return f"{text[: EVIDENCE_LIMIT - 1]}…" if is_cut else text

@@ -24,7 +24,7 @@ from busauth._tokens.fetch import Fetcher, Reply, UnsafeHttp
 from busauth._tokens.keys.jwks import JWKS, JWKSOptions
 from busauth._tokens.keys.key import Key, KeyMissing, KeySource, StaticKeys, shared_secret
 from busauth._tokens.keys.retired import FormerKey, Retired, RetiredKeys
-from busauth._tokens.keys.waiting import AnswerMissing, KeyUnknown, NotAtHand, found
+from busauth._tokens.keys.waiting import AnswerMissing, KeyUnknown, NotAtHand, answered, found
 from busauth._tokens.profiles import (
     AUTH0,
     COGNITO,
@@ -82,6 +82,7 @@ __all__ = [
     "Verified",
     "Verifier",
     "Verifiers",
+    "answered",
     "found",
     "keycloak",
     "shared_encryption_key",

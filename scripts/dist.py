@@ -26,7 +26,8 @@ ENTRIES = ("busauth = busauth.cli:main", "busauth = busauth.testing.plugin")
 """Lines of the wheel's entry points: the command, and the pytest plugin."""
 ARCHIVED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "tests/conftest.py")
 """What makes a source archive one that can be built and tested, besides the modules."""
-WITH_REDIS = "busauth.integrations.redis"
+WITH_EXTRAS = tuple(f"busauth.integrations.{name}" for name in ("fastapi", "redis", "starlette"))
+"""Modules that need what only an extra brings."""
 
 
 def build(dist: Path, root: Path = ROOT) -> None:
@@ -139,10 +140,10 @@ def tried(wheel: Path, folder: Path, root: Path = ROOT) -> None:
     python, command = (str(environment / "bin" / name) for name in ("python", "busauth"))
     _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
     install(python, str(wheel), known)
-    _import(python, [name for name in doors(root) if not name.startswith(WITH_REDIS)])
+    _import(python, [name for name in doors(root) if not name.startswith(WITH_EXTRAS)])
     for words in ([], *([name] for name in commands())):
         _run(command, *words, "--help")
-    install(python, f"{wheel}[redis,encryption]", known, "pytest")
+    install(python, f"{wheel}[redis,encryption,fastapi]", known, "pytest")
     _import(python, doors(root))
     told = _run(python, "-I", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", str(folder))
     if "busauth_kit" not in told:

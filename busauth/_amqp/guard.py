@@ -21,7 +21,7 @@ from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
-from busauth._decision import Demand, Predicate, Rules, decide
+from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._messages.proof import Proofs, Route
 from busauth._redaction import quiet_transport_logs
@@ -29,6 +29,7 @@ from busauth._revocation.revocations import Revocations
 from busauth._tokens.asking.checking import check_issuers
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.envelope import is_encrypted
+from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.verifier import Verifier
 from busauth.audit import LOGGER, Auditor, both, log_event
@@ -207,14 +208,27 @@ class Guard:
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)
+        verified = await self._proven(token)
+        for _ in range(LOOKS):
+            # Now, and not before: the wait for keys must not make the decision stale.
+            caller = await decide(verified, rules, self.clock.now())
+            if caller.late is None:  # nothing was awaited
+                break
+            before = verified
+            if not before.holds():  # what says the same, asked for again, changes nothing
+                verified = await self._proven(token)
+            if verified.says_as(before) and stands(verified, caller, rules, self.clock.now()):
+                break
+        else:
+            raise Deferred("what the decision rests on keeps changing")
+        return replace(caller, _lease=lease_for(caller, token))
+
+    async def _proven(self, token: str) -> Verified:
         try:
-            verified = await found(lambda: self.core.trusted.recall(token))
+            return await found(lambda: self.core.trusted.recall(token))
         except Exception as error:  # a user's own authenticator may raise what only they know
             defer_if_transient("who proves tokens is", error, self.options.transient)
             raise
-        # Now, and not before: the wait for keys must not make the decision stale.
-        caller = await decide(verified, rules, self.clock.now())
-        return replace(caller, _lease=lease_for(caller, token))
 
     async def publish(
         self,

@@ -63,7 +63,12 @@ class PolicyChain:
         self.keeps = self.keeper is not None
         _check_reachable(self._policies)
         for policy in self._policies:
-            _check_grace(policy, hard_max_age)
+            # What the maximum cuts short would be accepted for less than what somebody reads here.
+            if isinstance(policy, Grace) and policy.window.total_seconds() > hard_max_age:
+                raise ConfigurationError(
+                    f"on_expired: {policy} lasts longer than hard_max_age={hard_max_age:g} s; "
+                    "GuardOptions(hard_max_age=...) says how old is too old"
+                )
             _check_sources(policy, trusted)
 
     def check_demand(self, scopes: frozenset[str], roles: frozenset[str]) -> None:
@@ -91,20 +96,19 @@ class PolicyChain:
         if not late.within(self._hard_max_age):
             why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
             return DeadLetter(reason=why), "hard_max_age"
-        return self._ending(verdict, late), name
-
-    def _ending(self, accept: Accept, late: LateToken) -> Accept | DeadLetter:
-        """Say when it ends; what has ended already accepts nothing."""
-        until = min(accept.until, late.end_of(self._hard_max_age))
-        if late.now < until:
-            return replace(accept, until=until)
-        return DeadLetter(reason="accepted no longer")
+        until = min(verdict.until, late.end_of(self._hard_max_age))
+        if late.now < until:  # asked this way round, what is no number at all is over as well
+            return replace(verdict, until=until), name
+        return DeadLetter(reason="accepted no longer"), name
 
     async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:
-            verdict = await policy.decide(late)
-            if verdict is not None:
-                return _checked(verdict, policy), _name(policy)
+            verdict: object = await policy.decide(late)
+            if isinstance(verdict, Verdict):
+                return verdict, _name(policy)
+            if verdict is not None:  # a user's function is held to its word: True accepts nothing
+                found = f"{_name(policy)} returned {type(verdict).__name__}"
+                raise TypeError(f"{found}: expected a verdict or None")
         return DeadLetter(reason="no policy accepts it"), "default"
 
 
@@ -127,15 +131,6 @@ def _as_policy(policy: object) -> ExpiryPolicy:
     )
 
 
-def _checked(verdict: object, policy: ExpiryPolicy) -> Verdict:
-    """Hold a user's function to its word: what is not a verdict never accepts."""
-    if isinstance(verdict, Verdict):
-        return verdict
-    raise TypeError(
-        f"{_name(policy)} returned {type(verdict).__name__}: expected a verdict or None"
-    )
-
-
 def _name(policy: ExpiryPolicy) -> str:
     return short_name_of(policy.function if isinstance(policy, _FunctionPolicy) else type(policy))
 
@@ -155,14 +150,6 @@ def _check_reachable(policies: Sequence[ExpiryPolicy]) -> None:
             raise ConfigurationError(
                 f"on_expired: {told(later)} is never reached after {told(policy)}"
             )
-
-
-def _check_grace(policy: ExpiryPolicy, hard_max_age: float) -> None:
-    if isinstance(policy, Grace) and policy.window.total_seconds() > hard_max_age:
-        raise ConfigurationError(
-            f"on_expired: {policy} lasts longer than hard_max_age={hard_max_age:g} s; "
-            "GuardOptions(hard_max_age=...) says how old is too old"
-        )
 
 
 def _check_left(policy: Restrict, scopes: frozenset[str], roles: frozenset[str]) -> None:

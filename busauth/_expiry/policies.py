@@ -193,7 +193,7 @@ def _span(kind: type[OwnPolicy], field: str, parts: Mapping[str, float]) -> time
     found = ", ".join(f"{part}={value!r}" for part, value in parts.items()) or "nothing"
     try:
         span = timedelta(**parts)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):  # text, NaN, more days than a span has
         told = f"{kind.__name__} of {found}: expected numbers, a span of time"
         raise ConfigurationError(told) from None
     if span <= timedelta():

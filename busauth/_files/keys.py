@@ -29,7 +29,13 @@ def read_key(path: str | Path) -> Mapping[str, Any] | str | bytes:
         raise ConfigurationError(f"{path} is empty: expected a JWK, a PEM or a secret")
     if content.startswith(b"-----BEGIN"):
         return content.decode("utf-8", "replace")
-    return _jwk(content, path) if content.startswith(b"{") else content
+    if not content.startswith(b"{"):
+        return content
+    try:
+        found: dict[str, Any] = json.loads(content)
+    except (ValueError, RecursionError):  # such an error holds what it read, which may be a key
+        raise ConfigurationError(f"{path} is no JSON: expected a JWK or a JWK set") from None
+    return found
 
 
 def read_jwk(path: str | Path) -> Mapping[str, Any]:
@@ -88,13 +94,5 @@ def _is_path(path: Path) -> bool:
     is_below = path.parent not in (Path(), Path("/"))
     try:
         return (has_suffix or is_below) and path.parent.is_dir()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it: a key's bytes
         return False
-
-
-def _jwk(content: bytes, path: str | Path) -> Mapping[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(content)
-    except (ValueError, RecursionError):
-        raise ConfigurationError(f"{path} is no JSON: expected a JWK or a JWK set") from None
-    return found

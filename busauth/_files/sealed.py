@@ -20,8 +20,8 @@ from typing import IO
 
 from busauth.errors import BusauthError, ConfigurationError
 
-_MAC = 32
-_MIN_KEY_BYTES = 32
+_MAC = 32  # bytes of HMAC-SHA-256
+_MIN_KEY_BYTES = 32  # as long as the MAC: a shorter one is the weaker of both
 
 
 class UnusableFile(BusauthError):  # noqa: N818 -- a finding: its reader begins anew
@@ -58,6 +58,7 @@ class SealedFile:
         Raises:
             OSError: it cannot be written.
         """
+        # In the same folder, as no file is renamed across file systems; and one for each process.
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         with self._writing:
             self._replace(beside, parts)
@@ -87,10 +88,11 @@ class SealedFile:
             with open(beside, "wb", opener=_private) as file:
                 self._write(file, parts)
                 file.flush()
+                # Before it is renamed: else a crash leaves a name and nothing in it.
                 os.fsync(file.fileno())
             beside.replace(self.path)
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):  # as a rule: it has its new name
                 beside.unlink()
 
     def _write(self, file: IO[bytes], parts: Iterable[bytes]) -> None:
@@ -111,4 +113,4 @@ class SealedFile:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return os.open(path, flags, 0o600)  # from the first byte on: a later chmod would be too late

@@ -19,12 +19,12 @@ from datetime import datetime
 from decimal import Decimal
 
 MAX_DEPTH = 8
-"""Levels of lists and tables."""
+"""Levels of lists and tables: no sender decides how deep a reader descends."""
 
 MAX_NAME = 128
 """Bytes of a name in a table (AMQP 0-9-1, section 4.2.5.5); pamqp cuts longer ones."""
 
-_SPELLED_DEPTH = 32
+_SPELLED_DEPTH = 32  # levels: a seal covers what others wrote, who nest more deeply
 _INTEGERS = range(-(2**63), 2**63)
 
 _Others = Callable[[object], bytes]
@@ -66,33 +66,29 @@ def _other(value: object) -> bytes:
     """Spell what only this client reads as it was written."""
     match value:
         case float():
-            return b"r%be" % _narrow(value).hex().encode()
-        case (
-            bytes() | bytearray()
-        ):  # text that is no UTF-8 is read as the one, written as the other
+            try:  # this client reads 64 bits, and writes 32: what is left of it is what counts
+                narrow = struct.pack(">f", value)
+            except OverflowError:
+                raise NotCanonical("a number that does not fit 32 bits") from None
+            return b"r%be" % narrow.hex().encode()
+        case bytes() | bytearray():  # text that is no UTF-8 is read as one, written as the other
             return b"y%d:%b" % (len(value), bytes(value))
         case datetime():
-            return b"z%de" % int(value.timestamp())
+            return b"z%de" % int(value.timestamp())  # AMQP has whole seconds
         case Decimal():
             return b"q%be" % str(value).encode()
     return _none(value)
 
 
-def _narrow(value: float) -> bytes:
-    """Return what is left of a number: this client reads 64 bits, and writes 32."""
-    try:
-        return struct.pack(">f", value)
-    except OverflowError:
-        raise NotCanonical("a number that does not fit 32 bits") from None
-
-
 def _write(value: object, parts: list[bytes], levels: int, others: _Others) -> None:
     if isinstance(value, str):
         parts.append(_text(value))
-    elif value is None or isinstance(value, bool):
+    elif value is None or isinstance(value, bool):  # before int, which a bool is as well
         parts.append(b"n" if value is None else b"t" if value else b"f")
     elif isinstance(value, int):
-        parts.append(_integer(value))
+        if value not in _INTEGERS:
+            raise NotCanonical("an integer of more than 64 bits")
+        parts.append(b"i%de" % value)
     else:
         _write_container(value, parts, levels, others)
 
@@ -105,20 +101,14 @@ def _write_container(value: object, parts: list[bytes], levels: int, others: _Ot
         raise NotCanonical("too many levels")
     parts.append(b"d" if isinstance(value, dict) else b"l")
     if isinstance(value, dict):
-        _write_members(value, parts, levels - 1, others)
+        named = {_name(name): item for name, item in value.items()}
+        for name in sorted(named):  # by their bytes: a table has no order of its own
+            parts.append(b"%d:%b" % (len(name), name))
+            _write(named[name], parts, levels - 1, others)
     else:
         for item in value:
             _write(item, parts, levels - 1, others)
     parts.append(b"e")
-
-
-def _write_members(
-    value: dict[object, object], parts: list[bytes], levels: int, others: _Others
-) -> None:
-    named = {_name(name): item for name, item in value.items()}
-    for name in sorted(named):
-        parts.append(b"%d:%b" % (len(name), name))
-        _write(named[name], parts, levels, others)
 
 
 def _name(name: object) -> bytes:
@@ -140,9 +130,3 @@ def _utf8(value: str) -> bytes:
         return value.encode("utf-8")
     except UnicodeEncodeError:
         raise NotCanonical("text with a lone surrogate") from None
-
-
-def _integer(value: int) -> bytes:
-    if value not in _INTEGERS:
-        raise NotCanonical("an integer of more than 64 bits")
-    return b"i%de" % value

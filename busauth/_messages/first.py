@@ -30,5 +30,5 @@ def read(value: object) -> FirstToken | None:
         return None
     try:
         return _RECORD.validate_json(value, strict=True)
-    except ValidationError:
+    except ValidationError:  # another version may have written it in another way
         return None

@@ -37,11 +37,11 @@ REDRIVE = "busauth-redrive"
 _DOMAIN = "busauth-seal-2"
 """Part of what is signed, so that no MAC made for another purpose is a seal."""
 
-_MIN_KEY_BYTES = 32
+_MIN_KEY_BYTES = 32  # as long as the MAC: a shorter one is the weaker of both
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SHAPE = re.compile(r"2\.([A-Za-z0-9_-]{1,64})\.[A-Za-z0-9_-]{43}", re.ASCII)
-_COUNT_LIMIT = 1_000_000
-_ORIGIN_LIMIT = 512
+_COUNT_LIMIT = 1_000_000  # attempts: a header is an integer of anybody's choice
+_ORIGIN_LIMIT = 512  # characters: an exchange and a routing key have 255 bytes each
 _INSTANT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -144,7 +144,10 @@ class Seal:
         if not group or not keys:
             raise ConfigurationError(f"Seal of group={group!r}: expected a name, and a key or more")
         for key_id, key in keys.items():
-            _check_key(key_id, key)
+            # The id stands in the seal, between two dots: it must not have any of its own.
+            if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+                raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
+            check_secret(key, f"seal: the key {key_id!r}")
         self.group = group
         self._groups = (group, *formerly)
         self._keys = dict(keys)
@@ -185,7 +188,7 @@ class Seal:
     def _holds(self, given: str, key_id: str, copy: Copy, token_sha256: str | None) -> bool:
         try:
             covered = _covered(copy, token_sha256)
-        except NotCanonical:
+        except NotCanonical:  # no seal was ever made over what has no spelling
             return False
         made = (self._signed(key_id, group, covered) for group in self._groups)
         return any(hmac.compare_digest(each, given) for each in made)
@@ -217,24 +220,17 @@ def hinted_attempt(headers: Mapping[str, Any]) -> int:
 
 def _read(headers: Mapping[str, Any]) -> Sealed:
     """Return what sealed headers say."""
+    purpose, origin = headers.get(PURPOSE), headers.get(ORIGIN)
+    # A seal holds what an older or a newer busauth wrote, too: what is odd there was not said.
+    is_origin = isinstance(origin, str) and len(origin) <= _ORIGIN_LIMIT
     return Sealed(
-        purpose=_purpose(headers.get(PURPOSE)),
+        purpose=next((each for each in Purpose if each == purpose), Purpose.RETRY),
         attempt=_count(headers.get(ATTEMPT)),
         published_at=_instant(headers.get(PUBLISHED)),
-        origin=_origin(headers.get(ORIGIN)),
+        origin=origin if is_origin else None,
         redrive=_count(headers.get(REDRIVE)),
         first=record.read(headers.get(record.HEADER)),
     )
-
-
-def _purpose(value: object) -> Purpose:
-    return next((purpose for purpose in Purpose if purpose == value), Purpose.RETRY)
-
-
-def _check_key(key_id: str, key: bytes) -> None:
-    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
-        raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
-    check_secret(key, f"seal: the key {key_id!r}")
 
 
 def check_secret(key: bytes, what: str = "the secret") -> None:
@@ -262,10 +258,7 @@ def _count(value: object) -> int:
 
 
 def _instant(value: object) -> float | None:
+    # By its spelling, as `float` reads more than that: "nan", "1e9", digits of other scripts.
     if not isinstance(value, str) or not _INSTANT.fullmatch(value):
         return None
     return float(value)
-
-
-def _origin(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= _ORIGIN_LIMIT else None

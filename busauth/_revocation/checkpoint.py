@@ -28,7 +28,7 @@ from busauth.errors import BusauthError
 
 _MAGIC = b"busauth-revoked-1\n"
 _RECORD = struct.Struct(">B16sq")
-_HEADER_LIMIT = 1024 * 1024
+_HEADER_LIMIT = 1024 * 1024  # bytes: the names of issuers, for each kind of revocation
 _SHA256_DIGITS = 64
 
 
@@ -145,7 +145,7 @@ def _read(header: bytes, entries: memoryview) -> Checkpoint:
 
 def _issuers(told: Mapping[str, Any]) -> dict[int, list[str]]:
     found = {int(kind): [str(name) for name in names] for kind, names in told.items()}
-    if not found.keys() <= set(KINDS):
+    if not found.keys() <= set(KINDS):  # another version's: a kind may mean something else there
         raise ValueError("an unknown kind")
     return found
 

@@ -25,7 +25,7 @@ TOKEN, SUBJECT, SESSION, CLIENT = 1, 2, 4, 8
 """What a kind of revocation names; a kind is their sum."""
 
 KINDS = range(1, 16)
-_GENERATIONS = 16
+_GENERATIONS = 16  # what is forgotten together: one part in sixteen is kept a little too long
 _MIN_KEY_BYTES = 32
 
 Named = Callable[[Caller], str | None]
@@ -147,7 +147,7 @@ class RevokedTokens:
             self._put(self._table(kind), digest, until)
 
     def _put(self, table: Table, digest: bytes, until: int) -> None:
-        if until < self._horizon:
+        if until < self._horizon:  # it concerns no token that anybody still accepts
             return
         if digest not in table.entries and self.count >= self.capacity:
             raise Deferred(f"{self.capacity} revocations are remembered: there is no room")
@@ -199,9 +199,10 @@ def _naming(kind: int, session_claim: str) -> Named:
         CLIENT: attrgetter("client"),
     }
     chosen = tuple(name for bit, name in single.items() if kind & bit)
-    return chosen[0] if len(chosen) == 1 else lambda caller: _all(chosen, caller)
 
+    def several(caller: Caller) -> str | None:
+        values = tuple(name(caller) or "" for name in chosen)
+        # A token that leaves one of them unsaid is not among those that are meant.
+        return joined(values) if all(values) else None
 
-def _all(named: tuple[Named, ...], caller: Caller) -> str | None:
-    values = tuple(name(caller) or "" for name in named)
-    return joined(values) if all(values) else None
+    return chosen[0] if len(chosen) == 1 else several

@@ -8,8 +8,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-DIGEST = 16
-_CHUNK = 4096
+DIGEST = 16  # bytes; keyed, so that no two names are made to share one
+_CHUNK = 4096  # entries at a time: they are written while messages are judged
 _REMEMBERED, _LONGEST = 10_000, 128
 """How many names' digests are at hand for each issuer, and how long such a name is at most."""
 
@@ -105,6 +105,7 @@ class Table:
 
     def chunks(self) -> Iterator[list[tuple[bytes, int]]]:
         """Return all entries, a few thousand at a time; what is put meanwhile may be left out."""
+        # Taken at once, not when the first one is read: another thread puts entries meanwhile.
         lists = [(digests, len(digests)) for digests in self._due.values()]
         return self._chunks(lists)
 

@@ -60,7 +60,7 @@ class _Chosen:
 
     def _for(self, token: str) -> Authenticator:
         first, *others = self._members
-        if not others or len(token) > self.max_token_bytes:
+        if not others or len(token) > self.max_token_bytes:  # nobody reads what is too long
             return first
         return next((member for member in self._members if member.takes(token)), first)
 

@@ -12,7 +12,7 @@ from busauth._tokens.profiles import Profile
 from busauth.caller import Actor
 from busauth.errors import NotGenuine
 
-_MAX_ACTORS = 8
+_MAX_ACTORS = 8  # services in a chain: what is kept of each token has a bound
 _CONFIRMATION = "cnf"
 
 
@@ -23,7 +23,9 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
         NotGenuine: ``token.claim_missing``, ``token.claim_invalid``, ``token.type`` for a claim
             that gives another kind of token away, ``token.sender_constrained`` for `cnf`.
     """
-    _check_present(claims, profile)
+    for name in ("exp", *profile.required):
+        if name not in claims:
+            raise NotGenuine("token.claim_missing", found=f"no {name}", expected=name)
     _check_kind(claims, profile)
     if _CONFIRMATION in claims:
         # Taking a sender-constrained token as a bearer token would undo the constraint (RFC 7800).
@@ -32,12 +34,6 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
     for name in ("sub", "jti"):
         if name in claims and not isinstance(claims[name], str):
             raise _invalid(name, claims[name], "a string")
-
-
-def _check_present(claims: Mapping[str, Any], profile: Profile) -> None:
-    for name in ("exp", *profile.required):
-        if name not in claims:
-            raise NotGenuine("token.claim_missing", found=f"no {name}", expected=name)
 
 
 def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
@@ -68,7 +64,7 @@ def instant(claims: Mapping[str, Any], name: str) -> float | None:
         raise _invalid(name, value, "a number of seconds")
     try:
         seconds = float(value)
-    except OverflowError:
+    except OverflowError:  # JSON has integers that no float holds
         seconds = math.inf
     if not 0 <= seconds < math.inf:
         raise _invalid(name, value, "a finite, non-negative number of seconds")
@@ -83,19 +79,15 @@ def check_audience(
     Raises:
         NotGenuine: ``token.audience``, or ``token.claim_invalid`` for neither text nor list.
     """
-    audience = _audience(claims.get(profile.audience), profile.audience)
+    value = claims.get(profile.audience)
+    audience = [value] if isinstance(value, str) else value
+    # One odd member makes the whole list odd: who reads past it takes what was meant for nobody.
+    if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
+        raise _invalid(profile.audience, value, "a string or a list of strings")
     if accepted.isdisjoint(audience):
         expected = " or ".join(sorted(accepted))
         raise NotGenuine("token.audience", found=", ".join(audience) or "none", expected=expected)
-    return audience
-
-
-def _audience(value: Any, name: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _invalid(name, value, "a string or a list of strings")
-    return tuple(value)
+    return tuple(audience)
 
 
 def actors_of(claims: Mapping[str, Any]) -> tuple[Actor, ...]:

@@ -26,7 +26,7 @@ from busauth.errors import NotGenuine
 MAX_DEPTH = 16
 """Levels of nesting in a header or payload."""
 
-_PARTS = 3
+_PARTS = 3  # header, payload, signature (RFC 7515, section 7.1)
 _DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _CHARACTERS = _DIGITS + b"."
 _LAST = (_DIGITS, b"", _DIGITS[::16], _DIGITS[::4])
@@ -37,7 +37,7 @@ _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 _LONGEST_HEADER = 16 * 1024
 """Characters: what is longer is read for nobody who only asks whether it is a header."""
 
-_REMEMBERED_HEADERS = 256
+_REMEMBERED_HEADERS = 256  # one for each key of each issuer, and room for rotations
 _REMEMBERED_LENGTH = 512
 """Characters: real headers are shorter, and hostile ones must not fill the memory."""
 
@@ -84,7 +84,7 @@ def is_signed(token: str) -> bool:
     try:
         raw = urlsafe_b64decode(header + "=" * (-len(header) % 4))
         return isinstance(json.loads(raw), dict)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # no header is no JWS: opaque tokens look like that
         return False
 
 
@@ -94,7 +94,7 @@ def named_issuer(token: str, *, max_bytes: int) -> str | None:
         return None
     try:
         issuer = split(token, max_bytes=max_bytes).payload.get("iss")
-    except NotGenuine:
+    except NotGenuine:  # whoever judges it says what is wrong with it
         return None
     return issuer if isinstance(issuer, str) else None
 
@@ -153,7 +153,10 @@ def json_object(raw: bytes, name: str) -> dict[str, Any]:
         if "\\u" in text or text.count("{") + text.count("[") >= MAX_DEPTH:
             _check_inside(value)  # a lone surrogate is written as an escape only
     except (ValueError, RecursionError) as error:
-        raise NotGenuine("token.json", found=_why(error, name), expected=f"JSON {name}") from None
+        # Python's own words may quote what a sender wrote; ours never do.
+        is_ours = isinstance(error, _HostileError)
+        found = f"{error} in the {name}" if is_ours else f"a {name} that is not JSON"
+        raise NotGenuine("token.json", found=found, expected=f"JSON {name}") from None
     if not isinstance(value, dict):
         found = f"a {name} of type {type(value).__name__}"
         raise NotGenuine("token.json", found=found, expected="a JSON object")
@@ -164,17 +167,9 @@ class _HostileError(ValueError):
     """JSON that parses, and that no issuer would write."""
 
 
-def _why(error: Exception, name: str) -> str:
-    return (
-        f"{error} in the {name}"
-        if isinstance(error, _HostileError)
-        else f"a {name} that is not JSON"
-    )
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
+    if len(found) != len(pairs):  # two readers could take different ones (RFC 7519, section 4)
         raise _HostileError("a duplicate member")
     return found
 

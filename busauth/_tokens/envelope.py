@@ -62,6 +62,7 @@ def refuse_encrypted(token: str) -> None:
 def sealed_length(token_bytes: int, header_bytes: int) -> int:
     """Return the characters that a JWE of a token with a header of these lengths may have."""
     encoded = (4 * token_bytes + 2) // 3
+    # 16 and 22 characters are a vector's 12 bytes and a tag's 16, in base64url.
     return header_bytes + _MAX_WRAPPED + 16 + encoded + 22 + _SEPARATORS
 
 

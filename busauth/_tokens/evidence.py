@@ -58,7 +58,7 @@ class SignedBy(NamedTuple):
             else:
                 former = former_keys(self.keys, key.key_id, key.algorithm)
                 known = [each.key for each in former]
-        except Exception:
+        except Exception:  # whatever a source of the user's raises; see above
             return False
         return self.epoch == self.keys.epoch and key in known
 
@@ -93,6 +93,14 @@ class Verified:
     starts_at: float = field(init=False, repr=False, compare=False)
     ends_at: float = field(init=False, repr=False, compare=False)
 
+    def __init_subclass__(cls) -> None:
+        """Refuse kinds of it, whose methods nobody would ask: `by` says what vouches for a token.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{cls.__name__}: Verified has no subclasses; evidence of your own is `by`")
+
     def __post_init__(self) -> None:
         """Say once when it counts: each message that it comes with asks for that."""
         started = (self.not_before, self.caller.issued_at)
@@ -106,6 +114,10 @@ class Verified:
         Where it does not, or nothing is named, the token is to be proven again.
         """
         return self.by.holds()
+
+    def says_as(self, other: "Verified") -> bool:
+        """Return whether another proof of a token says the same of it, whatever proved it."""
+        return self == other and self.caller.claims == other.caller.claims
 
     def check_started(self, now: float) -> None:
         """Refuse a token from the future (RFC 7519, sections 4.1.5 and 4.1.6).

@@ -17,7 +17,7 @@ from busauth._arguments import Bytes, Seconds, checked_class, kind_of
 from busauth.errors import ConfigurationError, Deferred
 
 _LAST_PORT = 65_535
-_OK = 200
+_OK = 200  # nothing else: redirects lead where nobody checked, and 204 has no body
 _LATER = frozenset({408, 425, 429})
 """Statuses of four hundred and more by which somebody asks for patience."""
 
@@ -139,14 +139,20 @@ class Fetcher:
         reply = await self._ask("GET", url, {"Accept": "application/json"})
         if reply.status != _OK:
             why = f"status {reply.status}, expected 200"
-            raise _NotThereError(why) if _is_final(reply.status) else ValueError(why)
+            # Four hundred and more blames the question, which will be the same the next time.
+            is_final = HTTPStatus.BAD_REQUEST <= reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            is_final = is_final and reply.status not in _LATER
+            raise _NotThereError(why) if is_final else ValueError(why)
         return reply.body
 
     async def _ask(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Reply:
-        _check_port(url)
-        headers = {**headers, "Accept-Encoding": "identity"}
+        # asyncio does not close a socket again that it opened for a port beyond the last one.
+        port = httpx.URL(url).port or 0
+        if port > _LAST_PORT:
+            raise ValueError(f"port {port}, expected at most {_LAST_PORT}")
+        headers = {**headers, "Accept-Encoding": "identity"}  # a bomb unpacks past `max_bytes`
         async with (
             self._client(httpx.URL(url).scheme) as client,
             client.stream(method, url, headers=headers, content=body) as response,
@@ -165,7 +171,7 @@ class Fetcher:
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > self.max_bytes:
+            if len(body) > self.max_bytes:  # counted as it comes: a length is a sender's word
                 raise ValueError(f"more than {self.max_bytes} bytes")
         return bytes(body)
 
@@ -190,7 +196,10 @@ def _told(url: str, error: Exception, timeout: float) -> Deferred:
     """Say whether nobody answers, or somebody does, and not as is configured."""
     if isinstance(error, _FINAL):
         return Unusable(f"{url} answers, and not with a JSON object: {_why(error, timeout)}")
-    if (tls := _tls_error(error)) is None:
+    tls: BaseException | None = error
+    while tls is not None and not isinstance(tls, ssl.SSLError):  # httpx wraps what OpenSSL said
+        tls = tls.__cause__ or tls.__context__
+    if tls is None:
         return Deferred(f"{url} is out of reach: {_why(error, timeout)}")
     if isinstance(tls, ssl.SSLCertVerificationError):
         return Unusable(
@@ -200,24 +209,6 @@ def _told(url: str, error: Exception, timeout: float) -> Deferred:
     if tls.reason in _NO_TLS:
         return Unusable(f"{url}: no TLS answers there: expected the port that has it, or http://")
     return Deferred(f"{url} is out of reach: {_why(error, timeout)}")
-
-
-def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    while error is not None and not isinstance(error, ssl.SSLError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _is_final(status: int) -> bool:
-    client = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return client and status not in _LATER
-
-
-def _check_port(url: str) -> None:
-    """A socket that was opened for a port beyond 65535 would not be closed again by asyncio."""
-    port = httpx.URL(url).port or 0
-    if port > _LAST_PORT:
-        raise ValueError(f"port {port}, expected at most {_LAST_PORT}")
 
 
 def _why(error: Exception, timeout: float) -> str:
@@ -231,5 +222,5 @@ def _is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    except ValueError:  # a name: whoever answers for it may have it lead anywhere
         return False

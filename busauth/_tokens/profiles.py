@@ -89,20 +89,15 @@ def _names(
 ) -> frozenset[str]:
     found: set[str] = set()
     for path in paths:
-        value = _at(claims, path)
+        value = claims.get(path[0])
+        for name in path[1:]:  # what is no object on the way has nothing inside
+            value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str):
             found.update(parts(value))
         elif isinstance(value, (list, tuple)):
             found.update(item for item in value if isinstance(item, str))
-    found.discard("")
+    found.discard("")  # two spaces in a row name nothing
     return frozenset(found)
-
-
-def _at(claims: Mapping[str, Any], path: ClaimPath) -> Any:
-    value = claims.get(path[0])
-    for name in path[1:]:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 _LENIENT_TYPES = frozenset({AT_JWT, _PLAIN_JWT, None})

@@ -83,7 +83,7 @@ class Signatory:
             KeyUnknown: no key at hand fits.
         """
         header = token.header
-        self._check_type(header)
+        self._check_type(header)  # before any key: another kind of token is refused as that
         named = header.get("alg")
         algorithm = canonical_algorithm(named)
         if algorithm is None or algorithm not in self.algorithms:
@@ -114,11 +114,14 @@ class Signatory:
             for key in self.keys.candidates(key_id, algorithm):
                 if key.verifies(token.signing_input, token.signature):
                     return SignedBy(self.keys, key, epoch)
-        except KeyMissing as error:
+        except KeyMissing as error:  # not yet the verdict: a removed key may have signed
             missing = error
-        for key, retired in former_keys(self.keys, key_id, algorithm) if self.former else ():
-            if key.verifies(token.signing_input, token.signature):
-                return SignedBy(self.keys, key, epoch, retired)
+        try:
+            for key, retired in former_keys(self.keys, key_id, algorithm) if self.former else ():
+                if key.verifies(token.signing_input, token.signature):
+                    return SignedBy(self.keys, key, epoch, retired)
+        except KeyMissing as error:
+            missing = missing or error
         if missing is not None:
             raise self._key_unknown(token.header, missing)
         found = f"no valid {algorithm} signature"

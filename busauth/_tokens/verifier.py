@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from busauth._arguments import Bytes, CountOrNone, Range, audience_names, checked, kind_of
 from busauth._tokens import claims as registered
@@ -25,18 +25,20 @@ from busauth._tokens.keys.key import (
 from busauth._tokens.profiles import LENIENT, Profile, profile_of
 from busauth._tokens.reading import Known, caller_of, itself
 from busauth._tokens.signatories import Codes, Signatory
-from busauth.caller import Caller, places
+from busauth.caller import places
 from busauth.errors import ConfigurationError, NotGenuine
 
 __all__ = ["MAX_TOKEN_BYTES", "Verified", "Verifier", "Verifiers", "fingerprint"]
 
 MAX_TOKEN_BYTES = 8 * 1024
-CACHED_TOKENS = 10_000
+"""Characters: a longer one does not come through a web server's header either."""
+
+CACHED_TOKENS = 10_000  # one that is forgotten is verified anew, and no more
 
 Leeway = Annotated[float, Range(unit="seconds", most=300, beyond="Grace")]
 """Clock skew; minutes of it are a policy."""
 
-LEEWAY = 30.0
+LEEWAY = 30.0  # seconds: clocks that are kept by NTP are nearer than that
 _CODES = Codes(
     malformed="token.crit",
     type="token.type",
@@ -65,7 +67,8 @@ class Verifier:
         leeway: seconds of clock skew tolerated.
 
     Attributes:
-        audience, algorithms: as given, checked.
+        audience: as given, checked.
+        leeway: as given.
 
     Raises:
         ConfigurationError: with the argument, what was found and what was expected.
@@ -83,10 +86,7 @@ class Verifier:
         required: Iterable[str] = (),
         leeway: Leeway = LEEWAY,
     ) -> None:
-        self.issuer = issuer
-        self.keys = keys
         self.audience = audience_names(audience)
-        self.algorithms = allow_list(algorithms)
         profile = profile_of(profile)
         self._profile = replace(profile, required=(*profile.required, *required))
         self.leeway = leeway
@@ -99,7 +99,7 @@ class Verifier:
         self._signatory = Signatory(
             name=issuer,
             keys=keys,
-            algorithms=self.algorithms,
+            algorithms=allow_list(algorithms),
             types=self._profile.types,
             typ=self._profile.name,
             codes=_CODES,
@@ -107,6 +107,21 @@ class Verifier:
             signature="the issuer's",
             former=True,
         )
+
+    @property
+    def issuer(self) -> str:
+        """Return the exact `iss` of its tokens."""
+        return self._signatory.name
+
+    @property
+    def keys(self) -> KeySource:
+        """Return the issuer's keys; `with_keys` makes a verifier with others."""
+        return self._signatory.keys
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Return what the issuer signs with, checked."""
+        return self._signatory.algorithms
 
     def with_keys(self, keys: KeySource) -> "Verifier":
         """Return a verifier with the same rules and other keys."""
@@ -127,7 +142,9 @@ class Verifier:
             KeyUnknown: no known key fits.
         """
         signer = self._signatory.signer(token)
-        caller = self._caller(token.payload, token_sha256)
+        # The payload is read after the signature: before, it is anybody's word.
+        known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
+        caller = caller_of(token.payload, known, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
         return Verified(caller, not_before, self.leeway, signer, signer.retired)
 
@@ -138,14 +155,6 @@ class Verifier:
         except Exception:  # keys that cannot be had, of whatever kind, have signed nothing
             return False
         return True
-
-    def _caller(self, claims: dict[str, Any], token_sha256: str) -> Caller:
-        known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
-        return caller_of(claims, known, token_sha256)
-
-
-def _but_for_a_slash(issuer: object, known: Iterable[str]) -> bool:
-    return isinstance(issuer, str) and issuer.rstrip("/") in {each.rstrip("/") for each in known}
 
 
 def fingerprint(token: str) -> str:
@@ -202,10 +211,11 @@ class Verifiers:
             except KeyError:
                 return known
             return known
-        self._cache.pop(digest, None)
+        self._cache.pop(digest, None)  # before it is proven again: what is refused is not known
         verifier, compact = self._read(token)
-        verified = verifier.prove(compact, digest)
-        self._remember(digest, verified)
+        verified = self._cache[digest] = verifier.prove(compact, digest)
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
         return verified
 
     def check_shape(self, token: str) -> float | None:
@@ -232,7 +242,7 @@ class Verifiers:
         """
         try:
             compact = split(token, max_bytes=self.max_token_bytes)
-        except NotGenuine:
+        except NotGenuine:  # what cannot be read was signed by nobody
             return False
         return any(verifier.signed(compact) for verifier in self._by_issuer.values())
 
@@ -249,19 +259,16 @@ class Verifiers:
         return frozenset(self._by_issuer)
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
-        refuse_encrypted(token)
+        refuse_encrypted(token)  # first: as a JWS it would only have the wrong number of parts
         compact = split(token, max_bytes=self.max_token_bytes)
         issuer = compact.payload.get("iss")
         verifier = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
         if verifier is None:
             found = "no iss" if issuer is None else issuer
             expected = " or ".join(sorted(self._by_issuer))
-            if _but_for_a_slash(issuer, self._by_issuer):
+            # Auth0 ends its issuers with a slash and others do not, which nobody sees in a log.
+            without = {each.rstrip("/") for each in self._by_issuer}
+            if isinstance(issuer, str) and issuer.rstrip("/") in without:
                 expected += ", to the letter: one has a slash at its end that the other has not"
             raise NotGenuine("token.issuer", found=found, expected=expected)
         return verifier, compact
-
-    def _remember(self, digest: str, verified: Verified) -> None:
-        self._cache[digest] = verified
-        if len(self._cache) > self._cache_size:
-            self._cache.popitem(last=False)

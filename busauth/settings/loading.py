@@ -33,6 +33,7 @@ _SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers
 """The tables that have such keys in them, too."""
 
 _TABLES = ("guard", "messages", "retired", "consumers")
+# What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
 )
@@ -78,19 +79,14 @@ def _warn_of_unknown_variables() -> None:
         first = name.upper().removeprefix(PREFIX).partition("__")[0].lower()
         known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(PREFIX) and not known:
-            near = _in_a_table(first) or closest(first, Settings.model_fields)
+            # In front of a table's key stand two underscores: one of them is easily forgotten.
+            inside = [table for table in _TABLES if first.startswith(f"{table}_")]
+            keys = [f"{table}__{first.removeprefix(f'{table}_')}" for table in inside]
+            near = keys[0] if keys else closest(first, Settings.model_fields)
             meant = f"; did you mean {PREFIX}{near.upper()}?" if near else ""
             LOGGER.warning(
                 "environment variable %s is no setting of busauth's: ignored%s", name, meant
             )
-
-
-def _in_a_table(name: str) -> str | None:
-    """Return what a name is spelled like where the second underscore was forgotten."""
-    for table in _TABLES:
-        if name.startswith(f"{table}_"):
-            return f"{table}__{name.removeprefix(f'{table}_')}"
-    return None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -189,5 +185,5 @@ def _holds_secret(location: Sequence[str], value: object) -> bool:
 def _shown(value: object) -> str | None:
     try:
         return evidence(json.dumps(value))
-    except TypeError:
+    except TypeError:  # TOML has instants, and JSON has none
         return evidence(value)

@@ -244,7 +244,11 @@ class MessageSettings(Table):
         with gathering.at("seal"):
             seal = None if self.seal is None else _read(self.seal, _read_seal)
         with gathering.at("encryption"):
-            encryption = self._encryption()
+            encryption = None
+            if self.encryption is not None:
+                keys = _read(self.encryption, read_jwk)
+                with naming(*self.encryption.values()):  # made of all: no one file is to blame
+                    encryption = TokenEncryption(keys)
         with gathering.at("decryption"):
             decryption = self.decryption.decryption() if self.decryption else None
         gathering.check()
@@ -256,13 +260,6 @@ class MessageSettings(Table):
             encryption=encryption,
             decryption=decryption,
         )
-
-    def _encryption(self) -> TokenEncryption | None:
-        if self.encryption is None:
-            return None
-        keys = _read(self.encryption, read_jwk)
-        with naming(*self.encryption.values()):
-            return TokenEncryption(keys)
 
 
 T = TypeVar("T")

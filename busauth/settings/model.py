@@ -128,7 +128,7 @@ class Settings(IssuerTable, BaseSettings):
         with gathering.at("messages"):
             security = self.messages.security(fetcher, clock, replay)
         gathering.check()
-        merged = {**self.guard.consumers, **self.consumers}
+        merged = {**self.guard.consumers, **self.consumers}  # the outer table counts above
         options = {**dict(self.guard), "consumers": merged, "transient": transient}
         return Guard(
             *verifiers,

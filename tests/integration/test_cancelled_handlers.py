@@ -134,6 +134,7 @@ async def test_a_handler_that_acknowledged_and_was_cancelled(
         await trail.until("handled")
         await broker.settles_at(queue, 0)
     assert seen == [b"1", b"2"]
+    assert trail.kinds().count("settled-by-handler") == 1
 
 
 class CutOff(InProcessReplay):

@@ -4,13 +4,14 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import JWKS, Bus, Caller, ConfigurationError, Guard, GuardOptions, Verifier
+from busauth._amqp.consuming.consumer import Consumer
 from busauth.testing import Issuer, IssuerServer
 from busauth.tokens import ClientSecretBasic, Introspection, IntrospectionOptions, JWKSOptions
 from tests.parties import Party, security
@@ -157,6 +158,24 @@ async def test_what_a_second_threads_consumer_is_given_comes_back(
     told = [each for each in caplog.records if "is consumed twice" in each.getMessage()]
     assert len(told) == 1
     await broker.settles_at(queue, 0)
+
+
+def test_loops_that_take_turns_keep_their_slots(issuer: Issuer) -> None:
+    """A handler that waits in a loop which comes back still holds its slot there."""
+
+    @guard_for(issuer, Trail())(queue="orders")
+    async def handle(caller: Caller) -> None: ...
+
+    pipeline = cast("Consumer[..., None]", handle)._pipeline
+
+    async def slots() -> asyncio.Semaphore:
+        pipeline.begin()
+        return pipeline._slots
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        one, other, again = (each.run(slots()) for each in (first, second, first))
+    assert one is again
+    assert one is not other
 
 
 def test_the_edge_may_be_asked_from_many_loops_at_once() -> None:

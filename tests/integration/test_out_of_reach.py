@@ -13,7 +13,7 @@ from busauth.audit import Event
 from busauth.expiry import Accept, LateToken, Verdict
 from busauth.messages import InProcessReplay, ReplayKey, Standing, TrustedPublisher
 from busauth.testing import Issuer
-from busauth.tokens import AnswerMissing, Key, KeyMissing, Session, Sessions, Verified, found
+from busauth.tokens import Key, KeyMissing, Session, Sessions, Verified, answered, found
 from tests.parties import DAY, Party, security
 from tests.support import Broker, Trail
 
@@ -96,7 +96,7 @@ class Own:
         return True
 
     def recall(self, token: str) -> Verified:
-        raise AnswerMissing(lambda: self._asked(token))
+        return answered((self, token), lambda: self._asked(token))
 
     async def _asked(self, token: str) -> Verified:
         self._line.use()

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from busauth import Bus, BusOptions, Caller, Grace, Guard, StaticKeys, Verifier
+from busauth.errors import Deferred, NotGenuine
 from busauth.expiry import Accept, LateToken
 from busauth.messages import InProcessReplay, ReplayKey, Standing
-from busauth.tokens import Key
+from busauth.testing import Issuer, Kit, ManualClock
+from busauth.tokens import AnswerOptions, Key, Session, Sessions
 from tests.parties import DAY, Party, Scene, security
 from tests.security.stage import attack
 from tests.support import LADDERS
@@ -172,3 +174,79 @@ async def test_a_grace_that_ends_while_its_policy_is_asked(scene: Scene) -> None
     window = timedelta(seconds=600)
     assert await world.judges(on_expired=Slow(window=window)) == ["token.expired"]
     assert world.handled == []
+
+
+class Store:
+    """One session, which has ended; it is asked for each time."""
+
+    asked = 0
+
+    def __init__(self, ended_at: float) -> None:
+        self._session = Session(claims={"sub": "ann"}, ends_at=ended_at)
+
+    async def find(self, session_id: str) -> Session | None:
+        self.asked += 1
+        return self._session
+
+
+@pytest.mark.parametrize("fresh_for", [0, 1])
+async def test_a_word_that_is_old_by_the_time_that_a_policy_answers(
+    fresh_for: float, busauth_kit: Kit
+) -> None:
+    """It is asked for once more, and what says the same leaves the decision as it was."""
+    clock, handled, asked = busauth_kit.clock, list[str](), list[float]()
+    store = Store(clock.now() - 60)
+    sessions = Sessions(
+        store,
+        issuer="sessions",
+        audience="shop",
+        leeway=0,
+        options=AnswerOptions(fresh_for=fresh_for),
+        clock=clock,
+    )
+
+    async def slow(late: LateToken) -> Accept:
+        asked.append(late.now)
+        await clock.advance(seconds=5)
+        return Accept(until=late.now + 60)
+
+    own = Guard(sessions, on_expired=slow)
+    bus = busauth_kit.bus(own.replica(sessions, clock=clock, auditor=busauth_kit._decided))
+
+    @bus.consumer("orders")
+    async def place(caller: Caller) -> None:
+        handled.append(caller.subject)
+
+    async with bus:
+        await bus.publish("orders", b"{}", token="a-session-of-anns-0123456789")
+        await bus.idle()
+    assert handled == ["ann"]
+    assert len(asked) == 1
+
+
+async def test_what_changes_while_a_policy_is_asked_at_the_edge() -> None:
+    """A key that is distrusted meanwhile proves nothing, and what a policy accepts has an end."""
+    issuer, clock = Issuer(clock=ManualClock()), ManualClock()
+    token = issuer.token("ann")
+    await clock.advance(minutes=20)
+    keys = Keys(issuer.jwks())
+    verifier = Verifier(keys, issuer=issuer.url, audience=issuer.audience, leeway=0)
+    guard = Guard(verifier, clock=clock)
+
+    async def accepting(late: LateToken) -> Accept:
+        return Accept(until=late.now + 10)
+
+    async def slow(late: LateToken) -> Accept:
+        await clock.advance(seconds=100)
+        return Accept(until=late.now + 10)
+
+    async def distrusting(late: LateToken) -> Accept:
+        keys.distrust()
+        return Accept(until=late.now + 10)
+
+    caller = await guard.authenticate(f"Bearer {token}", on_expired=accepting)
+    assert caller.subject == "ann"
+    with pytest.raises(Deferred, match="keeps changing"):
+        await guard.authenticate(f"Bearer {token}", on_expired=slow)
+    with pytest.raises(NotGenuine, match=r"token\.signature"):
+        await guard.authenticate(f"Bearer {token}", on_expired=distrusting)

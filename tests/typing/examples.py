@@ -1,11 +1,20 @@
 """What checkers should make of handlers; a line that ends with `# bad` is one they must refuse."""
 
-from typing import assert_type
+from typing import Annotated, assert_type
 
+import httpx
 from aio_pika.abc import AbstractIncomingMessage
+from fastapi import FastAPI, Security
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from busauth import Bus, Caller, Guard, GuardedConsumer
+from busauth.integrations.fastapi import CallerBearer
+from busauth.integrations.httpx import CallerAuth
+from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
 from busauth.messages import Proven
 
 
@@ -51,3 +60,28 @@ async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncoming
 
 guarded: GuardedConsumer[[Order, Caller], None] = place
 other: GuardedConsumer[[str], None] = place  # bad
+
+
+async def ask(request: Request) -> Response:
+    async with authenticated(guard, request, scopes=["orders:write"]) as caller:
+        assert_type(caller, Caller)
+    async with authenticated(bus, request, scopes=3) as caller:  # bad
+        return Response(caller.subject)
+
+
+routes = [Route("/orders", ask), Route("/ready", readiness(bus))]
+Starlette(routes=routes, exception_handlers=problems(), lifespan=lifespan(bus))
+api = FastAPI(exception_handlers=problems(realm="shop"), lifespan=lifespan(bus))
+api.get("/ready")(readiness(bus))
+bearer = CallerBearer(guard)
+CallerBearer("guard")  # bad
+lifespan(guard)  # bad
+
+
+@api.post("/orders")
+async def order(caller: Annotated[Caller, Security(bearer, scopes=["orders:write"])]) -> str:
+    return caller.subject
+
+
+stock = httpx.AsyncClient(auth=CallerAuth(hosts=["https://stock.example"]))
+CallerAuth(hosts=3)  # bad

@@ -103,6 +103,7 @@ _ELSEWHERE = frozenset(
             "as_nobody",
             "bearer_token",
             "dead_letters",
+            "answered",
             "found",
         ),
         *("keep_beating", "log_event"),

@@ -19,7 +19,8 @@ DOORS = [
     importlib.import_module(f"busauth{door}")
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
-        *(".testing", ".integrations.redis", ".integrations.set_push"),
+        *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
+        *(".integrations.set_push", ".integrations.starlette"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]

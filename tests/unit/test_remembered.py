@@ -257,6 +257,7 @@ async def test_a_remembered_token_costs_a_look_at_its_key(kind: str) -> None:
     assert called == [
         *("Verifiers.recall", "fingerprint"),
         *("SignedBy.holds", f"{type(keys).__name__}.candidates"),
+        *(("SystemClock.monotonic",) if keys is fetched else ()),  # they age
     ]
     caller = verified.caller
     rules = Rules(

@@ -3,7 +3,7 @@
 import pytest
 
 from busauth.errors import Deferred, NotGenuine
-from busauth.tokens import AnswerMissing, Authenticators, KeyUnknown, Verified, found
+from busauth.tokens import Authenticators, KeyUnknown, Verified, answered, found
 from tests.unit.support import Signer, caller, proven_by, token, verifier
 
 
@@ -27,7 +27,7 @@ class Look:
             return "found"
         party = self.needs[0]
         if party == "answer":
-            raise AnswerMissing(self.answer)
+            return answered("question", self.answer)
 
         async def fetch() -> bool:
             self.asked.append(party)
@@ -48,15 +48,15 @@ class Look:
         ((), "found", 1),
         (("web",), "found", 2),
         (("web", "desk"), "found", 3),
-        (("answer",), "answered", 1),
-        (("web", "answer"), "answered", 2),
-        (("a", "b", "c", "d", "answer"), "answered", 5),
+        (("answer",), "answered", 2),
+        (("web", "answer"), "answered", 3),
+        (("a", "b", "c", "d", "answer"), "answered", 6),
     ],
 )
 async def test_each_thing_that_is_missing_is_asked_for_once(
     needs: tuple[str, ...], outcome: str, looks: int
 ) -> None:
-    """Keys are looked at again; an answer is handed over, and nobody looks whether it was kept."""
+    """After each fetch the look is made again, and an answer counts for it, kept or not."""
     look = Look(*needs)
     assert await found(look) == outcome
     assert look.asked == list(needs)
@@ -83,7 +83,7 @@ class Asking:
         return True
 
     def recall(self, token: str) -> Verified:
-        raise AnswerMissing(self.asked)
+        return answered((self, token), self.asked)
 
     async def asked(self) -> Verified:
         if isinstance(self.answer, Exception):
@@ -92,6 +92,41 @@ class Asking:
 
     def check_shape(self, token: str) -> float | None:
         return None
+
+
+async def test_who_looks_through_another_sees_what_it_was_told() -> None:
+    """What was asked for passes the outermost look as well, whoever raised that it was missing."""
+
+    class Stricter(Asking):
+        def recall(self, token: str) -> Verified:
+            verified = super().recall(token)
+            if verified.caller.subject == "alice":
+                raise NotGenuine("own.tenant")
+            return verified
+
+    for subject in ("alice", "bob"):
+        stricter = Stricter(Verified(caller(subject=subject), None, 0))
+        if subject == "alice":
+            with pytest.raises(NotGenuine, match=r"own\.tenant"):
+                await proven_by(Authenticators(stricter), "opaque")
+        else:
+            assert (await proven_by(Authenticators(stricter), "opaque")).caller.subject == "bob"
+
+
+async def test_who_misses_more_each_time_is_put_off() -> None:
+    """A look that never has all that it needs ends, and the message waits."""
+    asked: list[int] = []
+
+    def look() -> str:
+        return answered(len(asked), ask)
+
+    async def ask() -> str:
+        asked.append(1)
+        return "not enough"
+
+    with pytest.raises(Deferred, match="more is missing"):
+        await found(look)
+    assert len(asked) < 10
 
 
 async def test_an_authenticator_of_ones_own_says_how_it_is_asked() -> None:

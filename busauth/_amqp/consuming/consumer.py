@@ -176,7 +176,7 @@ class Consumer(GuardedConsumer[P, R]):
             await self._receive(case)
         except asyncio.CancelledError:
             if delivery.is_settled:
-                self._context.acks.settled(delivery)
+                self._left_settled(case)
             elif not (case.is_acknowledged or delivery.is_lost or self._has_left):
                 # Nobody else would settle it: its task ends, and its channel lives on.
                 await asyncio.shield(self._cut_off(case))  # cancelled again, it goes on
@@ -193,6 +193,13 @@ class Consumer(GuardedConsumer[P, R]):
                 "%s is consumed twice, and no more by the second one: %s", self.queue, error
             )
         await settlement.end_and_give_back(delivery)
+
+    def _left_settled(self, case: Case) -> None:
+        """Tell of a handler that settled its message itself, and was cancelled after that."""
+        self._context.acks.settled(case.delivery)
+        if case.has_begun and not (case.is_acknowledged or case.is_leaving):
+            detail = "put back" if case.delivery.is_returned else None
+            self._context.auditor.tell(case, EventKind.SETTLED_BY_HANDLER, detail=detail)
 
     def _cut_off(self, case: Case) -> "asyncio.Task[None]":
         """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.returning import CameBack, check_unasked
@@ -36,12 +36,14 @@ from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
-from busauth._decision import check_again, decide, decide_in_time
+from busauth._decision import LOOKS, decide, decide_in_time, stands
+from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
 from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.evidence import Verified
+from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.audit import LOGGER, EventKind
 from busauth.caller import Caller, acting, holding, lease_for, narrowed
@@ -58,9 +60,6 @@ from busauth.errors import (
     held_by,
 )
 
-_LOOKS = 3
-"""How often a decision is made before it is put off: keys that change each time are a fault."""
-
 _UNHURRIED = nullcontext()
 
 
@@ -73,6 +72,14 @@ class Genuine(NamedTuple):
     def holds(self) -> bool:
         """Return whether what proved them still counts, without waiting."""
         return self.verified.holds() and (self.signed is None or self.signed.holds())
+
+    def says_as(self, other: Self) -> bool:
+        """Return whether both, proven again, say the same, whatever proved them."""
+        ours, theirs = (
+            None if each is None else (each.publisher.name, each.claims)
+            for each in (self.signed, other.signed)
+        )
+        return ours == theirs and self.verified.says_as(other.verified)
 
 
 class Pipeline:
@@ -97,11 +104,12 @@ class Pipeline:
         self._messages = rules.messages
         self._context = context
         self._running = running
-        self.begin()
+        self._slots_of = PerLoop(lambda: asyncio.Semaphore(rules.concurrency))
+        self._slots = asyncio.Semaphore(rules.concurrency)
 
     def begin(self) -> None:
-        """Begin anew in another event loop, to which nothing of the last one belongs."""
-        self._slots = asyncio.Semaphore(self._rules.concurrency)
+        """Go on in the running event loop; where one comes back, its handlers hold their slots."""
+        self._slots = self._slots_of.here
 
     async def outcome(self, case: Case) -> Refused | None:
         """Return why the message was not handled, None where it was. Errors here never accept.
@@ -112,14 +120,15 @@ class Pipeline:
         """
         try:
             self.read(case)
-            try:
-                genuine, has_waited = self._recall(case), self._slots.locked()
-            except NotAtHand:
-                genuine, has_waited = await self._prove(case), True
             slots = self._slots
+            try:
+                genuine = self._recall(case)
+            except NotAtHand:
+                genuine = await self._prove(case)
+            waits = slots.locked()
             await slots.acquire()
             try:
-                if has_waited and not genuine.holds():
+                if waits and not genuine.holds():
                     genuine = await self._prove(case)
                 caller = await self._decided(case, genuine)
                 return await self._handle(case, caller)
@@ -186,7 +195,12 @@ class Pipeline:
         """
         try:
             verified = await found(lambda: self._rules.trusted.recall(case.token or ""))
-            return Genuine(verified, await found(lambda: self._messages.recall(case.delivery)))
+            if self._messages.proofs is None:
+                return Genuine(verified, None)
+            signed = await found(lambda: self._messages.recall(case.delivery))
+            if not verified.holds():  # the wait for the proof's keys may have been long
+                verified = await found(lambda: self._rules.trusted.recall(case.token or ""))
+            return Genuine(verified, signed)
         except Exception as error:
             self._defer_if_transient(error)
             raise
@@ -205,7 +219,7 @@ class Pipeline:
             Refused: with its code.
             Deferred: something cannot be told now, or it changed each time that it was looked at.
         """
-        for _ in range(_LOOKS):
+        for _ in range(LOOKS):
             case.now = self._context.clock.now()
             verified = self._compare(case, genuine)
             self._check_hop(case)
@@ -214,9 +228,13 @@ class Pipeline:
             caller = await self._judge(case, verified)
             if caller.late is None and case.replay_key is None:
                 return caller  # nothing was awaited
-            if genuine.holds() and self._stands(case, verified, genuine.signed, caller):
+            before = genuine
+            if not before.holds():
+                # A word that counts for a second is asked for again; what says the same changes
+                # nothing, however often it has to be asked for.
+                genuine = await self._prove(case)
+            if genuine.says_as(before) and self._stands(case, verified, genuine.signed, caller):
                 return caller
-            genuine = await self._prove(case)
         raise Deferred("what the decision rests on keeps changing")
 
     def _compare(self, case: Case, genuine: Genuine) -> Verified:
@@ -315,10 +333,7 @@ class Pipeline:
         """
         now = self._context.clock.now()
         self._messages.check_age(signed, now)
-        if caller.late is None and now >= verified.ends_at:
-            return False
-        check_again(verified, caller, self._rules.callers, now, case.provenance)
-        return caller.late is None or now < caller.late.until
+        return stands(verified, caller, self._rules.callers, now, case.provenance)
 
     async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
         case.caller = caller
@@ -382,10 +397,12 @@ class Pipeline:
 def _is_of_the_program(error: BaseException) -> bool:
     """Return whether an error says that the program is wrong: of no message can it say anything.
 
-    A recursion too deep is of what was looked at.
+    A recursion too deep is of what was looked at. An authenticator that raises `KeyMissing`, which
+    is for sources of keys, or the bare `NotAtHand` has not said how to fetch what is missing.
     """
     return any(
-        isinstance(each, (RuntimeError, TypeError)) and not isinstance(each, RecursionError)
+        isinstance(each, (RuntimeError, TypeError, KeyMissing, NotAtHand))
+        and not isinstance(each, RecursionError)
         for each in held_by(error)
     )
 

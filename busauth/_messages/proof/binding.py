@@ -12,7 +12,7 @@ from busauth._tokens.keys.signing import b64url
 HEADER = "busauth-proof"
 TYPE = "busauth-proof+jwt"
 MAX_BYTES = 8 * 1024
-"""The longest proof that is signed or read."""
+"""Characters of the longest proof that is signed or read."""
 
 MAX_RELEASED_BYTES = 32 * 1024
 """The same of one with an original inside it, which takes a third more there."""
@@ -29,7 +29,7 @@ ROOT_IAT = "root_iat"
 
 _DIRECT_REPLY = "amq.rabbitmq.reply-to"
 _CLIENTS_DIRECT_REPLY = f"{_DIRECT_REPLY}."
-_SHORT = 64
+_SHORT = 64  # characters: longer texts hardly come again, and a sender chooses them
 _REMEMBERED_TEXTS = 1024
 
 

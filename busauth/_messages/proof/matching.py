@@ -68,7 +68,7 @@ def check_message(
         BadMessage: it speaks of another message.
         Forbidden: it is not for here.
     """
-    body = digest(seen.body)
+    body = digest(seen.body)  # once: an original is held to it as well
     _check_caller(signed.claims, seen)
     _check_content(signed.claims, seen, body)
     _check_way_here(signed.claims, routes)
@@ -99,7 +99,7 @@ def _check_original(signed: Signed, original: Signed, seen: SeenMessage, body: s
 def _is_of(claims: Mapping[str, Any], token_sha256: object) -> bool:
     try:
         recorded = digest_of_hex(token_sha256) if isinstance(token_sha256, str) else None
-    except ValueError:
+    except ValueError:  # a record is a header: what is no digest is of no proof
         return False
     return recorded is not None and recorded in (claims.get("ath"), claims.get("tth"))
 
@@ -120,7 +120,10 @@ def _check_content(claims: Mapping[str, Any], seen: SeenMessage, body: str) -> N
         raise BadMessage("proof.message_id", found=found, expected=claims["message_id"])
     signed, properties = claims.get("properties", {}), bound_properties(seen.properties)
     if signed != properties:
-        another = f"another {_differing(signed, properties)}"
+        # Named without their values, which may be anybody's secrets.
+        names = signed.keys() | properties.keys()
+        odd = sorted(name for name in names if signed.get(name, ...) != properties.get(name, ...))
+        another = f"another {', '.join(odd)}"
         raise BadMessage("proof.property", found=another, expected="as it was signed")
     if "headers" in claims:
         _check_headers(claims["headers"], seen.headers)
@@ -138,14 +141,6 @@ def _check_headers(signed: Mapping[str, Any], headers: Mapping[str, Any]) -> Non
         if value != found:
             another = f"another {name}"
             raise BadMessage("proof.header", found=another, expected="as it was signed")
-
-
-def _differing(signed: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    """Name what differs; values may be anybody's secrets."""
-    names = signed.keys() | found.keys()
-    return ", ".join(
-        sorted(name for name in names if signed.get(name, ...) != found.get(name, ...))
-    )
 
 
 def _check_way_here(claims: Mapping[str, Any], routes: Sequence[Route]) -> None:

@@ -174,6 +174,7 @@ class Proofs:
         """
         check_token(signed.claims, seen)
         check_message(signed, seen, routes, skew=self.skew)
+        # Last: how old it is means something only of this very message.
         self.check_age(signed, now)
         return self._proven(signed)
 

@@ -69,7 +69,7 @@ class TrustedPublisher:
     algorithms: tuple[str, ...]
     routes: tuple[Route, ...] | None
     relays: bool
-    _signatory: Signatory = field(repr=False, compare=False)
+    _signatory: Signatory = field(init=False, repr=False, compare=False)
 
     @checked
     def __init__(
@@ -181,7 +181,13 @@ class Publishers:
 
     def _prove(self, proof: object) -> Signed:
         compact = _read(proof)
-        publisher = self._publisher(compact.payload.get("iss"))
+        name = compact.payload.get("iss")
+        publisher = self._by_name.get(name) if isinstance(name, str) else None
+        if publisher is None:
+            found = "no iss" if name is None else name
+            expected = " or ".join(sorted(self._by_name)) or "nobody"
+            raise NotGenuine("proof.publisher", found=found, expected=expected)
+        # Its signature before what it says: of a forged proof nothing else is told.
         return _signed(publisher, compact.payload, publisher.signer(compact))
 
     def _original(self, claims: Mapping[str, Any]) -> Signed:
@@ -195,14 +201,6 @@ class Publishers:
             found = "an original inside an original"
             raise BadMessage("proof.original", found=found, expected="the first proof")
         return original
-
-    def _publisher(self, name: object) -> TrustedPublisher:
-        publisher = self._by_name.get(name) if isinstance(name, str) else None
-        if publisher is None:
-            found = "no iss" if name is None else name
-            expected = " or ".join(sorted(self._by_name)) or "nobody"
-            raise NotGenuine("proof.publisher", found=found, expected=expected)
-        return publisher
 
 
 def _in_original(refused: Refused) -> Refused:
@@ -225,7 +223,7 @@ def _read(proof: object) -> CompactToken:
 
 def _read_long(proof: str) -> CompactToken:
     """Only what embeds another proof may be longer than one."""
-    with suppress(NotGenuine):
+    with suppress(NotGenuine):  # then it is too long, which is said below
         compact = split(proof, max_bytes=MAX_RELEASED_BYTES)
         if ORIGINAL in compact.payload:
             return compact
@@ -249,6 +247,7 @@ def _signed(publisher: TrustedPublisher, claims: Mapping[str, Any], by: Evidence
     bound = claims.get("ath") or claims.get("tth")
     if published_at is None or not claims["message_id"] or not bound:
         raise _malformed("a proof without iat, message_id, or ath or tth", "all of them")
+    # Of others' publications counts only what somebody says who is trusted to relay.
     return Signed(publisher, claims, published_at, root if publisher.relays else None, by)
 
 

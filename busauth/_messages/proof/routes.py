@@ -28,6 +28,7 @@ class Route:
             return False
         if routing_key == self.key:
             return True
+        # The default exchange knows no patterns: a queue named "*" is that queue alone.
         return not self.exact and exchange != "" and _fits(self.key, routing_key)
 
     def __str__(self) -> str:

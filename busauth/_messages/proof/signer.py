@@ -31,6 +31,7 @@ ALGORITHMS = ("ES256", "EdDSA", "HS256")
 """What proofs are signed with: HS256 only within one trust domain, where a secret is shared."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What brokers, proxies and busauth itself change on the way, or keep from a copy.
 _LEFT_OUT = frozenset({"cc", "bcc", "authorization", "proxy-authorization", "txn-token"})
 _LEFT_OUT_PREFIXES = ("x-", "busauth-")
 
@@ -119,7 +120,9 @@ class ProofSigner:
         if root_published_at is not None:
             claims[ROOT_IAT] = root_published_at
         if original is not None:
-            claims |= _embedded(original)
+            if not _SHA256.fullmatch(original.token_sha256):
+                raise PublishError("the original's token has no digest: expected a hex SHA-256")
+            claims |= {ORIGINAL: original.proof, TOKEN_SHA256: original.token_sha256}
         try:
             proof = self._key.sign(claims, typ=TYPE)
         except (ValueError, TypeError) as error:
@@ -133,9 +136,12 @@ class ProofSigner:
         if not binding.message_id:
             raise PublishError("a proof binds a message id: the message has none")
         properties = bound_properties(binding.properties)
+        tokens = _tokens(binding)
+        # Named beside the digest, which says nothing of a caller once the token is gone.
+        caller = zip(CALLER, (binding.issuer, binding.subject), strict=True)
         claims: dict[str, Any] = {
-            **_tokens(binding),
-            **_caller(binding),
+            **tokens,
+            **{name: value for name, value in caller if value is not None},
             "body": digest(binding.body),
             "exchange": binding.exchange,
             "routing_key": binding.routing_key,
@@ -174,11 +180,6 @@ def _tokens(binding: OutgoingMessage) -> dict[str, str]:
     return bound
 
 
-def _caller(binding: OutgoingMessage) -> dict[str, str]:
-    named = zip(CALLER, (binding.issuer, binding.subject), strict=True)
-    return {name: value for name, value in named if value is not None}
-
-
 def _check_text(named: Mapping[str, object]) -> None:
     for name, value in named.items():
         if not isinstance(value, str):
@@ -191,9 +192,3 @@ def _header(binding: OutgoingMessage, name: str) -> str | None:
     except NotCanonical as error:
         found = f"header {evidence(name)}: {error}"
         raise PublishError(f"{found}: expected text, integers, booleans, lists, tables") from None
-
-
-def _embedded(original: Original) -> dict[str, str]:
-    if not _SHA256.fullmatch(original.token_sha256):
-        raise PublishError("the original's token has no digest: expected a hex SHA-256")
-    return {ORIGINAL: original.proof, TOKEN_SHA256: original.token_sha256}

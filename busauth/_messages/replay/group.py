@@ -99,7 +99,7 @@ class GroupMemory:
         """
         try:
             await self.memory.forget(key, holder=holder)
-        except Exception as error:
+        except Exception as error:  # a mistake of the memory's, too: no copy must take over
             raise Deferred(f"not taken back: {type(error).__name__}") from error
 
     async def done(self, key: ReplayKey) -> None:

@@ -32,7 +32,7 @@ from busauth._arguments import Count, Seconds, checked
 from busauth.clock import Clock, SystemClock
 from busauth.errors import Deferred, Forbidden, Refused
 
-CAPACITY = 100_000
+CAPACITY = 100_000  # entries; each is a key of two short names and two numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ class InProcessReplay:
         if flight is not None and not redelivered:
             return Standing.COPY
         if flight is None:
-            self._make_room()
+            self._make_room()  # before anything is put: where there is no room, nothing has changed
         standing = Standing.NEW if flight is None else Standing.AGAIN
         self._flying[key] = _Flight(now + self.keep_for, holder, standing)
         self._flying.move_to_end(key)

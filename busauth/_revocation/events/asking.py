@@ -6,10 +6,9 @@ from math import inf
 from busauth._revocation.events.reading import SecurityEvent, Transmitters
 from busauth._tokens.keys.waiting import KeyUnknown, fetched
 from busauth.clock import Clock
-from busauth.errors import Refused
 
-_MISSING_SECONDS = 60.0
-_MISSING_LIMIT = 1000
+_MISSING_SECONDS = 60.0  # a new key that is signed with before it is published waits this long
+_MISSING_LIMIT = 1000  # names of keys, of which a sender may make up any number
 
 
 class EventReader:
@@ -44,7 +43,10 @@ class EventReader:
         try:
             return await fetched(lambda: self._look(raw, arrived))
         except KeyUnknown as unknown:
-            raise self._given_up(unknown) from None
+            if len(self._missing) >= _MISSING_LIMIT:  # all of them: it costs one question each
+                self._missing.clear()
+            self._missing[_key(unknown)] = self._clock.monotonic() + _MISSING_SECONDS
+            raise unknown.refusal from None
 
     def _look(self, raw: object, arrived: float) -> SecurityEvent:
         try:
@@ -62,12 +64,6 @@ class EventReader:
         if is_new:
             self._asked_at[name] = began
         return is_new
-
-    def _given_up(self, unknown: KeyUnknown) -> Refused:
-        if len(self._missing) >= _MISSING_LIMIT:
-            self._missing.clear()
-        self._missing[_key(unknown)] = self._clock.monotonic() + _MISSING_SECONDS
-        return unknown.refusal
 
 
 def _key(unknown: KeyUnknown) -> tuple[str, object]:

@@ -42,7 +42,7 @@ SKEW = 300.0
 """Seconds by which clocks may differ."""
 
 _KNOWN = frozenset({*REVOKING, HEARTBEAT, VERIFICATION})
-_ID_LIMIT = 1024
+_ID_LIMIT = 1024  # characters of a `jti`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,11 @@ class Transmitters:
 
     def fingerprint(self) -> str:
         """Return a digest of who is trusted with what; keys, which may change, are not in it."""
-        told = [_described(self._by_name[name]) for name in sorted(self._by_name)]
+        given = [self._by_name[name] for name in sorted(self._by_name)]
+        told = [
+            [each.name, list(each.algorithms), sorted(each.issuers), each.heartbeats]
+            for each in given
+        ]
         return sha256(json.dumps([sorted(self.audience), told]).encode()).hexdigest()
 
     def read(self, raw: object, now: float) -> SecurityEvent:
@@ -108,18 +112,19 @@ class Transmitters:
         if HEARTBEAT in kinds:
             return _heartbeat(transmitter, claims, issued_at, kinds)
         revoking = {kind: kinds[kind] for kind in REVOKING if kind in kinds}
+        # A credential that was added takes nothing away; whatever else changes one does.
+        ends_tokens = any(
+            not (kind == CREDENTIAL_CHANGE and payload.get("change_type") == "create")
+            for kind, payload in revoking.items()
+        )
         return SecurityEvent(
             transmitter=transmitter.name,
             event_id=claims["jti"],
             issued_at=issued_at,
-            targets=_targets(transmitter, claims, revoking) if _ends_tokens(revoking) else (),
+            targets=_targets(transmitter, claims, revoking) if ends_tokens else (),
             effective_at=_effective_at(claims, revoking, issued_at),
             is_heartbeat=False,
         )
-
-
-def _described(each: Transmitter) -> list[Any]:
-    return [each.name, list(each.algorithms), sorted(each.issuers), each.heartbeats]
 
 
 def _check_audience(given: object, accepted: frozenset[str]) -> None:
@@ -133,6 +138,7 @@ def _check_audience(given: object, accepted: frozenset[str]) -> None:
 
 def _checked_claims(claims: Mapping[str, Any], now: float) -> float:
     """Return `iat`."""
+    # An event is no token, and must not pass for one (RFC 8417, section 4).
     for name in ("sub", "exp"):
         if name in claims:
             raise _invalid(f"an event with {name}", f"no {name}")
@@ -177,14 +183,6 @@ def _heartbeat(
         targets=(),
         effective_at=issued_at,
         is_heartbeat=True,
-    )
-
-
-def _ends_tokens(revoking: Mapping[str, Mapping[str, Any]]) -> bool:
-    """A credential that was added takes nothing away; whatever else changes one does."""
-    return any(
-        not (kind == CREDENTIAL_CHANGE and payload.get("change_type") == "create")
-        for kind, payload in revoking.items()
     )
 
 

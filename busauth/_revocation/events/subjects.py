@@ -20,7 +20,7 @@ from typing import Any
 
 from busauth.errors import BadMessage
 
-_TEXT_LIMIT = 1024
+_TEXT_LIMIT = 1024  # characters of a name or an id
 _MEMBERS: Mapping[str, frozenset[str]] = {
     "jwt_id": frozenset({"iss", "jti"}),
     "iss_sub": frozenset({"iss", "sub"}),
@@ -105,14 +105,13 @@ def _complex(given: Mapping[str, Any], issuers: Iterable[str]) -> tuple[Target, 
     if unknown or not members:
         found = f"a complex subject of {', '.join(sorted(members)) or 'nothing'}"
         raise _odd(found, "user, session and application only")
-    return _everywhere({name: _member(name, value) for name, value in members.items()}, issuers)
-
-
-def _member(name: str, value: object) -> _Named:
-    given = _object(value)
-    if given.get("format") not in _FORMATS[name]:
-        raise _odd(f"{name} with format={given.get('format')!r}", " or ".join(_FORMATS[name]))
-    return _simple(given)
+    named: dict[str, _Named] = {}
+    for name, value in members.items():
+        member = _object(value)
+        if member.get("format") not in _FORMATS[name]:
+            raise _odd(f"{name} with format={member.get('format')!r}", " or ".join(_FORMATS[name]))
+        named[name] = _simple(member)
+    return _everywhere(named, issuers)
 
 
 def _simple(given: Mapping[str, Any]) -> _Named:

@@ -46,7 +46,7 @@ class Transmitter:
     algorithms: tuple[str, ...]
     issuers: frozenset[str]
     heartbeats: bool
-    _signatory: Signatory = field(repr=False, compare=False)
+    _signatory: Signatory = field(init=False, repr=False, compare=False)
 
     @checked
     def __init__(
@@ -101,7 +101,11 @@ def proven(raw: object, known: Mapping[str, Transmitter]) -> tuple[Transmitter, 
         KeyUnknown: no key at hand fits.
     """
     compact = _read(raw)
-    transmitter = _transmitter(compact.payload.get("iss"), known)
+    name = compact.payload.get("iss")
+    transmitter = known.get(name) if isinstance(name, str) else None
+    if transmitter is None:
+        found = "no iss" if name is None else name
+        raise NotGenuine("event.transmitter", found=found, expected=" or ".join(sorted(known)))
     transmitter.check_signature(compact)
     return transmitter, compact.payload
 
@@ -115,11 +119,3 @@ def _read(raw: object) -> CompactToken:
     except NotGenuine as refused:
         why = {"found": refused.found, "expected": refused.expected}
         raise NotGenuine("event.malformed", **why) from None
-
-
-def _transmitter(name: object, known: Mapping[str, Transmitter]) -> Transmitter:
-    transmitter = known.get(name) if isinstance(name, str) else None
-    if transmitter is None:
-        found = "no iss" if name is None else name
-        raise NotGenuine("event.transmitter", found=found, expected=" or ".join(sorted(known)))
-    return transmitter

@@ -19,7 +19,7 @@ from busauth._arguments import Bytes, Count, CountOrNone, Range
 from busauth._knobs import Knobs
 from busauth._loops import PerLoop, used
 from busauth._tokens.evidence import Verified
-from busauth._tokens.keys.waiting import AnswerMissing
+from busauth._tokens.keys.waiting import answered
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
 from busauth.clock import Clock
 from busauth.errors import Deferred, Refused
@@ -143,11 +143,8 @@ class Answers:
         """
         answer = self.at_hand(digest)
         if answer is None:
-            raise AnswerMissing(lambda: self._proven(token, digest))
+            answer = answered((self, digest), lambda: self.get(token, digest))
         return answer.verified()
-
-    async def _proven(self, token: str, digest: str) -> Verified:
-        return (await self.get(token, digest)).verified()
 
     def at_hand(self, digest: str, ends_at: float = NEVER) -> Answer | None:
         """Return the answer that is at hand; None for none, or none that still counts."""
@@ -165,6 +162,7 @@ class Answers:
             Deferred: there is none to be had now, or too many are waited for.
         """
         answer = self.at_hand(digest, ends_at)
+        # Shielded: others wait for the same question, and one who gives up must not end it.
         return await asyncio.shield(self._flight(token, digest)) if answer is None else answer
 
     def _flight(self, token: str, digest: str) -> "asyncio.Task[Answer]":
@@ -181,6 +179,7 @@ class Answers:
         return flight
 
     async def _asked(self, token: str, digest: str) -> Answer:
+        # Read before asking: what changes on the way is not in the answer.
         asked_at, began = self._clock.now(), self._clock.monotonic()
         fresh = Freshness(self._clock, asked_at, began + self._options.fresh_for)
         answer = await self._ask(token, digest, fresh)

@@ -12,7 +12,7 @@ from busauth.errors import ConfigurationError
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TYPE = "client-authentication+jwt"
-_LIFETIME = 60
+_LIFETIME = 60  # seconds: for one request, and for clocks that differ a little
 
 
 class Credentials(NamedTuple):
@@ -59,6 +59,7 @@ class ClientSecretBasic:
     @checked
     def __init__(self, client_id: str, secret: str) -> None:
         self.client_id = _with_a_secret(client_id, secret)
+        # Form-encoded before they are joined: a colon in either would be read as the joint.
         pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
         self._header = f"Basic {b64encode(pair.encode('ascii')).decode('ascii')}"
 

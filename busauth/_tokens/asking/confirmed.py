@@ -19,7 +19,7 @@ from busauth._tokens.asking.answers import Answer, renewed
 from busauth._tokens.asking.introspection import Introspection, check_use
 from busauth._tokens.claims import check_audience, instant
 from busauth._tokens.evidence import Verified
-from busauth._tokens.keys.waiting import AnswerMissing
+from busauth._tokens.keys.waiting import answered
 from busauth._tokens.verifier import Verifiers
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused, Untimely
@@ -59,15 +59,16 @@ class Confirmed:
         asked = self._asked[verified.caller.issuer]
         answer = asked.at_hand(token, verified.caller.expires_at)
         if answer is None or _is_none(answer):
-            raise AnswerMissing(lambda: _asked_for(token, verified, asked))
+            question = self, verified.caller.token_sha256
+            answer = answered(question, lambda: _said(token, verified, asked))
         return _confirmed(verified, answer, asked)
 
 
-async def _asked_for(token: str, verified: Verified, asked: Introspection) -> Verified:
+async def _said(token: str, verified: Verified, asked: Introspection) -> Answer:
     answer = await asked.said_of(token, verified.caller.expires_at)
     if _is_none(answer):
-        await asked.check_jwts()
-    return _confirmed(verified, answer, asked)
+        await asked.check_jwts()  # raises where that is so for each JWT: then the message waits
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +113,7 @@ def _narrowed(caller: Caller, said: Mapping[str, Any], asked: Introspection) -> 
         check_audience(said, profile, asked.audience)
     expires_at = instant(said, "exp")
     kept = caller.expires_at if expires_at is None else min(expires_at, caller.expires_at)
-    scopes = caller.scopes & profile.scopes_in(said) if _names_scopes(said, asked) else None
-    return replace(caller, expires_at=kept, scopes=caller.scopes if scopes is None else scopes)
-
-
-def _names_scopes(said: Mapping[str, Any], asked: Introspection) -> bool:
-    return any(path[0] in said for path in asked.profile.scopes)
+    # Not mentioned is not the same as none: an empty `scope` takes all of them away.
+    names_scopes = any(path[0] in said for path in profile.scopes)
+    scopes = caller.scopes & profile.scopes_in(said) if names_scopes else caller.scopes
+    return replace(caller, expires_at=kept, scopes=scopes)

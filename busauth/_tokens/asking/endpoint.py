@@ -23,7 +23,7 @@ from busauth.clock import Clock
 from busauth.errors import Deferred, NotGenuine, evidence
 
 _OK = 200
-_ABOUT_THE_TOKEN = (400, 413, 422)
+_ABOUT_THE_TOKEN = (400, 413, 422)  # statuses that may blame what was asked about
 
 Outage = Annotated[float, Range(unit="seconds", above=0, most=300)]
 
@@ -111,7 +111,7 @@ class Endpoint:
         except NotGenuine:
             self._breaker.succeeded()  # it answered about another token
             raise
-        except BaseException:
+        except BaseException:  # cancelled, too: whoever tries must say how it ended
             self._breaker.failed()
             raise
         self._breaker.succeeded()
@@ -120,6 +120,7 @@ class Endpoint:
     async def _answer(self, token: str) -> dict[str, Any]:
         reply = await self._post(token)
         if reply.status in _ABOUT_THE_TOKEN:
+            # Raises where it does not answer about another token either: then none is guilty.
             await self._read(await self._post(secrets.token_urlsafe(32)))
             found = f"status {reply.status}"
             raise NotGenuine("token.unanswered", found=found, expected="an answer, as for others")

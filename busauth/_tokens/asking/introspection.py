@@ -39,9 +39,10 @@ from busauth.errors import ConfigurationError, NotGenuine
 
 __all__ = ["Introspection", "IntrospectionOptions"]
 
+# They speak of the answer and are no claims: as claims a caller would have them.
 _ABOUT_THE_ANSWER = ("active", "token_type")
-_USES = (None, "access", "access_token")
-_MAX_BYTES = 64 * 1024
+_USES = (None, "access", "access_token")  # what issuers call an access token here; most say nothing
+_MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
 
 
 class Introspection:
@@ -95,7 +96,9 @@ class Introspection:
         self.max_token_bytes = options.max_token_bytes
         profile = profile_of(profile)
         self._demanded = frozenset({"sub"} & {*profile.required})
-        self._known = Known(issuer, self.audience, _without_subject(profile))
+        # An answer need not name a subject (RFC 7662, section 2.2): a client's own has none.
+        required = tuple(name for name in profile.required if name != "sub")
+        self._known = Known(issuer, self.audience, replace(profile, required=required))
         self._clock = clock or SystemClock()
         signed = (
             SignedAnswers(
@@ -159,8 +162,12 @@ class Introspection:
             Unusable: this one does not answer about any JWT.
             Deferred: there is no answer to be had now.
         """
+        # By its form this issuer's JWT, as none else would be sent; its signature is nobody's.
+        header = json.dumps({"alg": "RS256", "typ": "JWT"}).encode()
+        payload = json.dumps({"iss": self.issuer, "jti": secrets.token_hex(16)}).encode()
+        parts = (header, payload, secrets.token_bytes(256))
         try:
-            await self._endpoint.ask(_made_up(self.issuer))
+            await self._endpoint.ask(b".".join(map(b64url, parts)).decode("ascii"))
         except NotGenuine as refused:
             raise Unusable(
                 f"the introspection endpoint of {self.issuer} answers about opaque tokens, and "
@@ -211,18 +218,18 @@ class Introspection:
         except NotGenuine as refused:
             return Answer(refused, fresh)
         if said["active"] is not True:
-            return Answer(_inactive(), fresh)
-        said = self._there(said)
+            # Late or revoked, and nobody says whose it was: no expiry policy could judge that.
+            expected = "a token that counts"
+            inactive = NotGenuine("token.inactive", found="not active", expected=expected)
+            return Answer(inactive, fresh)
+        # What is null is not there, but for scopes: there it says that there are none.
+        scopes = {path[0] for path in self.profile.scopes}
+        said = {name: value for name, value in said.items() if value is not None or name in scopes}
         try:
             verified = self._judged(said, token, digest, fresh)
         except NotGenuine as refused:
             return Answer(refused, fresh, said, _end(said))
         return Answer(verified, fresh, said, verified.caller.expires_at)
-
-    def _there(self, said: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out what is null, but for scopes: there it says that there are none."""
-        scopes = {path[0] for path in self.profile.scopes}
-        return {name: value for name, value in said.items() if value is not None or name in scopes}
 
     def _judged(
         self, said: Mapping[str, Any], token: str, digest: str, fresh: Freshness
@@ -231,7 +238,12 @@ class Introspection:
         if said.get("iss", self.issuer) != self.issuer:
             raise NotGenuine("token.issuer", found=said["iss"], expected=self.issuer)
         if is_signed(token):
-            _check_same(said, split(token, max_bytes=self.max_token_bytes).payload)
+            # An answer about a token that can be read speaks of that one, or of somebody else's.
+            own = split(token, max_bytes=self.max_token_bytes).payload
+            for name in ("jti", "sub", "client_id"):
+                if name in said and name in own and said[name] != own[name]:
+                    another = f"another {name}"
+                    raise NotGenuine("token.mismatch", found=another, expected="this token's")
         claims = {name: value for name, value in said.items() if name not in _ABOUT_THE_ANSWER}
         caller = caller_of(claims, self._known, digest)
         word = Word(fresh, caller.expires_at)
@@ -251,31 +263,9 @@ def check_use(said: Mapping[str, Any]) -> None:
         raise NotGenuine("token.type", found="another token_use", expected="an access token")
 
 
-def _without_subject(profile: Profile) -> Profile:
-    return replace(profile, required=tuple(name for name in profile.required if name != "sub"))
-
-
-def _made_up(issuer: str) -> str:
-    """Return what has the form of an issuer's JWT; its signature is nobody's."""
-    header, payload = {"alg": "RS256", "typ": "JWT"}, {"iss": issuer, "jti": secrets.token_hex(16)}
-    parts = (json.dumps(header).encode(), json.dumps(payload).encode(), secrets.token_bytes(256))
-    return b".".join(map(b64url, parts)).decode("ascii")
-
-
-def _inactive() -> NotGenuine:
-    return NotGenuine("token.inactive", found="not active", expected="a token that counts")
-
-
 def _end(said: Mapping[str, Any]) -> float:
     try:
         expires_at = instant(said, "exp")
-    except NotGenuine:
+    except NotGenuine:  # it is refused for that already; here it only says until when
         return NEVER
     return NEVER if expires_at is None else expires_at
-
-
-def _check_same(said: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
-    """An answer about a token that can be read speaks of that one."""
-    for name in ("jti", "sub", "client_id"):
-        if name in said and name in claims and said[name] != claims[name]:
-            raise NotGenuine("token.mismatch", found=f"another {name}", expected="this token's")

@@ -151,7 +151,7 @@ class Sessions:
         session = await self._find(token)
         try:
             verified = self._judged(session, digest, fresh)
-        except Refused as refused:
+        except Refused as refused:  # an answer as well, and remembered as one
             return Answer(refused, fresh)
         return Answer(verified, fresh, ends_at=verified.caller.expires_at)
 
@@ -170,15 +170,13 @@ class Sessions:
         if not isinstance(session, Session) or not isinstance(session.claims, Mapping):
             found = f"a session of type {type(session).__name__}"
             raise NotGenuine("session.malformed", found=found, expected="a Session with claims")
-        caller = caller_of(self._claims(session), self._known, digest)
-        if session.revoked is not False:
-            raise Untimely("token.revoked", found="a revoked session", expected="one that counts")
-        word = Word(fresh, caller.expires_at)
-        return Verified(caller, instant(session.claims, "nbf"), self.leeway, word)
-
-    def _claims(self, session: Session) -> dict[str, Any]:
         usual = {"iss": self.issuer, self._known.profile.audience: sorted(self.audience)}
+        # The end comes last: an `exp` among the claims means nothing, and must not count above it.
         claims = {**usual, **session.claims, "exp": session.ends_at}
         if claims["iss"] != self.issuer:
             raise NotGenuine("token.issuer", found=claims["iss"], expected=self.issuer)
-        return claims
+        caller = caller_of(claims, self._known, digest)
+        if session.revoked is not False:  # a store that says None here has not said no
+            raise Untimely("token.revoked", found="a revoked session", expected="one that counts")
+        word = Word(fresh, caller.expires_at)
+        return Verified(caller, instant(session.claims, "nbf"), self.leeway, word)

@@ -11,7 +11,7 @@ Rules:
 Where one is broken, nobody has answered; no message is guilty of it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from busauth._tokens.claims import instant
@@ -72,12 +72,16 @@ class SignedAnswers:
             Deferred: it breaks a rule, or the keys are out of reach.
         """
         try:
+            # Latin-1 reads any bytes; `split` refuses the wrong ones. The fetcher bounded them.
             compact = split(body.decode("latin-1"), max_bytes=len(body))
             await found(lambda: self._signatory.signer(compact))
             self._check_claims(compact.payload, now)
         except NotGenuine as refused:
             raise Deferred(f"a signed answer of {self._issuer}: {refused.detail}") from None
-        return _told(compact.payload)
+        told = compact.payload.get("token_introspection")
+        if not isinstance(told, dict):
+            raise Deferred(f"token_introspection of type {type(told).__name__}: expected an object")
+        return told
 
     def _check_claims(self, claims: dict[str, Any], now: float) -> None:
         if claims.get("iss") != self._issuer:
@@ -89,10 +93,3 @@ class SignedAnswers:
         if issued_at is None or abs(now - issued_at) > self._max_age:
             found = "no iat" if issued_at is None else f"iat {now - issued_at:.0f} s ago"
             raise NotGenuine("token.expired", found=found, expected="an answer of now")
-
-
-def _told(claims: Mapping[str, Any]) -> dict[str, Any]:
-    told = claims.get("token_introspection")
-    if not isinstance(told, dict):
-        raise Deferred(f"token_introspection of type {type(told).__name__}: expected an object")
-    return told

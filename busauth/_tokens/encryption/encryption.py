@@ -35,7 +35,7 @@ KEPT = "busauth-kept+jwt"
 """`typ` of a token that is kept for a redrive: never one of a token that travels."""
 
 _TRAVELS = "JWT"
-_MAX_HEADER = 1024
+_MAX_HEADER = 1024  # characters: `alg`, `enc`, `kid`, `cty`, and an ephemeral key
 _MAX_KEPT_HEADER = 6 * 1024
 """Characters: a queue's name and a message's id are 255 bytes each, perhaps written as escapes."""
 
@@ -121,14 +121,12 @@ class TokenEncryption:
 
     def _seal(self, token: str, recipient: str | None, header: Mapping[str, Any]) -> str:
         split(token, max_bytes=self.max_token_bytes)
-        return self._recipient(recipient).encrypt(header, token.encode("ascii"))
-
-    def _recipient(self, name: str | None) -> "EncryptionKey":
+        name = recipient
         if name is None and len(self._keys) == 1:
-            return next(iter(self._keys.values()))
-        if name is None or name not in self._keys:
+            name = next(iter(self._keys))
+        if name is None or name not in self._keys:  # nobody guesses who may read a token
             raise ConfigurationError(f"recipient={name!r}: expected one of {sorted(self._keys)}")
-        return self._keys[name]
+        return self._keys[name].encrypt(header, token.encode("ascii"))
 
     def __repr__(self) -> str:
         return f"<TokenEncryption {self._keys}>"
@@ -202,7 +200,10 @@ class Decryption:
         envelope = read(token, max_bytes=max_bytes, max_header=max_header)
         check_header(envelope.header, typ=typ)
         plaintext = self._key_of(envelope.header).decrypt(token, envelope)
-        _check_members(envelope.header, members)  # authenticated only now
+        for name, expected in members.items():  # the header is authenticated only now
+            if name not in envelope.header or envelope.header[name] != expected:
+                another = f"another {name}"
+                raise NotGenuine("token.encryption_moved", found=another, expected="this letter's")
         return _inside(plaintext, self.max_token_bytes)
 
     def _key_of(self, header: Mapping[str, Any]) -> "EncryptionKey":
@@ -252,14 +253,6 @@ def _by_id(keys: Iterable["EncryptionKey"]) -> dict[str, "EncryptionKey"]:
             raise ConfigurationError(f"two encryption keys with kid={key.key_id!r}: expected one")
         found[key.key_id] = key
     return found
-
-
-def _check_members(header: Mapping[str, Any], members: Mapping[str, str | None]) -> None:
-    for name, expected in members.items():
-        if name not in header or header[name] != expected:
-            raise NotGenuine(
-                "token.encryption_moved", found=f"another {name}", expected="this letter's"
-            )
 
 
 def _inside(plaintext: bytes, max_token_bytes: int) -> str:

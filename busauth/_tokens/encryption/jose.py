@@ -42,8 +42,8 @@ _PRIVATE = {"RSA": ("d", "p", "q", "dp", "dq", "qi"), "EC": ("d",), "OKP": ("d",
 _ENCRYPTS = frozenset({"encrypt", "wrapKey", "deriveKey", "deriveBits"})
 _DECRYPTS = frozenset({"decrypt", "unwrapKey", "deriveKey", "deriveBits"})
 _RSA_BITS = range(2048, 4097)
-_SECRET_BYTES = 32
-_MAX_KEY_ID = 128
+_SECRET_BYTES = 32  # A256GCMKW takes 256 bits, no more and no fewer (RFC 7518, section 4.7)
+_MAX_KEY_ID = 128  # characters: it travels in each header, which has a limit
 _FAULTS = (JoseError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
 """What joserfc raises over hostile input; its own errors are the smaller part."""
 
@@ -67,11 +67,22 @@ class EncryptionKey:
         if not isinstance(jwk, Mapping):
             raise ConfigurationError(f"a key of type {type(jwk).__name__}: expected a JWK")
         self.algorithm = _pinned(jwk)
-        self.key_id = _named(jwk)
+        key_id = jwk.get("kid")
+        if (
+            not isinstance(key_id, str)
+            or not 0 < len(key_id) <= _MAX_KEY_ID
+            or not key_id.isascii()
+        ):
+            expected = f"a kid of 1 to {_MAX_KEY_ID} characters"
+            raise ConfigurationError(f"{_name(jwk)}: expected {expected}")
+        self.key_id = key_id
         _check_use(jwk, _DECRYPTS if private else _ENCRYPTS)
         self._curve = (jwk["kty"], jwk.get("crv"))
         self._key = _loaded(jwk, private=private)
-        self._wrapped = _wrapped_bytes(self._key)
+        # Bytes of an encrypted content key of this one's; key agreement sends none.
+        self._wrapped = _SECRET_BYTES if isinstance(self._key, OctKey) else 0
+        if isinstance(self._key, RSAKey):
+            self._wrapped = (self._key.public_key.key_size + 7) // 8
 
     def encrypt(self, header: Mapping[str, Any], plaintext: bytes) -> str:
         """Return a compact JWE; `alg`, `enc` and `kid` are written here."""
@@ -90,7 +101,7 @@ class EncryptionKey:
         registry = _registry(self.algorithm, len(envelope.ciphertext))
         try:
             found = decrypt_compact(token, self._key, registry=registry).plaintext
-        except _FAULTS:
+        except _FAULTS:  # which step failed is told to nobody, see above
             found = None
         if found is None:
             raise NotGenuine(
@@ -158,25 +169,14 @@ def _text(jwk: Mapping[str, Any], member: str) -> str | None:
     return value if value is None or isinstance(value, str) else ""
 
 
-def _named(jwk: Mapping[str, Any]) -> str:
-    key_id = jwk.get("kid")
-    if not isinstance(key_id, str) or not 0 < len(key_id) <= _MAX_KEY_ID or not key_id.isascii():
-        raise ConfigurationError(f"{_name(jwk)}: expected a kid of 1 to {_MAX_KEY_ID} characters")
-    return key_id
-
-
 def _check_use(jwk: Mapping[str, Any], operations: frozenset[str]) -> None:
     named = jwk.get("key_ops", sorted(operations))
-    if (
-        jwk.get("use", "enc") != "enc"
-        or not isinstance(named, list)
-        or not _some(named, operations)
-    ):
+    # One of them suffices: a key for agreement names `deriveKey`, or `deriveBits`, or both.
+    fits = isinstance(named, list) and any(
+        isinstance(each, str) and each in operations for each in named
+    )
+    if jwk.get("use", "enc") != "enc" or not fits:
         raise ConfigurationError(f"{_name(jwk)} is not for this side of encryption")
-
-
-def _some(named: list[Any], operations: frozenset[str]) -> bool:
-    return any(isinstance(each, str) and each in operations for each in named)
 
 
 def _loaded(jwk: Mapping[str, Any], *, private: bool) -> RSAKey | ECKey | OKPKey | OctKey:
@@ -208,10 +208,3 @@ def _check_strength(members: Mapping[str, Any]) -> None:
         raise _WeakKeyError(f"{bits} bits: expected 2048 to 4096")
     if members["kty"] == "oct" and len(decoded) != _SECRET_BYTES:
         raise _WeakKeyError(f"{len(decoded)} bytes: expected {_SECRET_BYTES}")
-
-
-def _wrapped_bytes(key: RSAKey | ECKey | OKPKey | OctKey) -> int:
-    """Return how long an encrypted content key of this key's is."""
-    if isinstance(key, RSAKey):
-        return (key.public_key.key_size + 7) // 8
-    return _SECRET_BYTES if isinstance(key, OctKey) else 0

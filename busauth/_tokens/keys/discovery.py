@@ -14,7 +14,7 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     """
     try:
         parts = urlsplit(issuer)
-    except ValueError:
+    except ValueError:  # as in "https://[": told below, in words that say what is expected
         parts = urlsplit("")
     if not parts.netloc:
         raise ConfigurationError(

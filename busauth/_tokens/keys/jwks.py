@@ -113,12 +113,9 @@ class JWKS:
         self._fetches = 0
         self._flights = PerLoop(_Flight)
         self._refused: frozenset[str] = frozenset()
-        self._remember(url)
-
-    def _remember(self, issuer: str) -> None:
-        """Say whose keys are to be remembered, and learn which of them never count."""
         if self._retired is not None:
-            self._retired.open(issuer, self._algorithms, self._clock.monotonic())
+            # What was distrusted before a restart is so before the first key is fetched.
+            self._retired.open(url, self._algorithms, self._clock.monotonic())
             self._distrusted |= self._retired.distrusted
         self._adopt(())
 
@@ -204,7 +201,7 @@ class JWKS:
             self._unmet |= {name}
         self._distrusted |= {name}
         self._adopt(self._fetched_keys)
-        self.epoch += 1
+        self.epoch += 1  # also where no key at hand goes by it: one that was removed may have
         if self._retired is not None:
             self._retired.save(self._clock.now(), self._clock.monotonic())
         if name in self._unmet:
@@ -221,6 +218,7 @@ class JWKS:
             Deferred: it cannot be had now. Keys that are here stay.
         """
         fetches = self._fetches
+        # Shielded: others wait for the same fetch, and one who gives up must not end it.
         await asyncio.shield(self._renew())
         return self._fetches > fetches
 
@@ -279,6 +277,7 @@ class JWKS:
         if self._retired is not None:
             readings = self._clock.now(), self._clock.monotonic()
             self._retired.noticed(self._usable(), *readings)
+            # Last, and in a thread: the keys count already, and a slow disk holds up nobody.
             await asyncio.to_thread(self._retired.save, *readings)
 
     def _adopt(self, keys: tuple[_Fetched, ...]) -> None:

@@ -38,8 +38,8 @@ ASYMMETRIC = tuple(name for name, (kty, _) in ALGORITHMS.items() if kty != "oct"
 _IMPLEMENTATIONS: Mapping[str, Algorithm] = get_default_algorithms()
 _PUBLIC_MEMBERS = {"RSA": ("e", "n"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x"), "oct": ("k",)}
 _HASHES = {"HS256": hashes.SHA256(), "HS384": hashes.SHA384(), "HS512": hashes.SHA512()}
-_MIN_RSA_BITS = 2048
-_MIN_SECRET_BYTES = 32
+_MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
+_MIN_SECRET_BYTES = 32  # as long as the hash of HS256 (RFC 7518, section 3.2)
 _TOLD = 5
 """Keys that are named where none fits."""
 
@@ -259,7 +259,7 @@ def load_keys(jwk: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Key, ...]
     """
     if not isinstance(jwk, Mapping):
         raise ConfigurationError(f"a key of type {type(jwk).__name__}: expected a JWK, an object")
-    name = _name(jwk)
+    name = f"key kid={jwk.get('kid')!r} kty={jwk.get('kty')!r} alg={jwk.get('alg')!r}"
     algorithms = _served(jwk, allowed)
     if not algorithms:
         raise ConfigurationError(f"{name} fits none of the algorithms {list(allowed)}")
@@ -269,16 +269,14 @@ def load_keys(jwk: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Key, ...]
     if all(weak.values()):
         raise ConfigurationError(f"{name} has {weak[algorithms[0]]}")
     key_id = jwk["kid"] if isinstance(jwk.get("kid"), str) else None
-    digest, spelled = _hashed(_canonical(prepared, algorithms[0])), _hashed(jwk)
+    # Spelled anew: a JWK may pad its numbers, and is the same key (RFC 7638, section 3.3).
+    canonical = _IMPLEMENTATIONS[algorithms[0]].to_jwk(prepared, as_dict=True)
+    digest, spelled = _hashed(canonical), _hashed(jwk)
     encoded = base64url_encode(digest).decode()
     given = (key_id, digest.hex(), digest.hex().upper(), encoded, spelled.hex())
     names = frozenset(filter(None, given))
     strong = [each for each in algorithms if not weak[each]]
     return tuple(Key(key_id, each, digest.hex(), names, prepared) for each in strong)
-
-
-def _name(jwk: Mapping[str, Any]) -> str:
-    return f"key kid={jwk.get('kid')!r} kty={jwk.get('kty')!r} alg={jwk.get('alg')!r}"
 
 
 def _served(jwk: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:
@@ -318,11 +316,6 @@ def _weakness(prepared: Any, algorithm: str) -> str | None:
     if kty == "RSA" and prepared.key_size < _MIN_RSA_BITS:
         return f"{prepared.key_size} bits: expected 2048 or more"
     return None
-
-
-def _canonical(prepared: Any, algorithm: str) -> Mapping[str, Any]:
-    """Spell a key anew: a JWK may pad its numbers, and is the same key (RFC 7638, section 3.3)."""
-    return _IMPLEMENTATIONS[algorithm].to_jwk(prepared, as_dict=True)
 
 
 def _hashed(jwk: Mapping[str, Any]) -> bytes:

@@ -29,7 +29,7 @@ LOGGER = logging.getLogger("busauth")
 
 _KIND = b"busauth-keys-1\n"
 _PURPOSE = b"busauth-keys mac"
-_LIMIT = 1024 * 1024
+_LIMIT = 1024 * 1024  # bytes: the most keys of the largest kind, and room
 _MOST = 64
 """Keys that are remembered; those that were seen last stay."""
 
@@ -127,6 +127,7 @@ class RetiredKeys:
             if kept is not None:
                 self._read(json.loads(bytes(kept)), algorithms, monotonic)
         except (UnusableFile, ConfigurationError, ValueError, TypeError, KeyError) as error:
+            # Nothing of it, rather than half: without it removed keys count no more, which is safe.
             self._seen = {}
             LOGGER.warning("retired keys of %s are not known: %s: %s", issuer, self._path, error)
 

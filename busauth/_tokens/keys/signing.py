@@ -32,7 +32,7 @@ _PRIVATE_TYPES: Mapping[str, type] = {
 }
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _TO_URLSAFE = bytes.maketrans(b"+/", b"-_")
-_REMEMBERED_HEADERS = 64
+_REMEMBERED_HEADERS = 64  # a service signs with a few keys, for a few types
 
 
 class SigningKey:
@@ -53,7 +53,10 @@ class SigningKey:
             raise ConfigurationError(f"algorithm={algorithm!r}: expected one of {list(ALGORITHMS)}")
         named = key if isinstance(key, Mapping) else {}
         self.algorithm = known
-        self.key_id = _key_id(named.get("kid") if key_id is None else key_id)
+        name = named.get("kid") if key_id is None else key_id
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ConfigurationError(f"kid={name!r}: expected a name, or none")
+        self.key_id: str | None = name
         if canonical_algorithm(named.get("alg", known)) != known:
             raise ConfigurationError(f"{self!r} has alg={named['alg']!r}")
         self._private = _private(key, known, repr(self))
@@ -69,18 +72,17 @@ class SigningKey:
         """
         header = _protected(self.algorithm, self.key_id, typ)
         signing_input = header + b"." + b64url(_JSON.encode(payload).encode("utf-8"))
-        return (signing_input + b"." + b64url(self._signature(signing_input))).decode("ascii")
-
-    def _signature(self, signing_input: bytes) -> bytes:
-        if self._mac is not None:
-            return mac_of(self._mac, signing_input)
-        return _IMPLEMENTATIONS[self.algorithm].sign(signing_input, self._private)
+        if self._mac is not None:  # holds the secret already, which is most of what a MAC costs
+            signature = mac_of(self._mac, signing_input)
+        else:
+            signature = _IMPLEMENTATIONS[self.algorithm].sign(signing_input, self._private)
+        return (signing_input + b"." + b64url(signature)).decode("ascii")
 
     def verification_jwk(self) -> dict[str, Any]:
         """Return what a recipient verifies with: the public half, or the shared secret itself."""
         held = self._private if isinstance(self._private, bytes) else self._private.public_key()
         jwk = _IMPLEMENTATIONS[self.algorithm].to_jwk(held, as_dict=True)
-        jwk.pop("key_ops", None)
+        jwk.pop("key_ops", None)  # `use` says it, and says it alone (RFC 7517, section 4.3)
         named = {} if self.key_id is None else {"kid": self.key_id}
         return {**jwk, **named, "alg": self.algorithm, "use": "sig"}
 
@@ -97,12 +99,6 @@ def b64url(raw: bytes) -> bytes:
 def _protected(algorithm: str, key_id: str | None, typ: str) -> bytes:
     named = {} if key_id is None else {"kid": key_id}
     return b64url(_JSON.encode({"typ": typ, "alg": algorithm, **named}).encode("utf-8"))
-
-
-def _key_id(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigurationError(f"kid={value!r}: expected a name, or none")
-    return value
 
 
 def _private(key: PrivateKey, algorithm: str, name: str) -> Any:

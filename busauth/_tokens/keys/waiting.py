@@ -5,19 +5,24 @@ how to fetch it, and whoever may wait does: ``await found(lambda: trusted.recall
 
 - Keys are fetched, and looked at again. Once they were asked for after the look, a key that is
   still missing does not exist: its refusal is raised.
-- An answer is handed to whoever asked, and not looked for again: it may be one that nobody may
-  remember, or be forgotten by then.
+- An answer counts for the look that waited for it (`answered`), which is made again: it may be one
+  that nobody may remember, and whoever looks through somebody else sees it as well.
 """
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from busauth.errors import Refused
+from busauth.errors import Deferred, Refused
 
 T = TypeVar("T")
 
 _FETCHES = 4
-"""Fetches that one look is worth: two for each of two parties, as one may be too old already."""
+"""Fetches that a party's key is worth: each may have been under way already, and be too old."""
+
+_WAITS = 8
+"""Looks in all: whoever has something else missing each time must not keep a message for ever."""
 
 
 class NotAtHand(Exception):  # noqa: N818 -- not an error: somebody can be asked
@@ -65,22 +70,47 @@ class KeyUnknown(NotAtHand):
 
 
 class AnswerMissing(NotAtHand):
-    """Nobody has said it yet, or too long ago.
+    """Nobody has said it yet, or too long ago; see `answered`.
 
     Attributes:
-        ask: asks, and returns what was looked for; raises `Refused` or `Deferred`.
+        question: what is asked, and of whom.
+        ask: asks; raises `Refused` or `Deferred`.
     """
 
-    def __init__(self, ask: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, question: Hashable, ask: Callable[[], Awaitable[Any]]) -> None:
         super().__init__("no answer is at hand")
+        self.question = question
         self.ask = ask
+
+
+_heard: ContextVar[Mapping[Hashable, Any]] = ContextVar("busauth_heard", default={})  # noqa: B039
+"""What the look that runs has waited for; nothing but `found` writes it."""
+
+
+def answered(question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer that a look has waited for, within that look.
+
+    So an answer counts that nobody may remember, and passes whoever looks through somebody else.
+
+    Args:
+        question: what is asked, and of whom, such as ``(self, token)``.
+        ask: asks it; raises `Refused` or `Deferred`.
+
+    Raises:
+        AnswerMissing: it was not waited for yet; see `found`.
+    """
+    heard = _heard.get()
+    if question not in heard:
+        raise AnswerMissing(question, ask)
+    answer: T = heard[question]
+    return answer
 
 
 async def found(look: Callable[[], T]) -> T:
     """Return what a look finds, waiting for what is not at hand.
 
     Args:
-        look: looks at what is at hand, as `recall` does; it is called again after each fetch.
+        look: looks at what is at hand, as `recall` does; it is called again after each wait.
 
     Raises:
         Refused: as the look; or there is no such key.
@@ -90,27 +120,34 @@ async def found(look: Callable[[], T]) -> T:
         return await fetched(look)
     except KeyUnknown as unknown:
         raise unknown.refusal from None
-    except AnswerMissing as missing:
-        ask = missing.ask
-    answer: T = await ask()
-    return answer
 
 
 async def fetched(look: Callable[[], T]) -> T:
-    """Return what a look finds once keys were fetched for it; see `found`.
+    """Do as `found` does, and leave it to the caller what a key comes to that nobody has.
 
     Raises:
-        NotAtHand: keys are not what it needs, or there is no such key.
+        KeyUnknown: there is no such key.
         Refused, Deferred: as `found`.
     """
-    asked: set[str] = set()
-    for _ in range(_FETCHES):
+    heard: dict[Hashable, Any] = {}
+    fetches: Counter[str] = Counter()
+    for _ in range(_WAITS):
         try:
-            return look()
+            return _looked(look, heard)
         except KeyUnknown as unknown:
-            if unknown.party in asked:
+            if fetches[unknown.party] == _FETCHES:
                 raise
-            party, fetch = unknown.party, unknown.fetch
-        if await fetch():
-            asked.add(party)
-    return look()
+            is_new = await unknown.fetch()
+            # What was asked for after the look, and is not there, is nowhere: not asked again.
+            fetches[unknown.party] = _FETCHES if is_new else fetches[unknown.party] + 1
+        except AnswerMissing as missing:
+            heard[missing.question] = await missing.ask()
+    raise Deferred("more is missing each time that something was fetched")
+
+
+def _looked(look: Callable[[], T], heard: Mapping[Hashable, Any]) -> T:
+    token = _heard.set(heard)
+    try:
+        return look()
+    finally:
+        _heard.reset(token)

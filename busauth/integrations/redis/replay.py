@@ -26,7 +26,7 @@ from busauth._messages.canonical import canonical
 from busauth._messages.replay.memory import ReplayKey, Standing, full
 from busauth.errors import Deferred
 
-_GONE_MS = 600_000
+_GONE_MS = 600_000  # milliseconds
 """For how long a holder that has taken its message back is known, should its question come late."""
 
 _ROOM = """
@@ -163,8 +163,13 @@ class RedisReplay:
         await self._answered(self._client.ping())
 
     async def _run(self, script: Any, key: ReplayKey, holder: str, *more: str) -> str:
-        args = [_entry(key), holder, repr(float(self.keep_for)), self._capacity, *more]
-        answer = await self._answered(script(keys=self._names(key, holder), args=args))
+        # In braces: in a cluster, keys that one script touches must be in one slot.
+        group = sha256(key.group.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        parts = ("flying", "done", "holders", f"gone:{holder}")
+        keys = [f"{self._prefix}:{{{group}}}:{part}" for part in parts]
+        named = canonical([key.publisher, key.message_id, key.attempt, key.redrive])
+        args = [sha256(named).digest(), holder, repr(float(self.keep_for)), self._capacity, *more]
+        answer = await self._answered(script(keys=keys, args=args))
         told = answer.decode() if isinstance(answer, bytes) else str(answer)
         if told == "full":
             raise full(self._capacity)
@@ -178,14 +183,3 @@ class RedisReplay:
         except (RedisError, OSError) as error:
             why = f"the replay memory is out of reach: {type(error).__name__}"
             raise Deferred(why, probe=self.probe) from error
-
-    def _names(self, key: ReplayKey, holder: str) -> list[str]:
-        """Everything of a group is in one slot of a cluster."""
-        group = sha256(key.group.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        parts = ("flying", "done", "holders", f"gone:{holder}")
-        return [f"{self._prefix}:{{{group}}}:{part}" for part in parts]
-
-
-def _entry(key: ReplayKey) -> bytes:
-    parts = [key.publisher, key.message_id, key.attempt, key.redrive]
-    return sha256(canonical(parts)).digest()

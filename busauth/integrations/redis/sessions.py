@@ -20,7 +20,7 @@ from busauth._tokens.compact import json_object
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import Deferred, NotGenuine
 
-_MAX_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024  # of claims: each worker reads them again every second or so
 _START = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'ends_at', ARGV[1], 'claims', ARGV[3])
@@ -157,7 +157,7 @@ def _session(stored: Mapping[str, str]) -> Session | None:
     try:
         claims = json_object(stored["claims"].encode(), "session")
         ends_at = float(stored["ends_at"])
-    except (KeyError, ValueError, NotGenuine):
+    except (KeyError, ValueError, NotGenuine):  # without a `sub` it is nobody's, and refused
         return Session(claims={}, ends_at=0.0)
     return Session(claims=claims, ends_at=ends_at, revoked="revoked" in stored)
 

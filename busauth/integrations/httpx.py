@@ -1,0 +1,124 @@
+"""The caller's token in requests to other services: to those that were declared, and to no other.
+
+::
+
+    from busauth.integrations.httpx import CallerAuth
+
+    stock = httpx.AsyncClient(auth=CallerAuth(hosts=["https://stock.example"]))
+
+
+    @bus.consumer("orders.placed")
+    async def place(order: Order) -> None:
+        await stock.post("https://stock.example/reservations", json={"order": order.id})
+
+One client serves all handlers: whose token is sent is asked with each request. A redirect to
+another host goes without it, as httpx has it: what asks there is no longer the caller.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+
+import httpx
+
+from busauth._arguments import checked
+from busauth._tokens.fetch import Fetcher
+from busauth.caller import Caller, current_lease
+from busauth.errors import CallerError, ConfigurationError
+
+_PORTS = {"http": 80, "https": 443}
+_EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
+
+
+class CallerAuth(httpx.Auth):
+    """Sends the caller's token as ``Authorization: Bearer``; for sync and async clients.
+
+    A request is not sent, and raises a `CallerError`, where its host was not declared, and where
+    there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
+    late with less than it allows. ``client.get(url, auth=None)`` is a request without the token.
+
+    Args:
+        hosts: who may see callers' tokens: scheme, host and port, such as
+            ``https://stock.example``, compared exactly.
+        caller: whose token is sent; default: of the caller in scope, at each request.
+        unsafe_http: host names to which tokens may go over plain http, next to loopback. Whoever
+            sits between sees them, as does a proxy of the environment (``HTTP_PROXY``) unless the
+            client is made with ``trust_env=False``.
+
+    Raises:
+        ConfigurationError: nobody is declared, or one is no https origin; or a plain http one on
+            port 80 without its https twin, to which httpx takes the token along.
+    """
+
+    @checked
+    def __init__(
+        self,
+        hosts: Iterable[str],
+        *,
+        caller: Caller | None = None,
+        unsafe_http: Iterable[str] = (),
+    ) -> None:
+        fetcher = Fetcher(unsafe_http=unsafe_http)
+        named = (hosts,) if isinstance(hosts, str) else hosts
+        self._origins = frozenset(_declared(host, fetcher) for host in named)
+        self._caller = caller
+        if not self._origins:
+            raise ConfigurationError(f"hosts=[]: expected {_EXPECTED}")
+        for twin in _twins(self._origins):
+            raise ConfigurationError(
+                f"a redirect from plain http to {twin} takes the token along: declare {twin} as "
+                "well, or that alone"
+            )
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """Put the token on one request; httpx calls this.
+
+        Raises:
+            CallerError: the host was not declared, or there is no token to be sent.
+        """
+        origin = _origin(request.url)
+        if origin not in self._origins:
+            raise CallerError(
+                f"the caller's token may not go to {origin}: nothing was sent. Declare it, "
+                f"CallerAuth(hosts=[{origin!r}, ...]), or send the request without: auth=None"
+            )
+        request.headers["Authorization"] = f"Bearer {self._bearer()}"
+        yield request
+
+    def _bearer(self) -> str:
+        return self._caller.bearer() if self._caller is not None else current_lease().token()
+
+    def __repr__(self) -> str:
+        return f"<CallerAuth for {', '.join(sorted(self._origins))}>"
+
+
+def _declared(host: str, fetcher: Fetcher) -> str:
+    """Return an origin that may be asked, where nothing is said besides that would not count."""
+    try:
+        url = httpx.URL(host)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"hosts: {error}, expected {_EXPECTED}") from None
+    if url.userinfo:
+        raise ConfigurationError(f"hosts: got one with a user, expected {_EXPECTED}")
+    if not url.host or url.path not in ("", "/") or url.query or url.fragment:
+        raise ConfigurationError(f"hosts: got {host!r}, expected {_EXPECTED}")
+    return fetcher.check_url(_origin(url))
+
+
+def _origin(url: httpx.URL) -> str:
+    """Return scheme, host and port in one spelling; nothing else of a URL is told."""
+    port = url.port or _PORTS.get(url.scheme)
+    host = url.raw_host.decode("ascii")
+    shown = f"{url.scheme}://[{host}]" if ":" in host else f"{url.scheme}://{host}"
+    return shown if port == _PORTS.get(url.scheme) else f"{shown}:{port}"
+
+
+def _twins(origins: frozenset[str]) -> Iterator[str]:
+    """Yield where httpx takes a token along to, and that was not declared.
+
+    Of all redirects elsewhere it keeps the header in one case: from http on port 80 to https on
+    port 443 of the same host.
+    """
+    for origin in sorted(origins):
+        url = httpx.URL(origin)
+        twin = f"https{origin.removeprefix('http')}"
+        if (url.scheme, url.port) == ("http", None) and twin not in origins:
+            yield twin
