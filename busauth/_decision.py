@@ -182,7 +182,8 @@ async def decide(
         provenance: what else is known of the message.
 
     Raises:
-        Refused: with its code: `Untimely`, `Forbidden`, `Discarded`, `Parked` or `DeadLettered`.
+        Refused: with its code: `NotGenuine` (``token.key_retired``), `Untimely`, `Forbidden`,
+            `Discarded`, `Parked` or `DeadLettered`.
         Deferred: a policy, or what knows of revocations, cannot tell now.
     """
     if now < verified.ends_at:
@@ -200,7 +201,7 @@ def decide_in_time(
     """Decide about a token that is not late: no policy is asked, so there is nothing to wait for.
 
     Raises:
-        Refused: with its code: `Untimely` or `Forbidden`.
+        Refused: with its code: `NotGenuine` (``token.key_retired``), `Untimely` or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
     if verified.retired is not None:

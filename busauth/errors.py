@@ -9,7 +9,7 @@
     │   ├── Forbidden            403  genuine, but not allowed                -> <queue>.dead
     │   ├── BadMessage           400  allowed, but the message is unusable    -> <queue>.dead
     │   └── HandlerFailed        500  accepted, but the handler gave up       -> <queue>.dead
-    ├── Deferred                 a transient fault: nobody's fault, try again later
+    ├── Deferred                 something is out of reach: try again later
     ├── Reject                   raised *by a handler*: dead-letter this message, do not retry
     ├── PublishError             a message was not published
     │   └── NotAllPublished      some of a batch were not; says which
@@ -120,12 +120,12 @@ class HandlerFailed(Refused):
 
 
 class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, not a fault
-    """A transient fault stands in the way of a decision; nobody is guilty.
+    """What a decision needs is out of reach; no message is guilty of it.
 
     Args:
         reason: what is out of reach, for people.
-        probe: awaited before trying again; returns when the fault is gone, raises `Deferred`
-            while it is not. Without one, time alone decides.
+        probe: awaited before trying again; returns when it is back, raises `Deferred` while
+            it is not. Without one, time alone decides.
     """
 
     def __init__(

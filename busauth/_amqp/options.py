@@ -83,8 +83,8 @@ class GuardOptions(Knobs):
             never. Best below the broker's consumer timeout, 30 minutes by default.
         max_hops: how often a message may lead to another before it is taken for a loop.
         publish_timeout: seconds to wait for the broker's confirmation.
-        pause_first: seconds of the first pause after a transient fault; each further one is twice
-            as long.
+        pause_first: seconds of the first pause where something is out of reach; each further one is
+            twice as long.
         pause_longest: seconds of the longest pause.
         retries: how often a plain consumer tries a message again whose handler failed, where it
             says `OnError.RETRY`.

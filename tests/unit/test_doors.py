@@ -126,6 +126,23 @@ def test_nobody_outside_goes_past_a_door(page: Path) -> None:
     assert set(IMPORT.findall(page.read_text())) <= doors
 
 
+def test_the_readme_says_where_names_come_from() -> None:
+    """What is not the root's, the section that names it imports, or says of which door it is."""
+    untold = set[tuple[str, str]]()
+    for section in re.split(
+        r"^#{2,3} ", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE
+    ):
+        prose = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
+        named = {
+            word for span in re.findall(r"`([^`]+)`", prose) for word in re.findall(r"\w+", span)
+        }
+        for door in DOORS[1:]:
+            names = named & set(getattr(door, "__all__", ())) - set(busauth.__all__)
+            if door.__name__ not in section:
+                untold |= {(name, door.__name__) for name in names}
+    assert untold == set()
+
+
 def test_no_folder_is_wide() -> None:
     """A room has at most twelve modules, the root sixteen besides its doors."""
     for folder in (ROOT / "busauth").rglob("*"):

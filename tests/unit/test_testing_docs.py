@@ -1,13 +1,32 @@
 """What docs/testing.md shows runs as it stands there."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from busauth import BusOptions, RetryOptions
+from pydantic import BaseModel
+
+from busauth import Bus, BusOptions, Grace, Guard, RetryOptions
 from busauth._amqp.topology import RetryLadder
+from busauth.testing import Broker, Kit, ManualClock
+from busauth.tokens import Session, Sessions
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "testing.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+class Order(BaseModel):
+    id: int
+
+
+class NoSessions:
+    """A store that is not to be asked."""
+
+    async def find(self, session_id: str) -> Session | None:
+        raise AssertionError(session_id)
 
 
 def test_an_issuer_to_try_things_with_serves_a_guard() -> None:
@@ -19,6 +38,30 @@ def test_an_issuer_to_try_things_with_serves_a_guard() -> None:
     )
     assert ran.stderr == ""
     assert ran.stdout.startswith("ann of http://127.0.0.1:")
+
+
+async def test_a_bus_without_a_verifier_is_tested() -> None:
+    """A guard of the kit's takes the place of one whose callers have sessions."""
+    (block,) = [each for each in BLOCKS if "whose_callers_have_sessions" in each]
+    sessions = Sessions(NoSessions(), issuer="sessions", audience="shop")
+    bus = Bus("amqp://nowhere/", guard=Guard(sessions), service="orders")
+
+    @bus.consumer("orders.placed", scopes={"orders:write"})
+    async def reserve(order: Order) -> None:
+        assert order.id == 1
+
+    names: dict[str, Any] = {"Kit": Kit, "Grace": Grace, "Order": Order, "bus": bus}
+    exec(block, names)  # the document's own code
+    clock = ManualClock()
+    async with Broker(clock=clock) as broker, Kit(broker, clock) as kit:
+        await names["test_a_bus_whose_callers_have_sessions"](kit)
+
+
+def test_every_method_of_the_kit_is_told() -> None:
+    """The table names what a kit offers to tests."""
+    told = set(re.findall(r"\b(?:kit\.)?(\w+)\(", PAGE))
+    offered = {name for name, each in vars(Kit).items() if callable(each) and name[0] != "_"}
+    assert offered - told == {"check_loop", "claim"}  # what the kit's own bus asks
 
 
 def test_five_retries_have_six_rungs() -> None:

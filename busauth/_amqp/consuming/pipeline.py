@@ -3,8 +3,8 @@
 The stages, in their order (docs/refusals.md has what each one refuses):
 
 1. `read`: its token, out of the header that carries it, decrypted.
-2. `_prove`: the token is its issuer's, and the proof its publisher's. Keys that are not at hand are
-   waited for here, before a slot is taken.
+2. `_recall`: the token is its issuer's, and the proof its publisher's, by the keys at hand; or
+   `_prove`, which waits for what is not at hand, before a slot is taken.
 3. `outcome`: a slot for the handler. From here on there is one instant, `Case.now`.
 4. `_compare`: the proof and the seal speak of this message; what came back is narrowed to what its
    first token allowed.
@@ -12,12 +12,13 @@ The stages, in their order (docs/refusals.md has what each one refuses):
 6. `_check_new`: it was not here before.
 7. `_judge`: the token is in time or a policy accepts it, it was not revoked, and its caller may do
    this (`busauth._decision`).
-8. `_arguments`: the body is what the handler takes.
-9. `_handle`: the handler runs, under a lease on the caller's token.
+8. `_stands`: where something was awaited in 6 or 7, what can have fallen since is looked at once
+   more, without waiting.
+9. `_arguments`, in `_handle`: the body is what the handler takes.
+10. `_run`, in `_handle`: the handler runs, under a lease on the caller's token.
 
-Where something was awaited in 6 or 7, what can have fallen since is looked at once more, without
-waiting (`_stands`). What comes out is why the message was not handled, or nothing. Nothing here
-settles anything, and no error here accepts.
+What comes out is why the message was not handled, or nothing. Nothing here settles anything, and no
+error here accepts.
 """
 
 import asyncio
@@ -174,6 +175,7 @@ class Pipeline:
         Raises:
             Refused: with the first rule that one of them breaks.
             NotAtHand: keys, or an answer, must be fetched: `_prove`.
+            Deferred: who proves them is out of reach.
         """
         try:
             verified = self._rules.trusted.recall(case.token or "")

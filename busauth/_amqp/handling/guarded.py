@@ -36,7 +36,7 @@ class GuardedConsumer(ABC, Generic[P, R]):
     @property
     @abstractmethod
     def paused(self) -> bool:
-        """Return whether it has stopped consuming until a fault is gone."""
+        """Return whether it has stopped consuming until what is out of reach is back."""
 
     @abstractmethod
     async def idle(self) -> None:

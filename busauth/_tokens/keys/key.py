@@ -120,7 +120,8 @@ def allow_list(algorithms: Iterable[str]) -> tuple[str, ...]:
 class KeySource(Protocol):
     """A set of keys of one issuer, which may change over time.
 
-    Asked for each message: whoever writes one looks its keys up, and searches for none (`by_name`).
+    Asked for each message: whoever writes one looks its keys up by `kid` and algorithm, as
+    `StaticKeys` does, and searches no list. docs/keys.md has a whole one.
     """
 
     @property
