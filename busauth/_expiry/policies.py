@@ -6,7 +6,7 @@ They are frozen pydantic models: what stands in a settings file is the object in
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Never
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
@@ -51,7 +51,7 @@ class Grace(OwnPolicy):
         hours: float = 0,
         minutes: float = 0,
         seconds: float = 0,
-        **fields: Any,
+        **fields: Never,
     ) -> None:
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         super().__init__(**{**fields, "window": window, **parts})
@@ -99,7 +99,7 @@ class ValidWhenPublished(OwnPolicy):
         hours: float = 0,
         minutes: float = 0,
         seconds: float = 0,
-        **fields: Any,
+        **fields: Never,
     ) -> None:
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         super().__init__(**{**fields, "max_age": max_age, "sources": sources, **parts})
@@ -146,7 +146,7 @@ class Restrict(OwnPolicy):
     roles: Annotated[_Names, AfterValidator(partial(role_names, "roles"))] = frozenset()
 
     def __init__(
-        self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Any
+        self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Never
     ) -> None:
         super().__init__(**{**fields, "scopes": scopes, "roles": roles})
 

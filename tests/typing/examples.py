@@ -1,12 +1,30 @@
-"""What checkers should make of handlers; a line that ends with `# bad` is one they must refuse."""
+"""What checkers make of handlers and options; a line that ends with `# bad` they must refuse."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import assert_type
 
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import BaseModel
 
-from busauth import Bus, Caller, Guard, GuardedConsumer
-from busauth.messages import Proven
+from busauth import (
+    Bus,
+    BusOptions,
+    Caller,
+    ConsumerOptions,
+    DeadLetter,
+    Discard,
+    Grace,
+    Guard,
+    GuardedConsumer,
+    GuardOptions,
+    Restrict,
+    RetryOptions,
+    ValidWhenPublished,
+)
+from busauth.messages import ProofDemand, Proven
+from busauth.revocation import FeedOptions
+from busauth.settings import IssuerSettings, SignerSettings
 
 
 class Order(BaseModel):
@@ -51,3 +69,29 @@ async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncoming
 
 guarded: GuardedConsumer[[Order, Caller], None] = place
 other: GuardedConsumer[[str], None] = place  # bad
+
+GuardOptions(retries=3, deadline=60, transient=(KeyError,), consumers={"q": ConsumerOptions()})
+GuardOptions(retrys=3)  # bad
+GuardOptions(retries=[3])  # bad
+GuardOptions(3)  # bad
+RetryOptions(limt=3)  # bad
+BusOptions(prefetch="a lot")  # bad
+BusOptions(retry=RetryOptions(limit=0), prefetch=200)
+ConsumerOptions(on_expired=Grace(minutes=3), proof=ProofDemand.REQUIRED)
+ConsumerOptions(on_expired=(Grace(minutes=3), Discard()), formerly=("orders",))
+ConsumerOptions(on_expird=Grace(minutes=3))  # bad
+Grace(minuts=3)  # bad
+Grace(minutes="three")  # bad
+Grace(window=timedelta(minutes=3))
+ValidWhenPublished(hours=6, sources={"web"})
+ValidWhenPublished(hours=6, source={"web"})  # bad
+Restrict("orders:read", roles={"clerk"})
+Restrict(scope="orders:read")  # bad
+DeadLetter(reason="too late", keep_token="redrive.jwk")
+DeadLetter(raeson="too late")  # bad
+Discard(reason="too late")  # bad
+FeedOptions(on_stale="stop")  # bad
+IssuerSettings(issuer="https://idp.example", audience=("shop", "till"), leeway=5)
+IssuerSettings(issuer="https://idp.example", audience="shop", leway=5)  # bad
+SignerSettings(name="web", key_file=Path("web.pem"), algorithm="ES256")
+SignerSettings(name="web", algorithm="ES256")  # bad
