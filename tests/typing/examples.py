@@ -1,5 +1,6 @@
 """What checkers make of handlers and options; a line that ends with `# bad` they must refuse."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import assert_type
@@ -65,6 +66,7 @@ async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncoming
     await place(message)
     assert_type(await count.handler(caller, None, by=2), int)
     await count.handler(caller, None, by="two")  # bad
+    assert_type(await asyncio.create_task(count.handler(caller, None)), int)
 
 
 guarded: GuardedConsumer[[Order, Caller], None] = place

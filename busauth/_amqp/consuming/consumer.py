@@ -47,9 +47,10 @@ never settled, and whatever else happens, the consumer goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import partial
+from typing import Any, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
@@ -96,7 +97,7 @@ class Consumer(GuardedConsumer[P, R]):
         disposal: Disposal,
         returns: Returns,
     ) -> None:
-        self.handler = plan.handler
+        self.handler = cast("Callable[P, Coroutine[Any, Any, R]]", plan.handler)  # it is async
         self.queue = rules.queue
         self.parks = rules.callers.policies.parks
         self.taken = 0
