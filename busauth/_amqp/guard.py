@@ -37,6 +37,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import (
     Deferred,
     PublishError,
+    Refused,
     defer_if_transient,
 )
 
@@ -213,7 +214,11 @@ class Guard:
             defer_if_transient("who proves tokens is", error, self.options.transient)
             raise
         # Now, and not before: the wait for keys must not make the decision stale.
-        caller = await decide(verified, rules, self.clock.now())
+        try:
+            caller = await decide(verified, rules, self.clock.now())
+        except Refused as refused:
+            self.core.tell_mistake(refused)
+            raise
         return replace(caller, _lease=lease_for(caller, token))
 
     async def publish(
