@@ -430,6 +430,20 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
         "decorate handler.handler",
     ),
     (
+        lambda: registered(" b"),
+        ConfigurationError,
+        "queue=' b'",
+        "blanks around it",
+        "expected the name alone",
+    ),
+    (
+        lambda: Bus("amqp://h/", guard=guard(), service=" "),
+        ConfigurationError,
+        "service=' '",
+        "expected its name",
+        "such as 'orders'",
+    ),
+    (
         lambda: registered(bindings=[("shop", "k")]),
         ConfigurationError,
         "got a list that holds a tuple",

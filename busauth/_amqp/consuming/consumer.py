@@ -99,6 +99,7 @@ class Consumer(GuardedConsumer[P, R]):
     ) -> None:
         self.handler = cast("Callable[P, Coroutine[Any, Any, R]]", plan.handler)  # it is async
         self.queue = rules.queue
+        self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks
         self.taken = 0
         self.__name__ = short_name_of(plan.handler)
