@@ -4,6 +4,7 @@ pydantic's own words name a link, of a misspelt key only that it is not permitte
 neither its unit nor the other end of its range.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -16,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from busauth._arguments import Range, kind_of, ranges
 from busauth.errors import ConfigurationError, evidence
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
@@ -62,9 +65,16 @@ def _check_unnamed(kind: type[Knobs], given: Sequence[object]) -> None:
 
 
 def _told(kind: type[Knobs], problem: ErrorDetails) -> str:
-    key = ".".join(map(str, problem["loc"]))
+    if not problem["loc"]:  # of several that do not go together, which the sentence names
+        return expected(kind, problem)
+    key = dotted(problem["loc"])
     found = f"{key}={evidence(problem['input'])}" if _is_shown(kind, problem) else key
     return f"{found}: {expected(kind, problem)}"
+
+
+def dotted(place: Iterable[object]) -> str:
+    """Return a place as its key is written in TOML; a queue's name with dots stands in quotes."""
+    return ".".join(key if _BARE.fullmatch(key) else f'"{key}"' for key in map(str, place))
 
 
 def _is_shown(kind: type[Knobs], problem: ErrorDetails) -> bool:

@@ -180,6 +180,8 @@ def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:
         name: value for name, value in given.items() if name not in _PARTS and value is not None
     }
     parts = {name: given[name] for name in _PARTS if given.get(name, 0) != 0}
+    if isinstance(said.get(field), bool):
+        return _span(kind, field, {field: said[field]})
     if parts and field in said:
         raise ConfigurationError(
             f"{kind.__name__} takes a {field}, or hours, minutes and seconds: not both"
@@ -191,11 +193,13 @@ def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:
 
 def _span(kind: type[OwnPolicy], field: str, parts: Mapping[str, float]) -> timedelta:
     found = ", ".join(f"{part}={value!r}" for part, value in parts.items()) or "nothing"
+    wrong = ConfigurationError(f"{kind.__name__} of {found}: expected numbers, a span of time")
+    if any(isinstance(value, bool) for value in parts.values()):
+        raise wrong  # Python counts with them; nobody who says True means 1
     try:
         span = timedelta(**parts)
     except (TypeError, ValueError, OverflowError):
-        told = f"{kind.__name__} of {found}: expected numbers, a span of time"
-        raise ConfigurationError(told) from None
+        raise wrong from None
     if span <= timedelta():
         raise ConfigurationError(
             f"{kind.__name__} of {found}: expected hours, minutes or seconds above 0, such as "
