@@ -87,6 +87,9 @@ class Bus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_run = False
 
+    def __repr__(self) -> str:
+        return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
+
     @property
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""

@@ -96,6 +96,9 @@ class Guard:
             auditor=auditor,
         )
 
+    def __repr__(self) -> str:
+        return f"<Guard of tokens by {', '.join(sorted(self.issuers))}>"
+
     @decorator('@guard(queue="queue", ...)')
     @checked
     def __call__(

@@ -89,6 +89,9 @@ class Kit:
         self._connection: AbstractConnection | None = None
         self._home = HomeLoop("the kit")
 
+    def __repr__(self) -> str:
+        return f"<Kit with tokens by {self.issuer.url}>"
+
     async def __aenter__(self) -> Self:
         self._connection = await connected(self.broker.url)
         if isinstance(self.broker, Broker):

@@ -137,6 +137,9 @@ class Consumer(GuardedConsumer[P, R]):
             auditor=context.auditor,
         )
 
+    def __repr__(self) -> str:
+        return f"<guarded consumer {self.__name__} of {self.queue!r}>"
+
     async def __call__(
         self, message: AbstractIncomingMessage, *others: object, **named: object
     ) -> None:
