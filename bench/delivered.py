@@ -1,7 +1,7 @@
 """Deliveries as aiormq hands them over, without a broker: for what is measured in process."""
 
 import asyncio
-import socket
+import os
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
@@ -11,8 +11,8 @@ from pamqp.header import ContentHeader
 
 from bench.messages import plain
 
-_ENDS = socket.socketpair()
-"""A connection that nothing comes on, and that does not end."""
+_ENDS = os.pipe()
+"""What nothing comes on, and that does not end."""
 
 
 class Heard:
@@ -38,8 +38,8 @@ class Heard:
         """Return whether it is about to be closed: never."""
         return False
 
-    def get_extra_info(self, _name: str) -> socket.socket:
-        """Return the socket."""
+    def get_extra_info(self, _name: str) -> int:
+        """Return what stands for the socket: the number of a file that can be polled."""
         return _ENDS[0]
 
 

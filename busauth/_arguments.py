@@ -15,6 +15,7 @@ from functools import cache, wraps
 from typing import Annotated, Any, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le
+from pydantic import BeforeValidator
 
 from busauth._callables import is_async, name_of
 from busauth.errors import ConfigurationError
@@ -152,6 +153,7 @@ class Range(GroupedMetadata):
 
     def __iter__(self) -> Iterator[object]:
         """Yield the same bounds one by one, as pydantic reads them."""
+        yield BeforeValidator(_no_bool)
         yield Ge(self.least) if self.above is None else Gt(self.above)
         if self.most is not None:
             yield Le(self.most)
@@ -162,6 +164,13 @@ class Range(GroupedMetadata):
             least, to = f"above {self.above:g}", ", at most"
         most = "" if self.most is None else f"{to} {_plain(self.most)}"
         return f"{self.unit} {least}{most}{self.beyond and f'; for more, {self.beyond}'}"
+
+
+def _no_bool(value: object) -> object:
+    """Python and pydantic count with them; nobody who says True means 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"Input should be a number, not {str(value).lower()}")  # noqa: TRY004
+    return value
 
 
 def _plain(number: float) -> str:

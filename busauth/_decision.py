@@ -17,6 +17,7 @@ from busauth._expiry import (
     LateToken,
     Park,
     PolicyChain,
+    PolicyFailed,
     Verdict,
     names,
 )
@@ -30,7 +31,6 @@ from busauth.errors import (
     Deferred,
     Forbidden,
     NotGenuine,
-    Refused,
     Transient,
     Untimely,
     defer_if_transient,
@@ -109,12 +109,15 @@ class Demand:
         if not self.roles <= caller.roles:
             raise _lacking("caller.role", "roles", caller.roles, self.roles)
         if self.allow is not None:
+            name = short_name_of(self.allow)
             try:
                 answer: object = self.allow(caller)
             except Exception as error:  # it asks nobody, so that no fault of anybody else's is told
-                found = f"{type(error).__name__} in the predicate"
-                raise Forbidden("caller.predicate", found=found, expected="allowed") from error
-            _check_allowed(short_name_of(self.allow), answer)
+                found = f"{type(error).__name__} in {name}"
+                refused = Forbidden("caller.predicate", found=found, expected="allowed")
+                refused.mistake = error
+                raise refused from error
+            _check_allowed(name, answer)
 
 
 def _check_allowed(name: str, answer: object) -> None:
@@ -271,26 +274,24 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
 async def _late(late: LateToken, rules: Rules) -> Caller:
     try:
         verdict, name = await _verdict(late, rules)
-        if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
-            _judged(late.caller, rules, late.now)
-        return _obeyed(late, verdict, name)
-    except (Refused, Deferred):
-        raise
-    except Exception as error:  # a policy is the user's; one that fails has accepted nothing
-        defer_if_transient("an expiry policy is", error, rules.transient)
-        found = f"{type(error).__name__} in an expiry policy"
-        raise Untimely("token.expired", found=found, expected="a verdict") from error
+    except PolicyFailed as failed:
+        if failed.error is not None:
+            defer_if_transient("an expiry policy is", failed.error, rules.transient)
+        refused = Untimely("token.expired", found=failed.found, expected="a verdict or None")
+        refused.mistake = failed.error
+        raise refused from failed.error
+    if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
+        _judged(late.caller, rules, late.now)
+    return _obeyed(late, verdict, name)
 
 
 async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
     """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
     try:
-        async with asyncio.timeout(_POLICY_SECONDS) as limit:
+        async with asyncio.timeout(_POLICY_SECONDS):
             return await rules.policies.decide(late)
-    except TimeoutError as error:
-        if limit.expired():  # else it is the policy's own, which `_late` judges
-            raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
-        raise
+    except TimeoutError as error:  # the limit's: a policy's own has become a `PolicyFailed`
+        raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

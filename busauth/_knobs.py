@@ -4,29 +4,37 @@ pydantic's own words name a link, of a misspelt key only that it is not permitte
 neither its unit nor the other end of its range.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal, cast, get_args, get_origin
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic._internal._model_construction import ModelMetaclass  # it has no public name
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from busauth._arguments import Range, ranges
+from busauth._arguments import Range, kind_of, ranges
 from busauth.errors import ConfigurationError, evidence
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
 class _Sentences(ModelMetaclass):
     """What code makes raises a sentence; what a file holds is told with its place in the file."""
 
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        try:
-            return super().__call__(*given, **named)
-        except ValidationError as error:
-            kind = cast("type[Knobs]", self)
-            told = "; ".join(_told(kind, each) for each in error.errors(include_url=False))
-            raise ConfigurationError(f"{self.__name__}: {told}") from None
+    if not TYPE_CHECKING:  # to checkers, it is called with its fields, as any model is
+
+        def __call__(self, *given: Any, **named: Any) -> Any:
+            if given:
+                _check_unnamed(self, given)
+            try:
+                return super().__call__(*given, **named)
+            except ValidationError as error:
+                told = "; ".join(_told(self, each) for each in error.errors(include_url=False))
+                raise ConfigurationError(f"{self.__name__}: {told}") from None
 
 
 class Knobs(BaseModel, metaclass=_Sentences):
@@ -45,10 +53,28 @@ class Knobs(BaseModel, metaclass=_Sentences):
     holds_paths: ClassVar[bool] = False
 
 
+def _check_unnamed(kind: type[Knobs], given: Sequence[object]) -> None:
+    """Refuse what is given without a name to what takes nothing so."""
+    parameters = signature(kind).parameters.values()
+    if not any(each.kind is Parameter.POSITIONAL_OR_KEYWORD for each in parameters):
+        name = next(iter((*kind.also, *kind.model_fields)))
+        raise ConfigurationError(
+            f"{kind.__name__}: got {kind_of(given[0])} without a name: expected each by its name, "
+            f"such as {name}=..."
+        )
+
+
 def _told(kind: type[Knobs], problem: ErrorDetails) -> str:
-    key = ".".join(map(str, problem["loc"]))
+    if not problem["loc"]:  # of several that do not go together, which the sentence names
+        return expected(kind, problem)
+    key = dotted(problem["loc"])
     found = f"{key}={evidence(problem['input'])}" if _is_shown(kind, problem) else key
     return f"{found}: {expected(kind, problem)}"
+
+
+def dotted(place: Iterable[object]) -> str:
+    """Return a place as its key is written in TOML; a queue's name with dots stands in quotes."""
+    return ".".join(key if _BARE.fullmatch(key) else f'"{key}"' for key in map(str, place))
 
 
 def _is_shown(kind: type[Knobs], problem: ErrorDetails) -> bool:

@@ -392,6 +392,17 @@ class Telling:
             )
         )
 
+    def tell_mistake(self, refused: Refused, where: str) -> None:
+        """Log the error that made a refusal, where one of the program's own did.
+
+        Args:
+            refused: the refusal.
+            where: the queue, or the edge.
+        """
+        error = refused.mistake
+        if error is not None and self.lines.admit(where, f"code={refused.code}", "a mistake"):
+            LOGGER.error("%s: %s", where, refused.detail, exc_info=retold(error))
+
     def __call__(self, event: Event) -> None:
         """Tell it."""
         try:

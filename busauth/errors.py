@@ -54,6 +54,9 @@ class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it i
     genuine: ClassVar[bool] = True
     """Whether the token had been proven genuine when the refusal was made."""
 
+    mistake: Exception | None = None
+    """The error of a check that a user brought, where that refused; the log has its traceback."""
+
     def __init__(self, code: str, *, found: object = None, expected: object = None) -> None:
         self.code = code
         self.found = evidence(found)

@@ -74,6 +74,8 @@ class Bus:
     def __init__(
         self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
     ) -> None:
+        if not service.strip():
+            raise ConfigurationError(f"service={service!r}: expected its name, such as 'orders'")
         self._connections = Connections(url, service)
         self.guard = guard
         self._service = service
@@ -84,6 +86,9 @@ class Bus:
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_run = False
+
+    def __repr__(self) -> str:
+        return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -475,9 +480,20 @@ class Bus:
         """Look before anything is consumed; return what all consumers must wait for."""
         if not self._intakes:  # who only publishes decides nothing
             return None
+        self._warn_of_idle_slots()
         self.guard.core.claim_loop()
         away = await self.guard.check()
         return any_of(away) if self.guard.issuers <= away.keys() else None
+
+    def _warn_of_idle_slots(self) -> None:
+        prefetch = self._options.prefetch
+        for queue, intake in self._intakes.items():
+            if intake.consumer.concurrency > prefetch:
+                LOGGER.warning(
+                    "%s: prefetch=%d is below concurrency=%d of the consumer of %r: no more than "
+                    "%d handlers run at once; expected BusOptions(prefetch=...) no lower",
+                    self._service, prefetch, intake.consumer.concurrency, queue, prefetch,
+                )  # fmt: skip
 
     def _check_new(self, queue: str) -> None:
         """Refuse a consumer that would not be one: each is begun as the bus starts."""

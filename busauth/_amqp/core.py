@@ -47,7 +47,7 @@ from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.audit import LOGGER, Auditor, Event, EventKind, told_safely
 from busauth.caller import FirstToken, as_caller
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, PublishError, evidence
+from busauth.errors import ConfigurationError, PublishError, Refused, evidence
 
 _MISSPELT = (
     'nobody consumes %s here, which [consumers."..."] or GuardOptions(consumers=...) speaks of: '
@@ -268,6 +268,10 @@ class GuardCore:
             ConfigurationError: the loop of another thread runs them, and goes on.
         """
         self._context.loop.claim("this guard's consumers")
+
+    def tell_mistake(self, refused: Refused) -> None:
+        """Log the error that made a refusal at the edge, where one of the program's own did."""
+        self._context.auditor.tell_mistake(refused, "at the edge")
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""

@@ -38,6 +38,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import (
     Deferred,
     PublishError,
+    Refused,
     defer_if_transient,
 )
 
@@ -95,6 +96,9 @@ class Guard:
             clock=self.clock,
             auditor=auditor,
         )
+
+    def __repr__(self) -> str:
+        return f"<Guard of tokens by {', '.join(sorted(self.issuers))}>"
 
     @decorator('@guard(queue="queue", ...)')
     @checked
@@ -208,20 +212,27 @@ class Guard:
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)
+        try:
+            caller = await self._decided(token, rules)
+        except Refused as refused:
+            self.core.tell_mistake(refused)
+            raise
+        return replace(caller, _lease=lease_for(caller, token))
+
+    async def _decided(self, token: str, rules: Rules) -> Caller:
+        """Decide, and look once more after a policy was asked: what stood then may have fallen."""
         verified = await self._proven(token)
         for _ in range(LOOKS):
             # Now, and not before: the wait for keys must not make the decision stale.
             caller = await decide(verified, rules, self.clock.now())
             if caller.late is None:  # nothing was awaited
-                break
+                return caller
             before = verified
             if not before.holds():  # what says the same, asked for again, changes nothing
                 verified = await self._proven(token)
             if verified.says_as(before) and stands(verified, caller, rules, self.clock.now()):
-                break
-        else:
-            raise Deferred("what the decision rests on keeps changing")
-        return replace(caller, _lease=lease_for(caller, token))
+                return caller
+        raise Deferred("what the decision rests on keeps changing")
 
     async def _proven(self, token: str) -> Verified:
         try:

@@ -23,6 +23,8 @@ def check_queue(queue: str, around: Iterable[str]) -> None:
         ConfigurationError: says what is wrong with the name, and what would be right.
     """
     check_name("queue", queue)
+    if queue != queue.strip():
+        raise ConfigurationError(f"queue={queue!r}: has blanks around it: expected the name alone")
     if queue.startswith("amq."):
         raise ConfigurationError(
             f"queue={evidence(queue)}: names that begin with 'amq.' are the broker's own, and it "

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from busauth._amqp.headers import AUTHORIZATION
 from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
@@ -68,6 +68,15 @@ def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception
     return kinds
 
 
+def _check_pauses(first: str, shortest: float, longest: str, most: float) -> None:
+    """Refuse a first pause that is longer than the longest one."""
+    if shortest > most:
+        raise ConfigurationError(
+            f"{first}={shortest:g} is longer than {longest}={most:g}: expected it no longer, "
+            "or the other one longer, too"
+        )
+
+
 class GuardOptions(Knobs):
     """How a guard works; seconds and bytes throughout.
 
@@ -117,6 +126,11 @@ class GuardOptions(Knobs):
     transient: Annotated[tuple[type[Exception], ...], AfterValidator(_check_transient)] = ()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_pauses("pause_first", self.pause_first, "pause_longest", self.pause_longest)
+        return self
+
     def of(self, queue: str) -> ConsumerOptions:
         """Return what is said about the consumer of a queue."""
         return self.consumers.get(queue, ConsumerOptions())
@@ -138,6 +152,11 @@ class RetryOptions(Knobs):
     limit: Retries = 5
     first: Delay = 1.0
     longest: Delay = 300.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_pauses("first", self.first, "longest", self.longest)
+        return self
 
 
 class BusOptions(Knobs):

@@ -5,7 +5,7 @@ policies in a list are asked in order, and what none decides goes to the dead le
 under a hard maximum age that no policy, and no sender, can lift.
 """
 
-from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, names
+from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, PolicyFailed, names
 from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished, declared_policy
 from busauth._expiry.verdicts import (
     Accept,
@@ -28,6 +28,7 @@ __all__ = [
     "Park",
     "Policies",
     "PolicyChain",
+    "PolicyFailed",
     "Restrict",
     "ValidWhenPublished",
     "Verdict",

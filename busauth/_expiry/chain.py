@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from busauth._arguments import fits, kind_of
 from busauth._callables import is_async, short_name_of
 from busauth._expiry.policies import DeclaredPolicy, Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
@@ -19,11 +20,25 @@ from busauth._expiry.verdicts import (
     Verdict,
 )
 from busauth._messages.provenance import BROKER_STAMP
-from busauth.errors import ConfigurationError
+from busauth.errors import ConfigurationError, Deferred, Refused
 
 PolicyFunction = Callable[[LateToken], Awaitable[Verdict | None]]
 Policies = ExpiryPolicy | PolicyFunction | Sequence[ExpiryPolicy | PolicyFunction]
 """What `on_expired` takes."""
+
+
+class PolicyFailed(Exception):  # noqa: N818 -- a policy did, and no rule of it
+    """A policy raised an error, or returned what is no verdict.
+
+    Attributes:
+        found: what it did, for people, with its name.
+        error: what it raised, None where it returned something.
+    """
+
+    def __init__(self, found: str, error: Exception | None = None) -> None:
+        super().__init__(f"{found}: expected a verdict or None")
+        self.found = found
+        self.error = error
 
 
 class PolicyChain:
@@ -89,6 +104,10 @@ class PolicyChain:
         """Return the verdict, and the name of the policy that gave it.
 
         An `Accept` says until when it holds: no longer than the hard maximum age lets it.
+
+        Raises:
+            PolicyFailed: a policy's own error, or what it returned is no verdict.
+            Refused, Deferred: it says so.
         """
         verdict, name = await self._first_verdict(late)
         if not isinstance(verdict, Accept):
@@ -103,12 +122,15 @@ class PolicyChain:
 
     async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:
-            verdict: object = await policy.decide(late)
-            if isinstance(verdict, Verdict):
-                return verdict, _name(policy)
-            if verdict is not None:  # a user's function is held to its word: True accepts nothing
-                found = f"{_name(policy)} returned {type(verdict).__name__}"
-                raise TypeError(f"{found}: expected a verdict or None")
+            name = _name(policy)
+            try:
+                verdict: object = await policy.decide(late)
+            except (Refused, Deferred):
+                raise
+            except Exception as error:  # a policy is the user's; one that fails accepts nothing
+                raise PolicyFailed(f"{type(error).__name__} in {name}", error) from error
+            if verdict is not None:
+                return _checked(verdict, name), name
         return DeadLetter(reason="no policy accepts it"), "default"
 
 
@@ -129,6 +151,24 @@ def _as_policy(policy: object) -> ExpiryPolicy:
         f"on_expired={policy!r}: expected a policy such as Grace(minutes=10), or an `async def` "
         "that takes a LateToken and returns a verdict or None"
     )
+
+
+def _checked(verdict: object, name: str) -> Verdict:
+    """Hold a user's policy to its word: what is not a verdict never accepts."""
+    if not isinstance(verdict, Verdict):
+        raise PolicyFailed(f"{kind_of(verdict)} from {name}")
+    return _readable(verdict, name) if isinstance(verdict, Accept) else verdict
+
+
+def _readable(accept: Accept, name: str) -> Accept:
+    """Return an acceptance whose names are names, and whose instants are numbers."""
+    given = {"scopes": accept.scopes, "roles": accept.roles}
+    for what, several in given.items():
+        if not fits(several, Iterable[str] | None):
+            raise PolicyFailed(f"Accept({what}={kind_of(several)}) from {name}")
+    if not fits(accept.until, float):
+        raise PolicyFailed(f"Accept(until={kind_of(accept.until)}) from {name}")
+    return accept
 
 
 def _name(policy: ExpiryPolicy) -> str:

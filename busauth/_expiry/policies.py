@@ -6,7 +6,7 @@ They are frozen pydantic models: what stands in a settings file is the object in
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Never
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
@@ -51,7 +51,7 @@ class Grace(OwnPolicy):
         hours: float = 0,
         minutes: float = 0,
         seconds: float = 0,
-        **fields: Any,
+        **fields: Never,
     ) -> None:
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         super().__init__(**{**fields, "window": window, **parts})
@@ -99,7 +99,7 @@ class ValidWhenPublished(OwnPolicy):
         hours: float = 0,
         minutes: float = 0,
         seconds: float = 0,
-        **fields: Any,
+        **fields: Never,
     ) -> None:
         parts = {"hours": hours, "minutes": minutes, "seconds": seconds}
         super().__init__(**{**fields, "max_age": max_age, "sources": sources, **parts})
@@ -146,7 +146,7 @@ class Restrict(OwnPolicy):
     roles: Annotated[_Names, AfterValidator(partial(role_names, "roles"))] = frozenset()
 
     def __init__(
-        self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Any
+        self, scopes: Iterable[str] = (), *, roles: Iterable[str] = (), **fields: Never
     ) -> None:
         super().__init__(**{**fields, "scopes": scopes, "roles": roles})
 
@@ -180,6 +180,8 @@ def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:
         name: value for name, value in given.items() if name not in _PARTS and value is not None
     }
     parts = {name: given[name] for name in _PARTS if given.get(name, 0) != 0}
+    if isinstance(said.get(field), bool):
+        return _span(kind, field, {field: said[field]})
     if parts and field in said:
         raise ConfigurationError(
             f"{kind.__name__} takes a {field}, or hours, minutes and seconds: not both"
@@ -191,11 +193,13 @@ def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:
 
 def _span(kind: type[OwnPolicy], field: str, parts: Mapping[str, float]) -> timedelta:
     found = ", ".join(f"{part}={value!r}" for part, value in parts.items()) or "nothing"
+    wrong = ConfigurationError(f"{kind.__name__} of {found}: expected numbers, a span of time")
+    if any(isinstance(value, bool) for value in parts.values()):
+        raise wrong  # Python counts with them; nobody who says True means 1
     try:
         span = timedelta(**parts)
     except (TypeError, ValueError, OverflowError):  # text, NaN, more days than a span has
-        told = f"{kind.__name__} of {found}: expected numbers, a span of time"
-        raise ConfigurationError(told) from None
+        raise wrong from None
     if span <= timedelta():
         raise ConfigurationError(
             f"{kind.__name__} of {found}: expected hours, minutes or seconds above 0, such as "

@@ -6,7 +6,7 @@ Whatever does not accept is a policy as well, which always answers the same: its
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import BeforeValidator, Field, InstanceOf
 
@@ -131,10 +131,16 @@ class DeadLetter(_Always):
     """
 
     policy: Literal["dead-letter"] = "dead-letter"
-    reason: str = "refused by policy"
+    reason: str = Field(default="refused by policy", min_length=1)
     keep_token: Annotated[
         InstanceOf[TokenEncryption] | None, BeforeValidator(_keeping), Field(repr=False)
     ] = None
+
+    if TYPE_CHECKING:  # a path is taken, and read: the field never holds one
+
+        def __init__(
+            self, *, reason: str = ..., keep_token: TokenEncryption | Path | str | None = ...
+        ) -> None: ...
 
 
 class Discard(_Always):

@@ -79,12 +79,12 @@ def naming(*paths: str | Path) -> Iterator[None]:
 
 def _unreadable(path: Path, error: OSError | ValueError) -> ConfigurationError:
     """Show a path only where it is one: the key itself is easily written in its place."""
+    why = getattr(error, "strerror", None) or "it is no name of a file"
     if _is_path(path):
-        why = getattr(error, "strerror", None) or "it is no name of a file"
         return ConfigurationError(f"{path}: cannot be read: {why}")
     return ConfigurationError(
-        "expected the path of a file that holds the key: there is no such file, nor its folder "
-        "(what stands there is not shown, as it may be the key itself)"
+        f"expected the path of a file that holds the key: what stands there cannot be read: {why} "
+        "(it is not shown, as it may be the key itself)"
     )
 
 

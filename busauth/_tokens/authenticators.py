@@ -5,10 +5,14 @@ JWS, to the first that takes it. Whoever a token goes to has the last word: nobo
 somebody else refused.
 """
 
+from collections.abc import Coroutine
 from typing import Protocol
 
+from busauth._arguments import kind_of
+from busauth._callables import is_async
 from busauth._tokens.asking.confirmed import Confirmed
 from busauth._tokens.asking.introspection import Introspection
+from busauth._tokens.asking.sessions import Sessions
 from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES, Verifier, Verifiers
 from busauth.errors import ConfigurationError
@@ -26,7 +30,7 @@ class Authenticator(Protocol):
 
         Raises:
             Refused: with the first rule that it breaks.
-            NotAtHand: keys, or an answer, must be fetched; see `KeyUnknown`, `AnswerMissing`.
+            NotAtHand: keys, or an answer, must be fetched; see `KeyUnknown`, `answered`.
         """
         ...
 
@@ -37,6 +41,51 @@ class Authenticator(Protocol):
             NotGenuine: it is malformed.
         """
         ...
+
+
+_PARTS = ("takes", "recall", "check_shape")
+
+
+def check_authenticator(given: object) -> None:
+    """Refuse what proves no tokens, or would have to be awaited.
+
+    Raises:
+        ConfigurationError: says what it lacks.
+    """
+    lacking = [part for part in _PARTS if not callable(getattr(given, part, None))]
+    if isinstance(given, type) or lacking:
+        without = "" if isinstance(given, type) else f" without {' and '.join(lacking)}"
+        raise ConfigurationError(
+            f"got {kind_of(given)}{without}: expected a Verifier(...), an Introspection(...), "
+            "Sessions(...), or an Authenticator (an object with takes, recall and check_shape)"
+        )
+    for part in _PARTS:
+        if is_async(getattr(given, part)):
+            raise ConfigurationError(
+                f"{type(given).__name__}.{part} is async: expected a plain function; what must be "
+                "awaited, recall says by `answered(...)`"
+            )
+
+
+class _Own:
+    """An authenticator of a user's own: another answer than `Verified` is the program's mistake."""
+
+    def __init__(self, given: Authenticator) -> None:
+        self._given = given
+        self.takes = given.takes
+        self.check_shape = given.check_shape
+
+    def recall(self, token: str) -> Verified:
+        """Let it recall a token, and hold it to what it returns."""
+        found: object = self._given.recall(token)
+        if isinstance(found, Verified):
+            return found
+        if isinstance(found, Coroutine):
+            found.close()  # nobody will await it
+        raise TypeError(
+            f"{type(self._given).__name__}.recall returned {kind_of(found)}: expected a Verified, "
+            "as Verifier.recall returns"
+        )
 
 
 class _Chosen:
@@ -75,8 +124,8 @@ class Authenticators(_Chosen):
         cache_size: how many verified JWTs are remembered.
 
     Raises:
-        ConfigurationError: there are none; two of a kind are for one issuer; or a session would be
-            taken for an issuer's word.
+        ConfigurationError: there are none, or one proves no tokens; two of a kind are for one
+            issuer; or a session would be taken for an issuer's word.
     """
 
     def __init__(
@@ -87,12 +136,17 @@ class Authenticators(_Chosen):
     ) -> None:
         own = [each for each in trusted if isinstance(each, Verifier)]
         others = [each for each in trusted if not isinstance(each, Verifier)]
+        for each in others:
+            check_authenticator(each)
         _check_issuers(own, others)
         self._verifiers = (
             Verifiers(*own, max_token_bytes=max_token_bytes, cache_size=cache_size) if own else None
         )
-        self._others: tuple[Authenticator, ...] = tuple(others)
-        members = (self._verifiers, *others) if self._verifiers else tuple(others)
+        self._others = tuple(
+            each if isinstance(each, Introspection | Sessions | _Chosen) else _Own(each)
+            for each in others
+        )
+        members = (self._verifiers, *self._others) if self._verifiers else self._others
         super().__init__(*members, max_token_bytes=max_token_bytes)
 
     def signed(self, token: str) -> bool:

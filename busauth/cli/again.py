@@ -17,10 +17,12 @@ from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
 from busauth._expiry import DeadLetter
 from busauth._messages.proof import Route
+from busauth._tokens.encryption.encryption import Decryption
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.wanted import Wanted
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
 from busauth.settings import DecryptionSettings, load_settings
+from busauth.settings.places import MisplacedError
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
 Url = Annotated[str, typer.Option(envvar="BUSAUTH_AMQP_URL", help="The broker.")]
@@ -107,7 +109,7 @@ def redrive(
     guard = _guard(settings)
     wanted = Wanted(message_id or (), code or (), subject)
     with _telling():
-        keys = DecryptionSettings(key_files=tuple(key)).decryption()
+        keys = _keys(key)
         letters = Redrive(
             url, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
         )
@@ -134,6 +136,14 @@ def _guard(path: Path | None) -> Guard:
             "consumers": names,
         }
         return settings.model_copy(update=needed).make_guard()
+
+
+def _keys(files: list[Path]) -> Decryption:
+    """Read what opens kept tokens; what is wrong with a file is told by the option's name."""
+    try:
+        return DecryptionSettings(key_files=tuple(files)).decryption()
+    except MisplacedError as error:
+        raise MisplacedError([(("--key",), why) for _, why in error.wrong]) from None
 
 
 def _token(path: Path | None) -> str:

@@ -14,8 +14,9 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings.exceptions import SettingsError
 
+from busauth._amqp.options import BusOptions, ConsumerOptions, RetryOptions
 from busauth._arguments import checked
-from busauth._knobs import closest, expected
+from busauth._knobs import closest, dotted, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.model import Settings
@@ -31,6 +32,14 @@ _KEYS = frozenset(
 
 _SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
 """The tables that have such keys in them, too."""
+
+_IN_CODE = {
+    "feed": "FeedOptions",
+    "bus": "BusOptions",
+    **{name: f"RetryOptions({name}=...)" for name in RetryOptions.model_fields},
+    **{name: f"BusOptions({name}=...)" for name in BusOptions.model_fields},
+}
+"""What stands beside a guard, by the names that somebody may look for in a settings file."""
 
 _TABLES = ("guard", "messages", "retired", "consumers")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
@@ -106,8 +115,13 @@ def _problems(error: ValidationError, source: Source) -> Iterator[str]:
         deeper = any(other[: len(location)] == location != other for other, _ in problems)
         if not deeper and location not in seen:
             seen.add(location)
-            key = ".".join(location) + _shown_at(location, problem)
-            wanted = _unquoted(location, problem) or expected(Settings, problem)
+            key = dotted(location) + _shown_at(location, problem)
+            wanted = (
+                _unquoted(location, problem)
+                or _in_code(location, problem)
+                or _in_toml(location, problem)
+                or expected(Settings, problem)
+            )
             yield f"{source.of(location)}: {key}: {wanted}"
 
 
@@ -116,8 +130,35 @@ def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
     *outer, queue, rest = ("", "", *location)
     if outer[-1:] != ["consumers"] or not isinstance(problem["input"], Mapping):
         return None
+    if rest in ConsumerOptions.model_fields:
+        return None
     quoted = f'[consumers."{queue}.{rest}"]'
     return f"there is no such key; a queue's name with dots needs quotes: {quoted}"
+
+
+def _in_code(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say where in code is said what no file can say."""
+    if problem["type"] == "is_subclass_of":
+        return "kinds of errors are said in code alone: make_guard(transient=(..., ))"
+    if problem["type"] != "extra_forbidden" or location[-1] not in _IN_CODE:
+        return None
+    return f"there is no such key; it is said in code alone: {_IN_CODE[location[-1]]}"
+
+
+def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say in a file's words what kind of value was expected."""
+    kind, value = problem["type"], problem["input"]
+    if kind in ("tuple_type", "set_type", "frozen_set_type"):
+        is_shown = isinstance(value, str) and not _may_be_secret(location)
+        return f"expected a list{f', such as {evidence(json.dumps([value]))}' if is_shown else ''}"
+    if kind not in ("model_attributes_type", "model_type", "dict_type", "mapping_type"):
+        return None
+    if "on_expired" not in location:
+        return "expected a table"
+    policy = {"policy": value if isinstance(value, str) and value in _TAGS else "grace"}
+    example = policy if policy != {"policy": "grace"} else {"policy": "grace", "minutes": 10}
+    in_toml = ", ".join(f"{name} = {json.dumps(each)}" for name, each in example.items())
+    return f"expected a table, such as {{ {in_toml} }}; in a variable, {json.dumps(example)}"
 
 
 def _location(found: Sequence[str | int]) -> tuple[str, ...]:

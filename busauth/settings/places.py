@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from busauth._knobs import dotted
 from busauth.errors import ConfigurationError
 
 PREFIX = "BUSAUTH_"
@@ -26,7 +27,7 @@ class MisplacedError(ConfigurationError):
 
 def told(place: Sequence[str], why: str) -> str:
     """Return a sentence with its place, if it has one."""
-    return ": ".join(filter(None, (".".join(place), why)))
+    return ": ".join(filter(None, (dotted(place), why)))
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from busauth._amqp.publishing.outbox import Body, as_message
 from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.topology import dead_queue, rejected_queue
+from busauth._arguments import kind_of
 from busauth._expiry import Policies
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.verifier import Verifier
@@ -87,6 +88,9 @@ class Kit:
         self._claimed: list[str] = []
         self._connection: AbstractConnection | None = None
         self._home = HomeLoop("the kit")
+
+    def __repr__(self) -> str:
+        return f"<Kit with tokens by {self.issuer.url}>"
 
     async def __aenter__(self) -> Self:
         self._connection = await connected(self.broker.url)
@@ -246,6 +250,8 @@ class Kit:
     def story(self, sent: Sent) -> Story:
         """Return what happened to a message; the broker's own steps only with the embedded one."""
         self.check_loop()
+        if not isinstance(sent, Sent):
+            raise TypeError(f"got {kind_of(sent)}: expected what `await kit.publish(...)` returned")
         steps = (step for message_id, step in self._steps if message_id == sent.message_id)
         return Story(sent, tuple(steps))
 

@@ -221,6 +221,7 @@ async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
         ("release", ["--url", "amqp://127.0.0.1:1/"], "TOKEN", "the broker cannot be reached"),
         ("release", [], "TOKEN", ".parked' is not there"),
         ("redrive", ["--key", "absent.jwk"], "", "absent.jwk: cannot be read"),
+        ("redrive", ["--key", "absent"], "", "--key: expected the path of a file that holds the"),
         ("redrive", ["--key", "web.jwk"], "", "web.jwk"),
         ("redrive", ["--key", "redrive.jwk"], "", ".dead' is not there"),
     ],

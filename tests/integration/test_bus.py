@@ -833,6 +833,24 @@ async def test_a_clean_end_says_nothing(
     assert [record.getMessage() for record in told if record.levelno >= logging.WARNING] == []
 
 
+async def test_handlers_that_will_never_run_are_told(
+    broker: Broker, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More handlers than the broker sends messages for do not run at once."""
+    guard = guard_for(issuer, trail, options=GuardOptions(concurrency=200))
+    options = BusOptions(retry=LADDERS[1], prefetch=10)
+    bus = Bus(broker.url, guard=guard, service="test", options=options)
+
+    @bus.consumer(broker.name("orders"))
+    async def place() -> None:
+        """Do nothing."""
+
+    async with bus:
+        pass
+    assert "prefetch=10 is below concurrency=200" in caplog.text
+    assert "no more than 10 handlers run at once" in caplog.text
+
+
 async def test_a_misspelt_consumer_in_the_options_is_told(
     broker: Broker, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,7 @@ from busauth import (
     Untimely,
     Verifier,
 )
+from busauth.expiry import LateToken, Verdict
 from busauth.testing import Issuer, ManualClock
 from tests.support import LADDERS, Broker, Order, Trail, consuming, guard_for
 
@@ -231,6 +232,24 @@ async def test_the_edge_verifies_a_request(clock: ManualClock, trail: Trail) -> 
         await guard.authenticate(f"Bearer {token}")
     found = [(error.value.status, error.value.code) for error in (forbidden, missing, late)]
     assert found == [(403, "caller.scope"), (401, "header.missing"), (401, "token.expired")]
+
+
+async def test_a_mistake_in_a_policy_at_the_edge_is_logged(
+    clock: ManualClock, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The refusal says whose it was, and the log has the traceback, as at a queue."""
+    own = Issuer(algorithm="ES256", clock=clock)
+    guard, token = guard_for(own, trail, clock=clock), own.token("ann")
+    await clock.advance(own.lifetime)
+
+    async def lenient(late: LateToken) -> Verdict:
+        raise AttributeError("no claims")
+
+    with pytest.raises(Untimely, match="got AttributeError in lenient, expected a verdict"):
+        await guard.authenticate(f"Bearer {token}", on_expired=lenient)
+    (line,) = [line for line in caplog.records if line.exc_info]
+    assert "at the edge: token.expired: got AttributeError in lenient" in line.getMessage()
+    assert "no claims" in caplog.text
 
 
 async def test_the_edge_cannot_tell_without_keys() -> None:

@@ -12,7 +12,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.channel import Channel
 
-from busauth import Bus, BusOptions, Caller, Deferred, GuardOptions, RetryOptions
+from busauth import Bus, BusOptions, Caller, ConsumerOptions, Deferred, GuardOptions, RetryOptions
 from busauth.testing import Issuer, ManualClock
 from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, connected, guard_for, publish_raw
@@ -309,7 +309,7 @@ async def test_the_operators_deadline_counts_above_the_decorators(
     """A handler that ends in time is not disturbed; the operator says how long that is."""
     queue = broker.name("orders")
     own = Issuer(issuer.url, clock=clock)
-    options = GuardOptions(deadline=1, consumers={queue: {"deadline": 100}})
+    options = GuardOptions(deadline=1, consumers={queue: ConsumerOptions(deadline=100)})
     bus = Bus(url, guard=guard_for(own, trail, clock=clock, options=options), service="orders")
     begun, release = asyncio.Event(), asyncio.Event()
 

@@ -168,9 +168,13 @@ async def test_3_a_paused_service_stops_and_starts_again(
 
 
 async def test_4_fail_closed(
-    broker: Broker, issuer: Issuer, trail: Trail, monkeypatch: pytest.MonkeyPatch
+    broker: Broker,
+    issuer: Issuer,
+    trail: Trail,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An unexpected error inside a check refuses; the worker goes on."""
+    """An unexpected error inside a check refuses, and is logged; the worker goes on."""
     guard = guard_for(issuer, trail)
     queue = await broker.declare("orders")
     seen: list[Caller] = []
@@ -188,6 +192,7 @@ async def test_4_fail_closed(
         await broker.publish(queue, token=issuer.token())
         await trail.until("refused", count=2)
     assert [e.code for e in trail.events if e.code] == ["caller.predicate", "check.failed"]
+    assert len([line for line in caplog.records if line.exc_info]) == 2
     assert not seen
     await broker.settles_at(f"{queue}.dead", 2)
 

@@ -195,12 +195,15 @@ async def test_what_is_out_of_reach_is_waited_for(
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "sessions"])
-async def test_a_mistake_refuses(part: str, broker: Broker, issuer: Issuer, trail: Trail) -> None:
-    """What is neither a verdict nor out of reach accepts nothing, and holds nobody else up."""
+async def test_a_mistake_refuses(
+    part: str, broker: Broker, issuer: Issuer, trail: Trail, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is neither a verdict nor out of reach accepts nothing, and its traceback is logged."""
     async with consumed(part, Line(KeyError("x")), broker, issuer, trail) as (_, seen):
         (event,) = await trail.until("refused")
     assert event.code == ("token.expired" if part == "policy" else "check.failed")
     assert "KeyError" in str(event.detail)
+    assert [str(line.exc_info[1]) for line in caplog.records if line.exc_info] == ["'x'"]
     assert not seen
 
 

@@ -1,5 +1,7 @@
 """What a user of the kit can rely on, on the embedded broker and on RabbitMQ."""
 
+from typing import Any, cast
+
 import pytest
 
 from busauth import (
@@ -130,6 +132,25 @@ async def test_a_failure_tells_the_story(busauth_kit: Kit, busauth_bus: Bus) -> 
     assert "token.expired: got 900 s past exp" in told
     assert "-> orders.dead" in told
     assert "Bearer" not in told
+
+
+async def test_what_is_printed_has_a_name(busauth_kit: Kit) -> None:
+    """A guard says whose tokens, a bus and a consumer which queues, and none of them an address."""
+    assert repr(shop.bus) == "<Bus of 'orders', consumes orders.placed, stock.reserve>"
+    assert repr(Bus("amqp://u:secret@h/", guard=shop.bus.guard, service="a")) == (
+        "<Bus of 'a', consumes nothing>"
+    )
+    assert repr(busauth_kit.guard()) == f"<Guard of tokens by {busauth_kit.issuer.url}>"
+    assert repr(busauth_kit) == f"<Kit with tokens by {busauth_kit.issuer.url}>"
+    consumer = busauth_kit.guard()(queue="orders")(shop.take.handler)
+    assert repr(consumer) == "<guarded consumer take of 'orders'>"
+
+
+async def test_what_was_not_sent_is_told(busauth_kit: Kit) -> None:
+    """Something else than what `publish` returned has no story."""
+    for sent in ("a message's id", None):
+        with pytest.raises(TypeError, match=r"expected what `await kit\.publish\(\.\.\.\)` ret"):
+            busauth_kit.assert_handled(cast("Any", sent))
 
 
 async def test_nobody_takes_it(busauth_kit: Kit) -> None:

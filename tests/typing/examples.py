@@ -1,5 +1,8 @@
-"""What checkers should make of handlers; a line that ends with `# bad` is one they must refuse."""
+"""What checkers make of handlers and options; a line that ends with `# bad` they must refuse."""
 
+import asyncio
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, assert_type
 
 import httpx
@@ -11,11 +14,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from busauth import Bus, Caller, Guard, GuardedConsumer
+from busauth import (
+    Bus,
+    BusOptions,
+    Caller,
+    ConsumerOptions,
+    DeadLetter,
+    Discard,
+    Grace,
+    Guard,
+    GuardedConsumer,
+    GuardOptions,
+    Restrict,
+    RetryOptions,
+    ValidWhenPublished,
+)
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
-from busauth.messages import Proven
+from busauth.messages import ProofDemand, Proven
+from busauth.revocation import FeedOptions
+from busauth.settings import IssuerSettings, SignerSettings
 
 
 class Order(BaseModel):
@@ -56,6 +75,7 @@ async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncoming
     await place(message)
     assert_type(await count.handler(caller, None, by=2), int)
     await count.handler(caller, None, by="two")  # bad
+    assert_type(await asyncio.create_task(count.handler(caller, None)), int)
 
 
 guarded: GuardedConsumer[[Order, Caller], None] = place
@@ -85,3 +105,29 @@ async def order(caller: Annotated[Caller, Security(bearer, scopes=["orders:write
 
 stock = httpx.AsyncClient(auth=CallerAuth(hosts=["https://stock.example"]))
 CallerAuth(hosts=3)  # bad
+
+GuardOptions(retries=3, deadline=60, transient=(KeyError,), consumers={"q": ConsumerOptions()})
+GuardOptions(retrys=3)  # bad
+GuardOptions(retries=[3])  # bad
+GuardOptions(3)  # bad
+RetryOptions(limt=3)  # bad
+BusOptions(prefetch="a lot")  # bad
+BusOptions(retry=RetryOptions(limit=0), prefetch=200)
+ConsumerOptions(on_expired=Grace(minutes=3), proof=ProofDemand.REQUIRED)
+ConsumerOptions(on_expired=(Grace(minutes=3), Discard()), formerly=("orders",))
+ConsumerOptions(on_expird=Grace(minutes=3))  # bad
+Grace(minuts=3)  # bad
+Grace(minutes="three")  # bad
+Grace(window=timedelta(minutes=3))
+ValidWhenPublished(hours=6, sources={"web"})
+ValidWhenPublished(hours=6, source={"web"})  # bad
+Restrict("orders:read", roles={"clerk"})
+Restrict(scope="orders:read")  # bad
+DeadLetter(reason="too late", keep_token="redrive.jwk")
+DeadLetter(raeson="too late")  # bad
+Discard(reason="too late")  # bad
+FeedOptions(on_stale="stop")  # bad
+IssuerSettings(issuer="https://idp.example", audience=("shop", "till"), leeway=5)
+IssuerSettings(issuer="https://idp.example", audience="shop", leway=5)  # bad
+SignerSettings(name="web", key_file=Path("web.pem"), algorithm="ES256")
+SignerSettings(name="web", algorithm="ES256")  # bad

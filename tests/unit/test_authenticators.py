@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from busauth import Verifier
+from busauth import Guard, Verifier
+from busauth._tokens.keys.waiting import found
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
-from busauth.tokens import Authenticators, Fetcher, Session, Sessions
+from busauth.tokens import Authenticators, Fetcher, Session, Sessions, Verified
 from tests.unit.introspecting import OPAQUE, Asked, asked, asks, outcome
-from tests.unit.support import AUDIENCE, NOW, Signer, proven_by, token, verifier
+from tests.unit.support import AUDIENCE, NOW, Signer, caller, proven_by, token, verifier
 
 OTHER = "https://other.test"
 SIGNER = Signer("ES256")
@@ -129,6 +130,76 @@ def test_who_cannot_be_told_apart_is_an_error() -> None:
         with pytest.raises(ConfigurationError):
             Authenticators(*trusted)
     Authenticators(local(issuer=url), world.introspection)  # local, and asked where it matters
+
+
+class Proves:
+    """An authenticator of one's own; what it returns is up to a test."""
+
+    def __init__(self, found: Any = None, *, asked: bool = False) -> None:
+        self.found, self.asked = found, asked
+
+    def takes(self, token: str) -> bool:
+        return True
+
+    def recall(self, token: str) -> Any:
+        if self.asked:
+            return answered((self, token), self.ask)
+        return self.found
+
+    async def ask(self) -> Any:
+        return self.found
+
+    def check_shape(self, token: str) -> float | None:
+        return None
+
+
+class Half:
+    """It takes tokens, and proves none."""
+
+    def takes(self, token: str) -> bool:
+        return True
+
+
+class Waits(Proves):
+    """It proves tokens when it is awaited."""
+
+    async def recall(self, token: str) -> Any:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Half(), "got a Half without recall and check_shape: expected a Verifier"),
+        (Verifier, "got the class Verifier, and no instance of it: expected a Verifier"),
+        (Proves, "got the class Proves, and no instance of it"),
+        (Waits(), r"Waits\.recall is async: expected a plain function; .* by `answered"),
+        ("https://idp", "got a str without takes and recall"),
+    ],
+)
+def test_what_proves_no_tokens_is_refused_at_once(given: Any, told: str) -> None:
+    """Several in one say what somebody lacks, and a guard refuses the same."""
+    with pytest.raises(ConfigurationError, match=told):
+        Authenticators(given)
+    with pytest.raises(ConfigurationError, match="expected"):
+        Guard(given)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_what_is_no_verified_is_told_by_name(asked: bool) -> None:
+    """Whoever returns something else is at fault, and no message is; a `Verified` is passed on."""
+
+    async def later() -> None:
+        """Nobody awaits it."""
+
+    for found_, told in ((caller(), "a Caller"), (None, "None"), (later(), "a coroutine")):
+        trusted = Authenticators(Proves(found_, asked=asked))
+        with pytest.raises(TypeError, match=rf"Proves\.recall returned {told}: expected a Verif"):
+            await found(lambda: trusted.recall("x"))  # noqa: B023 -- it is called at once
+    verified = Verified(caller(), None, 0)
+    assert (
+        await found(lambda: Authenticators(Proves(verified, asked=asked)).recall("x")) is verified
+    )
 
 
 def test_confirming_needs_somebody_to_ask() -> None:

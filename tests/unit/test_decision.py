@@ -224,23 +224,32 @@ async def test_scopes_and_roles_that_are_none_fail_closed(given: Any) -> None:
         assert await refused_code(decided(leaving(**left))) == "token.expired"
 
 
-@pytest.mark.parametrize("returned", [True, "accept", 1, Accept, object()])
-async def test_a_wrong_verdict_fails_closed(returned: Any) -> None:
-    """What is not a verdict refuses."""
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (True, "a bool"),
+        ("accept", "a str"),
+        (Accept, "the class Accept, and no instance of it"),
+        (Accept(until="soon"), "Accept(until=a str)"),  # type: ignore[arg-type]
+        (Accept(roles=5), "Accept(roles=an int)"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_wrong_verdict_fails_closed(returned: Any, told: str) -> None:
+    """What is not a verdict refuses, and says what it was and whose."""
 
     async def wrong(token: LateToken) -> Verdict | None:
         return returned  # type: ignore[no-any-return]  # that is the point
 
     with pytest.raises(Untimely) as caught:
         await decided([wrong, Grace(hours=1)])
-    assert caught.value.found == "TypeError in an expiry policy"
+    assert caught.value.found == f"{told} from wrong"
 
 
 @pytest.mark.parametrize(
     "error", [RuntimeError("secret"), KeyError("x"), ExceptionGroup("", [KeyError()]), TypeError()]
 )
 async def test_an_error_in_a_policy_fails_closed(error: Exception) -> None:
-    """A policy that breaks refuses; only the kind of the error is told."""
+    """A policy that breaks refuses; the kind of the error is told, and whose it is."""
 
     async def failing(token: LateToken) -> Verdict | None:
         raise error
@@ -248,7 +257,8 @@ async def test_an_error_in_a_policy_fails_closed(error: Exception) -> None:
     with pytest.raises(Untimely) as caught:
         await decided([failing, Grace(hours=1)])
     assert caught.value.code == "token.expired"
-    assert caught.value.found == f"{type(error).__name__} in an expiry policy"
+    assert caught.value.found == f"{type(error).__name__} in failing"
+    assert caught.value.mistake is error
 
 
 class DriverError(Exception):
@@ -391,7 +401,7 @@ async def test_an_answer_that_nobody_awaits_is_an_error_of_the_program() -> None
 
 
 async def test_an_error_in_a_predicate_refuses() -> None:
-    """A predicate that breaks refuses, and tells the kind of its error only."""
+    """A predicate that breaks refuses, and tells its name and the kind of its error only."""
 
     def broken(one: Caller) -> bool:
         raise KeyError("secret")
@@ -400,8 +410,9 @@ async def test_an_error_in_a_predicate_refuses() -> None:
         await decided(demand=Demand.of(allow=broken), late=-1)
     assert (caught.value.code, caught.value.found) == (
         "caller.predicate",
-        "KeyError in the predicate",
+        "KeyError in broken",
     )
+    assert isinstance(caught.value.mistake, KeyError)
 
 
 async def test_an_asynchronous_predicate_is_an_error_at_once() -> None:

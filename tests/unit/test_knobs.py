@@ -16,7 +16,11 @@ from busauth import (
     BusOptions,
     ConfigurationError,
     ConsumerOptions,
+    DeadLetter,
+    Discard,
+    Grace,
     GuardOptions,
+    RetryOptions,
     Settings,
     Verifier,
     Verifiers,
@@ -52,30 +56,50 @@ from busauth.tokens import (
 from tests.unit.support import forget_settings
 
 
-def misspelt(**said: Any) -> GuardOptions:
-    return GuardOptions(**said)
+def made(kind: Any, *given: Any, **said: Any) -> object:
+    """Make options of what no type checker lets through."""
+    return kind(*given, **said)
 
 
 @pytest.mark.parametrize(
     ("make", "told"),
     [
         (
-            lambda: misspelt(concurency=5),
+            lambda: made(GuardOptions, concurency=5),
             "GuardOptions: concurency=5: there is no such key; did",
         ),
-        (lambda: misspelt(nothing=5), "expected one of broker_stamps, cached_tokens"),
+        (lambda: made(GuardOptions, nothing=5), "expected one of broker_stamps, cached_tokens"),
         (lambda: BusOptions(prefetch=0), "BusOptions: prefetch=0: Input should be greater than"),
         (
-            lambda: BusOptions(retry={"limits": 1}),
+            lambda: made(BusOptions, retry={"limits": 1}),
             "BusOptions: retry.limits=1: there is no such key",
         ),
-        (lambda: GuardOptions(consumers={"q": {"x": 1}}), "consumers.q.x=1: there is no such key"),
         (
-            lambda: FeedOptions(on_stale="stop"),
+            lambda: made(GuardOptions, consumers={"q": {"x": 1}}),
+            "consumers.q.x=1: there is no such key",
+        ),
+        (
+            lambda: made(FeedOptions, on_stale="stop"),
             "FeedOptions: on_stale=stop: Input should be 'pause'",
         ),
-        (lambda: ConsumerOptions(on_expired=[]), "on_expired is empty: expected a policy"),
+        (lambda: made(ConsumerOptions, on_expired=[]), "on_expired is empty: expected a policy"),
         (lambda: GuardOptions(transient=(Exception,)), "transient=Exception: expected errors of a"),
+        (
+            lambda: made(GuardOptions, 1),
+            "GuardOptions: got an int without a name: expected each by",
+        ),
+        (lambda: made(Grace, 1), "Grace: got an int without a name: expected each by its name, su"),
+        (lambda: made(Discard, "x"), "Discard: got a str without a name"),
+        (lambda: GuardOptions(max_hops=True), "max_hops=True: Input should be a number, not true"),
+        (lambda: RetryOptions(first=10, longest=1), "RetryOptions: first=10 is longer than long"),
+        (lambda: RetryOptions(first=301), "first=301 is longer than longest=300: expected it no"),
+        (lambda: GuardOptions(pause_first=61), "GuardOptions: pause_first=61 is longer than paus"),
+        (
+            lambda: made(GuardOptions, consumers={"a.b": {"proof": 1}}),
+            'GuardOptions: consumers."a.b".proof=1: Input should be',
+        ),
+        (Grace, "Grace: Grace of nothing: expected hours, minutes or seconds above 0"),
+        (lambda: DeadLetter(reason=""), "DeadLetter: reason=: String should have at least 1"),
         (lambda: JWKSOptions(max_keys=0), "JWKSOptions: max_keys=0: Input should be greater than"),
         (lambda: JWKSOptions(max_keys=0), ": expected a number from 1"),
         (
@@ -89,7 +113,7 @@ def misspelt(**said: Any) -> GuardOptions:
             "deadline=inf: Input should be a finite number: expected seconds above 0",
         ),
         (
-            lambda: GuardOptions(consumers={"q": {"concurrency": 0}}),
+            lambda: made(GuardOptions, consumers={"q": {"concurrency": 0}}),
             "consumers.q.concurrency=0: Input should be greater than or equal to 1: expected a "
             "number from 1 to 10000",
         ),
@@ -99,7 +123,7 @@ def misspelt(**said: Any) -> GuardOptions:
             "from 0 to 300; for more, Grace",
         ),
         (
-            lambda: Settings(messages={"proofs": {"max_age": 0, "publishers": ()}}),
+            lambda: made(Settings, messages={"proofs": {"max_age": 0, "publishers": ()}}),
             "messages.proofs.max_age=0: Input should be greater than 0: expected seconds above 0",
         ),
     ],

@@ -240,7 +240,12 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
     ),
     (Grace, "Grace of nothing", "expected hours, minutes or seconds above 0", "minutes = 10"),
     (lambda: Grace(minutes=-1), "Grace of minutes=-1", "expected hours, minutes or", "above 0"),
-    (lambda: Grace(minute=10), "minute=10: there is no such key", "did you mean", "minutes?"),
+    (
+        lambda: wrongly(Grace, minute=10),
+        "minute=10: there is no such key",
+        "did you mean",
+        "minutes?",
+    ),
     (
         lambda: ValidWhenPublished(hours=1),
         "ValidWhenPublished: sources=",
@@ -423,6 +428,20 @@ WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
         "handler: got the guarded consumer of 'b'",
         "expected the bare function",
         "decorate handler.handler",
+    ),
+    (
+        lambda: registered(" b"),
+        ConfigurationError,
+        "queue=' b'",
+        "blanks around it",
+        "expected the name alone",
+    ),
+    (
+        lambda: Bus("amqp://h/", guard=guard(), service=" "),
+        ConfigurationError,
+        "service=' '",
+        "expected its name",
+        "such as 'orders'",
     ),
     (
         lambda: registered(bindings=[("shop", "k")]),

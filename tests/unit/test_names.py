@@ -68,7 +68,7 @@ def test_a_queue_is_taken_if_all_its_neighbours_fit(
     length: int, letter: str, longest: float
 ) -> None:
     """The limit is that of the longest name around it, in bytes."""
-    queue, retry = letter * length, RetryOptions(longest=longest)
+    queue, retry = letter * length, RetryOptions(first=min(1.0, longest), longest=longest)
     around = queues_around(queue, RetryLadder(queue, retry))
     assert {queue, *around} == set(arguments_of(queue, BusOptions(retry=retry), parks=True))
     fit = all(len(name.encode()) <= LONGEST for name in around)

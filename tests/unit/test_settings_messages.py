@@ -355,6 +355,15 @@ ECHOED = [
 ]
 
 
+def test_a_file_that_is_not_there_is_told_as_what_it_is() -> None:
+    """Of a name that may be the key itself it is said why it cannot be read, and no more."""
+    told = wrong("[messages.seal]\nk1 = 'nokey'")
+    assert "messages.seal.k1: expected the path of a file that holds the key: what stands" in told
+    assert "cannot be read: No such file or directory" in told
+    assert "folder" not in told
+    assert "nokey" not in told
+
+
 @pytest.mark.parametrize(("text", "key"), ECHOED)
 def test_a_secret_in_the_place_of_its_file_is_never_shown(text: str, key: str) -> None:
     """The error names the settings' file and the key, and says nothing of what stands there."""

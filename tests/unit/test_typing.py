@@ -1,4 +1,4 @@
-"""A guarded handler keeps its signature, for the checkers that people use."""
+"""Handlers keep their signatures and options hold to theirs, for the checkers that people use."""
 
 import json
 import re

@@ -47,9 +47,10 @@ never settled, and whatever else happens, the consumer goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import partial
+from typing import Any, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
@@ -96,8 +97,9 @@ class Consumer(GuardedConsumer[P, R]):
         disposal: Disposal,
         returns: Returns,
     ) -> None:
-        self.handler = plan.handler
+        self.handler = cast("Callable[P, Coroutine[Any, Any, R]]", plan.handler)  # it is async
         self.queue = rules.queue
+        self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks
         self.taken = 0
         self.__name__ = short_name_of(plan.handler)
@@ -134,6 +136,9 @@ class Consumer(GuardedConsumer[P, R]):
             clock=context.clock,
             auditor=context.auditor,
         )
+
+    def __repr__(self) -> str:
+        return f"<guarded consumer {self.__name__} of {self.queue!r}>"
 
     async def __call__(
         self, message: AbstractIncomingMessage, *others: object, **named: object

@@ -135,6 +135,7 @@ class Pipeline:
             finally:
                 slots.release()
         except Refused as refused:
+            self._context.auditor.tell_mistake(refused, self._rules.queue)
             return refused
         except Deferred:
             raise

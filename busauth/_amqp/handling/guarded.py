@@ -1,7 +1,7 @@
 """What a decorator makes of a handler: as users see it, with the handler's own signature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -18,7 +18,7 @@ class GuardedConsumer(ABC, Generic[P, R]):
         queue: what it is meant to consume.
     """
 
-    handler: Callable[P, Awaitable[R]]
+    handler: Callable[P, Coroutine[Any, Any, R]]
     queue: str
     __name__: str
 
