@@ -67,7 +67,8 @@ def _check_unnamed(kind: type[Knobs], given: Sequence[object]) -> None:
 def _told(kind: type[Knobs], problem: ErrorDetails) -> str:
     if not problem["loc"]:  # of several that do not go together, which the sentence names
         return expected(kind, problem)
-    key = dotted(problem["loc"])
+    # pydantic's own name of a union is no part of what anybody wrote.
+    key = dotted(each for each in problem["loc"] if "[" not in str(each))
     found = f"{key}={evidence(problem['input'])}" if _is_shown(kind, problem) else key
     return f"{found}: {expected(kind, problem)}"
 
@@ -80,7 +81,7 @@ def dotted(place: Iterable[object]) -> str:
 def _is_shown(kind: type[Knobs], problem: ErrorDetails) -> bool:
     if problem["type"] == "missing":
         return False  # what would be shown is all the others
-    if kind.holds_paths:
+    if kind.holds_paths or len(problem["loc"]) > 1:  # deeper, there may be keys among it
         return isinstance(problem["input"], int | float)
     field = kind.model_fields.get(str(problem["loc"][0])) if problem["loc"] else None
     return field is None or field.repr

@@ -7,7 +7,7 @@ import pytest
 from busauth import Guard, Verifier
 from busauth._tokens.keys.waiting import found
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
-from busauth.tokens import Authenticators, Fetcher, Session, Sessions, Verified
+from busauth.tokens import Authenticators, Fetcher, Session, Sessions, Verified, answered
 from tests.unit.introspecting import OPAQUE, Asked, asked, asks, outcome
 from tests.unit.support import AUDIENCE, NOW, Signer, caller, proven_by, token, verifier
 
@@ -197,9 +197,8 @@ async def test_what_is_no_verified_is_told_by_name(asked: bool) -> None:
         with pytest.raises(TypeError, match=rf"Proves\.recall returned {told}: expected a Verif"):
             await found(lambda: trusted.recall("x"))  # noqa: B023 -- it is called at once
     verified = Verified(caller(), None, 0)
-    assert (
-        await found(lambda: Authenticators(Proves(verified, asked=asked)).recall("x")) is verified
-    )
+    trusted = Authenticators(Proves(verified, asked=asked))
+    assert await found(lambda: trusted.recall("x")) is verified
 
 
 def test_confirming_needs_somebody_to_ask() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 from pydantic import BaseModel
@@ -319,3 +319,17 @@ def test_what_is_no_option_is_documented_too(name: str) -> None:
     text = "\n".join(page.read_text("utf-8") for page in DOCS.glob("*.md"))
     for field in KNOBS[name].model_fields.keys() - {"policy"}:
         assert re.search(rf"`{field}`|\b{field} ?=|[.\[]{field}[].]", text), field
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_key_in_a_consumers_policy_is_not_shown(several: bool) -> None:
+    """Given in place of a path, it is in no error, however deep it stands."""
+    policy = {"policy": "dead-letter", "keep_token": KEY}
+    said = {"orders": {"on_expired": [policy] if several else policy}}
+    with pytest.raises(ConfigurationError, match=r"consumers\.orders\.on_expired") as caught:
+        GuardOptions(consumers=cast("Any", said))
+    assert KEY not in str(caught.value)
+    assert "[" not in str(caught.value).partition(": expected")[0]
+
+
+KEY = '{"kty":"oct","k":"c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}'
