@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import json
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -86,8 +87,8 @@ class Fetcher:
         if self._may_ask(url):
             return url
         raise ConfigurationError(
-            f"{url!r}: expected https. Plain http is taken from loopback only, or from hosts that "
-            "are named in UnsafeHttp(...)"
+            f"{shown(url)!r}: expected https. Plain http is taken from loopback only, or from "
+            "hosts that are named in UnsafeHttp(...)"
         )
 
     def _may_ask(self, url: str) -> bool:
@@ -114,7 +115,7 @@ class Fetcher:
         except Exception as error:  # whatever went wrong, no message is guilty of it
             raise _told(url, error, self.timeout) from error
         if not isinstance(value, dict):
-            raise Unusable(f"{url} gave {kind_of(value)}: expected a JSON object")
+            raise Unusable(f"{shown(url)} gave {kind_of(value)}: expected a JSON object")
         return value
 
     async def post_form(
@@ -133,7 +134,7 @@ class Fetcher:
             async with asyncio.timeout(self.timeout):
                 return await self._ask("POST", url, headers, body)
         except Exception as error:  # whatever went wrong, no message is guilty of it
-            raise Deferred(f"{url} is out of reach: {_why(error, self.timeout)}") from error
+            raise Deferred(f"{shown(url)} is out of reach: {_why(error, self.timeout)}") from error
 
     async def _get(self, url: str) -> bytes:
         reply = await self._ask("GET", url, {"Accept": "application/json"})
@@ -192,8 +193,19 @@ _NO_TLS = frozenset(
 """What OpenSSL says where something else answers, by its version."""
 
 
+def shown(url: str) -> str:
+    """Return a URL as it may be told: without userinfo, query and fragment, which may be secrets.
+
+    Args:
+        url: well-formed or not; it is cut at the first ``?`` or ``#``.
+    """
+    place = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"(?<=//)[^/]*@", "", place) + ("?…" if place != url else "")
+
+
 def _told(url: str, error: Exception, timeout: float) -> Deferred:
     """Say whether nobody answers, or somebody does, and not as is configured."""
+    url = shown(url)
     if isinstance(error, _FINAL):
         return Unusable(f"{url} answers, and not with a JSON object: {_why(error, timeout)}")
     tls: BaseException | None = error

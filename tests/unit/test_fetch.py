@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from busauth._tokens.fetch import Unusable
+from busauth import JWKS
+from busauth._tokens.fetch import Unusable, shown
 from busauth.errors import ConfigurationError, Deferred
 from busauth.tokens import Fetcher, UnsafeHttp
 from tests.unit.support import http, raw_server
@@ -206,3 +207,36 @@ async def test_https_still_goes_through_the_proxy_of_the_environment(
 
 def _lying(_: object) -> bytes:
     return http({"keys": ["the proxy's"]})
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://idp.example/jwks", "https://idp.example/jwks"),
+        ("https://user:S3CRET@idp.example:1/jwks", "https://idp.example:1/jwks"),
+        ("https://a@S3CRET@idp.example/jwks", "https://idp.example/jwks"),
+        ("https://idp.example/jwks?apikey=S3CRET", "https://idp.example/jwks?…"),
+        ("https://u:S3CRET@idp.example/jwks?k=S3CRET#S3CRET", "https://idp.example/jwks?…"),
+    ],
+)
+def test_what_may_be_secret_in_a_url_is_not_told(url: str, told: str) -> None:
+    """Userinfo, query and fragment are left out, and it is said that there was something."""
+    assert shown(url) == told
+
+
+@pytest.mark.parametrize("secret", ["user:S3CRET@127.0.0.1:1/jwks", "127.0.0.1:1/jwks?k=S3CRET"])
+async def test_who_is_out_of_reach_is_told_without_secrets(secret: str) -> None:
+    """Nobody answers there, and neither the log nor a probe learns how one signs in."""
+    for ask in (Fetcher().get_object, keys_at):
+        with pytest.raises(Deferred) as caught:
+            await ask(f"https://{secret}")
+        assert "127.0.0.1:1/jwks" in caught.value.reason
+        assert "S3CRET" not in caught.value.reason
+    with pytest.raises(ConfigurationError) as refused:
+        Fetcher().check_url(f"http://idp.example@{secret}".replace("127.0.0.1:1", "idp.example"))
+    assert "S3CRET" not in str(refused.value)
+
+
+async def keys_at(url: str) -> object:
+    """Ask for keys."""
+    return await JWKS(url).refresh()

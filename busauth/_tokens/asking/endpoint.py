@@ -18,7 +18,7 @@ from busauth._tokens.asking.breaker import Breaker
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.asking.signed_answers import JWT_TYPE, SignedAnswers
 from busauth._tokens.compact import json_object
-from busauth._tokens.fetch import Fetcher, Reply
+from busauth._tokens.fetch import Fetcher, Reply, shown
 from busauth.clock import Clock
 from busauth.errors import Deferred, NotGenuine, evidence
 
@@ -135,10 +135,10 @@ class Endpoint:
 
     async def _read(self, reply: Reply) -> dict[str, Any]:
         if reply.status != _OK:
-            raise Deferred(f"{self._url}: status {reply.status}, expected 200")
+            raise Deferred(f"{shown(self._url)}: status {reply.status}, expected 200")
         said = await self._told(reply.body)
         if not isinstance(said.get("active"), bool):
-            raise Deferred(f"{self._url}: expected `active`, true or false")
+            raise Deferred(f"{shown(self._url)}: expected `active`, true or false")
         return said
 
     async def _told(self, body: bytes) -> dict[str, Any]:
@@ -147,4 +147,4 @@ class Endpoint:
         try:
             return json_object(body, "answer")
         except NotGenuine as refused:
-            raise Deferred(f"{self._url}: {refused.detail}") from None
+            raise Deferred(f"{shown(self._url)}: {refused.detail}") from None

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
-from busauth._tokens.fetch import Fetcher, Unusable
+from busauth._tokens.fetch import Fetcher, Unusable, shown
 from busauth.errors import ConfigurationError, Deferred
 
 
@@ -45,11 +45,12 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
         if metadata.get("issuer") != issuer:
             found = metadata.get("issuer")
             raise Unusable(
-                f"{url} speaks for issuer {found!r}, and {issuer!r} is configured: both are to be "
-                f"the same to the letter; set issuer to {found!r}, if it is the one that is meant"
+                f"{shown(url)} speaks for issuer {found!r}, and {issuer!r} is configured: both are "
+                f"to be the same to the letter; set issuer to {found!r}, if it is the one that is "
+                "meant"
             )
         if not isinstance(metadata.get("jwks_uri"), str):
-            raise Unusable(f"{url} names no jwks_uri: configure JWKS(url) instead")
+            raise Unusable(f"{shown(url)} names no jwks_uri: configure JWKS(url) instead")
         return str(metadata["jwks_uri"])
     if isinstance(problem, Unusable):
         raise Unusable(

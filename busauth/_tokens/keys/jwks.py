@@ -17,7 +17,7 @@ from typing import Any
 from busauth._arguments import Count, Seconds, SecondsOrNone, checked
 from busauth._knobs import Knobs
 from busauth._loops import PerLoop
-from busauth._tokens.fetch import Fetcher, Unusable
+from busauth._tokens.fetch import Fetcher, Unusable, shown
 from busauth._tokens.keys.discovery import discover_jwks_uri, metadata_urls
 from busauth._tokens.keys.key import (
     ASYMMETRIC,
@@ -235,7 +235,11 @@ class JWKS:
         wanted = tuple(algorithms)
         if not any(key.algorithm in wanted for key in self._keys):
             found = sorted({key.algorithm for key in self._keys})
-            raise Unusable(f"{self._url} holds keys for {found}: expected one for {list(wanted)}")
+            raise Unusable(f"{self._shown} holds keys for {found}: expected one for {list(wanted)}")
+
+    @property
+    def _shown(self) -> str:
+        return shown(self._url or "")
 
     def _age(self) -> float | None:
         return None if self._fetched is None else self._clock.monotonic() - self._fetched
@@ -310,7 +314,7 @@ class JWKS:
         LOGGER.warning(
             "%s: no known key goes by %s, which is not to be trusted: expected a kid, or the "
             "thumbprint of RFC 7638 (SHA-256, in hex or base64url)",
-            self._issuer or self._url, ", ".join(map(repr, sorted(names))),
+            self._issuer or self._shown, ", ".join(map(repr, sorted(names))),
         )  # fmt: skip
 
     async def _fetch(self) -> tuple[_Fetched, ...]:
@@ -320,14 +324,14 @@ class JWKS:
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > self._options.max_keys:
             raise Unusable(
-                f"{self._url}: expected `keys`, a list of at most {self._options.max_keys}"
+                f"{self._shown}: expected `keys`, a list of at most {self._options.max_keys}"
             )
         left_out: list[str] = []
         keys = tuple((entry, key) for entry in entries for key in self._load(entry, left_out))
         if not keys:
             found = "; ".join(left_out[:_TOLD]) or "none at all"
             raise Unusable(
-                f"{self._url} holds no key that fits {list(self._algorithms)}: found {found}"
+                f"{self._shown} holds no key that fits {list(self._algorithms)}: found {found}"
             )
         return keys
 
@@ -337,7 +341,7 @@ class JWKS:
             return load_keys(entry, self._algorithms)
         except ConfigurationError as error:
             left_out.append(str(error))
-            LOGGER.info("%s: a key is left out: %s", self._url, error)
+            LOGGER.info("%s: a key is left out: %s", self._shown, error)
             return ()
 
 
