@@ -12,12 +12,14 @@ calls the channel closed, and what comes after the answer closes the whole conne
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import cast
 
 from aiormq.abc import AbstractConnection, ChannelFrame
 from aiormq.channel import Channel
+from aiormq.exceptions import DeliveryError
+from aiormq.exceptions import PublishError as UnroutableError
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -54,6 +56,7 @@ class Sent:
         outgoing, exchange, routing_key: what, and where to.
         channel: on which it was written.
         answer: the broker's, to come.
+        is_first: whether nothing else was on its way to that exchange, which had taken nothing yet.
     """
 
     outgoing: Outgoing
@@ -61,6 +64,7 @@ class Sent:
     routing_key: str
     channel: Channel
     answer: Answer
+    is_first: bool = True
 
     def is_alone(self, error: Exception) -> bool:
         """Return whether its channel took nothing else along when it was closed."""
@@ -174,6 +178,9 @@ class _Use:
         self.lane = lane
         self._turn = asyncio.Lock()
         self._under_way = 0
+        # The default exchange is always there; of another one nothing is known before an answer.
+        self._is_there = not target[0]
+        self._first: Answer | None = None
         lane.uses.append(self)
 
     @property
@@ -195,8 +202,24 @@ class _Use:
         """
         message_id = str(outgoing.properties.message_id)
         async with self._turn:
+            if self._first is not None and not self._is_there:
+                # One alone finds out whether the exchange is there: were several on their way, the
+                # broker's word that it is not could not be told from one that it is no more.
+                await asyncio.wait((self._first,))
             await self.lane.free(message_id)
-            return await self.lane.write(message_id, outgoing, exchange, routing_key)
+            sent = await self.lane.write(message_id, outgoing, exchange, routing_key)
+            if not exchange:
+                return sent
+            if not self._is_there:
+                self._first = sent.answer
+            sent.answer.add_done_callback(self._answered)
+            return replace(sent, is_first=not self._is_there)
+
+    def _answered(self, answer: Answer) -> None:
+        """Note whether the exchange is there: it has taken something, or refused it by itself."""
+        error = None if answer.cancelled() else answer.exception()
+        refused = isinstance(error, (UnroutableError, DeliveryError))
+        self._is_there = not answer.cancelled() and (error is None or refused)
 
 
 class Lane:

@@ -157,7 +157,11 @@ def _raise_if_shared(target: str, sent: Sent | None, error: Exception) -> None:
     """
     if not isinstance(error, aiormq.exceptions.AMQPChannelError):
         return
-    if sent is None or sent.is_alone(error) or sent.is_kept_out(str(error)):
+    if sent is None or sent.is_alone(error):
+        return
+    # Of an exchange that had taken something and is no more, some may have got in before that.
+    is_gone = isinstance(error, aiormq.exceptions.ChannelNotFoundEntity) and not sent.is_first
+    if sent.is_kept_out(str(error)) and not is_gone:
         return
     if not sent.may_be_meant(str(error)):
         what = "the broker closed its channel because of another publication"
