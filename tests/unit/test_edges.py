@@ -27,6 +27,7 @@ from busauth.testing import Broker, Issuer, Kit, ManualClock
 from busauth.tokens import Key, KeyMissing
 from tests.support import Order, Trail, guard_for
 from tests.unit.edges import EDGES, Make, bearer_of, living
+from tests.unit.support import as_sent
 
 pytestmark = pytest.mark.parametrize("edge", EDGES)
 
@@ -76,7 +77,7 @@ async def test_what_a_route_publishes_is_its_callers(edge: Make, kit: Kit) -> No
     asked: list[httpx.Request] = []
 
     def answer_from(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        asked.append(as_sent(request))
         return httpx.Response(200)
 
     network = httpx.MockTransport(answer_from)
