@@ -16,6 +16,7 @@ beside it, which would be of whoever asked before. A redirect to another host go
 token, as httpx has it: what asks there is no longer the caller.
 """
 
+import re
 from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,8 @@ from busauth.caller import Caller, current_lease
 from busauth.errors import CallerError, ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
+_NO_ORIGIN = re.compile(r"[\s?#]")
 _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 
 
@@ -107,6 +110,11 @@ class CallerAuth(httpx.Auth):
 
     def _check_host(self, url: httpx.URL) -> None:
         origin = _origin(url)
+        if not url.host or url.scheme not in _PORTS:
+            raise CallerError(
+                "the caller's token goes with http and https alone: nothing was sent. Ask a whole "
+                "URL, such as https://stock.example/reservations, or one below a base_url"
+            )
         if origin not in self._origins:
             raise CallerError(
                 f"the caller's token may not go to {origin}: nothing was sent. Declare it, "
@@ -135,16 +143,22 @@ def _declared(host: str, fetcher: Fetcher) -> str:
         url = httpx.URL(host)
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"hosts: {error}, expected {_EXPECTED}") from None
-    if url.userinfo:
+    if "@" in host:
         raise ConfigurationError(f"hosts: got one with a user, expected {_EXPECTED}")
-    if not url.host or url.path not in ("", "/") or url.query or url.fragment:
+    is_origin = url.scheme and url.host and url.path in ("", "/") and _is_port(url.port)
+    # Of what is said in vain (`?` and nothing behind it) a URL that was read shows nothing.
+    if not is_origin or _NO_ORIGIN.search(host):
         raise ConfigurationError(f"hosts: got {host!r}, expected {_EXPECTED}")
     return fetcher.check_url(_origin(url))
 
 
+def _is_port(port: int | None) -> bool:
+    return port is None or 0 < port <= _LAST_PORT
+
+
 def _origin(url: httpx.URL) -> str:
     """Return scheme, host and port in one spelling; nothing else of a URL is told."""
-    port = url.port or _PORTS.get(url.scheme)
+    port = _PORTS.get(url.scheme) if url.port is None else url.port
     host = url.raw_host.decode("ascii")
     shown = f"{url.scheme}://[{host}]" if ":" in host else f"{url.scheme}://{host}"
     return shown if port == _PORTS.get(url.scheme) else f"{shown}:{port}"

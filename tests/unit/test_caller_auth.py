@@ -312,6 +312,7 @@ def test_one_origin_has_several_spellings(declared: str, asked: str) -> None:
     [
         "http://stock.example",
         "https://stock.example:8443",
+        "https://stock.example:0",
         "https://stock.example.",
         "https://api.stock.example",
         "https://stock.example.evil",
@@ -341,6 +342,13 @@ def test_another_scheme_host_or_port_is_another_host(asked: str) -> None:
         ("https://stock.example?a=b", "scheme, host and port alone"),
         ("https://ann:s3cret@stock.example", "got one with a user"),
         ("https://stock.example:x", "Invalid port"),
+        ("https://stock.example ", "scheme, host and port alone"),
+        ("https://stock.example?", "scheme, host and port alone"),
+        ("https://stock.example/#", "scheme, host and port alone"),
+        ("https://@stock.example", "got one with a user"),
+        ("https://stock.example:0", "scheme, host and port alone"),
+        ("https://stock.example:99999", "scheme, host and port alone"),
+        ("//stock.example/", "got '//stock.example/'"),
     ],
 )
 def test_what_is_no_https_origin_is_not_declared(host: str, told: str) -> None:
@@ -348,6 +356,17 @@ def test_what_is_no_https_origin_is_not_declared(host: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told) as refused:
         CallerAuth([host])
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("asked", ["//stock.example/", "/reservations", "ftp://stock.example/"])
+def test_what_is_no_whole_url_is_told(asked: str) -> None:
+    """It names what to ask instead, and declares nothing that cannot be declared."""
+    auth = CallerAuth(["https://stock.example"], caller=holder())
+    with (
+        httpx.Client(transport=answering([]), auth=auth) as client,
+        pytest.raises(CallerError, match="goes with http and https alone"),
+    ):
+        client.get(asked)
 
 
 def test_somebody_is_declared() -> None:
