@@ -42,7 +42,7 @@ from busauth._expiry import Policies
 from busauth.audit import LOGGER, Lines
 from busauth.caller import Caller, Lease, acting
 from busauth.clock import SystemClock
-from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError, Refused
+from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError, Refused, held_by
 
 Answering = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 """An exception handler of Starlette's and FastAPI's."""
@@ -58,6 +58,8 @@ _BEARER = re.compile(r"bearer(?:[\s,]|$)", re.IGNORECASE)
 
 _MALFORMED = frozenset({"header.not_text", "header.scheme", "token.empty"})
 """Refusals of how a request carries its token: of nothing that a token says."""
+
+_LAST_STATUS = 599
 
 _ENDED = "the request is over; await what it starts before it is answered"
 
@@ -127,7 +129,9 @@ def problems(
 
     A `Refused` becomes problem details (RFC 9457): its status and code, and nothing of the
     evidence, which the log has. 400, 401 and 403 come with a challenge (RFC 6750, section 3). A
-    `Deferred` and a `PublishError` become 503 with ``Retry-After``. An application adds its own:
+    `Deferred` and a `PublishError` become 503 with ``Retry-After``. A group of them, of a task
+    group's, is answered as the first would be; one that holds anything else is a fault, and raised
+    on. An application adds its own:
     ``{**problems(), ValidationError: invalid}``.
 
     Args:
@@ -144,6 +148,7 @@ def problems(
         Refused: answers.refused,
         Deferred: answers.not_now,
         PublishError: answers.not_now,
+        ExceptionGroup: answers.several,
     }
 
 
@@ -158,7 +163,9 @@ class _Answers:
         """Answer with the code alone: the evidence is for our log, not for whoever knocks."""
         self._log("a request was refused", error.code, error.detail)
         status, fault = _told(request, error)
-        details = {**error.problem(), "title": HTTPStatus(status).phrase, "status": status}
+        details = error.problem()
+        if status != error.status:
+            details |= {"title": HTTPStatus(status).phrase, "status": int(status)}
         return _problem(details, self._challenge(request, status, fault))
 
     async def not_now(self, _: Request, error: Deferred | PublishError) -> Response:
@@ -168,6 +175,15 @@ class _Answers:
         details = {"type": "about:blank", "title": status.phrase, "status": status.value}
         return _problem(details, {"retry-after": str(self._retry_after)})
 
+    async def several(self, request: Request, error: ExceptionGroup[Exception]) -> Response:
+        """Answer as the first would be; what else is among them must not go unseen."""
+        match tuple(held_by(error)):
+            case [Refused() as first, *rest] if _are_answered(rest):
+                return await self.refused(request, first)
+            case [(Deferred() | PublishError()) as first, *rest] if _are_answered(rest):
+                return await self.not_now(request, first)
+        raise error
+
     def _log(self, what: str, sort: str, why: str) -> None:
         """Log why; whoever knocks must not fill the log."""
         if self._lines.admit(what, sort):
@@ -176,10 +192,14 @@ class _Answers:
     def _challenge(self, request: Request, status: int, fault: str | None) -> dict[str, str]:
         if fault is None and status != HTTPStatus.UNAUTHORIZED:
             return {}
-        scope = " ".join(sorted(request.scope.get(_SCOPES, ())))
+        scope = " ".join(sorted(filter(_is_sayable, request.scope.get(_SCOPES, ()))))
         said = {"realm": self._realm, "error": fault, "scope": scope}
         parts = [f'{name}="{value}"' for name, value in said.items() if _is_sayable(value)]
         return {"www-authenticate": f"Bearer {', '.join(parts)}"}
+
+
+def _are_answered(errors: Sequence[BaseException]) -> bool:
+    return all(isinstance(each, Refused | Deferred | PublishError) for each in errors)
 
 
 def _is_sayable(value: str | None) -> bool:
@@ -188,6 +208,8 @@ def _is_sayable(value: str | None) -> bool:
 
 def _told(request: Request, error: Refused) -> tuple[int, str | None]:
     """Return the status, and the error code of RFC 6750; None where no token was sent."""
+    if not HTTPStatus.BAD_REQUEST <= error.status <= _LAST_STATUS:  # a refusal is no success
+        return HTTPStatus.INTERNAL_SERVER_ERROR, None
     if error.status == HTTPStatus.FORBIDDEN:
         return error.status, "insufficient_scope"
     if error.status != HTTPStatus.UNAUTHORIZED:

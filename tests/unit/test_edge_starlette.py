@@ -84,7 +84,7 @@ async def test_one_that_ends_badly_does_not_keep_the_others() -> None:
 
 
 async def test_a_challenge_names_the_realm_and_what_can_be_quoted() -> None:
-    """A scope that no challenge can name is left out; waiting and realm are the application's."""
+    """A scope that no challenge can name is left out alone; the realm is the application's."""
 
     async def route(request: Request) -> Response:
         async with authenticated(guard(), request, scopes=['"', "orders:write"]):
@@ -94,7 +94,9 @@ async def test_a_challenge_names_the_realm_and_what_can_be_quoted() -> None:
         routes=[Route("/", route)], exception_handlers=problems(realm="shop", retry_after=60)
     )
     async with living(app) as client:
-        assert (await client.get("/")).headers["www-authenticate"] == 'Bearer realm="shop"'
+        assert (await client.get("/")).headers["www-authenticate"] == (
+            'Bearer realm="shop", scope="orders:write"'
+        )
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,18 @@ class Later:
                 self.found.append(str(error))
 
 
+class Unnamed(BadMessage):
+    """A refusal whose status has no name."""
+
+    status = 499
+
+
+class Lax(BadMessage):
+    """A refusal whose status is a success."""
+
+    status = 200
+
+
 NOBODY = "no caller is in scope"
 OVER = "the request is over"
 
@@ -183,8 +195,22 @@ async def test_a_task_that_outlives_its_request_finds_it_over(
         (RuntimeError("the route failed"), 500, None),
         (BadMessage("body.invalid"), 400, "body.invalid"),
         (PublishError("not confirmed"), 503, None),
+        (ExceptionGroup("", [BadMessage("body.invalid"), Deferred("away")]), 400, "body.invalid"),
+        (ExceptionGroup("", [ExceptionGroup("", [PublishError("lost")])]), 503, None),
+        (ExceptionGroup("", [PublishError("lost"), RuntimeError("a fault")]), 500, None),
+        (Unnamed("order.odd"), 499, "order.odd"),
+        (Lax("order.odd"), 500, "order.odd"),
     ],
-    ids=["fault", "refused", "unpublished"],
+    ids=[
+        "fault",
+        "refused",
+        "unpublished",
+        "several",
+        "a group in a group",
+        "a fault among them",
+        "a status without a name",
+        "a status that is no refusal",
+    ],
 )
 async def test_an_error_in_the_route_ends_it_as_well(
     edge: Make, guard: Guard, issuer: Issuer, error: Exception, status: int, code: str | None
@@ -203,7 +229,8 @@ async def test_an_error_in_the_route_ends_it_as_well(
     assert [answer.status_code for answer in answers] == [status] * 2
     assert [repr(lease) for lease in leases] == ["<Lease ended>"] * 2
     if code is not None:
-        assert answers[0].json()["code"] == code
+        told = answers[0].json()
+        assert (told["code"], told["status"]) == (code, status)
         assert "www-authenticate" not in answers[0].headers
 
 
