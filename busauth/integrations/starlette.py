@@ -36,7 +36,7 @@ from starlette.types import Lifespan
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._amqp.readiness import Readiness
-from busauth._arguments import Range, check, checked
+from busauth._arguments import Range, check, checked, kind_of
 from busauth._decision import Demand
 from busauth._expiry import Policies
 from busauth.audit import LOGGER, Lines
@@ -232,7 +232,9 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
     """Return a lifespan in which buses run: ``Starlette(lifespan=lifespan(bus))``, or FastAPI's.
 
     They start in order before the first request, and stop together behind the last one, so that
-    one drain deadline is enough for all of them.
+    one drain deadline is enough for all of them. Where several do not stop as they should, a group
+    has their errors; where starting or the application failed before, that is raised, and the log
+    has them.
 
     Args:
         buses: of this application.
@@ -240,9 +242,12 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
             the application's.
 
     Raises:
-        ConfigurationError, ConnectionError: as ``async with bus``, when the application starts.
+        ConfigurationError: there is no bus, or `own` cannot be called; and, as ConnectionError, as
+            ``async with bus``, when the application starts.
     """
     _check_buses("lifespan", buses)
+    if own is not None and not callable(own):
+        raise ConfigurationError(f"lifespan(own=...): got {kind_of(own)}, expected a lifespan")
 
     @asynccontextmanager
     async def living(app: Any) -> AsyncIterator[Any]:
@@ -253,6 +258,8 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
 
 
 def _check_buses(called: str, buses: Sequence[Bus]) -> None:
+    if not buses:
+        raise ConfigurationError(f"{called}(): got no bus, expected those of this application")
     for bus in buses:
         check(f"{called}(...)", bus, Bus)
 
@@ -264,11 +271,22 @@ async def _running(buses: Sequence[Bus]) -> AsyncIterator[None]:
         for stack, bus in zip(started, buses, strict=True):
             await stack.enter_async_context(bus)
         yield
-    finally:
-        stopping = (stack.aclose() for stack in started)
-        for ended in await asyncio.gather(*stopping, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+    except BaseException:
+        for fault in await _stopped(started):  # less telling than what is raised
+            LOGGER.error("a bus did not stop as it should", exc_info=fault)
+        raise
+    faults = await _stopped(started)
+    if len(faults) > 1:
+        raise BaseExceptionGroup("buses did not stop as they should", faults)
+    for fault in faults:
+        raise fault
+
+
+async def _stopped(started: Iterable[AsyncExitStack]) -> list[BaseException]:
+    """Stop all of them together, and return what went wrong."""
+    stopping = (stack.aclose() for stack in started)
+    ended = await asyncio.gather(*stopping, return_exceptions=True)
+    return [each for each in ended if isinstance(each, BaseException)]
 
 
 @asynccontextmanager
@@ -285,7 +303,7 @@ def readiness(*buses: Bus) -> Callable[[Request], Coroutine[Any, Any, Response]]
         buses: of this application.
 
     Raises:
-        ConfigurationError: one is none.
+        ConfigurationError: there is none, or one is none.
     """
     _check_buses("readiness", buses)
 
