@@ -21,6 +21,7 @@ not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from itertools import islice
 from typing import ClassVar
@@ -75,13 +76,21 @@ class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it i
         """Return problem details (RFC 9457): status and code, and nothing of the evidence."""
         return {
             "type": f"urn:busauth:refusal:{self.code}",
-            "title": HTTPStatus(self.status).phrase,
+            "title": _phrase(self.status),
             "status": self.status,
             "code": self.code,
         }
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.detail}>"
+
+
+def _phrase(status: int) -> str:
+    """Return what a status is called; one without a name is what its class is (RFC 9110, 15)."""
+    for known in (status, status // 100 * 100):
+        with suppress(ValueError):
+            return HTTPStatus(known).phrase
+    return "Error"
 
 
 class NotGenuine(Refused):

@@ -36,7 +36,7 @@ from busauth._amqp.topology import (
 )
 from busauth._amqp.trust import check_retired_sources, trust
 from busauth._callables import is_async, name_of
-from busauth._decision import Rules
+from busauth._decision import Demand, Rules
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._knobs import closest
 from busauth._loops import OneLoop
@@ -127,6 +127,22 @@ class GuardCore:
         proofs = messages.proofs_for(None, ConsumerOptions())
         sources = messages.sources(proofs, stamped=options.broker_stamps)
         check_retired_sources(verifiers, sources)
+
+    def edge_rules(self, demand: Demand, on_expired: Policies | None) -> Rules:
+        """Return what a request's token is held to.
+
+        Raises:
+            ConfigurationError: as of `Guard.authenticate`.
+        """
+        return Rules(
+            # Nothing late is accepted at the edge unless that is said there.
+            policies=PolicyChain(
+                on_expired or DeadLetter(), hard_max_age=self.options.hard_max_age
+            ),
+            demand=demand,
+            revocations=self.revocations,
+            transient=self.options.transient,
+        )
 
     def consumer(
         self,

@@ -22,7 +22,7 @@ from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
-from busauth._expiry import DeadLetter, Policies, PolicyChain
+from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
 from busauth._redaction import quiet_transport_logs
 from busauth._revocation.revocations import Revocations
@@ -200,14 +200,7 @@ class Guard:
             ConfigurationError: a `Restrict` takes away what is demanded, or another policy can
                 never be reached, or needs a word that cannot be had.
         """
-        rules = Rules(
-            policies=PolicyChain(
-                on_expired or DeadLetter(), hard_max_age=self.options.hard_max_age
-            ),
-            demand=Demand.of(scopes, roles),
-            revocations=self.core.revocations,
-            transient=self.options.transient,
-        )
+        rules = self.core.edge_rules(Demand.of(scopes, roles), on_expired)
         token = bearer_token(authorization)
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):

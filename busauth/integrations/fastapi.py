@@ -17,23 +17,37 @@ While the route runs its caller is in scope, as a message's is in its handler, a
 is published behind it, by a background task or a body that is streamed, is refused.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, WebSocketException, status
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
-from busauth._arguments import checked, role_names
+from busauth._arguments import checked
+from busauth._decision import Demand
 from busauth._expiry import Policies
 from busauth.caller import Caller
-from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
+from busauth.errors import ConfigurationError
+from busauth.integrations.starlette import (
+    authenticated,
+    guard_of,
+    lifespan,
+    problems,
+    readiness,
+)
 
 __all__ = ["CallerBearer", "lifespan", "problems", "readiness"]
+
+_LETTERS = 4
+"""Scopes of one character: as many are a lone string, which FastAPI takes letter by letter."""
+
+_NO_SOCKETS = "callers are not let in here: a connection may outlive its caller's token"
 
 
 async def _route() -> AsyncIterator[AsyncExitStack]:
@@ -56,7 +70,9 @@ class CallerBearer(SecurityBase):
         description: what OpenAPI says of it.
 
     Raises:
-        ConfigurationError: an argument of another type.
+        ConfigurationError: an argument of another type, a policy that can never be reached or needs
+            what cannot be had, or a `Restrict` that takes the roles away. What it takes of the
+            scopes is told with the first request, as FastAPI says no sooner which they are.
     """
 
     @checked
@@ -72,11 +88,13 @@ class CallerBearer(SecurityBase):
         self.model = HTTPBearer(bearerFormat="JWT", description=description)
         self.scheme_name = scheme_name
         self._guard, self._on_expired = guard, on_expired
-        self._roles = role_names("roles", roles)
+        demand = Demand.of((), roles)
+        guard_of(guard).core.edge_rules(demand, on_expired)  # what cannot work is told here
+        self._roles = demand.roles
 
     async def __call__(
         self,
-        request: Request,
+        request: HTTPConnection,
         demanded: SecurityScopes,
         route: Annotated[AsyncExitStack, Depends(_route, scope="function")],
     ) -> Caller:
@@ -84,7 +102,12 @@ class CallerBearer(SecurityBase):
 
         Raises:
             Refused, Deferred: as of `authenticated`; `problems` answers them.
+            WebSocketException: a WebSocket is closed with 1008, and nobody is let in.
+            ConfigurationError: scopes are one string, or one of them has a blank.
         """
+        if not isinstance(request, Request):
+            raise WebSocketException(status.WS_1008_POLICY_VIOLATION, _NO_SOCKETS)
+        _check_scopes(demanded.scopes)
         return await route.enter_async_context(
             authenticated(
                 self._guard,
@@ -93,4 +116,13 @@ class CallerBearer(SecurityBase):
                 roles=self._roles,
                 on_expired=self._on_expired,
             )
+        )
+
+
+def _check_scopes(scopes: Sequence[str]) -> None:
+    letters = [scope for scope in scopes if len(scope) == 1]
+    if len(letters) >= _LETTERS:
+        raise ConfigurationError(
+            f"Security(..., scopes=...): got scopes of one letter each, {', '.join(letters)}: "
+            'expected a list, scopes=["orders:write"]; FastAPI takes a lone string letter by letter'
         )

@@ -11,11 +11,14 @@
     async def place(order: Order) -> None:
         await stock.post("https://stock.example/reservations", json={"order": order.id})
 
-One client serves all handlers: whose token is sent is asked with each request. A redirect to
-another host goes without it, as httpx has it: what asks there is no longer the caller.
+One client serves all handlers: whose token is sent is asked with each request, and no cookie goes
+beside it, which would be of whoever asked before. A redirect to another host goes without the
+token, as httpx has it: what asks there is no longer the caller.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+import re
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -25,6 +28,8 @@ from busauth.caller import Caller, current_lease
 from busauth.errors import CallerError, ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
+_LAST_PORT = 65_535
+_NO_ORIGIN = re.compile(r"[\s?#]")
 _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 
 
@@ -34,6 +39,11 @@ class CallerAuth(httpx.Auth):
     A request is not sent, and raises a `CallerError`, where its host was not declared, and where
     there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
     late with less than it allows. ``client.get(url, auth=None)`` is a request without the token.
+
+    The token is on a request while that is under way, and no longer. A redirect that httpx follows
+    by itself (``follow_redirects=True``) is not asked about: it takes along the token, on the same
+    host, and the client's cookies. One that is sent by hand, ``client.send(answer.next_request)``,
+    is asked about anew.
 
     Args:
         hosts: who may see callers' tokens: scheme, host and port, such as
@@ -68,20 +78,48 @@ class CallerAuth(httpx.Auth):
                 "well, or that alone"
             )
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
-        """Put the token on one request; httpx calls this.
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        """Put the token on one request while it is under way; httpx calls this.
 
         Raises:
             CallerError: the host was not declared, or there is no token to be sent.
         """
-        origin = _origin(request.url)
+        with self._lent(request):
+            response = yield request
+        _forget(response)
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Do the same for an async client."""
+        with self._lent(request):
+            response = yield request
+        _forget(response)
+
+    @contextmanager
+    def _lent(self, request: httpx.Request) -> Iterator[None]:
+        """Let a request bear the token while inside, and nobody's cookies beside it."""
+        self._check_host(request.url)
+        bearer = f"Bearer {self._bearer()}"
+        request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
+        request.headers["Authorization"] = bearer
+        try:
+            yield
+        finally:
+            request.headers.pop("Authorization", None)
+
+    def _check_host(self, url: httpx.URL) -> None:
+        origin = _origin(url)
+        if not url.host or url.scheme not in _PORTS:
+            raise CallerError(
+                "the caller's token goes with http and https alone: nothing was sent. Ask a whole "
+                "URL, such as https://stock.example/reservations, or one below a base_url"
+            )
         if origin not in self._origins:
             raise CallerError(
                 f"the caller's token may not go to {origin}: nothing was sent. Declare it, "
                 f"CallerAuth(hosts=[{origin!r}, ...]), or send the request without: auth=None"
             )
-        request.headers["Authorization"] = f"Bearer {self._bearer()}"
-        yield request
 
     def _bearer(self) -> str:
         return self._caller.bearer() if self._caller is not None else current_lease().token()
@@ -90,22 +128,37 @@ class CallerAuth(httpx.Auth):
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"
 
 
+def _forget(response: httpx.Response) -> None:
+    """Take the token from what httpx made of the request: redirects, followed or not."""
+    made = [each.request for each in (*response.history, response)]
+    if response.next_request is not None:
+        made.append(response.next_request)
+    for request in made:
+        request.headers.pop("Authorization", None)
+
+
 def _declared(host: str, fetcher: Fetcher) -> str:
     """Return an origin that may be asked, where nothing is said besides that would not count."""
     try:
         url = httpx.URL(host)
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"hosts: {error}, expected {_EXPECTED}") from None
-    if url.userinfo:
+    if "@" in host:
         raise ConfigurationError(f"hosts: got one with a user, expected {_EXPECTED}")
-    if not url.host or url.path not in ("", "/") or url.query or url.fragment:
+    is_origin = url.scheme and url.host and url.path in ("", "/") and _is_port(url.port)
+    # Of what is said in vain (`?` and nothing behind it) a URL that was read shows nothing.
+    if not is_origin or _NO_ORIGIN.search(host):
         raise ConfigurationError(f"hosts: got {host!r}, expected {_EXPECTED}")
     return fetcher.check_url(_origin(url))
 
 
+def _is_port(port: int | None) -> bool:
+    return port is None or 0 < port <= _LAST_PORT
+
+
 def _origin(url: httpx.URL) -> str:
     """Return scheme, host and port in one spelling; nothing else of a URL is told."""
-    port = url.port or _PORTS.get(url.scheme)
+    port = _PORTS.get(url.scheme) if url.port is None else url.port
     host = url.raw_host.decode("ascii")
     shown = f"{url.scheme}://[{host}]" if ":" in host else f"{url.scheme}://{host}"
     return shown if port == _PORTS.get(url.scheme) else f"{shown}:{port}"

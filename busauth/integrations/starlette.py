@@ -36,13 +36,13 @@ from starlette.types import Lifespan
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._amqp.readiness import Readiness
-from busauth._arguments import Range, check, checked
+from busauth._arguments import Range, check, checked, kind_of
 from busauth._decision import Demand
 from busauth._expiry import Policies
 from busauth.audit import LOGGER, Lines
 from busauth.caller import Caller, Lease, acting
 from busauth.clock import SystemClock
-from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError, Refused
+from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError, Refused, held_by
 
 Answering = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 """An exception handler of Starlette's and FastAPI's."""
@@ -58,6 +58,8 @@ _BEARER = re.compile(r"bearer(?:[\s,]|$)", re.IGNORECASE)
 
 _MALFORMED = frozenset({"header.not_text", "header.scheme", "token.empty"})
 """Refusals of how a request carries its token: of nothing that a token says."""
+
+_LAST_STATUS = 599
 
 _ENDED = "the request is over; await what it starts before it is answered"
 
@@ -91,7 +93,7 @@ async def authenticated(
     """
     demand = Demand.of(scopes, roles)
     request.scope[_SCOPES] = demand.scopes
-    caller = await _guard_of(guard).authenticate(
+    caller = await guard_of(guard).authenticate(
         _authorization(request), scopes=demand.scopes, roles=demand.roles, on_expired=on_expired
     )
     lease = _lease_of(caller)
@@ -102,7 +104,8 @@ async def authenticated(
             lease.end(_ENDED)
 
 
-def _guard_of(guard: Guard | Bus) -> Guard:
+def guard_of(guard: Guard | Bus) -> Guard:
+    """Return what verifies at this moment: in tests a bus has another guard."""
     return guard.guard if isinstance(guard, Bus) else guard
 
 
@@ -126,7 +129,9 @@ def problems(
 
     A `Refused` becomes problem details (RFC 9457): its status and code, and nothing of the
     evidence, which the log has. 400, 401 and 403 come with a challenge (RFC 6750, section 3). A
-    `Deferred` and a `PublishError` become 503 with ``Retry-After``. An application adds its own:
+    `Deferred` and a `PublishError` become 503 with ``Retry-After``. A group of them, of a task
+    group's, is answered as the first would be; one that holds anything else is a fault, and raised
+    on. An application adds its own:
     ``{**problems(), ValidationError: invalid}``.
 
     Args:
@@ -143,6 +148,7 @@ def problems(
         Refused: answers.refused,
         Deferred: answers.not_now,
         PublishError: answers.not_now,
+        ExceptionGroup: answers.several,
     }
 
 
@@ -157,7 +163,9 @@ class _Answers:
         """Answer with the code alone: the evidence is for our log, not for whoever knocks."""
         self._log("a request was refused", error.code, error.detail)
         status, fault = _told(request, error)
-        details = {**error.problem(), "title": HTTPStatus(status).phrase, "status": status}
+        details = error.problem()
+        if status != error.status:
+            details |= {"title": HTTPStatus(status).phrase, "status": int(status)}
         return _problem(details, self._challenge(request, status, fault))
 
     async def not_now(self, _: Request, error: Deferred | PublishError) -> Response:
@@ -167,6 +175,15 @@ class _Answers:
         details = {"type": "about:blank", "title": status.phrase, "status": status.value}
         return _problem(details, {"retry-after": str(self._retry_after)})
 
+    async def several(self, request: Request, error: ExceptionGroup[Exception]) -> Response:
+        """Answer as the first would be; what else is among them must not go unseen."""
+        match tuple(held_by(error)):
+            case [Refused() as first, *rest] if _are_answered(rest):
+                return await self.refused(request, first)
+            case [(Deferred() | PublishError()) as first, *rest] if _are_answered(rest):
+                return await self.not_now(request, first)
+        raise error
+
     def _log(self, what: str, sort: str, why: str) -> None:
         """Log why; whoever knocks must not fill the log."""
         if self._lines.admit(what, sort):
@@ -175,10 +192,14 @@ class _Answers:
     def _challenge(self, request: Request, status: int, fault: str | None) -> dict[str, str]:
         if fault is None and status != HTTPStatus.UNAUTHORIZED:
             return {}
-        scope = " ".join(sorted(request.scope.get(_SCOPES, ())))
+        scope = " ".join(sorted(filter(_is_sayable, request.scope.get(_SCOPES, ()))))
         said = {"realm": self._realm, "error": fault, "scope": scope}
         parts = [f'{name}="{value}"' for name, value in said.items() if _is_sayable(value)]
         return {"www-authenticate": f"Bearer {', '.join(parts)}"}
+
+
+def _are_answered(errors: Sequence[BaseException]) -> bool:
+    return all(isinstance(each, Refused | Deferred | PublishError) for each in errors)
 
 
 def _is_sayable(value: str | None) -> bool:
@@ -187,6 +208,8 @@ def _is_sayable(value: str | None) -> bool:
 
 def _told(request: Request, error: Refused) -> tuple[int, str | None]:
     """Return the status, and the error code of RFC 6750; None where no token was sent."""
+    if not HTTPStatus.BAD_REQUEST <= error.status <= _LAST_STATUS:  # a refusal is no success
+        return HTTPStatus.INTERNAL_SERVER_ERROR, None
     if error.status == HTTPStatus.FORBIDDEN:
         return error.status, "insufficient_scope"
     if error.status != HTTPStatus.UNAUTHORIZED:
@@ -209,7 +232,9 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
     """Return a lifespan in which buses run: ``Starlette(lifespan=lifespan(bus))``, or FastAPI's.
 
     They start in order before the first request, and stop together behind the last one, so that
-    one drain deadline is enough for all of them.
+    one drain deadline is enough for all of them. Where several do not stop as they should, a group
+    has their errors; where starting or the application failed before, that is raised, and the log
+    has them.
 
     Args:
         buses: of this application.
@@ -217,9 +242,12 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
             the application's.
 
     Raises:
-        ConfigurationError, ConnectionError: as ``async with bus``, when the application starts.
+        ConfigurationError: there is no bus, or `own` cannot be called; and, as ConnectionError, as
+            ``async with bus``, when the application starts.
     """
     _check_buses("lifespan", buses)
+    if own is not None and not callable(own):
+        raise ConfigurationError(f"lifespan(own=...): got {kind_of(own)}, expected a lifespan")
 
     @asynccontextmanager
     async def living(app: Any) -> AsyncIterator[Any]:
@@ -230,6 +258,8 @@ def lifespan(*buses: Bus, own: Lifespan[Any] | None = None) -> Lifespan[Any]:
 
 
 def _check_buses(called: str, buses: Sequence[Bus]) -> None:
+    if not buses:
+        raise ConfigurationError(f"{called}(): got no bus, expected those of this application")
     for bus in buses:
         check(f"{called}(...)", bus, Bus)
 
@@ -241,11 +271,22 @@ async def _running(buses: Sequence[Bus]) -> AsyncIterator[None]:
         for stack, bus in zip(started, buses, strict=True):
             await stack.enter_async_context(bus)
         yield
-    finally:
-        stopping = (stack.aclose() for stack in started)
-        for ended in await asyncio.gather(*stopping, return_exceptions=True):
-            if isinstance(ended, BaseException):
-                raise ended
+    except BaseException:
+        for fault in await _stopped(started):  # less telling than what is raised
+            LOGGER.error("a bus did not stop as it should", exc_info=fault)
+        raise
+    faults = await _stopped(started)
+    if len(faults) > 1:
+        raise BaseExceptionGroup("buses did not stop as they should", faults)
+    for fault in faults:
+        raise fault
+
+
+async def _stopped(started: Iterable[AsyncExitStack]) -> list[BaseException]:
+    """Stop all of them together, and return what went wrong."""
+    stopping = (stack.aclose() for stack in started)
+    ended = await asyncio.gather(*stopping, return_exceptions=True)
+    return [each for each in ended if isinstance(each, BaseException)]
 
 
 @asynccontextmanager
@@ -262,7 +303,7 @@ def readiness(*buses: Bus) -> Callable[[Request], Coroutine[Any, Any, Response]]
         buses: of this application.
 
     Raises:
-        ConfigurationError: one is none.
+        ConfigurationError: there is none, or one is none.
     """
     _check_buses("readiness", buses)
 

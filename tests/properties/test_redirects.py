@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from busauth.caller import Lease
 from busauth.errors import CallerError
 from busauth.integrations.httpx import CallerAuth
-from tests.unit.support import caller, token
+from tests.unit.support import as_sent, caller, token
 
 
 @given(
@@ -27,7 +27,7 @@ def test_what_carries_the_token_goes_to_what_was_declared(
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
+        seen.append(as_sent(request))
         if request.url.path == "/first":
             return httpx.Response(302, headers={"location": location})
         return httpx.Response(200)

@@ -41,20 +41,21 @@ def in_starlette(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> S
             said = await job(caller, tasks)
         return told(said, tasks)
 
+    ready = [Route("/ready", readiness(*buses))] if buses else []
     return Starlette(
         routes=[
             Route("/orders", route, methods=["POST"]),
             Route("/whoever", whoever),
-            Route("/ready", readiness(*buses)),
+            *ready,
         ],
         exception_handlers=problems(),
-        lifespan=lifespan(*buses),
+        lifespan=lifespan(*buses) if buses else None,
     )
 
 
 def in_fastapi(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> Starlette:
     """Return it as a FastAPI application."""
-    app = FastAPI(lifespan=lifespan(*buses), exception_handlers=problems())
+    app = FastAPI(lifespan=lifespan(*buses) if buses else None, exception_handlers=problems())
     bearer = CallerBearer(guard, **demands)
 
     @app.post("/orders")
@@ -65,7 +66,8 @@ def in_fastapi(guard: Guard | Bus, job: Job, *buses: Bus, **demands: Any) -> Sta
         return told(await job(caller, tasks), tasks)
 
     app.get("/whoever")(whoever)
-    app.get("/ready")(readiness(*buses))
+    if buses:
+        app.get("/ready")(readiness(*buses))
     return app
 
 

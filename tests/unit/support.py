@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -160,6 +161,13 @@ async def refused_code(decision: Awaitable[object]) -> str:
     with pytest.raises(Refused) as caught:
         await decision
     return caught.value.code
+
+
+def as_sent(request: httpx.Request) -> httpx.Request:
+    """Return a copy of a request that was read: once it is answered, it bears no token any more."""
+    return httpx.Request(
+        request.method, request.url, headers=request.headers, content=request.content
+    )
 
 
 def caller(**changes: Any) -> Caller:

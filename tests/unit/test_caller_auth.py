@@ -15,7 +15,7 @@ import pytest
 from busauth.caller import Caller, Late, Lease, acting, lease_for
 from busauth.errors import CallerError, ConfigurationError
 from busauth.integrations.httpx import CallerAuth
-from tests.unit.support import NOW, caller, token
+from tests.unit.support import NOW, as_sent, caller, token
 
 RAW = token()
 BEARER = f"Bearer {RAW}"
@@ -84,7 +84,7 @@ def answering(seen: list[httpx.Request], *locations: str) -> httpx.MockTransport
     """Return a network that remembers its requests, and redirects the first ones."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
+        seen.append(as_sent(request))
         if len(seen) > len(locations):
             return httpx.Response(200)
         return httpx.Response(302, headers={"location": locations[len(seen) - 1]})
@@ -206,6 +206,76 @@ def test_a_redirect_that_is_followed_by_hand(sites: tuple[Site, Site]) -> None:
     assert other.seen == [(other.name, None)]
 
 
+def setting_cookies(seen: list[httpx.Request]) -> httpx.MockTransport:
+    """Return a network that gives everybody a session, and redirects what asks for /first."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(as_sent(request))
+        status = 302 if request.url.path == "/first" else 200
+        return httpx.Response(status, headers={"set-cookie": "sid=ann", "location": "/second"})
+
+    return httpx.MockTransport(answer)
+
+
+async def test_no_cookie_goes_beside_a_callers_token() -> None:
+    """What a service set for one caller is not sent with the next one's, by hand or followed."""
+    seen: list[httpx.Request] = []
+    auth = CallerAuth(["https://stock.example"], caller=holder())
+
+    def in_sync() -> None:
+        with httpx.Client(transport=setting_cookies(seen), auth=auth) as client:
+            client.get("https://stock.example/")
+            following = client.get("https://stock.example/first").next_request
+            assert following is not None
+            client.send(following)
+
+    in_sync()
+    async with httpx.AsyncClient(transport=setting_cookies(seen), auth=auth) as stock:
+        await stock.get("https://stock.example/", headers={"cookie": "sid=eve"})
+        await stock.get("https://stock.example/")
+    assert [request.headers["authorization"] for request in seen] == [BEARER] * 5
+    assert [request.headers.get("cookie") for request in seen] == [None] * 5
+
+
+async def test_the_token_leaves_a_request_with_its_answer() -> None:
+    """What is left of a request, answered or failed, bears none: sent again, it goes without."""
+    seen: list[httpx.Request] = []
+    auth = CallerAuth(["https://stock.example"], caller=holder())
+    async with httpx.AsyncClient(transport=setting_cookies(seen), auth=auth) as stock:
+        answer = await stock.get("https://stock.example/first")
+        followed = await stock.get("https://stock.example/first", follow_redirects=True)
+    left = [answer.request, answer.next_request, followed.request, followed.history[0].request]
+
+    async def failing(request: httpx.Request) -> httpx.Response:
+        left.append(request)
+        raise httpx.ReadError("gone")
+
+    async def hanging(request: httpx.Request) -> httpx.Response:
+        left.append(request)
+        return await asyncio.Event().wait() and httpx.Response(200)
+
+    for network in failing, hanging:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(network), auth=auth) as stock:
+            with pytest.raises((httpx.ReadError, TimeoutError)):
+                async with asyncio.timeout(0.01):
+                    await stock.get("https://stock.example/")
+    assert ["authorization" in each.headers for each in left if each] == [False] * 6
+
+
+def test_a_redirect_sent_by_hand_asks_the_lease_anew() -> None:
+    """Where their handler has ended meanwhile, it is not sent."""
+    seen: list[httpx.Request] = []
+    lease = Lease(RAW)
+    auth = CallerAuth(["https://stock.example"], caller=holder(lease))
+    with httpx.Client(transport=setting_cookies(seen), auth=auth) as client:
+        following = client.get("https://stock.example/first").next_request
+        assert following is not None
+        lease.end()
+        with pytest.raises(CallerError, match="has ended"):
+            client.send(following)
+    assert len(seen) == 1
+
+
 def test_an_upgrade_to_https_is_declared() -> None:
     """From port 80 a token goes along to the same host's https: that is declared as well."""
     seen: list[httpx.Request] = []
@@ -242,6 +312,7 @@ def test_one_origin_has_several_spellings(declared: str, asked: str) -> None:
     [
         "http://stock.example",
         "https://stock.example:8443",
+        "https://stock.example:0",
         "https://stock.example.",
         "https://api.stock.example",
         "https://stock.example.evil",
@@ -271,6 +342,13 @@ def test_another_scheme_host_or_port_is_another_host(asked: str) -> None:
         ("https://stock.example?a=b", "scheme, host and port alone"),
         ("https://ann:s3cret@stock.example", "got one with a user"),
         ("https://stock.example:x", "Invalid port"),
+        ("https://stock.example ", "scheme, host and port alone"),
+        ("https://stock.example?", "scheme, host and port alone"),
+        ("https://stock.example/#", "scheme, host and port alone"),
+        ("https://@stock.example", "got one with a user"),
+        ("https://stock.example:0", "scheme, host and port alone"),
+        ("https://stock.example:99999", "scheme, host and port alone"),
+        ("//stock.example/", "got '//stock.example/'"),
     ],
 )
 def test_what_is_no_https_origin_is_not_declared(host: str, told: str) -> None:
@@ -278,6 +356,17 @@ def test_what_is_no_https_origin_is_not_declared(host: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told) as refused:
         CallerAuth([host])
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("asked", ["//stock.example/", "/reservations", "ftp://stock.example/"])
+def test_what_is_no_whole_url_is_told(asked: str) -> None:
+    """It names what to ask instead, and declares nothing that cannot be declared."""
+    auth = CallerAuth(["https://stock.example"], caller=holder())
+    with (
+        httpx.Client(transport=answering([]), auth=auth) as client,
+        pytest.raises(CallerError, match="goes with http and https alone"),
+    ):
+        client.get(asked)
 
 
 def test_somebody_is_declared() -> None:

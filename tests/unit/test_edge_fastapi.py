@@ -4,10 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 
-from busauth import Caller, CallerError, ConfigurationError, Guard
+from busauth import (
+    Caller,
+    CallerError,
+    ConfigurationError,
+    DeadLetter,
+    Grace,
+    Guard,
+    Restrict,
+    ValidWhenPublished,
+)
 from busauth.caller import current_lease
 from busauth.integrations.fastapi import CallerBearer, problems
 from busauth.testing import Issuer
@@ -171,6 +181,25 @@ async def test_a_body_that_is_wrong_is_told_to_callers_alone(
     assert (stranger.status_code, caller.status_code) == (401, 422)
 
 
+@pytest.mark.parametrize(
+    ("scopes", "told"),
+    [("orders:write", "letter by letter"), (["orders:write profile"], "without blanks")],
+)
+async def test_scopes_that_are_written_wrongly_are_told(
+    app: FastAPI, bearer: CallerBearer, issuer: Issuer, scopes: Any, told: str
+) -> None:
+    """One string is no list of scopes, and one with a blank is no scope."""
+
+    @app.get("/orders")
+    async def orders(caller: Annotated[Caller, Security(bearer, scopes=scopes)]) -> None:
+        pytest.fail("somebody was let in")
+
+    network = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=network, base_url="http://edge.test") as client:
+        with pytest.raises(ConfigurationError, match=told):
+            await client.get("/orders", headers=bearer_of(issuer))
+
+
 def test_a_websocket_is_not_let_in(app: FastAPI, bearer: CallerBearer, issuer: Issuer) -> None:
     """A connection that would outlive its token is none that a bearer can speak for."""
 
@@ -179,23 +208,39 @@ def test_a_websocket_is_not_let_in(app: FastAPI, bearer: CallerBearer, issuer: I
         await socket.accept()
         pytest.fail("somebody was let in")
 
-    said: list[str] = []
+    said: list[Any] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": "websocket.connect"}
 
     async def send(message: Any) -> None:
-        said.append(message["type"])
+        said.append(message)
 
     header = bearer_of(issuer)["authorization"].encode()
     scope = {"type": "websocket", "path": "/orders", "query_string": b"", "subprotocols": []}
     scope["headers"] = [(b"authorization", header)]
-    with pytest.raises(TypeError, match="request"):
-        asyncio.run(app(scope, receive, send))
-    assert "websocket.accept" not in said
+    asyncio.run(app(scope, receive, send))
+    assert said == [
+        {
+            "type": "websocket.close",
+            "code": 1008,
+            "reason": "callers are not let in here: a connection may outlive its caller's token",
+        }
+    ]
 
 
-@pytest.mark.parametrize("arguments", [{"guard": "guard"}, {"roles": 3}, {"roles": [""]}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"guard": "guard"},
+        {"roles": 3},
+        {"roles": [""]},
+        {"on_expired": [DeadLetter(), Grace(minutes=5)]},
+        {"on_expired": Grace(hours=9600)},
+        {"on_expired": Restrict(roles=["guest"]), "roles": ["clerk"]},
+        {"on_expired": ValidWhenPublished(minutes=5, sources=["web"])},
+    ],
+)
 def test_a_bearer_that_is_declared_wrongly(guard: Guard, arguments: dict[str, Any]) -> None:
     """It is told where it is made."""
     with pytest.raises(ConfigurationError):

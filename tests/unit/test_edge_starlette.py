@@ -83,8 +83,31 @@ async def test_one_that_ends_badly_does_not_keep_the_others() -> None:
     assert sorted(notes[2:]) == ["orders ends", "web ends"]
 
 
+async def test_several_that_end_badly_are_all_told() -> None:
+    """None of them is lost behind another one."""
+    ends = asyncio.Barrier(2)
+    buses = Noted("orders", [], ends, end=True), Noted("web", [], ends, end=True)
+    with pytest.raises(ExceptionGroup) as failed:
+        async with lifespan(*buses)(Starlette()):
+            pass
+    assert [str(each) for each in failed.value.exceptions] == ["orders", "web"]
+
+
+@pytest.mark.parametrize("start", [True, False], ids=["start", "body"])
+async def test_what_failed_first_is_told_first(
+    start: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bus that ends badly hides neither why another did not start nor the application's error."""
+    first = Noted("orders", [], asyncio.Barrier(1), end=True)
+    buses = [first, Noted("web", [], asyncio.Barrier(1), start=True)] if start else [first]
+    with pytest.raises(ConnectionError, match="web"):
+        async with lifespan(*buses)(Starlette()):
+            raise ConnectionError("web")
+    assert "RuntimeError: orders" in caplog.text
+
+
 async def test_a_challenge_names_the_realm_and_what_can_be_quoted() -> None:
-    """A scope that no challenge can name is left out; waiting and realm are the application's."""
+    """A scope that no challenge can name is left out alone; the realm is the application's."""
 
     async def route(request: Request) -> Response:
         async with authenticated(guard(), request, scopes=['"', "orders:write"]):
@@ -94,7 +117,9 @@ async def test_a_challenge_names_the_realm_and_what_can_be_quoted() -> None:
         routes=[Route("/", route)], exception_handlers=problems(realm="shop", retry_after=60)
     )
     async with living(app) as client:
-        assert (await client.get("/")).headers["www-authenticate"] == 'Bearer realm="shop"'
+        assert (await client.get("/")).headers["www-authenticate"] == (
+            'Bearer realm="shop", scope="orders:write"'
+        )
 
 
 @pytest.mark.parametrize(
@@ -105,6 +130,9 @@ async def test_a_challenge_names_the_realm_and_what_can_be_quoted() -> None:
         (lambda: problems(realm="a\r\nx: y"), "realm="),
         (lambda: problems(retry_after=-1), "seconds from 0"),
         (lambda: lifespan(guard()), "expected"),  # type: ignore[arg-type]
+        (lifespan, "got no bus"),
+        (readiness, "got no bus"),
+        (lambda: lifespan(Bus("amqp://x/", guard=guard(), service="web"), own=3), "own="),  # type: ignore[arg-type]
         (lambda: readiness("orders"), "expected"),  # type: ignore[arg-type]
         (lambda: authenticated("guard", Request({"type": "http"})), "expected"),  # type: ignore[arg-type]
     ],

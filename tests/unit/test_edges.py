@@ -27,6 +27,7 @@ from busauth.testing import Broker, Issuer, Kit, ManualClock
 from busauth.tokens import Key, KeyMissing
 from tests.support import Order, Trail, guard_for
 from tests.unit.edges import EDGES, Make, bearer_of, living
+from tests.unit.support import as_sent
 
 pytestmark = pytest.mark.parametrize("edge", EDGES)
 
@@ -65,6 +66,18 @@ class Later:
                 self.found.append(str(error))
 
 
+class Unnamed(BadMessage):
+    """A refusal whose status has no name."""
+
+    status = 499
+
+
+class Lax(BadMessage):
+    """A refusal whose status is a success."""
+
+    status = 200
+
+
 NOBODY = "no caller is in scope"
 OVER = "the request is over"
 
@@ -76,7 +89,7 @@ async def test_what_a_route_publishes_is_its_callers(edge: Make, kit: Kit) -> No
     asked: list[httpx.Request] = []
 
     def answer_from(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        asked.append(as_sent(request))
         return httpx.Response(200)
 
     network = httpx.MockTransport(answer_from)
@@ -182,8 +195,22 @@ async def test_a_task_that_outlives_its_request_finds_it_over(
         (RuntimeError("the route failed"), 500, None),
         (BadMessage("body.invalid"), 400, "body.invalid"),
         (PublishError("not confirmed"), 503, None),
+        (ExceptionGroup("", [BadMessage("body.invalid"), Deferred("away")]), 400, "body.invalid"),
+        (ExceptionGroup("", [ExceptionGroup("", [PublishError("lost")])]), 503, None),
+        (ExceptionGroup("", [PublishError("lost"), RuntimeError("a fault")]), 500, None),
+        (Unnamed("order.odd"), 499, "order.odd"),
+        (Lax("order.odd"), 500, "order.odd"),
     ],
-    ids=["fault", "refused", "unpublished"],
+    ids=[
+        "fault",
+        "refused",
+        "unpublished",
+        "several",
+        "a group in a group",
+        "a fault among them",
+        "a status without a name",
+        "a status that is no refusal",
+    ],
 )
 async def test_an_error_in_the_route_ends_it_as_well(
     edge: Make, guard: Guard, issuer: Issuer, error: Exception, status: int, code: str | None
@@ -202,7 +229,8 @@ async def test_an_error_in_the_route_ends_it_as_well(
     assert [answer.status_code for answer in answers] == [status] * 2
     assert [repr(lease) for lease in leases] == ["<Lease ended>"] * 2
     if code is not None:
-        assert answers[0].json()["code"] == code
+        told = answers[0].json()
+        assert (told["code"], told["status"]) == (code, status)
         assert "www-authenticate" not in answers[0].headers
 
 

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from busauth.testing import Broker, Kit, ManualClock
+from tests.unit.support import as_sent
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 TEXT = PAGE.read_text("utf-8")
@@ -36,7 +37,7 @@ async def test_an_order_goes_all_the_way(blocks: tuple[str, ...], kit: Kit) -> N
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        asked.append(as_sent(request))
         return httpx.Response(201)
 
     names = run(*blocks, HTTPX, TEST)
