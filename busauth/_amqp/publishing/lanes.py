@@ -6,6 +6,9 @@ user than the connection's. There are at most `MOST` of them, and a quarter of w
 beyond that, an exchange gets a channel with nothing on its way, the longest unused first, and while
 there is none it shares the one with the least, until it has nothing on its way itself.
 
+What goes to an exchange that has taken nothing yet goes one at a time: so the broker's word that it
+is not there is about that one. Where it has taken something and is no more, some may have got in.
+
 Nothing is written behind the broker's ``channel.close``: the client library answers that before it
 calls the channel closed, and what comes after the answer closes the whole connection.
 """
