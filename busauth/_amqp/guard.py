@@ -29,7 +29,7 @@ from busauth._revocation.revocations import Revocations
 from busauth._tokens.asking.checking import check_issuers
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.envelope import is_encrypted
-from busauth._tokens.evidence import Verified
+from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.verifier import Verifier
 from busauth.audit import LOGGER, Auditor, both, log_event
@@ -220,10 +220,8 @@ class Guard:
             caller = await decide(verified, rules, self.clock.now())
             if caller.late is None:  # nothing was awaited
                 return caller
-            before = verified
-            if not before.holds():  # what says the same, asked for again, changes nothing
-                verified = await self._proven(token)
-            if verified.says_as(before) and stands(verified, caller, rules, self.clock.now()):
+            verified, is_same = await still_said(verified, partial(self._proven, token))
+            if is_same and stands(verified, caller, rules, self.clock.now()):
                 return caller
         raise Deferred("what the decision rests on keeps changing")
 

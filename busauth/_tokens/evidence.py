@@ -1,9 +1,9 @@
 """What was proven of a token, and by what: a key, or somebody's word."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from busauth._tokens.keys.key import Key, KeySource
 from busauth._tokens.keys.retired import FormerKey, Retired
@@ -17,6 +17,33 @@ class Evidence(Protocol):
     def holds(self) -> bool:
         """Return whether it still counts, without waiting."""
         ...
+
+
+class Renewable(Evidence, Protocol):
+    """Evidence that can be had anew, and compared with what it was."""
+
+    def says_as(self, other: Self) -> bool:
+        """Return whether both say the same, whatever proved them."""
+        ...
+
+
+E = TypeVar("E", bound=Renewable)
+
+
+async def still_said(evidence: E, prove: Callable[[], Awaitable[E]]) -> tuple[E, bool]:
+    """Return evidence that counts by now, and whether it says what it said before.
+
+    A word that counts for a second is asked for again after an await. What says the same changes
+    no decision, however often it has to be asked for.
+
+    Args:
+        evidence: what a decision rests on.
+        prove: proves anew; is awaited only where that does not hold any more.
+    """
+    if evidence.holds():
+        return evidence, True
+    again = await prove()
+    return again, again.says_as(evidence)
 
 
 class _Nothing:
@@ -115,7 +142,7 @@ class Verified:
         """
         return self.by.holds()
 
-    def says_as(self, other: "Verified") -> bool:
+    def says_as(self, other: Self) -> bool:
         """Return whether another proof of a token says the same of it, whatever proved it."""
         return self == other and self.caller.claims == other.caller.claims
 

@@ -203,8 +203,7 @@ class Consumer(GuardedConsumer[P, R]):
         """Tell of a handler that settled its message itself, and was cancelled after that."""
         self._context.acks.settled(case.delivery)
         if case.has_begun and not (case.is_acknowledged or case.is_leaving):
-            detail = "put back" if case.delivery.is_returned else None
-            self._context.auditor.tell(case, EventKind.SETTLED_BY_HANDLER, detail=detail)
+            self._settling.tell_left(case)
 
     def _cut_off(self, case: Case) -> "asyncio.Task[None]":
         """Give back, as nobody: somebody has cancelled the handler's task, or what came after."""

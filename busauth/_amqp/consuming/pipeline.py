@@ -25,6 +25,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from secrets import token_hex
 from typing import Any, NamedTuple, Self
 
@@ -42,7 +43,7 @@ from busauth._messages.proof import Signed
 from busauth._messages.replay import a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
-from busauth._tokens.evidence import Verified
+from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.audit import LOGGER, EventKind
@@ -229,12 +230,8 @@ class Pipeline:
             caller = await self._judge(case, verified)
             if caller.late is None and case.replay_key is None:
                 return caller  # nothing was awaited
-            before = genuine
-            if not before.holds():
-                # A word that counts for a second is asked for again; what says the same changes
-                # nothing, however often it has to be asked for.
-                genuine = await self._prove(case)
-            if genuine.says_as(before) and self._stands(case, verified, genuine.signed, caller):
+            genuine, is_same = await still_said(genuine, partial(self._prove, case))
+            if is_same and self._stands(case, verified, genuine.signed, caller):
                 return caller
         raise Deferred("what the decision rests on keeps changing")
 

@@ -90,6 +90,10 @@ class Settling:
         elif case.replay_key is not None:
             with suppress(Deferred):  # in flight for ever, it comes again as well
                 await self._messages.replay.forget(case.replay_key, holder=case.holder)
+        self.tell_left(case, outcome)
+
+    def tell_left(self, case: Case, outcome: Refused | None = None) -> None:
+        """Tell of a message that its handler has settled itself; with a refusal, it failed too."""
         detail = "put back" if case.delivery.is_returned else None
         self._context.auditor.tell(case, EventKind.SETTLED_BY_HANDLER, outcome, detail=detail)
 
@@ -201,7 +205,6 @@ class Settling:
         case.has_begun = True
         delivery = case.delivery
         try:
-            carried = self._carried(case, None)
             if case.letter is not None:  # as a retry it would be a letter no more
                 is_there = await self._disposal.postpone(delivery, case.letter, is_letter=True)
             elif case.replay_key is not None and not case.is_known:
@@ -209,6 +212,7 @@ class Settling:
             else:
                 if case.replay_key is not None:
                     await self._messages.replay.forget(case.replay_key, holder=case.holder)
+                carried = self._carried(case, None)
                 is_there = await self._disposal.postpone(delivery, carried)
         except Deferred:
             return False
