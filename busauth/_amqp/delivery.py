@@ -26,7 +26,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from busauth._amqp.connecting.frames import UNREADABLE
-from busauth._messages.proof import Properties, Route
+from busauth._messages.proof import Properties, Route, SeenMessage
+from busauth.caller import Caller
 from busauth.errors import BadMessage, evidence
 
 # aio-pika keeps these private, and a message must know that it was settled without it.
@@ -191,6 +192,31 @@ class Delivery:
             said.content_encoding,
             said.reply_to,
             said.correlation_id,
+        )
+
+    def seen(
+        self,
+        caller: Caller | None = None,
+        *,
+        token_sha256: str | None = None,
+        transaction_token: str | None = None,
+    ) -> SeenMessage:
+        """Return it as a proof speaks of it.
+
+        Args:
+            caller: whose it is; None where that is not known.
+            token_sha256: the hex SHA-256 of its token, None where it has none.
+            transaction_token: the one that came beside it, if any.
+        """
+        return SeenMessage(
+            token_sha256=token_sha256,
+            transaction_token=transaction_token,
+            body=self.body,
+            message_id=self.message_id,
+            properties=self.properties,
+            headers=self.headers,
+            issuer=caller.issuer if caller else None,
+            subject=caller.subject if caller else None,
         )
 
     def is_like(self, other: Self) -> bool:

@@ -456,7 +456,7 @@ async def late_by_a_minute(settings: Settings, queue: str, on_expired: Any) -> V
 
     late = LateToken(a_caller(expires_at=NOW), NOW + 60, 0)
     consumer = cast("Consumer[..., None]", handler)
-    return (await consumer._rules.callers.policies.decide(late))[0]
+    return (await consumer._pipeline._rules.callers.policies.decide(late))[0]
 
 
 GRACE = Restrict(["by-the-decorator"])

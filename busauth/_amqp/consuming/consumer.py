@@ -104,7 +104,6 @@ class Consumer(GuardedConsumer[P, R]):
         self.taken = 0
         self.__name__ = short_name_of(plan.handler)
         self.__doc__ = documentation_of(plan.handler)
-        self._rules = rules
         self._context = context
         self._around = disposal.around
         self._returns = returns

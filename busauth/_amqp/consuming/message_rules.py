@@ -207,19 +207,10 @@ class MessageRules:
             signed = await found(lambda: self.recall(case.delivery))
             if signed is None:
                 return None
-            seen = _tokenless(case.delivery)
+            seen = case.delivery.seen()
             return self.proofs.judge_tokenless(signed, seen, self.routes, case.now)
         except (Refused, Deferred):
             return None
-
-
-def _tokenless(delivery: Delivery) -> SeenMessage:
-    return SeenMessage(
-        body=delivery.body,
-        message_id=delivery.message_id,
-        properties=delivery.properties,
-        headers=delivery.headers,
-    )
 
 
 def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
@@ -227,13 +218,6 @@ def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
     if transaction_token is not None and not isinstance(transaction_token, str):
         found = f"{TXN_TOKEN} of type {type(transaction_token).__name__}"
         raise BadMessage("proof.token", found=found, expected="text")
-    return SeenMessage(
-        token_sha256=caller.token_sha256,
-        transaction_token=transaction_token,
-        body=delivery.body,
-        message_id=delivery.message_id,
-        properties=delivery.properties,
-        headers=delivery.headers,
-        issuer=caller.issuer,
-        subject=caller.subject,
+    return delivery.seen(
+        caller, token_sha256=caller.token_sha256, transaction_token=transaction_token
     )

@@ -26,7 +26,6 @@ from busauth._messages.proof import (
     Proofs,
     ProofSigner,
     Route,
-    SeenMessage,
 )
 from busauth._messages.seal import Purpose
 from busauth._tokens.keys.waiting import found
@@ -111,7 +110,7 @@ class Release:
         """
         recorded = str(message.headers.get(headers.TOKEN_SHA256))
         proof, now = message.headers.get(headers.PROOF), self._guard.clock.now()
-        parked = _parked(Delivery.of(message), caller)
+        parked = Delivery.of(message).seen(caller)
         # may wait for keys, as no check does after it
         await found(lambda: self._proofs.recall(proof))
         first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
@@ -134,17 +133,6 @@ class Release:
             raise BadMessage("message.too_large", found=error.reason) from error
         identity = {**self._guard.core.outbox.bearer(token, self._recipient), headers.PROOF: signed}
         return renewed(message, identity, limit)
-
-
-def _parked(delivery: Delivery, caller: Caller) -> SeenMessage:
-    return SeenMessage(
-        body=delivery.body,
-        message_id=delivery.message_id,
-        properties=delivery.properties,
-        headers=delivery.headers,
-        issuer=caller.issuer,
-        subject=caller.subject,
-    )
 
 
 def _relaying(guard: Guard, proofs: Proofs | None) -> tuple[Proofs, ProofSigner]:
