@@ -67,7 +67,7 @@ class Sent:
     routing_key: str
     channel: Channel
     answer: Answer
-    is_first: bool = True
+    is_first: bool = False
 
     def is_alone(self, error: Exception) -> bool:
         """Return whether its channel took nothing else along when it was closed."""
@@ -183,7 +183,7 @@ class _Use:
         self._under_way = 0
         # The default exchange is always there; of another one nothing is known before an answer.
         self._is_there = not target[0]
-        self._first: Answer | None = None
+        self._last: Answer | None = None
         lane.uses.append(self)
 
     @property
@@ -205,24 +205,27 @@ class _Use:
         """
         message_id = str(outgoing.properties.message_id)
         async with self._turn:
-            if self._first is not None and not self._is_there:
-                # One alone finds out whether the exchange is there: were several on their way, the
-                # broker's word that it is not could not be told from one that it is no more.
-                await asyncio.wait((self._first,))
+            await self._found_out()
             await self.lane.free(message_id)
             sent = await self.lane.write(message_id, outgoing, exchange, routing_key)
-            if not exchange:
-                return sent
-            if not self._is_there:
-                self._first = sent.answer
-            sent.answer.add_done_callback(self._answered)
-            return replace(sent, is_first=not self._is_there)
+            self._last = sent.answer
+            return sent if self._is_there else replace(sent, is_first=True)
 
-    def _answered(self, answer: Answer) -> None:
-        """Note whether the exchange is there: it has taken something, or refused it by itself."""
-        error = None if answer.cancelled() else answer.exception()
-        refused = isinstance(error, (UnroutableError, DeliveryError))
-        self._is_there = not answer.cancelled() and (error is None or refused)
+    async def _found_out(self) -> None:
+        """Wait for the one that finds out whether the exchange is there, which goes alone.
+
+        Were several on their way, the broker's word that it is not there could not be told from one
+        that it is no more.
+        """
+        last = self._last
+        if last is None or not self.target[0]:
+            return
+        if not self._is_there:
+            await asyncio.wait((last,))
+        if last.done():
+            error = None if last.cancelled() else last.exception()
+            refused = isinstance(error, (UnroutableError, DeliveryError))  # by itself: it is there
+            self._is_there = not last.cancelled() and (error is None or refused)
 
 
 class Lane:
