@@ -15,9 +15,9 @@ and its party found:
 What the payload says means nothing before, but for whose party it names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from busauth._tokens.compact import CompactToken
 from busauth._tokens.evidence import SignedBy, former_keys
@@ -134,3 +134,48 @@ class Signatory:
         return KeyUnknown(
             refusal, party=self.name, fetch=self.keys.refresh, key_id=header.get("kid")
         )
+
+
+P = TypeVar("P")
+
+
+def as_compact(
+    raw: object, *, what: str, code: str, read: Callable[[str], CompactToken]
+) -> CompactToken:
+    """Return a compact JWS; what is none is refused by the code of whoever reads it.
+
+    Args:
+        raw: whatever stood where it was expected.
+        what: what it should be, for people.
+        code: of a refusal.
+        read: reads text, within bounds.
+
+    Raises:
+        NotGenuine: with that code.
+    """
+    if not isinstance(raw, str):
+        found = f"{what} of type {type(raw).__name__}"
+        raise NotGenuine(code, found=found, expected="a compact JWS")
+    try:
+        return read(raw)
+    except NotGenuine as refused:
+        raise NotGenuine(code, found=refused.found, expected=refused.expected) from None
+
+
+def party_of(token: CompactToken, known: Mapping[str, P], code: str) -> P:
+    """Return the party that a JWS claims to be of, by the exact `iss`; nothing of it is proven yet.
+
+    Args:
+        token: with its payload.
+        known: parties by their names.
+        code: of a refusal.
+
+    Raises:
+        NotGenuine: with that code.
+    """
+    name = token.payload.get("iss")
+    party = known.get(name) if isinstance(name, str) else None
+    if party is None:
+        found = "no iss" if name is None else name
+        raise NotGenuine(code, found=found, expected=" or ".join(sorted(known)) or "nobody")
+    return party

@@ -27,7 +27,7 @@ from busauth._tokens.compact import CompactToken, split
 from busauth._tokens.evidence import Evidence
 from busauth._tokens.keys.key import KeySource, allow_list
 from busauth._tokens.keys.waiting import KeyUnknown
-from busauth._tokens.signatories import Codes, Signatory
+from busauth._tokens.signatories import Codes, Signatory, as_compact, party_of
 from busauth.errors import BadMessage, ConfigurationError, Forbidden, NotGenuine, Refused
 
 SIGNED_WITH = ("ES256", "EdDSA")
@@ -180,13 +180,8 @@ class Publishers:
         return signed._replace(original=self._original(signed.claims))
 
     def _prove(self, proof: object) -> Signed:
-        compact = _read(proof)
-        name = compact.payload.get("iss")
-        publisher = self._by_name.get(name) if isinstance(name, str) else None
-        if publisher is None:
-            found = "no iss" if name is None else name
-            expected = " or ".join(sorted(self._by_name)) or "nobody"
-            raise NotGenuine("proof.publisher", found=found, expected=expected)
+        compact = as_compact(proof, what="a proof", code=_CODES.malformed, read=_read)
+        publisher = party_of(compact, self._by_name, "proof.publisher")
         # Its signature before what it says: of a forged proof nothing else is told.
         return _signed(publisher, compact.payload, publisher.signer(compact))
 
@@ -208,25 +203,13 @@ def _in_original(refused: Refused) -> Refused:
     return type(refused)("proof.original", found=refused.detail, expected="a proof that holds")
 
 
-def _read(proof: object) -> CompactToken:
-    if not isinstance(proof, str):
-        found = f"a proof of type {type(proof).__name__}"
-        raise NotGenuine("proof.malformed", found=found, expected="a compact JWS")
-    try:
-        if len(proof) <= MAX_BYTES:
-            return split(proof, max_bytes=MAX_BYTES)
-        return _read_long(proof)
-    except NotGenuine as refused:
-        why = {"found": refused.found, "expected": refused.expected}
-        raise NotGenuine("proof.malformed", **why) from None
-
-
-def _read_long(proof: str) -> CompactToken:
+def _read(proof: str) -> CompactToken:
     """Only what embeds another proof may be longer than one."""
-    with suppress(NotGenuine):  # then it is too long, which is said below
-        compact = split(proof, max_bytes=MAX_RELEASED_BYTES)
-        if ORIGINAL in compact.payload:
-            return compact
+    if len(proof) > MAX_BYTES:
+        with suppress(NotGenuine):  # then it is too long, which is said below
+            compact = split(proof, max_bytes=MAX_RELEASED_BYTES)
+            if ORIGINAL in compact.payload:
+                return compact
     return split(proof, max_bytes=MAX_BYTES)
 
 

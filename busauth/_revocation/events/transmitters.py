@@ -11,8 +11,8 @@ from typing import Any
 from busauth._arguments import checked
 from busauth._tokens.compact import CompactToken, split
 from busauth._tokens.keys.key import ASYMMETRIC, KeySource, allow_list
-from busauth._tokens.signatories import Codes, Signatory
-from busauth.errors import ConfigurationError, NotGenuine
+from busauth._tokens.signatories import Codes, Signatory, as_compact, party_of
+from busauth.errors import ConfigurationError
 
 TYPE = "secevent+jwt"
 _CODES = Codes(
@@ -100,22 +100,11 @@ def proven(raw: object, known: Mapping[str, Transmitter]) -> tuple[Transmitter, 
             ``event.algorithm`` or ``event.signature``.
         KeyUnknown: no key at hand fits.
     """
-    compact = _read(raw)
-    name = compact.payload.get("iss")
-    transmitter = known.get(name) if isinstance(name, str) else None
-    if transmitter is None:
-        found = "no iss" if name is None else name
-        raise NotGenuine("event.transmitter", found=found, expected=" or ".join(sorted(known)))
+    compact = as_compact(raw, what="an event", code=_CODES.malformed, read=_read)
+    transmitter = party_of(compact, known, "event.transmitter")
     transmitter.check_signature(compact)
     return transmitter, compact.payload
 
 
-def _read(raw: object) -> CompactToken:
-    if not isinstance(raw, str):
-        found = f"an event of type {type(raw).__name__}"
-        raise NotGenuine("event.malformed", found=found, expected="a compact JWS")
-    try:
-        return split(raw, max_bytes=MAX_BYTES)
-    except NotGenuine as refused:
-        why = {"found": refused.found, "expected": refused.expected}
-        raise NotGenuine("event.malformed", **why) from None
+def _read(raw: str) -> CompactToken:
+    return split(raw, max_bytes=MAX_BYTES)
