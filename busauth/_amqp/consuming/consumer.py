@@ -14,7 +14,7 @@ are its queues there?    Surroundings.check       again                     give
 keys, a slot             outcome, _prove          again                     refused: check.failed;
                                                                             the program's:
                                                                             given back
-policies, keys again     _decided, _judge         again                     refused: token.expired,
+policies, keys again     _decided                 again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back

@@ -22,7 +22,7 @@ error here accepts.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
-from busauth._decision import LOOKS, decide, decide_in_time, stands
+from busauth._decision import LOOKS, decide, stands
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
 from busauth._messages.replay import a_copy_of
@@ -303,17 +303,14 @@ class Pipeline:
             raise
         case.is_known = True
 
-    async def _judge(self, case: Case, verified: Verified) -> Caller:
+    def _judge(self, case: Case, verified: Verified) -> Awaitable[Caller]:
         """Return the caller for whom the handler may run, at the case's instant.
 
         Raises:
             Refused: with its code.
             Deferred: a policy, or what knows of revocations, cannot tell now.
         """
-        rules, now = self._rules.callers, case.now
-        if now < verified.ends_at:
-            return decide_in_time(verified, rules, now, case.provenance)
-        return await decide(verified, rules, now, case.provenance)
+        return decide(verified, self._rules.callers, case.now, case.provenance)
 
     def _stands(
         self, case: Case, verified: Verified, signed: Signed | None, caller: Caller
