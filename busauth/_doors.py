@@ -15,7 +15,7 @@ def hand_out(door: str, names: Mapping[str, Any]) -> None:
         names: its globals.
     """
     for name in names["__all__"]:
-        given = names[name]
+        given = names.get(name)  # None: another door's, which is opened when it is asked for
         if isinstance(given, (type, FunctionType)) and _is_behind(door, given.__module__):
             given.__module__ = door
 

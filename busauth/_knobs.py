@@ -48,13 +48,15 @@ class Knobs(BaseModel, metaclass=_Sentences):
         ConfigurationError: with each key, what was found and what was expected.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Built when the first is made: a service uses a few of them, and imports them all.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     also: ClassVar[tuple[str, ...]] = ()
     holds_paths: ClassVar[bool] = False
 
 
 def _check_unnamed(kind: type[Knobs], given: Sequence[object]) -> None:
     """Refuse what is given without a name to what takes nothing so."""
+    kind.model_rebuild()  # one that was not built yet has no signature of its own
     parameters = signature(kind).parameters.values()
     if not any(each.kind is Parameter.POSITIONAL_OR_KEYWORD for each in parameters):
         name = next(iter((*kind.also, *kind.model_fields)))

@@ -20,7 +20,7 @@ from busauth._tokens.encryption.encryption import (
     shared_encryption_key,
 )
 from busauth._tokens.evidence import Evidence, SignedBy, Verified
-from busauth._tokens.fetch import Fetcher, Reply, UnsafeHttp
+from busauth._tokens.fetch import Fetcher, Reply, Transport, UnsafeHttp
 from busauth._tokens.keys.jwks import JWKS, JWKSOptions
 from busauth._tokens.keys.key import Key, KeyMissing, KeySource, StaticKeys, shared_secret
 from busauth._tokens.keys.retired import FormerKey, Retired, RetiredKeys
@@ -78,6 +78,7 @@ __all__ = [
     "SignedBy",
     "StaticKeys",
     "TokenEncryption",
+    "Transport",
     "UnsafeHttp",
     "Verified",
     "Verifier",

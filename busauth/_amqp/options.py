@@ -177,6 +177,6 @@ class BusOptions(Knobs):
     prefetch: Deliveries = 100
     delivery_limit: Count = 20
     rejected_limit: Count = 10_000
-    retry: RetryOptions = RetryOptions()
+    retry: RetryOptions = Field(default_factory=RetryOptions)
     drain: SecondsOrNone = 25.0
     declare: bool = True

@@ -6,7 +6,7 @@ under a hard maximum age that no policy, and no sender, can lift.
 """
 
 from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, PolicyFailed, names
-from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished, declared_policy
+from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
     Accept,
     DeadLetter,
@@ -32,6 +32,5 @@ __all__ = [
     "Restrict",
     "ValidWhenPublished",
     "Verdict",
-    "declared_policy",
     "names",
 ]

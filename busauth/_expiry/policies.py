@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Never
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from busauth._arguments import role_names, scope_names
 from busauth._expiry.verdicts import (
@@ -161,11 +161,11 @@ class Restrict(OwnPolicy):
         return Accept(scopes=self.scopes, roles=self.roles)
 
 
-_Any = Grace | ValidWhenPublished | Restrict | Park | DeadLetter | Discard
-DeclaredPolicy = Annotated[_Any, Field(discriminator="policy")]
+DeclaredPolicy = Annotated[
+    Grace | ValidWhenPublished | Restrict | Park | DeadLetter | Discard,
+    Field(discriminator="policy"),
+]
 """A policy as it stands in a settings file: a table with `policy` and its fields."""
-
-declared_policy: TypeAdapter[_Any] = TypeAdapter(DeclaredPolicy)
 
 
 def _spanned(kind: type[OwnPolicy], field: str, given: Any) -> Any:

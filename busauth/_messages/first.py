@@ -6,6 +6,7 @@ delivery may do is at most what this record allows, whatever token it comes with
 
 import json
 from dataclasses import asdict
+from functools import cache
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +16,11 @@ HEADER = "busauth-first"
 _LIMIT = 128 * 1024
 """Characters; a frame is no longer."""
 
-_RECORD = TypeAdapter(FirstToken)
+
+@cache
+def _record() -> TypeAdapter[FirstToken]:
+    """Return what reads one: made when the first comes back, as most services see none."""
+    return TypeAdapter(FirstToken)
 
 
 def written(first: FirstToken) -> str:
@@ -29,6 +34,6 @@ def read(value: object) -> FirstToken | None:
     if not isinstance(value, str) or len(value) > _LIMIT:
         return None
     try:
-        return _RECORD.validate_json(value, strict=True)
+        return _record().validate_json(value, strict=True)
     except ValidationError:  # another version may have written it in another way
         return None

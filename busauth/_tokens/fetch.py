@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from urllib.parse import urlencode
-
-import httpx
 
 from busauth._arguments import Bytes, Seconds, checked_class, kind_of
 from busauth.errors import ConfigurationError, Deferred
+
+if TYPE_CHECKING:
+    import httpx  # by each that asks: it brings a terminal's libraries along, and not all ask
 
 _LAST_PORT = 65_535
 _OK = 200  # nothing else: redirects lead where nobody checked, and 204 has no body
@@ -45,6 +46,16 @@ class UnsafeHttp(frozenset[str]):
         return super().__new__(cls, (host.lower() for host in hosts))
 
 
+class Transport(Protocol):
+    """What carries requests instead of the network: any ``httpx.AsyncBaseTransport`` is one."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Return the ``httpx.Response`` to an ``httpx.Request``."""
+
+    async def aclose(self) -> None:
+        """End what is open."""
+
+
 class Reply(NamedTuple):
     """An answer to a form."""
 
@@ -71,7 +82,7 @@ class Fetcher:
     timeout: Seconds = 5.0
     max_bytes: Bytes = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
-    transport: httpx.AsyncBaseTransport | None = None
+    transport: Transport | None = None
 
     def __post_init__(self) -> None:
         """Collect the hosts; a lone string is one host, not its letters."""
@@ -93,6 +104,8 @@ class Fetcher:
 
     def _may_ask(self, url: str) -> bool:
         """Read the URL as the client that would ask it does: two readers could disagree."""
+        import httpx
+
         try:
             parts = httpx.URL(url)
         except httpx.InvalidURL:
@@ -149,6 +162,8 @@ class Fetcher:
     async def _ask(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Reply:
+        import httpx
+
         # asyncio does not close a socket again that it opened for a port beyond the last one.
         port = httpx.URL(url).port or 0
         if port > _LAST_PORT:
@@ -162,13 +177,16 @@ class Fetcher:
                 raise ValueError("a compressed answer, expected it uncompressed")
             return Reply(response.status_code, await self._read(response))
 
-    def _client(self, scheme: str) -> httpx.AsyncClient:
+    def _client(self, scheme: str) -> "httpx.AsyncClient":
+        import httpx
+
         if self.transport is not None:
-            return httpx.AsyncClient(transport=self.transport, timeout=self.timeout)
+            carrier = cast("httpx.AsyncBaseTransport", self.transport)
+            return httpx.AsyncClient(transport=carrier, timeout=self.timeout)
         through_proxies = scheme == "https"
         return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout, trust_env=through_proxies)
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: "httpx.Response") -> bytes:
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
@@ -178,6 +196,8 @@ class Fetcher:
 
     @cached_property
     def _ssl(self) -> ssl.SSLContext:
+        import httpx
+
         return httpx.create_ssl_context()
 
 

@@ -68,7 +68,7 @@ def signatures(public: Any) -> Iterator[Any]:
     yield public
     if not isinstance(public, type):
         return
-    for name, member in vars(public).items():
+    for name, member in list(vars(public).items()):  # options are built while they are looked at
         called = member.fget if isinstance(member, property) else member
         called = getattr(called, "__func__", called)
         if inspect.isfunction(called) and _is_a_users(public, name):

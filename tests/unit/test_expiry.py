@@ -8,16 +8,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from busauth import DeadLetter, Discard, Grace, Restrict
-from busauth._expiry import PolicyChain, PolicyFailed, declared_policy, names
+from busauth._expiry import PolicyChain, PolicyFailed, names
+from busauth._expiry.policies import DeclaredPolicy
 from busauth.errors import ConfigurationError, Deferred, Forbidden
 from busauth.expiry import Accept, ExpiryPolicy, LateToken, Policies, Verdict
 from busauth.tokens import TokenEncryption, shared_encryption_key
 from tests.unit.support import NOW, caller
 
 DAY = 24 * 3600.0
+declared_policy: TypeAdapter[Any] = TypeAdapter(DeclaredPolicy)
 
 
 def late(seconds: float, *, leeway: float = 0.0) -> LateToken:
