@@ -189,6 +189,29 @@ class Consumer(GuardedConsumer[P, R]):
             if case.returning is None:
                 self._over(case)
 
+    async def judged(self, case: Case) -> Deferred | None:
+        """Judge and settle what somebody else has in hand; return why that is not possible now.
+
+        Its handler, its copies and its acknowledgement are theirs (`busauth._amqp.judging`).
+
+        Raises:
+            ConfigurationError: another thread's loop has this guard's consumers.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self.open()
+        self._running[id(case)] = case
+        try:
+            deferred = await self._settled(case)
+        except asyncio.CancelledError:
+            self._context.auditor.tell(case, EventKind.ABANDONED, detail="its task was cancelled")
+            raise
+        finally:
+            self._over(case)
+        if deferred is not None:
+            self._returns.add(case.delivery)
+            self._context.auditor.tell(case, EventKind.DEFERRED, detail=deferred.reason)
+        return deferred
+
     async def _elsewhere(self, delivery: Delivery, error: ConfigurationError) -> None:
         """End a consumer in another thread's loop, which nobody may handle anything for."""
         if not self._is_elsewhere:
@@ -382,7 +405,7 @@ class Consumer(GuardedConsumer[P, R]):
         try:
             if self._around.unseen:
                 await self._around.check(case.delivery)
-            outcome = await self._pipeline.outcome(case)
+            outcome = case.outcome = await self._pipeline.outcome(case)
             if not self._directions.are_known:
                 self._directions.check(case, outcome)
             case.has_begun = True
