@@ -386,6 +386,33 @@ async def _failed(judged: Accepted) -> Outcome:
     return await judged.failed(ValueError("elsewhere"))
 
 
+async def test_blocks_take_turns_by_the_queues_concurrency(scene: Scene) -> None:
+    """A block has a slot while its work goes on; a refusal's copy needs none."""
+    stage = Stage.set(scene, guarded={"options": GuardOptions(concurrency=1)})
+    judge, message, other = judge_of(stage), await one(stage), await one(stage, b"other")
+    async with judge(received(message.having(tenant="b"), judge)) as refused:
+        assert isinstance(refused, Refusal)
+        async with judge(received(message, judge)):
+            waiting = asyncio.create_task(outcome(judge, other))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+        assert isinstance(await waiting, Accepted)
+
+
+async def test_a_guard_judges_in_one_event_loop_at_a_time(scene: Scene) -> None:
+    """Another thread's loop is refused while this one goes on, and is not left with a slot."""
+    stage = Stage.set(scene)
+    judge, message = judge_of(stage), await one(stage)
+    assert isinstance(await outcome(judge, message.having(tenant="b")), Refusal)
+
+    def elsewhere() -> None:
+        with pytest.raises(ConfigurationError, match="another thread"):
+            asyncio.run(outcome(judge, message))
+
+    await asyncio.to_thread(elsewhere)
+    assert isinstance(await outcome(judge, message), Accepted)
+
+
 async def test_what_cannot_work_is_found_where_it_is_made(scene: Scene) -> None:
     """A policy that can never be reached, a frame too small, a queue without a name."""
     guard = Stage.set(scene).bus.guard
