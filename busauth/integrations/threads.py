@@ -41,9 +41,6 @@ from busauth.errors import ConfigurationError, Deferred, PublishError
 
 T = TypeVar("T")
 
-_GRACE = 1.0
-"""Seconds for the bus's thread to say itself what became of what was given up."""
-
 _DRAIN = 10.0
 """Seconds for what is under way as it is closed."""
 
@@ -61,17 +58,19 @@ class _Asked:
         kind: what is raised.
         undone: what is said where it was not begun.
         unknown: what is said where it was.
+        grace: seconds for the bus to say itself, after its time, what became of it.
     """
 
     kind: type[PublishError | Deferred]
     undone: str
     unknown: str
+    grace: float
 
 
 _PUBLISHING = _Asked(
-    PublishError, "it was not sent", "whether it was published is unknown: it may be yet"
+    PublishError, "it was not sent", "whether it was published is unknown: it may be yet", 1.0
 )
-_DECIDING = _Asked(Deferred, "nothing was decided", "nothing was decided")
+_DECIDING = _Asked(Deferred, "nothing was decided", "nothing was decided", 0.0)
 
 
 class _Life:
@@ -220,17 +219,17 @@ class BusThread:
         Raises:
             ConfigurationError: an event loop runs in this thread, which it would block.
         """
+        _check_no_loop("closed")
         with self._guarded:
             self._is_closed, life = True, self._life
         if life is None:
             return
-        _check_no_loop("closed")
         try:
             loop = life.begun.result(_DRAIN)
             loop.call_soon_threadsafe(life.stopped.set)
         except (Exception, CancelledError):  # it has not begun, or is over
             return
-        life.thread.join(_DRAIN + _GRACE)
+        life.thread.join(_DRAIN)
 
     def __enter__(self) -> Self:
         """Start, and wait until it is connected.
@@ -267,7 +266,7 @@ class BusThread:
             doing.close()
             raise asked.kind(f"{_CLOSED}: {asked.undone}") from error
         try:
-            return future.result(max(until - time.monotonic(), 0) + _GRACE)
+            return future.result(max(until - time.monotonic(), 0) + asked.grace)
         except CancelledError as error:
             raise asked.kind(f"{_CLOSED} meanwhile; {asked.unknown}") from error
         except TimeoutError as error:
@@ -287,8 +286,9 @@ class BusThread:
             self._check_may_begin(asked)
             life = self._life
             if life is None:
-                life = self._life = _Life(self._bus, self._over)
-                life.thread.start()
+                life = _Life(self._bus, self._over)
+                life.thread.start()  # it may be refused, as the interpreter ends
+                self._life = life
         try:
             return life, life.begun.result(max(until - time.monotonic(), 0))
         except TimeoutError as error:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +27,9 @@ from busauth import (
 )
 from busauth.caller import acting, lease_for
 from busauth.integrations.threads import BusThread
+from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer
-from tests.support import Broker, Trail, guard_for
+from tests.support import Broker, Trail, connected, guard_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "other-frameworks.md"
 WSGI = re.findall(r"```python\n(import json\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
@@ -78,6 +79,13 @@ def served(application: Any) -> Iterator[str]:
         finally:
             server.shutdown()
             serving.join()
+
+
+@pytest.fixture
+async def near() -> AsyncIterator[Broker]:
+    """Where the thread is the point, and not the broker."""
+    async with EmbeddedBroker() as embedded, connected(embedded.url) as broker:
+        yield broker
 
 
 class Deaf(Trail):
@@ -145,15 +153,15 @@ async def test_the_callers_thread_says_whose_it_is(broker: Broker, issuer: Issue
         assert message.headers["busauth-hop"] == 1
 
 
-async def test_errors_are_the_calling_threads(broker: Broker, issuer: Issuer) -> None:
+async def test_errors_are_the_calling_threads(near: Broker, issuer: Issuer) -> None:
     """What would be raised by awaiting is raised where it was called."""
-    publisher = BusThread(bus_at(broker.url, issuer))
+    publisher = BusThread(bus_at(near.url, issuer))
     token = issuer.token("ann")
 
     def work() -> None:
         with publisher:
             with pytest.raises(PublishError, match="unroutable"):
-                publisher.publish(broker.name("nowhere"), b"1", token=token)
+                publisher.publish(near.name("nowhere"), b"1", token=token)
             with pytest.raises(Refused, match=r"header\.missing"):
                 publisher.authenticate(None)
             with pytest.raises(ConfigurationError, match="timeout=0"):
@@ -165,8 +173,8 @@ async def test_errors_are_the_calling_threads(broker: Broker, issuer: Issuer) ->
 
     await asyncio.to_thread(work)
     with pytest.raises(ConfigurationError, match="event loop runs"):
-        BusThread(bus_at(broker.url, issuer)).publish("q", b"1", token=token)
-    consuming = bus_at(broker.url, issuer)
+        BusThread(bus_at(near.url, issuer)).publish("q", b"1", token=token)
+    consuming = bus_at(near.url, issuer)
 
     @consuming.consumer("orders")
     async def consume(caller: Caller) -> None: ...
@@ -178,16 +186,16 @@ async def test_errors_are_the_calling_threads(broker: Broker, issuer: Issuer) ->
 @pytest.mark.processes
 @pytest.mark.parametrize(("order", "child"), [("first", "0"), ("after", "3")])
 async def test_a_forked_process_has_a_bus_of_its_own_or_none(
-    broker: Broker, order: str, child: str
+    near: Broker, order: str, child: str
 ) -> None:
     """Forked before the first use, both publish; after it, the child is refused; both end."""
-    queue = await broker.declare("orders")
-    command = [sys.executable, "-W", "ignore", "-c", FORKING, broker.url, queue, order]
+    queue = await near.declare("orders")
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, near.url, queue, order]
     done = await asyncio.to_thread(
         subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, child, "")
-    await broker.settles_at(queue, 2)
+    await near.settles_at(queue, 2)
 
 
 def test_a_broker_out_of_reach_is_told_in_time(issuer: Issuer) -> None:
@@ -206,10 +214,10 @@ def test_a_broker_out_of_reach_is_told_in_time(issuer: Issuer) -> None:
     publisher.close()
 
 
-async def test_a_thread_that_does_not_answer_is_given_up(broker: Broker, issuer: Issuer) -> None:
+async def test_a_thread_that_does_not_answer_is_given_up(near: Broker, issuer: Issuer) -> None:
     """What became of it is told as unknown, a second after its time at the latest."""
-    queue, goes_on = await broker.declare("orders"), threading.Event()
-    bus = bus_at(broker.url, issuer)
+    queue, goes_on = await near.declare("orders"), threading.Event()
+    bus = bus_at(near.url, issuer)
     held: list[asyncio.AbstractEventLoop] = []
 
     def work() -> None:

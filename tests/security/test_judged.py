@@ -23,15 +23,18 @@ from busauth.messages import (
     Accepted,
     Copy,
     Held,
+    InProcessReplay,
     Judge,
     NotNow,
     Outcome,
     Received,
     Refusal,
+    ReplayKey,
+    Standing,
 )
 from busauth.testing import Broker
 from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
-from tests.parties import Scene
+from tests.parties import DAY, Scene
 from tests.security.stage import ORDERS, Message, Stage, stranger
 
 BY_OTHERS = "settled by who had it in hand"
@@ -207,6 +210,32 @@ async def test_what_is_cancelled_in_its_block_comes_again_as_a_redelivery(scene:
         await task
     assert scene.trail.kinds(stage.queue)[-1] == "abandoned"
     assert isinstance(await outcome(judge, message), Refusal)
+    assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
+
+
+class Mute(InProcessReplay):
+    """A memory that does not answer for a while."""
+
+    is_mute = True
+
+    async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
+        if self.is_mute:
+            await asyncio.Event().wait()
+        return await super().begin(key, holder=holder, redelivered=redelivered)
+
+
+async def test_what_is_cancelled_as_it_is_judged_leaves_nothing_behind(scene: Scene) -> None:
+    """Its slot is free, nobody acts for anybody, and it comes again."""
+    memory = Mute(keep_for=2 * DAY)
+    options = GuardOptions(concurrency=1)
+    stage = Stage.set(scene, replay=memory, guarded={"options": options})
+    judge, message = judge_of(stage), await one(stage)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await outcome(judge, message)
+    assert not caller_in_scope()
+    assert scene.trail.kinds(stage.queue)[-1] == "abandoned"
+    memory.is_mute = False
     assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
 
 

@@ -40,6 +40,8 @@ an answer                refuse                   acknowledged, or again    ackn
                                                   and a copy
 =======================  =======================  ========================  ======================
 
+What somebody else has in hand (`judged`) is theirs throughout, and settled by nobody here.
+
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
 A service that stops cuts off what has not begun, and gives it back once nothing more is delivered.
 So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
