@@ -168,16 +168,21 @@ async def test_a_replay_is_a_copy_and_a_redelivery_a_duplicate(scene: Scene) -> 
     assert "busauth-seal" not in copied.copy.headers  # it can never be sent again
 
 
-@pytest.mark.parametrize("redelivered", [True, False])
-async def test_two_blocks_at_once_are_two_deliveries(scene: Scene, redelivered: bool) -> None:
-    """While its message is in hand, a second one is its copy, whatever its broker says of it."""
+async def test_two_blocks_at_once_are_two_deliveries(scene: Scene) -> None:
+    """A second one is its copy; a redelivery may be it, and waits until the first block is over."""
     stage = Stage.set(scene)
     judge, message = judge_of(stage), await one(stage)
     async with judge(received(message, judge)) as first:
-        second = await outcome(judge, message, redelivered=redelivered)
         assert isinstance(first, Accepted)
+        second = await outcome(judge, message)
         assert isinstance(second, Refusal)
         assert second.code == "replay.copy"
+        again = await outcome(judge, message, redelivered=True)
+        assert isinstance(again, NotNow)
+        assert "still in hand" in again.reason
+    done = await outcome(judge, message, redelivered=True)
+    assert isinstance(done, Refusal)
+    assert done.code == "replay.duplicate"
 
 
 async def test_what_raises_in_its_block_may_come_again(scene: Scene) -> None:

@@ -98,6 +98,11 @@ class InHand(Delivery):
         return False
 
     @property
+    def may_be_lost(self) -> bool:
+        """Return True: so it is, as long as it is in hand."""
+        return True
+
+    @property
     def is_settled(self) -> bool:
         """Return whether it was put back."""
         return self._is_put_back

@@ -145,8 +145,9 @@ class Judge(ABC):
     in its block stays in flight there, and comes again as a redelivery. Each message has a slot of
     its queue's `concurrency` for as long as its work goes on.
 
-    Two blocks at once for one message are two deliveries: with a replay memory the second one is a
-    copy, and refused; without one both are accepted, as on a consumer.
+    Two blocks at once for one message are two deliveries. With a replay memory the second one is a
+    copy, and refused; as a redelivery it is `NotNow` until the first block is over, as nobody here
+    knows whether the first one's connection is gone. Without a memory both are accepted.
 
     Attributes:
         queue: whose messages it judges.
