@@ -259,6 +259,11 @@ class Delivery:
         return not (self.is_lost or self.is_settled)
 
     @property
+    def may_be_lost(self) -> bool:
+        """Return whether the broker may have it back without anybody knowing of it here."""
+        return False
+
+    @property
     def is_settled(self) -> bool:
         """Return whether it was given back, or settled through aio-pika, by its handler perhaps."""
         made, outer = self._message, self._outer

@@ -17,6 +17,8 @@ from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
 from busauth._amqp.headers import bearer_token
+from busauth._amqp.judging.judge import FRAME, FrameBytes
+from busauth._amqp.judging.verdicts import Judge
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Token
 from busauth._amqp.trust import check_verifiers, discovered
@@ -149,6 +151,54 @@ class Guard:
             deadline=deadline,
         )
         return partial(self.core.consumer, spec=spec)
+
+    @checked
+    def judge(
+        self,
+        *,
+        queue: str,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        allow: Predicate | None = None,
+        on_expired: Policies | None = None,
+        introspect: bool = False,
+        proofs: Proofs | None = None,
+        routes: Iterable[Route] = (),
+        on_error: OnError = OnError.DEAD_LETTER,
+        frame_max: FrameBytes = FRAME,
+    ) -> Judge:
+        """Return who judges a queue's messages for whoever has them in hand, and settles them.
+
+        Made once, as a decorated handler is; then ``async with judge(message) as judged:`` for each
+        message. It passes what a delivery on a consumer passes, and is told what that consumer
+        would do; see `busauth.messages.Judge`. Nothing is said of the body but by its proof.
+
+        Args:
+            queue: whose messages; where it is named in options, those count here as well.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            allow: a further check of the caller; must return True.
+            on_expired: instead of the guard's policies.
+            introspect: a token is proven with the keys at hand, and then its issuer is asked.
+            proofs: instead of the guard's.
+            routes: how messages get to the queue, next to its name on the default exchange.
+            on_error: what becomes of a message that is said to have `failed`.
+            frame_max: bytes of a frame, as negotiated by the connection that copies go out on: what
+                does not fit is left out of them.
+
+        Raises:
+            ConfigurationError: as for a decorated handler.
+        """
+        spec = ConsumerSpec(
+            queue=queue,
+            demand=Demand.of(scopes, roles, allow),
+            on_expired=on_expired,
+            introspect=introspect,
+            proofs=proofs,
+            routes=tuple(routes),
+            on_error=on_error,
+        )
+        return self.core.judge(spec, frame_max=frame_max)
 
     def replica(
         self,

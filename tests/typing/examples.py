@@ -32,7 +32,8 @@ from busauth import (
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
-from busauth.messages import ProofDemand, Proven
+from busauth.integrations.threads import BusThread
+from busauth.messages import Accepted, Copy, Held, NotNow, ProofDemand, Proven, Received, Refusal
 from busauth.revocation import FeedOptions
 from busauth.settings import IssuerSettings, SignerSettings
 
@@ -131,3 +132,29 @@ IssuerSettings(issuer="https://idp.example", audience=("shop", "till"), leeway=5
 IssuerSettings(issuer="https://idp.example", audience="shop", leway=5)  # bad
 SignerSettings(name="web", key_file=Path("web.pem"), algorithm="ES256")
 SignerSettings(name="web", algorithm="ES256")  # bad
+
+
+judge = guard.judge(queue="orders.placed", scopes={"orders:write"})
+guard.judge(queue="orders.placed", frame_max="large")  # bad
+
+
+async def in_hand(message: AbstractIncomingMessage | Received) -> None:
+    async with judge(message) as judged:
+        match judged:
+            case Accepted(caller=caller):
+                assert_type(caller, Caller)
+            case Refusal(code=code, copy=copy):
+                assert_type(code, str)
+                assert_type(copy, Copy | None)
+            case Held(copy=copy):
+                assert_type(copy.queue, str)
+            case NotNow(seconds=seconds):
+                assert_type(seconds, float)
+        _ = judged.caller  # bad
+    judge(b"a body alone")  # bad
+
+
+with BusThread(bus) as publisher:
+    publisher.publish("orders.placed", Order(id=1), token="t", timeout=5)
+    publisher.publish("orders.placed", Order(id=1), token=3)  # bad
+    assert_type(publisher.authenticate(None), Caller)

@@ -75,6 +75,7 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "Release": {"url": URL, "guard": guard, "queue": "q"},
         "RetiredKeys": {"keep_for": 60.0, "sources": ["a"]},
         "RevocationFeed": {"url": URL, "transmitters": transmitters},
+        "Received": {"body": b"", "exchange": "", "routing_key": "q", "redelivered": False},
         "Route": {"exchange": "e", "key": "k"},
         "Sessions": {**named, "store": None},
         "StaticKeys": {"keys": issuer.jwks()},
@@ -95,6 +96,7 @@ _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
+        *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("SecurityEvent", "Session"),
         *(
             "GuardedConsumer",

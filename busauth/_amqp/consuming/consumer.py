@@ -40,6 +40,8 @@ an answer                refuse                   acknowledged, or again    ackn
                                                   and a copy
 =======================  =======================  ========================  ======================
 
+What somebody else has in hand (`judged`) is theirs throughout, and settled by nobody here.
+
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
 A service that stops cuts off what has not begun, and gives it back once nothing more is delivered.
 So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
@@ -188,6 +190,29 @@ class Consumer(GuardedConsumer[P, R]):
         finally:
             if case.returning is None:
                 self._over(case)
+
+    async def judged(self, case: Case) -> Deferred | None:
+        """Judge and settle what somebody else has in hand; return why that is not possible now.
+
+        Its handler, its copies and its acknowledgement are theirs (`busauth._amqp.judging`).
+
+        Raises:
+            ConfigurationError: another thread's loop has this guard's consumers.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self.open()
+        self._running[id(case)] = case
+        try:
+            deferred = await self._settled(case)
+        except asyncio.CancelledError:
+            self._context.auditor.tell(case, EventKind.ABANDONED, detail="its task was cancelled")
+            raise
+        finally:
+            self._over(case)
+        if deferred is not None:
+            self._returns.add(case.delivery)
+            self._context.auditor.tell(case, EventKind.DEFERRED, detail=deferred.reason)
+        return deferred
 
     async def _elsewhere(self, delivery: Delivery, error: ConfigurationError) -> None:
         """End a consumer in another thread's loop, which nobody may handle anything for."""
@@ -382,7 +407,7 @@ class Consumer(GuardedConsumer[P, R]):
         try:
             if self._around.unseen:
                 await self._around.check(case.delivery)
-            outcome = await self._pipeline.outcome(case)
+            outcome = case.outcome = await self._pipeline.outcome(case)
             if not self._directions.are_known:
                 self._directions.check(case, outcome)
             case.has_begun = True
