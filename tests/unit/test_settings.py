@@ -335,9 +335,10 @@ def test_every_problem_is_told_at_once(file: Path) -> None:
         ("BUSAUTH_ON_EXPIRED", "park", ['on_expired = "park"', '{"policy": "park"}']),
         ("BUSAUTH_ON_EXPIRED", '{"policy": "grace"', ["on_expired = ", "expected a table"]),
         ("BUSAUTH_CONSUMERS", '{"q": {"concurrency": 0}}', ["consumers.q.concurrency = 0"]),
-        ("BUSAUTH_ALGORITHMS", "RS256", ['"RS256"', 'expected JSON, such as ["RS256"]']),
-        ("BUSAUTH_ALGORITHMS", "'RS256', ES256", ['such as ["RS256", "ES256"]']),
-        ("BUSAUTH_AUDIENCE", "shop,orders", ["has a comma", '["shop", "orders"]']),
+        ("BUSAUTH_ALGORITHMS", "RS257", ['algorithms = ["RS257"]', "'RS256'"]),
+        ("BUSAUTH_ALGORITHMS", "'RS256', ES256", ['RS256,ES256 or ["RS256", "ES256"]', "quotes"]),
+        ("BUSAUTH_ALGORITHMS", "RS256,", ['such as RS256 or ["RS256"]', "empty name"]),
+        ("BUSAUTH_AUDIENCE", '["shop"', ["audience = ", 'such as shop or ["shop"]', "delim"]),
         ("BUSAUTH_AUDIENCE", " shop", ['audience = " shop"', "blanks around it"]),
         ("BUSAUTH_ISSUER", '"https://idp.example"', ["issuer = ", "quotes around it"]),
         ("BUSAUTH_ISSUER", "https://idp.example\n", ["issuer = ", "blanks around it"]),
@@ -359,6 +360,51 @@ def test_an_error_names_variable_key_value_and_what_was_expected(
     for part in parts:
         assert part in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_variable_lists_names_with_commas(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a setting takes several names, in whichever table, a variable has commas between."""
+    file.write_text(BASE)
+    monkeypatch.setenv("BUSAUTH_AUDIENCE", "shop, orders")
+    monkeypatch.setenv("BUSAUTH_ALGORITHMS", "ES256")
+    monkeypatch.setenv("BUSAUTH_GUARD__REPLY_TO", "replies.*,answers")
+    monkeypatch.setenv("BUSAUTH_CONSUMERS__ORDERS__FORMERLY", "a,b")
+    monkeypatch.setenv("BUSAUTH_MESSAGES__DECRYPTION__KEY_FILES", "/a.jwk,/b.jwk")
+    settings = load_settings(file)
+    assert settings.audience == ("shop", "orders")
+    assert settings.algorithms == ("ES256",)
+    assert settings.guard.reply_to == ("replies.*", "answers")
+    assert settings.consumers["orders"].formerly == ("a", "b")
+    assert settings.messages.decryption is not None
+    assert settings.messages.decryption.key_files == (Path("/a.jwk"), Path("/b.jwk"))
+
+
+def test_broken_variables_hide_no_other_problem(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told, with what is wrong beside it, and what it may have held is not missed."""
+    file.write_text(f"{BASE}leeway = 500\n[guard]\nmax_hops = 0")
+    monkeypatch.setenv("BUSAUTH_GUARD", "{")
+    monkeypatch.setenv("BUSAUTH_GUARD__CONCURRENCY", "many")
+    monkeypatch.setenv("BUSAUTH_ALGORITHMS", "RS256,,ES256")
+    monkeypatch.setenv("BUSAUTH_RETIRED", '{"keep_for": 5')
+    monkeypatch.setenv("BUSAUTH_MESSAGES", "hunter2 {")
+    monkeypatch.setenv("BUSAUTH_MESSAGES__SIGNER__HEADERS", "[hunter2")
+    told = wrong(file)
+    assert "hunter2" not in told
+    assert sorted(line.split(": ")[1].split(" = ")[0] for line in told.splitlines()) == [
+        "algorithms",
+        "guard",
+        "guard.concurrency",
+        "guard.max_hops",
+        "leeway",
+        "messages",
+        "messages.signer.algorithm",
+        "messages.signer.headers",
+        "messages.signer.key_file",
+        "messages.signer.name",
+        "retired",
+    ]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
