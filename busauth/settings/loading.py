@@ -41,7 +41,7 @@ _IN_CODE = {
 }
 """What stands beside a guard, by the names that somebody may look for in a settings file."""
 
-_TABLES = ("guard", "messages", "retired", "consumers")
+_TABLES = ("guard", "messages", "retired", "claims", "consumers")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
