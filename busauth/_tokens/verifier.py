@@ -73,6 +73,7 @@ class Verifier:
 
     Attributes:
         audience: as given, checked.
+        tenants: whose tokens the issuer stands for as a template; None for one issuer.
         leeway: as given.
 
     Raises:
@@ -100,7 +101,7 @@ class Verifier:
             named = frozenset((clients,) if isinstance(clients, str) else clients)
             profile = replace(profile, clients=named)
         self._profile = profile
-        self._tenants = tenants_of(issuer, tenants)
+        self.tenants = tenants_of(issuer, tenants)
         self.leeway = leeway
         self._shared = lru_cache(_SHARED)(itself)
         self._placed = lru_cache(_SHARED)(places)
@@ -126,22 +127,6 @@ class Verifier:
         return self._signatory.name
 
     @property
-    def is_template(self) -> bool:
-        """Return whether its tokens are many tenants'."""
-        return self._tenants is not None
-
-    @property
-    def expected(self) -> str:
-        """Return whose tokens it takes, for people."""
-        return str(self._tenants or self.issuer)
-
-    def takes(self, issuer: object) -> bool:
-        """Return whether the tokens of an `iss` are its to prove."""
-        if self._tenants is None:
-            return issuer == self.issuer
-        return self._tenants.tenant_of(issuer) is not None
-
-    @property
     def keys(self) -> KeySource:
         """Return the issuer's keys; `with_keys` makes a verifier with others."""
         return self._signatory.keys
@@ -159,7 +144,7 @@ class Verifier:
             audience=self.audience,
             algorithms=self.algorithms,
             profile=self._profile,
-            tenants=None if self._tenants is None else self._tenants.named,
+            tenants=None if self.tenants is None else self.tenants.named,
             leeway=self.leeway,
         )
 
@@ -173,8 +158,8 @@ class Verifier:
         signer = self._signatory.signer(token)
         # The payload is read after the signature: before, it is anybody's word.
         issuer = self.issuer
-        if self._tenants is not None:
-            issuer = self._tenants.issuer_in(token.payload, signer.key)
+        if self.tenants is not None:
+            issuer = self.tenants.issuer_in(token.payload, signer.key)
         known = Known(issuer, self.audience, self._profile, self._shared, self._placed)
         caller = caller_of(token.payload, known, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
@@ -217,9 +202,9 @@ class Verifiers:
             if not isinstance(each, Verifier):
                 raise ConfigurationError(f"Verifiers: got {kind_of(each)}, expected Verifier")
         self._verifiers = verifiers
-        self._by_issuer = {each.issuer: each for each in verifiers if not each.is_template}
-        self._templates = tuple(each for each in verifiers if each.is_template)
-        doubled = any(each.takes(issuer) for each in self._templates for issuer in self._by_issuer)
+        self._by_issuer = {each.issuer: each for each in verifiers if each.tenants is None}
+        self._templates = {each.tenants: each for each in verifiers if each.tenants is not None}
+        doubled = any(self._of_many(issuer) for issuer in self._by_issuer)
         if not verifiers or doubled or len(self.issuers) != len(verifiers):
             raise ConfigurationError(
                 "expected verifiers, one for each issuer: got none, or two for one"
@@ -297,7 +282,11 @@ class Verifiers:
     def _of(self, issuer: object) -> Verifier | None:
         """Return the verifier of an `iss`; a template stands for no token's itself."""
         exact = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
-        return exact or next((each for each in self._templates if each.takes(issuer)), None)
+        return exact or self._of_many(issuer)
+
+    def _of_many(self, issuer: object) -> Verifier | None:
+        fitting = (each for tenants, each in self._templates.items() if tenants.tenant_of(issuer))
+        return next(fitting, None)
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
         refuse_encrypted(token)  # first: as a JWS it would only have the wrong number of parts
@@ -306,7 +295,8 @@ class Verifiers:
         verifier = self._of(issuer)
         if verifier is None:
             found = "no iss" if issuer is None else issuer
-            expected = " or ".join(sorted(each.expected for each in self._verifiers))
+            told = (str(each.tenants or each.issuer) for each in self._verifiers)
+            expected = " or ".join(sorted(told))
             # Auth0 ends its issuers with a slash and others do not, which nobody sees in a log.
             without = {each.rstrip("/") for each in self._by_issuer}
             if isinstance(issuer, str) and issuer.rstrip("/") in without:

@@ -35,7 +35,8 @@ def test_the_examples_run() -> None:
     names: dict[str, Any] = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(block, names)  # the document's own code
-    assert names["entra"].takes(names["entra"].issuer.replace("{tenantid}", TENANT))
+    issuer = names["entra"].issuer.replace("{tenantid}", TENANT)
+    assert names["entra"].tenants.tenant_of(issuer) == TENANT
 
 
 TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
