@@ -41,6 +41,7 @@ from busauth.errors import ConfigurationError, Transient
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
 from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
+from busauth.settings.variables import Variables
 
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})
 """What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
@@ -80,8 +81,9 @@ class Settings(IssuerTable, BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment count above the file, which comes in as arguments."""
-        file = _without_overruled(init_settings(), env_settings())
-        return env_settings, InitSettingsSource(settings_cls, file)
+        variables = Variables(settings_cls)
+        file = _without_overruled(init_settings(), variables())
+        return variables, InitSettingsSource(settings_cls, file)
 
     def make_guard(
         self,
