@@ -3,7 +3,7 @@
 ```python
 from busauth.integrations.set_push import SetReceiver
 
-app = SetReceiver(transmitters, FeedPublisher("amqp://localhost/"), secret=...)
+app = SetReceiver(transmitters, FeedPublisher("amqp://localhost/"), secret=secret)
 ```
 
 An identity provider posts a signed event; the receiver holds it to the same rules as every reader
