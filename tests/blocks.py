@@ -169,4 +169,5 @@ def check_data(block: Block) -> None:
         case "yaml":
             assert all(isinstance(each, dict | list) for each in yaml.safe_load_all(block.code))
         case "ini":
-            configparser.ConfigParser().read_string(block.code)
+            section = "" if block.code.startswith("[") else "[rabbitmq.conf]\n"  # which has none
+            configparser.ConfigParser().read_string(section + block.code)
