@@ -1,17 +1,19 @@
 """Everything that an operator can say, from a file and from the environment.
 
 What the environment says counts above what the file says. The names are those of the arguments that
-they become::
+they become:
 
-    issuer = "https://idp.example"
-    audience = "shop"
-    on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
+```toml
+issuer = "https://idp.example"
+audience = "shop"
+on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
 
-    [guard]
-    concurrency = 20
+[guard]
+concurrency = 20
 
-    [consumers."orders.placed"]
-    on_expired = { policy = "dead-letter" }
+[consumers."orders.placed"]
+on_expired = { policy = "dead-letter" }
+```
 
 In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY``,
 ``BUSAUTH_ON_EXPIRED='{"policy": "grace", "minutes": 10}'`` and
