@@ -91,6 +91,11 @@ class Bus:
         return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
 
     @property
+    def options(self) -> BusOptions:
+        """Return how it consumes, as given or by default."""
+        return self._options
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""
         options = self._options
