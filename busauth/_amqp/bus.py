@@ -112,6 +112,8 @@ class Bus:
         For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
         the way. A service that is not ready goes on by itself: it needs no restart.
         """
+        if self._running.phase is Phase.STOPPING:
+            return Readiness((f"{self._service} is stopping",))
         intakes = self._intakes.values() if self._connections.are_open else ()
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._connections.doubts(), *doubts))))

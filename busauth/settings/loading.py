@@ -23,8 +23,10 @@ from busauth.settings.bus import BusSettings
 from busauth.settings.model import Settings
 from busauth.settings.places import PREFIX, Place, Source
 
-_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
-"""What commands and tests read from the environment, and no guard does."""
+_OF_COMMANDS = frozenset(
+    {"amqp_url", "event_key", "transmitter", "feed_audience", "settings", "worker"}
+)
+"""What commands and tests read from the environment or write there, and no guard reads."""
 
 SETTINGS = f"{PREFIX}SETTINGS"
 """The variable that names the file, where code names none."""
