@@ -77,8 +77,9 @@ class Service:
             "TEST_KEYS": json.dumps(self.issuer.jwks()),
             "TEST_TAKES": str(takes),
             "TEST_DRAIN": str(drain),
+            "BUSAUTH_BUS__HEALTH": "127.0.0.1:0",
         }
-        command = (sys.executable, "-m", "busauth", "run", "shop:bus", "--health", "127.0.0.1:0")
+        command = (sys.executable, "-m", "busauth", "run", "shop:bus")
         process = await asyncio.create_subprocess_exec(
             *command, *arguments, cwd=self._folder, env={**os.environ, **said}, stderr=PIPE
         )
@@ -195,13 +196,15 @@ async def test_a_worker_is_killed_and_nothing_is_lost(service: Service) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_signal_drains(alone: Service, workers: int) -> None:
-    """What has begun comes to its end, not ready meanwhile, and then all have ended."""
+    """What has begun comes to its end, not ready meanwhile, although workers are told twice."""
     async with alone.run("--workers", str(workers), takes=2) as run:
         await run.until(200)
         await alone.publish(7)
         await alone.noted("begun")
         run.process.send_signal(signal.SIGINT)
-        assert "stopping" in await run.until(503)
+        assert "shop is stopping" in await run.until(503, "shop is stopping")
+        for worker in alone.processes() - {run.process.pid}:
+            os.kill(worker, signal.SIGTERM)
         assert await run.process.wait() == 0
         assert alone.notes()[-1][0] == "7"
 
