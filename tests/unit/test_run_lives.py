@@ -26,12 +26,12 @@ def test_one_that_never_comes_up_is_given_up() -> None:
     assert (lives.ended(1), lives.unready) == (None, 5)
 
 
-@pytest.mark.parametrize(("was_ready", "pause"), [(False, None), (True, 2)])
-def test_what_no_start_mends_is_given_up_at_once(was_ready: bool, pause: float | None) -> None:
+@pytest.mark.parametrize(("came_up", "pause"), [(False, None), (True, 1)])
+def test_what_no_start_mends_is_given_up_at_once(came_up: bool, pause: float | None) -> None:
     """At the start; after a life that worked it may be mended meanwhile, and is tried again."""
     lives = Lives(PACE)
-    if was_ready:
-        lives.ended(1, was_ready=True)
+    if came_up:
+        lives.came_up()
     assert lives.ended(1, is_hopeless=True) == pause
 
 

@@ -35,6 +35,10 @@ class Lives:
         self._was_ever_ready = False
         self.unready = 0
 
+    def came_up(self) -> None:
+        """Note that one is ready, however it may end: it was told to, perhaps."""
+        self._was_ever_ready = True
+
     def ended(
         self, seconds: float, *, was_ready: bool = False, is_hopeless: bool = False
     ) -> float | None:
@@ -46,7 +50,6 @@ class Lives:
             is_hopeless: it said itself that another start would not help. After one that worked,
                 it may: what stands in the way came later, and may go.
         """
-        self._was_ever_ready |= was_ready
         self.unready = 0 if was_ready else self.unready + 1
         self._short = 0 if seconds >= self._pace.stayed else self._short + 1
         if self.unready >= self._pace.tries or (is_hopeless and not self._was_ever_ready):

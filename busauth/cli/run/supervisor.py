@@ -165,7 +165,7 @@ class _Place:
         except OSError as error:
             await self._rest(f"cannot be started ({error.strerror})", self._lives.ended(0))
             return True
-        ended = asyncio.create_task(life.ended(self._readied.set))
+        ended = asyncio.create_task(life.ended(self._came_up))
         asked = asyncio.create_task(self._asked.wait())
         await asyncio.wait((ended, asked), return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
@@ -178,6 +178,10 @@ class _Place:
         pause = self._lives.ended(life.seconds, was_ready=life.was_ready, is_hopeless=is_hopeless)
         await self._rest(f"(process {life.pid}) {_told(code)}", pause)
         return True
+
+    def _came_up(self) -> None:
+        self._lives.came_up()
+        self._readied.set()
 
     def _has_drained(self, life: Life, code: int) -> bool:
         # One that has not begun yet ends by the signal itself: nothing of it is to be drained.
@@ -192,8 +196,8 @@ class _Place:
     async def _rest(self, what: str, pause: float | None) -> None:
         if pause is None:
             raise GaveUpError(
-                f"worker {self._number} {what}: {self._lives.unready} in a row were never ready. "
-                "What they said stands above"
+                f"worker {self._number} {what}, and none is started again: never ready "
+                f"{self._lives.unready} times in a row; why stands above"
             )
         self._terms.tell(f"worker {self._number} {what}: another one starts in {pause:g} s")
         with suppress(TimeoutError):
