@@ -91,6 +91,11 @@ class Bus:
         return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
 
     @property
+    def options(self) -> BusOptions:
+        """Return how it consumes, as given or by default."""
+        return self._options
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""
         options = self._options
@@ -107,6 +112,8 @@ class Bus:
         For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
         the way. A service that is not ready goes on by itself: it needs no restart.
         """
+        if self._running.phase is Phase.STOPPING:
+            return Readiness((f"{self._service} is stopping",))
         intakes = self._intakes.values() if self._connections.are_open else ()
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._connections.doubts(), *doubts))))

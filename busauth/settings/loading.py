@@ -13,35 +13,48 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
-from busauth._amqp.options import BusOptions, ConsumerOptions, RetryOptions
+from busauth._amqp.options import ConsumerOptions, RetryOptions
 from busauth._arguments import checked
 from busauth._knobs import closest, dotted, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
+from busauth.settings.bus import BusSettings
 from busauth.settings.model import Settings
 from busauth.settings.places import PREFIX, Place, Source
 from busauth.settings.variables import WHOLE, Unreadable
 
-_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
-"""What commands and tests read from the environment, and no guard does."""
+_OF_COMMANDS = frozenset(
+    {"amqp_url", "event_key", "transmitter", "feed_audience", "settings", "worker"}
+)
+"""What commands and tests read from the environment or write there, and no guard reads."""
+
+SETTINGS = f"{PREFIX}SETTINGS"
+"""The variable that names the file, where code names none."""
 
 _KEYS = frozenset(
-    {"seal", "encryption", "key_file", "key_files", "file_key_file", "keep_token"},
+    {"seal", "encryption", "key_file", "key_files", "file_key_file", "keep_token", "bus"},
 )
-"""Under these stand paths of files with keys, or what was written in their place."""
+"""Under these stand paths of files with keys, or what was written in their place.
+
+Of a bus it is a URL with a password, which may have been written under another of its keys.
+"""
 
 _SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
 """The tables that have such keys in them, too."""
 
-_IN_CODE = {
-    "feed": "FeedOptions",
-    "bus": "BusOptions",
-    **{name: f"RetryOptions({name}=...)" for name in RetryOptions.model_fields},
-    **{name: f"BusOptions({name}=...)" for name in BusOptions.model_fields},
+_ELSEWHERE = {
+    "feed": "it is said in code alone: FeedOptions",
+    **dict.fromkeys(RetryOptions.model_fields, "it stands in [bus.retry]"),
+    **dict.fromkeys(BusSettings.model_fields, "it stands in [bus]"),
+    "retries": "a bus has it in [bus.retry], as limit",
+    "concurrency": 'it stands in [guard], or in [consumers."<queue>"]',
 }
-"""What stands beside a guard, by the names that somebody may look for in a settings file."""
+"""Where what somebody may look for in another table is said."""
 
-_TABLES = ("guard", "messages", "retired", "claims", "consumers")
+_SEARCHED = frozenset({"guard", "bus", "consumers"})
+"""The tables, next to the file itself, in which they may."""
+
+_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
@@ -66,10 +79,14 @@ class _Loaded(Settings):
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
 
+    Args:
+        path: the file; default: the one that ``BUSAUTH_SETTINGS`` names, if it does.
+
     Raises:
         ConfigurationError: a line for each problem, with file or variable, key, value and what was
             expected.
     """
+    path = path or os.environ.get(SETTINGS) or None
     table = _read_toml(Path(path)) if path is not None else {}
     _warn_of_unknown_variables()
     source = Source(None if path is None else str(path), frozenset(table))
@@ -120,7 +137,7 @@ def _problems(error: ValidationError, source: Source) -> Iterator[str]:
             wanted = (
                 _unread(location, problem)
                 or _unquoted(location, problem)
-                or _in_code(location, problem)
+                or _elsewhere(location, problem)
                 or _in_toml(location, problem)
                 or expected(Settings, problem)
             )
@@ -147,13 +164,15 @@ def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
     return f"there is no such key; a queue's name with dots needs quotes: {quoted}"
 
 
-def _in_code(location: Sequence[str], problem: ErrorDetails) -> str | None:
-    """Say where in code is said what no file can say."""
+def _elsewhere(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say where else is said what cannot stand here."""
     if problem["type"] == "is_subclass_of":
         return "kinds of errors are said in code alone: make_guard(transient=(..., ))"
-    if problem["type"] != "extra_forbidden" or location[-1] not in _IN_CODE:
+    *outer, name = location
+    is_searched = not outer or outer[0] in _SEARCHED
+    if problem["type"] != "extra_forbidden" or not is_searched or name not in _ELSEWHERE:
         return None
-    return f"there is no such key; it is said in code alone: {_IN_CODE[location[-1]]}"
+    return f"there is no such key; {_ELSEWHERE[name]}"
 
 
 def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:

@@ -260,11 +260,15 @@ def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
         ),
         pytest.param(
             f"{BASE}[guard]\ndrain = 5",
-            ["guard.drain = 5", "said in code alone: BusOptions(drain=...)"],
+            ["guard.drain = 5", "there is no such key; it stands in [bus]"],
             id="drain",
         ),
-        pytest.param(f"{BASE}prefetch = 5", ["code alone: BusOptions(prefetch="], id="prefetch"),
-        pytest.param(f"{BASE}[bus]\nprefetch = 5", ["bus: ", "alone: BusOptions"], id="bus"),
+        pytest.param(f"{BASE}prefetch = 5", ["no such key; it stands in [bus]"], id="prefetch"),
+        pytest.param(f"{BASE}[bus]\nlimit = 5", ["bus.limit", "stands in [bus.retry]"], id="limit"),
+        pytest.param(
+            f"{BASE}[bus]\nconcurrency = 5", ["bus.concurrency", "stands in [guard]"], id="handlers"
+        ),
+        pytest.param(f"{BASE}[feed]\nstream = 'x'", ["code alone: FeedOptions"], id="feed"),
         pytest.param(
             f"{BASE}[guard]\npause_first = true",
             ["guard.pause_first = true: Input should be a number, not true: expected seconds"],
