@@ -6,7 +6,7 @@ from busauth._amqp.connecting.tolerant import (
     TolerantTransport,
 )
 from busauth._amqp.consuming.security import MessageSecurity
-from busauth._amqp.publishing.outbox import Anonymous
+from busauth._amqp.publishing.outbox import Anonymous, Dataclass
 from busauth._doors import hand_out
 from busauth._messages.proof import (
     Original,
@@ -27,6 +27,7 @@ from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, S
 __all__ = [
     "BROKER_STAMP",
     "Anonymous",
+    "Dataclass",
     "InProcessReplay",
     "MessageSecurity",
     "Original",

@@ -199,6 +199,7 @@ class Kit:
         routing_key: str,
         body: Body,
         *,
+        body_type: Any = None,
         exchange: str = "",
         by: str | None = "alice",
         token: str | None = None,
@@ -209,7 +210,10 @@ class Kit:
 
         Args:
             routing_key: with the default exchange, the queue's name.
-            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            body: a pydantic model, dataclass, list or table (sent as JSON), a text, bytes, or an
+                `aio_pika.Message`.
+            body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
+                more than its own type says; None for its own type.
             exchange: where to; default: the default exchange.
             by: the subject of a token that is minted now; None for no token at all.
             token: this token instead, whatever it is.
@@ -219,7 +223,7 @@ class Kit:
         Raises:
             PublishError: no queue took the message.
         """
-        message = copy(as_message(body, self.clock.now()))
+        message = copy(as_message(body, self.clock.now(), body_type))
         message.message_id = message.message_id or uuid4().hex
         if token is None and by is not None:
             token = self.issuer.token(by, **claims)
