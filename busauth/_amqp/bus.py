@@ -177,6 +177,7 @@ class Bus:
         exchange: str = "",
         token: Token = None,
         recipient: str | None = None,
+        must_route: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
@@ -190,6 +191,7 @@ class Bus:
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             timeout: seconds until it is given up, a wait for the broker included; None for
                 `GuardOptions.publish_timeout`.
 
@@ -208,6 +210,7 @@ class Bus:
             exchange=exchange,
             routing_key=routing_key,
             recipient=recipient,
+            must_route=must_route,
         )
         within = self._within(timeout)
         outlet = await self._connections.outlet(within)
@@ -237,6 +240,7 @@ class Bus:
                     exchange=each.exchange,
                     routing_key=each.routing_key,
                     recipient=each.recipient,
+                    must_route=each.must_route,
                 ),
             )
             for each in publications

@@ -241,6 +241,7 @@ class Guard:
         body_type: Any = None,
         token: Token = None,
         recipient: str | None = None,
+        must_route: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
@@ -252,6 +253,7 @@ class Guard:
             body_type: what its consumer has a body annotated as; None for its own type.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
@@ -269,6 +271,7 @@ class Guard:
             exchange=exchange.name,
             routing_key=routing_key,
             recipient=recipient,
+            must_route=must_route,
         )
         # Begun here: the wait for a connection is part of what was allowed.
         within = Within.of(timeout, self.options.publish_timeout)

@@ -29,6 +29,7 @@ class Publication:
             `GuardOptions.publish_timeout`.
         body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
             more than its own type says; None for its own type.
+        must_route: False where nobody need listen: then it is no error that no queue takes it.
 
     Raises:
         ConfigurationError: a timeout that is no span of time.
@@ -41,6 +42,7 @@ class Publication:
     recipient: str | None = None
     timeout: float | None = None
     body_type: Any = None
+    must_route: bool = True
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)

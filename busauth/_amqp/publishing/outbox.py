@@ -90,6 +90,7 @@ class Outbox:
         exchange: str = "",
         routing_key: str = "",
         recipient: str | None = None,
+        must_route: bool = True,
     ) -> Outgoing:
         """Return the message with its identity.
 
@@ -100,6 +101,7 @@ class Outbox:
             exchange: where it will be published to, which a proof says.
             routing_key: with which key, which a proof says.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
 
         Raises:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
@@ -113,7 +115,7 @@ class Outbox:
         _check_free(message.headers, self._header)
         properties = message.properties
         properties.delivery_mode = PERSISTENT
-        outgoing = Outgoing(message.body, properties)
+        outgoing = Outgoing(message.body, properties, must_route)
         if token is ANONYMOUS:  # there is no token that a proof could speak of
             properties.headers = dict(message.headers)
             return outgoing
