@@ -127,6 +127,8 @@ class Bus:
     ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
 
+        A plain function runs in a thread; its message is held until that has ended.
+
         The bus consumes by itself: metrics, locks and the like go below this decorator, around the
         handler, not around what it returns.
 

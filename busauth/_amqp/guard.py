@@ -118,6 +118,8 @@ class Guard:
     ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler; the result is an aio-pika callback.
 
+        A plain function runs in a thread; its message is held until that has ended.
+
         Args:
             queue: what it will consume; refused messages go to ``<queue>.dead`` and
                 ``<queue>.rejected``, which must exist: nothing is handled before they do.

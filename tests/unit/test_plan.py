@@ -14,7 +14,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from busauth._amqp.handling.plan import compile_plan
 from busauth._callables import name_of
-from busauth.caller import Caller
+from busauth.caller import Caller, Late
 from busauth.errors import BadMessage
 from busauth.messages import Proven
 from tests.unit import late_imports
@@ -287,6 +287,10 @@ async def several_callers(body: list[Caller]) -> None:
     """Do nothing."""
 
 
+async def how_late(late: Late) -> None:
+    """Do nothing."""
+
+
 async def a_proof_or_a_body(body: Proven | Order) -> None:
     """Do nothing."""
 
@@ -324,6 +328,7 @@ async def positional(body: Order, /) -> None:
         (a_number, "or give it a default"),
         (anything, "or as what the body is (a pydantic model, a dataclass"),
         (several_callers, "'body' cannot be injected; annotate it as Caller"),
+        (how_late, "'late' cannot be injected; annotate it as Caller"),
         (a_proof_or_a_body, "'body' cannot be injected; annotate it as Caller"),
         (text_or_json, "'body' cannot be injected; annotate it as Caller"),
         (unmakeable, "'body' cannot be injected: list[Service]: pydantic can make no body of it"),

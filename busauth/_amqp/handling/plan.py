@@ -19,13 +19,14 @@ from busauth._amqp.handling.kinds import BODIES, bare_of, is_body
 from busauth._arguments import kind_of
 from busauth._callables import hints_of, is_async, name_of, parameters_of, wraps_async, yields
 from busauth._messages.proof import ProofDemand, Proofs, Proven
-from busauth.caller import Caller
+from busauth.caller import Actor, Caller, Late
 from busauth.errors import ConfigurationError
 
 Handler = Callable[..., Awaitable[Any]]
 
 _MESSAGE_TYPES = (AbstractIncomingMessage, IncomingMessage)
-_INJECTED = frozenset((Caller, Proven, *_MESSAGE_TYPES))
+_PROVEN = frozenset((Caller, Actor, Late, Proven, *_MESSAGE_TYPES))
+"""What is told of a message, and never read out of its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         return "message"
     if parameter.default is not parameter.empty:
         return None
-    if keyword and is_body(hint, _INJECTED):
+    if keyword and is_body(hint, _PROVEN):
         return "body"
     raise TypeError(
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
