@@ -145,7 +145,7 @@ def _what_is_wrong(handler: object) -> str | None:
     if isinstance(handler, type):
         return "a class, expected an instance of it, with a `__call__`"
     if not callable(handler):
-        return f"{kind_of(handler)} that cannot be called, expected a function"
+        return f"{kind_of(handler)} that cannot be called, expected an `async def` or a function"
     if yields(handler):
         return "a generator, which runs nothing when it is called; expected it without a `yield`"
     if wraps_async(handler):
