@@ -52,7 +52,7 @@ that is killed leaves it to the broker.
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
 A service that stops cuts off what has not begun, and gives it back once nothing more is delivered.
 So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
-never settled, and whatever else happens, the consumer goes on.
+never settled, unless a thread has done its work; whatever else happens, the consumer goes on.
 """
 
 import asyncio
