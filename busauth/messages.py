@@ -8,7 +8,7 @@ from busauth._amqp.connecting.tolerant import (
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Accepted, Copy, Held, Judge, NotNow, Outcome, Refusal
-from busauth._amqp.publishing.outbox import Anonymous
+from busauth._amqp.publishing.outbox import Anonymous, Dataclass
 from busauth._doors import hand_out
 from busauth._messages.proof import (
     Original,
@@ -31,6 +31,7 @@ __all__ = [
     "Accepted",
     "Anonymous",
     "Copy",
+    "Dataclass",
     "Held",
     "InProcessReplay",
     "Judge",

@@ -3,7 +3,7 @@
 `Guard` is what users see of it; buses, releases and redrives use it as it is.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from aiormq.abc import AbstractConnection
@@ -16,6 +16,7 @@ from busauth._amqp.consuming.security import MessageSecurity, check_seal, messag
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
+from busauth._amqp.handling.threads import in_threads
 from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
 from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
@@ -147,7 +148,7 @@ class GuardCore:
 
     def consumer(
         self,
-        handler: Callable[P, Awaitable[R]],
+        handler: Callable[P, R],
         spec: ConsumerSpec,
         *,
         outlet: Outlet | None = None,
@@ -173,8 +174,10 @@ class GuardCore:
         plan, rules = compile_plan(handler), self._rules(spec)
         self._queues.add(spec.queue)  # for `tell_unconsumed`, which speaks once all are registered
         check_proven(plan, rules.messages.proofs)
+        if plan.blocks:
+            plan = replace(plan, call=in_threads(plan.handler, rules.concurrency))
         if self.around is not None:
-            plan = replace(plan, handler=self.around(plan.handler))
+            plan = replace(plan, call=self.around(plan.call))
         disposal = Disposal(
             queue=spec.queue,
             token_header=self.options.header,

@@ -173,6 +173,11 @@ class Delivery:
         return self._delivered.consumer_tag
 
     @property
+    def content_type(self) -> str | None:
+        """Return what the sender says that the body is."""
+        return self.raw.content_type
+
+    @property
     def exchange(self) -> str:
         """Return where it was published to."""
         return self._delivered.exchange or ""

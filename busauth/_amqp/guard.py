@@ -1,12 +1,12 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from aio_pika.abc import AbstractExchange
 from aio_pika.exchange import Exchange
-from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.running import check_loop
@@ -20,7 +20,7 @@ from busauth._amqp.headers import bearer_token
 from busauth._amqp.judging.judge import FRAME, FrameBytes
 from busauth._amqp.judging.verdicts import Judge
 from busauth._amqp.options import GuardOptions, OnError
-from busauth._amqp.publishing.outbox import Token
+from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
@@ -117,8 +117,10 @@ class Guard:
         routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
         deadline: float | None = None,
-    ) -> Callable[[Callable[P, Awaitable[R]]], GuardedConsumer[P, R]]:
+    ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler; the result is an aio-pika callback.
+
+        A plain function runs in a thread; its message is held until that has ended.
 
         Args:
             queue: what it will consume; refused messages go to ``<queue>.dead`` and
@@ -285,31 +287,43 @@ class Guard:
     async def publish(
         self,
         exchange: AbstractExchange,
-        message: Message,
+        message: Body,
         routing_key: str,
         *,
+        body_type: Any = None,
         token: Token = None,
         recipient: str | None = None,
+        must_route: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
 
         Args:
             exchange: where to.
-            message: body, properties and headers of yours.
+            message: body, properties and headers of yours; or a body alone, as of `Bus.publish`.
             routing_key: as AMQP has it.
+            body_type: what its consumer has a body annotated as; None for its own type.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
-            PublishError: the broker did not confirm that the message was routed.
+            PublishError: the broker did not confirm that the message was routed, or the body would
+                not come back equal.
+            ConfigurationError: nothing of this type can be a body.
         """
         if not isinstance(exchange, Exchange):  # only from those a way leads to their connection
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
         outgoing = self.core.outbox.prepare(
-            message, token, exchange=exchange.name, routing_key=routing_key, recipient=recipient
+            message,
+            token,
+            body_type=body_type,
+            exchange=exchange.name,
+            routing_key=routing_key,
+            recipient=recipient,
+            must_route=must_route,
         )
         # Begun here: the wait for a connection is part of what was allowed.
         within = Within.of(timeout, self.options.publish_timeout)

@@ -1,6 +1,6 @@
 """Misconfigurations and wrong calls, each with its sentence: found, expected, what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,8 @@ async def handler(order: Order, caller: Caller) -> None:
     """Do nothing."""
 
 
-def blocking(order: Order) -> None:
-    """Do nothing."""
+def yielding(order: Order) -> Iterator[None]:
+    yield
 
 
 async def untyped(order) -> None:  # type: ignore[no-untyped-def]
@@ -353,7 +353,7 @@ def restricted() -> Policies:
 
 
 WRONG: list[tuple[Callable[[], object], type[Exception], str, str, str]] = [
-    (lambda: consumer(blocking), TypeError, "blocking", "expected an `async def`", "to_thread"),
+    (lambda: consumer(yielding), TypeError, "yielding", "a generator", "without a `yield`"),
     (lambda: consumer(Order), TypeError, "a class", "expected an instance", "__call__"),
     (lambda: consumer(5), TypeError, "an int that cannot be called", "expected", "async def"),
     (lambda: consumer(untyped), TypeError, "'order' cannot be injected", "annotate it", "default"),

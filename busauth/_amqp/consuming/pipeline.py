@@ -342,7 +342,8 @@ class Pipeline:
     async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
         case.caller = caller
         size, limit = len(case.delivery.body), self._context.options.max_body_bytes
-        if size > limit and self._plan.model is not None:  # a small body can be a large object
+        reader = self._plan.reader
+        if size > limit and reader is not None and reader.is_bounded:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
         # Where a policy accepted the caller by another published instant than the message's own,
@@ -384,7 +385,7 @@ class Pipeline:
         deadline = None if seconds is None else Deadline(seconds, self._context.clock)
         try:
             async with deadline or _UNHURRIED:
-                await self._plan.handler(**arguments)
+                await self._plan.call(**arguments)
         except BaseException as error:
             return _failure(error, deadline)
         return None

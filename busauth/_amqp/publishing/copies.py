@@ -85,10 +85,16 @@ _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message about to be published; its repr shows neither headers nor body."""
+    """A message about to be published; its repr shows neither headers nor body.
+
+    Attributes:
+        body, properties: as they are written.
+        must_route: whether it is an error that no queue takes it.
+    """
 
     body: bytes = field(repr=False)
     properties: Basic.Properties = field(repr=False)
+    must_route: bool = True
 
 
 class Carried(NamedTuple):
