@@ -170,4 +170,6 @@ def check_data(block: Block) -> None:
             assert all(isinstance(each, dict | list) for each in yaml.safe_load_all(block.code))
         case "ini":
             section = "" if block.code.startswith("[") else "[rabbitmq.conf]\n"  # which has none
-            configparser.ConfigParser().read_string(section + block.code)
+            configparser.ConfigParser(strict=False, interpolation=None).read_string(
+                section + block.code
+            )

@@ -154,6 +154,8 @@ class BusThread:
         exchange: str = "",
         token: Token = None,
         recipient: str | None = None,
+        body_type: Any = None,
+        must_route: bool = True,
         timeout: float | None = None,
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says; see `Bus.publish`.
@@ -164,6 +166,7 @@ class BusThread:
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            body_type, must_route: as there.
             timeout: seconds until it is given up, the bus's start included; None for
                 `GuardOptions.publish_timeout`.
 
@@ -183,6 +186,8 @@ class BusThread:
                 exchange=exchange,
                 token=token,
                 recipient=recipient,
+                body_type=body_type,
+                must_route=must_route,
                 timeout=max(until - time.monotonic(), _LEAST),
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from busauth import Bus, BusOptions, Caller, CallerError, RetryOptions
+from busauth.integrations.threads import BusThread
 from busauth.testing import Issuer, ManualClock
 from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, guard_for
@@ -167,3 +168,25 @@ async def test_a_thread_whose_connection_is_lost_runs_once(
             await trail.until("handled")
     assert blocking.runs == {1: 1}
     await broker.settles_at(queue, 0)
+
+
+async def test_a_handler_that_blocks_publishes_in_its_callers_name(
+    broker: Broker, issuer: Issuer, trail: Trail, url: str
+) -> None:
+    """By a bus in a thread, which may share its guard, as `bus.publish` is for who can await."""
+    orders, reserved = broker.name("orders"), await broker.declare("reserved")
+    guard = guard_for(issuer, trail)
+    bus = Bus(url, guard=guard, service="orders", options=QUICK)
+    publisher = BusThread(Bus(url, guard=guard, service="orders"))
+
+    @bus.consumer(orders)
+    def reserve(order: Order) -> None:
+        publisher.publish(reserved, {"id": order.id})
+
+    async with bus:
+        token = issuer.token("ann")
+        await bus.publish(orders, Order(id=7), token=token)
+        await trail.until("handled")
+    sent = await broker.one(reserved)
+    assert (sent.body, sent.headers["authorization"]) == (b'{"id":7}', f"Bearer {token}")
+    await asyncio.to_thread(publisher.close)

@@ -47,6 +47,7 @@ LANGUAGES = {"python", "toml", "sh", "console", "json", "yaml", "ini", "text"}
 NOT_RUN: Mapping[tuple[str, str], str] = {
     ("RELEASE.md", "git"): "signs and pushes a tag, with the maintainer's key",
     ("RELEASE.md", "gh"): "asks about a release that is on GitHub",
+    ("docs/running.md", "curl"): "asks a service that runs, as test_run_command does",
 }
 """Commands by page and program that cannot run in a test, and why."""
 
@@ -112,7 +113,11 @@ def _pushed() -> dict[str, Any]:
 
 
 GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "docs/applications.md": lambda: {"orders": create_autospec(Bus, instance=True)},
+    "docs/applications.md": lambda: {
+        "orders": create_autospec(Bus, instance=True),
+        "order": Order(id=1),
+    },
+    "docs/handlers.md": lambda: {"Report": Order, "write_pdf": Mock()},
     "docs/sending-again.md": _sending_again,
     "docs/tasks.md": _tasks,
     "docs/revocation.md": _revocation,
@@ -132,6 +137,8 @@ def files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
         path = tmp_path / (f"busauth-{number}.toml" if number else "busauth.toml")
         path.write_text(ABROAD.sub(_here, text))
         written.append(path)
+    if written:
+        monkeypatch.setenv("BUSAUTH_SETTINGS", str(written[0]))
     return written
 
 
