@@ -66,6 +66,11 @@ _WORDS: Mapping[Step, tuple[str, Tone]] = {
 """That a message was acknowledged is told by whoever handled or refused it."""
 
 _KINDS: Mapping[str, str] = {"dead": "dead-lettered", "rejected": "rejected", "parked": "parked"}
+_PUT_AWAY: Mapping[str, str] = {
+    "dead": "with the reason in its headers",
+    "rejected": "with the reason in its headers; of too many, the oldest are dropped",
+    "parked": "until its caller brings a fresh token",
+}
 _TONES: Mapping[EventKind, Tone] = {
     EventKind.ACCEPTED: Tone.GOOD,
     EventKind.HANDLED: Tone.GOOD,
@@ -103,7 +108,7 @@ class BrokerRows:
         if found["ms"]:
             why = f"for {int(found['ms']) / 1000:g} s, then once more"
             return _row(record.at, message_id, "put off", queue, why=why, tone=Tone.LATE)
-        why = "without its token, with the reason"
+        why = _PUT_AWAY[found["kind"]]
         return _row(record.at, message_id, _KINDS[found["kind"]], queue, why=why, tone=Tone.LATE)
 
     def _waited(self, record: Record) -> str:

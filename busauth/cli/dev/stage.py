@@ -115,7 +115,7 @@ class Stage:
             "issuer": self._issuer.url,
             "broker": f"amqp://{place.host}:{place.port}  ({kind})",
             "edge": f"POST {here}{EDGE_PATH}<queue>",
-            "bus": self._plan.target or "the built-in example:",
+            "bus": self._plan.target or "the example, busauth/cli/dev/example.py:",
         }
         self._terminal.greet(places)
         if self._plan.target is None:
@@ -150,7 +150,8 @@ class Stage:
         if "about" in said:
             self._learned(said["about"])
         elif "ready" in said:
-            self._note(f"{self._issuer.bus}; tokens of this issuer count, of {said['ready']} none")
+            takes = f"it takes this issuer's tokens, and none of {said['ready']}"
+            self._note(f"{self._issuer.bus}; {takes}")
             self._invite()
         else:
             self._decided(said["event"])

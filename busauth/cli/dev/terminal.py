@@ -4,6 +4,7 @@ import inspect
 import sys
 import time
 from collections.abc import Mapping
+from itertools import dropwhile
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +22,7 @@ _STYLES: Mapping[Tone, str] = {
     Tone.BAD: "bold red",
     Tone.NOTE: "italic cyan",
 }
+_QUOTES = '"'
 _TITLE = "busauth dev: for development only."
 _WARNING = (
     "It signs a token for whoever asks on this machine, and keeps nothing when it ends. Never let "
@@ -48,8 +50,11 @@ class Terminal:
         self._console.print()
 
     def example(self) -> None:
-        """Show the example's own lines."""
-        for line in inspect.getsource(example).splitlines():
+        """Show what the example does; not what every module of this kind has at its beginning."""
+        story, *source = inspect.getsource(example).splitlines()
+        shown = dropwhile(lambda line: not line.startswith("guard ="), source)
+        self._console.print(Text(f"    {story.strip(_QUOTES)}", "italic"))
+        for line in filter(None, shown):
             self._console.print(Text(f"    {line}", "dim"))
         self._console.print()
 
