@@ -29,7 +29,8 @@ from pydantic import BaseModel
 from busauth import Bus, BusOptions, Caller, Guard, GuardOptions
 print("pid", os.getpid())
 guard = Guard(issuer="https://idp.example", audience="books", options=GuardOptions(concurrency=1))
-bus = Bus("amqp://no.such.host/", guard=guard, service="shop", options=BusOptions(prefetch=1))
+options = BusOptions(prefetch=1, declare={declare})
+bus = Bus("amqp://no.such.host/", guard=guard, service="shop", options=options)
 
 class Book(BaseModel):
     number: int
@@ -38,6 +39,11 @@ class Book(BaseModel):
 async def read(book: Book, caller: Caller) -> None:
     {handles}
 """
+
+
+def shop_that(handles: str) -> str:
+    """Return a shop whose queues an operator declares elsewhere, and whose handler does this."""
+    return SHOP.format(queue="books", declare=False, handles=handles)
 
 
 @dataclass
@@ -129,7 +135,7 @@ async def test_first_minute(tmp_path: Path) -> None:
 async def test_bus_of_ones_own(tmp_path: Path) -> None:
     """A change starts it anew and loses no message; one that does not import waits for the next."""
     shop = tmp_path / "shop.py"
-    waits = SHOP.format(queue="books", handles="await asyncio.Event().wait()")
+    waits = shop_that("await asyncio.Event().wait()")
     shop.write_text(waits)
     async with developing(tmp_path, "shop:bus") as dev:
         await dev.until("Bus of 'shop', consumes books")
@@ -140,7 +146,7 @@ async def test_bus_of_ones_own(tmp_path: Path) -> None:
         shop.write_text("import no_such_module\n")
         await dev.until("No module named 'no_such_module'")
         await dev.until("it starts again after a change")
-        shop.write_text(SHOP.format(queue="books", handles='print("read", book, caller.roles)'))
+        shop.write_text(shop_that('print("read", book, caller.roles)'))
         await dev.until("read number=0 frozenset({'reader'})")
         await dev.until("read number=1 frozenset({'reader'})")
         await dev.until("handled", "books", "bob")
@@ -156,7 +162,7 @@ async def test_bus_of_ones_own(tmp_path: Path) -> None:
 async def test_broker_of_ones_own(tmp_path: Path, url: str, broker: Broker) -> None:
     """On another broker the bus tells by itself what every message met."""
     queue = broker.name("books")
-    (tmp_path / "shop.py").write_text(SHOP.format(queue=queue, handles="pass"))
+    (tmp_path / "shop.py").write_text(SHOP.format(queue=queue, declare=True, handles="pass"))
     async with developing(tmp_path, "shop:bus", "--url", url) as dev:
         await dev.until("consumes", queue)
         token = await dev.token("bob")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from busauth._tokens.keys.development import is_for_development
 from busauth.audit import Event, EventKind
-from busauth.cli.dev.rows import BrokerRows, decided
+from busauth.cli.dev.rows import BrokerRows, decided, note
 from busauth.cli.dev.timeline import Timeline
 from busauth.cli.dev.web.gate import why_not
 from busauth.cli.dev.web.routes import DevIssuer
@@ -175,6 +175,21 @@ def test_addresses_of_this_machine(address: Any) -> None:
     """An address is this machine's where it is loopback; a name that begins like one is not."""
     assert is_loopback(str(address)) == address.is_loopback
     assert not is_loopback(f"{address}.example")
+
+
+async def test_order_of_rows() -> None:
+    """Rows are shown in the order in which things happened; of a flood, the terminal gets some."""
+    shown: list[str] = []
+    timeline = Timeline(lambda row: shown.append(row.what))
+    for at in (3, 1, 2):
+        timeline.add(note(str(at), at))
+    timeline.settle()
+    assert shown == [row.what for _, row in timeline.after(0)] == ["1", "2", "3"]
+    for at in range(150):
+        timeline.add(note("more", at))
+    timeline.settle()
+    assert (len(shown), shown[-1]) == (3 + 100 + 1, "50 more rows; the page has the latest")
+    assert len(timeline.after(3)) == 150
 
 
 def test_no_token_in_a_row() -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -46,16 +46,16 @@ def main() -> None:
     sys.stdin = io.StringIO()
     tell = _teller(orders["tell"])
     try:
-        _run(find_bus(orders["target"]), orders["broker"], orders["issuer"], tell)
+        _run(find_bus(orders["target"]), orders, tell)
     except typer.BadParameter as error:
         sys.exit(f"busauth: {error.message}")
     except (ConfigurationError, ConnectionError) as error:
         sys.exit(f"busauth: {error}")
 
 
-def _run(bus: Bus, broker: str, issuer: str, tell: Tell) -> None:
+def _run(bus: Bus, orders: Mapping[str, Any], tell: Tell) -> None:
     adopted = _adopted(bus.guard)
-    guard = _trusting(bus.guard, adopted, issuer, tell)
+    guard = _trusting(bus.guard, adopted, orders["issuer"], tell)
     about = {
         "bus": repr(bus)[1:-1],
         "queues": [*bus.queues],
@@ -63,7 +63,7 @@ def _run(bus: Bus, broker: str, issuer: str, tell: Tell) -> None:
         "algorithms": [each for each in adopted.algorithms if each in ALGORITHMS],
     }
     tell({"about": about})  # before it asks for keys: they are made for what it takes
-    with bus.overridden(url=broker, guard=guard):
+    with bus.overridden(url=orders["broker"], guard=guard, declares=orders["declares"]):
         asyncio.run(_consume(bus, partial(tell, {"ready": adopted.issuer})))
 
 

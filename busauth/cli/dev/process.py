@@ -7,7 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from busauth.cli.dev.inner import PATIENCE_SECONDS
@@ -25,11 +25,13 @@ class Orders:
         target: ``module:bus``.
         broker: the URL that it uses instead of its own.
         issuer: whose tokens it takes instead.
+        declares: whether its queues are declared even where an operator does that as a rule.
     """
 
     target: str
     broker: str
     issuer: str
+    declares: bool
 
 
 @asynccontextmanager
@@ -58,12 +60,7 @@ async def running(orders: Orders, heard: Heard) -> AsyncIterator[Process]:
 
 def _tell(process: Process, orders: Orders, descriptor: int) -> None:
     """Say it where nobody else reads it: a URL may have a password, and arguments are public."""
-    said = {
-        "target": orders.target,
-        "broker": orders.broker,
-        "issuer": orders.issuer,
-        "tell": descriptor,
-    }
+    said = {**asdict(orders), "tell": descriptor}
     if process.stdin is not None:
         process.stdin.write(json.dumps(said).encode() + b"\n")
 

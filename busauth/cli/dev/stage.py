@@ -79,7 +79,8 @@ class Stage:
             await stack.enter_async_context(edge.bus)
             edge.open()
             self._issuer.edge = edge.answer
-            changed = await stack.enter_async_context(watched(Path.cwd()))
+            folder = Path.cwd() if self._plan.target else None  # the example's file is nobody's
+            changed = await stack.enter_async_context(watched(folder))
             self._greet(broker)
             await self._keep_running(broker, changed)
             self._timeline.settle()
@@ -124,7 +125,12 @@ class Stage:
     # --- the bus --------------------------------------------------------------------------------
 
     async def _keep_running(self, broker: str, changed: asyncio.Event) -> None:
-        orders = Orders(self._plan.target or EXAMPLE, broker, self._issuer.url)
+        orders = Orders(
+            target=self._plan.target or EXAMPLE,
+            broker=broker,
+            issuer=self._issuer.url,
+            declares=self._plan.url is None,  # nobody else has been there
+        )
         while not self._stopped.is_set():
             changed.clear()
             async with running(orders, self._heard) as process:

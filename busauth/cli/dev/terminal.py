@@ -14,7 +14,7 @@ from busauth.cli.dev import example
 from busauth.cli.dev.rows import Row, Tone
 
 _PIPE_COLUMNS = 200  # nobody wraps there by hand, and what is searched should stand on one line
-_WIDTHS = {"when": 10, "message": 6, "what": 13, "queue": 16, "who": 6}
+_WIDTHS = {"when": 10, "message": 6, "what": 13, "queue": 18, "who": 6}
 _STYLES: Mapping[Tone, str] = {
     Tone.PLAIN: "dim",
     Tone.GOOD: "green",

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Lock
 
-from busauth.cli.dev.rows import Row
+from busauth.cli.dev.rows import Row, note
 
 _SETTLING_SECONDS = 0.15
 """Decisions come by a pipe, later than the broker's steps: both wait, and are put in order."""
 
 _KEPT = 1000
+_AT_ONCE = 100
 
 Numbered = tuple[int, Row]
 
@@ -41,8 +42,10 @@ class Timeline:
         fresh, self._fresh = sorted(self._fresh, key=lambda row: row.at), []
         with self._looking:
             self._rows.extend((next(self._numbers), row) for row in fresh)
-        for row in fresh:
+        for row in fresh[:_AT_ONCE]:
             self._show(row)
+        if (more := len(fresh) - _AT_ONCE) > 0:  # a flood must not keep the broker from its work
+            self._show(note(f"{more} more rows; the page has the latest", fresh[-1].at))
 
     def after(self, number: int) -> Sequence[Numbered]:
         """Return the rows with higher numbers, those that are kept."""

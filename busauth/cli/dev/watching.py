@@ -11,16 +11,27 @@ _SETTINGS = (".toml", ".env")
 
 
 @asynccontextmanager
-async def watched(folder: Path) -> AsyncIterator[asyncio.Event]:
+async def watched(folder: Path | None) -> AsyncIterator[asyncio.Event]:
     """Give an event that is set whenever a module or a settings file in a folder has changed.
 
-    Environments, caches and what begins with a dot are no part of it.
+    Environments and caches are no part of it.
+
+    Args:
+        folder: with all that is below it; None for nothing, which never changes.
     """
     changed, stopped = asyncio.Event(), asyncio.Event()
+    if folder is None:
+        yield changed
+        return
 
     async def look() -> None:
         seen = PythonFilter(extra_extensions=_SETTINGS)
-        async for _ in awatch(folder, watch_filter=seen, stop_event=stopped):
+        async for _ in awatch(
+            folder,
+            watch_filter=seen,
+            stop_event=stopped,
+            ignore_permission_denied=True,  # a folder that cannot be read has no module of the bus
+        ):
             changed.set()
 
     looking = asyncio.ensure_future(look())
