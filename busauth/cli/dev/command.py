@@ -15,7 +15,7 @@ _AMQP_PORT = 7672
 
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="[MODULE:BUS]", help="Your bus, such as shop.orders:bus; or nothing."),
+    typer.Argument(metavar="MODULE:BUS", help="Your bus, such as shop.orders:bus; or nothing."),
 ]
 Url = Annotated[
     str | None, typer.Option(help="A broker on this machine, instead of the embedded one.")
