@@ -20,13 +20,17 @@ from zipfile import ZipFile
 import typer.main
 
 from busauth.cli import app
+from scripts.recording import recorded
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = ("busauth = busauth.cli:main", "busauth = busauth.testing.plugin")
 """Lines of the wheel's entry points: the command, and the pytest plugin."""
 ARCHIVED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "tests/conftest.py")
 """What makes a source archive one that can be built and tested, besides the modules."""
-WITH_EXTRAS = tuple(f"busauth.integrations.{name}" for name in ("fastapi", "redis", "starlette"))
+WITH_EXTRAS = (
+    *(f"busauth.integrations.{name}" for name in ("fastapi", "redis", "starlette")),
+    *(f"busauth.cli.dev.{name}" for name in ("stage", "watching")),
+)
 """Modules that need what only an extra brings."""
 
 
@@ -62,9 +66,11 @@ def faults(dist: Path, tag: str | None, root: Path = ROOT) -> Iterator[str]:
     if found != [wheel, archive]:
         yield f"{dist} has {found}: expected {wheel} and {archive}, and nothing else"
     if wheel in found:
-        yield from wheel_faults(dist / wheel, modules(root), (root / "README.md").read_text())
+        yield from wheel_faults(
+            dist / wheel, modules(root) | pages(root), (root / "README.md").read_text()
+        )
     if archive in found:
-        yield from archive_faults(dist / archive, {*modules(root), *ARCHIVED})
+        yield from archive_faults(dist / archive, {*modules(root), *pages(root), *ARCHIVED})
 
 
 def release_faults(tag: str, version: str, changelog: str) -> Iterator[str]:
@@ -84,9 +90,15 @@ def release_faults(tag: str, version: str, changelog: str) -> Iterator[str]:
 
 
 def modules(root: Path) -> set[str]:
-    """What a wheel has of the package, by path in the tree."""
+    """What a wheel has of the package to be imported, by path in the tree."""
     package = root / "busauth"
     return {str(path.relative_to(root)) for path in (*package.rglob("*.py"), package / "py.typed")}
+
+
+def pages(root: Path) -> set[str]:
+    """What a wheel has besides: what is served to browsers, by path in the tree."""
+    served = (root / "busauth" / "cli" / "dev" / "web").glob("page.*")
+    return {str(path.relative_to(root)) for path in served}
 
 
 def wheel_faults(wheel: Path, expected: set[str], readme: str) -> Iterator[str]:
@@ -143,6 +155,8 @@ def tried(wheel: Path, folder: Path, root: Path = ROOT) -> None:
     _import(python, [name for name in doors(root) if not name.startswith(WITH_EXTRAS)])
     for words in ([], *([name] for name in commands())):
         _run(command, *words, "--help")
+    install(python, f"{wheel}[standard]", known)
+    recorded(environment / "bin")  # the first minute, as the README has it
     install(python, f"{wheel}[redis,encryption,fastapi]", known, "pytest")
     _import(python, doors(root))
     told = _run(python, "-I", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", str(folder))

@@ -1,66 +1,95 @@
-"""Takes pictures of the built site as a browser shows it, wide and narrow: to be looked at.
+"""Pictures of the page of `busauth dev`, and of the site, wide and narrow, in a real browser.
 
-    python -m scripts.screenshots FOLDER [PAGE ...]
+    python -m scripts.screenshots [FOLDER]                 the page of `busauth dev`, of a real run
+    python -m scripts.screenshots --site FOLDER [PAGE ...] the built site (`make site`)
 
-Needs Debian's chromium, and `make site` before. Pages are named as under docs/, without `.md`.
+For the first, it starts `busauth dev` with its example, mints a token and publishes an order by the
+page's own forms, and waits until the timeline shows a parcel refused for its token's age. Each fails
+where a page logs an error or is wider than the window. Pages are named as under docs/, without
+`.md`.
 """
 
 import argparse
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from shutil import which
-from tempfile import TemporaryDirectory
 
-SITE = Path(__file__).parents[1] / "build" / "site"
+from scripts.browser import Browser, browsing
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+SITE = ROOT / "build" / "site"
 PAGES = (
-    "index",
-    "project/index",
-    "tutorial",
-    "timelines",
-    "issuers",
-    "comparison",
-    "reference/busauth",
+    *("index", "project/index", "first-steps", "tutorial", "timelines", "issuers", "comparison"),
+    *("other-frameworks", "observability", "running", "reference/busauth"),
 )
-WIDTHS = {"wide": 1280, "narrow": 390}
-HEIGHT = 1600
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--hide-scrollbars",
-)
+SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+_IS_THERE = "document.readyState === 'complete'"
+_PUBLISH = "document.getElementById('publish').hidden"
+_REFUSED = "document.getElementById('rows').innerText.includes('token.expired')"
+_COVER = "document.getElementById('token').value = '(here it is)'"  # nobody should copy a picture's
 
 
-def taken(browser: str, folder: Path, pages: list[str]) -> Iterator[Path]:
-    """Yield the picture of each page in each width, as it is there."""
+@contextmanager
+def developing() -> Iterator[str]:
+    """Run `busauth dev` on free ports while inside; gives its page's URL once its bus consumes."""
+    command = [sys.executable, "-m", "busauth", "dev", "--port", "0", "--amqp-port", "0"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process,
+    ):
+        try:
+            lines = iter(process.stdout or ())
+            url = next(line.split()[1] for line in lines if line.startswith("  page "))
+            next(line for line in lines if "consumes" in line)
+            yield url
+        finally:
+            process.terminate()
+
+
+def of_dev(browser: Browser, folder: Path) -> None:
+    """Take the pictures of `busauth dev`."""
+    with developing() as url:
+        browser.open(url)
+        browser.until(_IS_THERE)
+        browser.evaluate("document.getElementById('mint').requestSubmit()")
+        browser.until(f"{_PUBLISH} === false")
+        browser.evaluate("document.getElementById('publish').requestSubmit()")
+        browser.until(_REFUSED)
+        browser.evaluate(_COVER)
+        for name, (width, height) in SIZES.items():
+            browser.picture(folder / f"dev-{name}.png", width, height)
+
+
+def of_site(browser: Browser, folder: Path, pages: list[str]) -> None:
+    """Take the pictures of the site's pages."""
     for page in pages:
-        for name, width in WIDTHS.items():
-            picture = folder / f"{page.replace('/', '-')}-{name}.png"
-            with TemporaryDirectory() as profile:
-                command = [
-                    *(browser, *FLAGS, f"--user-data-dir={profile}", f"--screenshot={picture}"),
-                    *(f"--window-size={width},{HEIGHT}", (SITE / f"{page}.html").as_uri()),
-                ]
-                subprocess.run(command, check=True, capture_output=True, timeout=60)
-            yield picture
+        browser.open((SITE / f"{page}.html").as_uri())
+        browser.until(_IS_THERE)
+        for name, (width, height) in SIZES.items():
+            browser.picture(folder / f"{page.replace('/', '-')}-{name}.png", width, height)
 
 
-def main() -> int:
-    """Take them, and say where they are."""
+def main() -> None:
+    """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("pages", nargs="*")
+    parser.add_argument("--site", action="store_true")
+    parser.add_argument("folder", type=Path, nargs="?", default=PICTURES)
+    parser.add_argument("pages", nargs="*", default=list(PAGES))
     asked = parser.parse_args()
-    browser = which("chromium")
-    if browser is None or not SITE.is_dir():
-        print("expected chromium (apt-get install chromium), and the site (make site)")
-        return 1
     asked.folder.mkdir(parents=True, exist_ok=True)
-    for picture in taken(browser, asked.folder.resolve(), asked.pages or list(PAGES)):
-        print(picture)
-    return 0
+    with browsing() as browser:
+        if asked.site:
+            of_site(browser, asked.folder, asked.pages)
+        else:
+            of_dev(browser, asked.folder)
+        logged = [each for each in browser.logged if "favicon" not in each]
+    if logged:
+        sys.exit(f"the page logged errors: {logged}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

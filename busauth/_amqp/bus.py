@@ -416,22 +416,30 @@ class Bus:
                 return
 
     @contextmanager
-    def overridden(self, *, url: str, guard: Guard) -> Iterator[None]:
+    def overridden(self, *, url: str, guard: Guard, declares: bool = False) -> Iterator[None]:
         """Use another broker and another guard while inside, with the same consumers: for tests.
+
+        Args:
+            url: the broker.
+            guard: what stands in front of the handlers there.
+            declares: whether queues are declared even where `BusOptions.declare` leaves that to an
+                operator, who has not been there.
 
         Raises:
             ConfigurationError: the bus runs.
         """
         self._running.check_idle("a bus that runs cannot change its broker; expected it before")
-        before = self._connections, self.guard, self._intakes
+        before = self._connections, self.guard, self._intakes, self._options
         self._connections, self.guard = Connections(url, self._service), guard
+        if declares:
+            self._options = self._options.model_copy(update={"declare": True})
         self._intakes = {
             queue: self._intake(subscription) for queue, subscription in self._subscriptions.items()
         }
         try:
             yield
         finally:
-            self._connections, self.guard, self._intakes = before
+            self._connections, self.guard, self._intakes, self._options = before
 
     async def __aenter__(self) -> Self:
         """Connect, declare, consume; a caller in scope would be inherited by every callback.

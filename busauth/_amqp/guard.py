@@ -34,7 +34,7 @@ from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.verifier import Verifier
-from busauth.audit import LOGGER, Auditor, both, log_event
+from busauth.audit import LOGGER, Auditor, EventLog, both, log_event
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
@@ -208,6 +208,7 @@ class Guard:
         clock: Clock,
         auditor: Auditor,
         around: Callable[[Handler], Handler] | None = None,
+        logs: bool = True,
     ) -> "Guard":
         """Return a guard with the same policies and options, and other trust: for tests.
 
@@ -216,7 +217,10 @@ class Guard:
             clock: where `now` comes from instead.
             auditor: is told of every decision next to this guard's own.
             around: returns what is called in place of a handler, with the same arguments.
+            logs: False where `auditor` shows what the log would: it is told to the log no more.
         """
+        own = self.core.auditor
+        is_log = own is log_event or isinstance(own, EventLog)
         replica = Guard(
             *verifiers,
             on_expired=self.core.on_expired,
@@ -224,7 +228,7 @@ class Guard:
             messages=self.messages,
             options=self.options,
             clock=clock,
-            auditor=both(auditor, self.core.auditor),
+            auditor=auditor if is_log and not logs else both(auditor, own),
         )
         replica.core.around = around
         return replica

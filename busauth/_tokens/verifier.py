@@ -136,16 +136,24 @@ class Verifier:
         """Return what the issuer signs with, checked."""
         return self._signatory.algorithms
 
-    def with_keys(self, keys: KeySource) -> "Verifier":
-        """Return a verifier with the same rules and other keys."""
+    def with_keys(
+        self, keys: KeySource, *, issuer: str | None = None, leeway: float | None = None
+    ) -> "Verifier":
+        """Return a verifier with the same rules and other keys.
+
+        Args:
+            keys: another source of them.
+            issuer: whose they are, one issuer's; None for the same issuer's, or tenants'.
+            leeway: seconds; None for the same.
+        """
         return Verifier(
             keys,
-            issuer=self.issuer,
+            issuer=self.issuer if issuer is None else issuer,
             audience=self.audience,
             algorithms=self.algorithms,
             profile=self._profile,
-            tenants=None if self.tenants is None else self.tenants.named,
-            leeway=self.leeway,
+            tenants=None if self.tenants is None or issuer is not None else self.tenants.named,
+            leeway=self.leeway if leeway is None else leeway,
         )
 
     def prove(self, token: CompactToken, token_sha256: str) -> Verified:

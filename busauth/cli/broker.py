@@ -1,12 +1,12 @@
 """`busauth broker`: an AMQP 0-9-1 broker in memory, for any client."""
 
 import asyncio
-import ipaddress
 import signal
 from typing import Annotated
 
 import typer
 
+from busauth.cli.loopback import is_loopback
 from busauth.cli.options import fail
 from busauth.testing.broker import Broker, Limits
 
@@ -42,7 +42,7 @@ def broker(
 
     It speaks to any client as RabbitMQ would, keeps nothing when it ends, and ends on a signal.
     """
-    if not _loopback(host) and not user:
+    if not is_loopback(host) and not user:
         fail(f"{host} may be reached by others: name who may log in with --user NAME:PASSWORD")
     pairs = [each.partition(":") for each in user or ["guest:guest"]]
     for name, colon, _ in pairs:  # a password may be empty, and may have colons
@@ -57,15 +57,6 @@ def broker(
         stamps=stamps,
     )
     asyncio.run(_serve(server))
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: where it leads is known only once it is asked for
-        return False
 
 
 async def _serve(server: Broker) -> None:

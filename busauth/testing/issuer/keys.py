@@ -18,6 +18,9 @@ _GENERATORS: Mapping[str, Any] = {
     "ES512": lambda: ec.generate_private_key(ec.SECP521R1()),
     "EdDSA": ed25519.Ed25519PrivateKey.generate,
 }
+ALGORITHMS = tuple(_GENERATORS)
+"""What a key can be made for."""
+
 _IMPLEMENTATIONS: Mapping[str, Algorithm] = get_default_algorithms()
 
 

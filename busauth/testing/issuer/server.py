@@ -11,6 +11,7 @@ from busauth.testing.issuer.http.messages import Request, Response
 from busauth.testing.issuer.issuer import Issuer
 
 _POLL_SECONDS = 0.05
+_MOST_BYTES = 4 * 1024 * 1024  # of a body: what is longer is cut off, and so is no form and no JSON
 
 
 class _Sockets(ThreadingHTTPServer):
@@ -28,6 +29,7 @@ class IssuerServer(Front):
         host: the address to listen on.
         port: the port; 0 for a free one.
         url: the issuer's `url` instead, where it is known by another name.
+        remembers: False keeps nothing of what was asked, for a server that lives long.
 
     Attributes:
         issuer: the same.
@@ -35,10 +37,17 @@ class IssuerServer(Front):
     """
 
     def __init__(
-        self, issuer: Issuer, *, host: str = "127.0.0.1", port: int = 0, url: str | None = None
+        self,
+        issuer: Issuer,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        url: str | None = None,
+        remembers: bool = True,
     ) -> None:
         super().__init__(issuer)
         self.issuer = issuer
+        self._remembers = remembers
         self._stopped = threading.Event()
         self._server = _Sockets((host, port), self._handler())
         self.port = int(self._server.server_address[1])
@@ -65,7 +74,8 @@ class IssuerServer(Front):
         self._thread.join()
 
     def _heard(self, request: Request) -> Response | None:
-        self.received.append(request)
+        if self._remembers:
+            self.received.append(request)
         self._stopped.wait(self.delay)
         return self._answered(request)
 
@@ -90,7 +100,7 @@ class IssuerServer(Front):
 def _read(handler: BaseHTTPRequestHandler) -> Request:
     headers = {name.lower(): value for name, value in handler.headers.items()}
     length = headers.get("content-length", "")
-    body = handler.rfile.read(int(length) if length.isdecimal() else 0)
+    body = handler.rfile.read(min(int(length), _MOST_BYTES) if length.isdecimal() else 0)
     return Request(handler.command, handler.path, headers, body)
 
 

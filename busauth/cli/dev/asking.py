@@ -1,0 +1,78 @@
+"""`busauth token`: a token from the issuer of `busauth dev`, alone on standard output."""
+
+import json
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from busauth.cli.dev.web.gate import PORT
+from busauth.cli.loopback import is_loopback
+from busauth.cli.options import fail
+
+_SECONDS = 5.0
+
+Subject = Annotated[str, typer.Argument(help="Whose token it is: its `sub`.")]
+Scope = Annotated[
+    list[str] | None, typer.Option(help="What it allows; repeatable, or with blanks between.")
+]
+Lifetime = Annotated[float, typer.Option(help="Seconds until it expires.")]
+Claim = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="A further claim, as JSON or as text; repeatable."),
+]
+Url = Annotated[str, typer.Option(help="Where `busauth dev` says its page is.")]
+
+
+def token(
+    subject: Subject,
+    *,
+    scope: Scope = None,
+    lifetime: Lifetime = 300.0,
+    claim: Claim = None,
+    url: Url = f"http://127.0.0.1:{PORT}",
+) -> None:
+    """Print a token that the issuer of a running `busauth dev` signs for whoever you name."""
+    wanted = {
+        "subject": subject,
+        "scope": " ".join(scope or ()),
+        "lifetime": lifetime,
+        "claims": dict(_claim(each) for each in claim or ()),
+    }
+    typer.echo(_asked(_mint_url(url), wanted)["access_token"])
+    typer.echo(f"A token of {subject}'s for {lifetime:g} s, for development alone.", err=True)
+
+
+def _mint_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        fail(f"--url {url}: {error}")
+    if parsed.scheme != "http" or not is_loopback(parsed.host):
+        fail(f"--url {url}: expected http:// and loopback, such as http://127.0.0.1:{PORT}")
+    return parsed.join("/mint")
+
+
+def _claim(given: str) -> tuple[str, Any]:
+    name, equals, text = given.partition("=")
+    if not (name and equals):
+        fail(f"--claim {given}: expected NAME=VALUE")
+    try:
+        return name, json.loads(text)
+    except ValueError:
+        return name, text
+
+
+def _asked(url: httpx.URL, wanted: dict[str, Any]) -> dict[str, Any]:
+    try:
+        # No proxy of the environment: it is on this machine.
+        with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
+            answer = client.post(url, json=wanted)
+        said = answer.json()
+    except httpx.TransportError as error:
+        fail(f"nothing answers at {url.host}:{url.port}: start `busauth dev` first ({error})")
+    except ValueError:
+        fail(f"what answers at {url.host}:{url.port} is no `busauth dev`")
+    if not answer.is_success or "access_token" not in said:
+        fail(str(said.get("error_description", f"it answered {answer.status_code}")))
+    return dict(said)

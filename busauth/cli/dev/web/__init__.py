@@ -1,0 +1,1 @@
+"""What `busauth dev` serves over HTTP: its page, tokens, and an edge."""
