@@ -1,4 +1,4 @@
-"""A real browser, asked one thing at a time: chromium, by pipe, as its remote debugging protocol says.
+"""A real browser, asked one thing at a time: chromium, by pipe, in its remote debugging protocol.
 
 It is Debian's (apt-get install chromium), on a new profile, and asks nobody in the background.
 """

@@ -4,9 +4,9 @@
     python -m scripts.screenshots --site FOLDER [PAGE ...] the built site (`make site`)
 
 For the first, it starts `busauth dev` with its example, mints a token and publishes an order by the
-page's own forms, and waits until the timeline shows a parcel refused for its token's age. Each fails
-where a page logs an error or is wider than the window. Pages are named as under docs/, without
-`.md`.
+page's own forms, and waits until the timeline shows a parcel refused for its token's age. Each
+fails where a page logs an error or is wider than the window. Pages are named as under docs/,
+without `.md`.
 """
 
 import argparse

@@ -166,7 +166,8 @@ class BusThread:
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
-            body_type, must_route: as there.
+            body_type: as there.
+            must_route: as there.
             timeout: seconds until it is given up, the bus's start included; None for
                 `GuardOptions.publish_timeout`.
 
