@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.returning import Marks
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import id_in
 from busauth._amqp.publishing.copies import Carried
 from busauth._messages.proof import Proven
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
 from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import fingerprint
-from busauth.caller import Caller
+from busauth.caller import Caller, Cause
 
 
 @dataclass(slots=True)
@@ -73,3 +74,8 @@ class Case:
         if self.caller is not None:
             return self.caller.token_sha256
         return None if self.token is None else fingerprint(self.token)
+
+    def cause(self) -> Cause:
+        """Return what is said of it on what its handler publishes."""
+        correlation_id = id_in(self.delivery.raw.correlation_id, self.token)
+        return Cause(id_in(self.message_id, self.token), correlation_id)
