@@ -175,6 +175,7 @@ class Guard:
             auditor=both(auditor, self.core.auditor),
         )
         replica.core.around = around
+        replica.core.watch(self.core.watcher)
         return replica
 
     async def authenticate(

@@ -65,6 +65,7 @@ _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
 """Bytes kept free for the list of what was cut."""
 
 _MISSED_LEAST = (
+    names.TRACE,
     names.PARENT,
     names.EXCHANGE,
     names.ROUTING_KEY,
@@ -308,9 +309,11 @@ def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
 def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:
     """Write what the next delivery may believe; without a seal, the attempt as a hint."""
     hints: dict[str, Any] = {names.HOP: names.count_in(message.headers, names.HOP)}
-    parent = names.id_in(message.headers.get(names.PARENT))
-    if parent is not None:
-        hints[names.PARENT] = parent
+    said = {
+        names.PARENT: names.id_in(message.headers.get(names.PARENT)),
+        names.TRACE: names.mark_in(message.headers) or message.mark,
+    }
+    hints |= {name: value for name, value in said.items() if value is not None}
     if carried.seal is None:
         return {**hints, names.ATTEMPT: carried.sealed.attempt}
     return {**hints, **carried.sealed.headers()}
