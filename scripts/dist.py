@@ -26,7 +26,9 @@ ENTRIES = ("busauth = busauth.cli:main", "busauth = busauth.testing.plugin")
 """Lines of the wheel's entry points: the command, and the pytest plugin."""
 ARCHIVED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "tests/conftest.py")
 """What makes a source archive one that can be built and tested, besides the modules."""
-WITH_EXTRAS = tuple(f"busauth.integrations.{name}" for name in ("fastapi", "redis", "starlette"))
+WITH_EXTRAS = tuple(
+    f"busauth.integrations.{name}" for name in ("fastapi", "otel", "redis", "starlette")
+)
 """Modules that need what only an extra brings."""
 
 

@@ -1,7 +1,7 @@
 """One request is one tree of spans, whoever else traces it; and no message is worse for it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import httpx
@@ -32,6 +32,17 @@ def traces() -> Traces:
     return Traces()
 
 
+@contextmanager
+def instrumented(traces: Traces) -> Iterator[None]:
+    """Have the contrib instrumentation wrap aio-pika while inside."""
+    contrib = AioPikaInstrumentor()
+    contrib.instrument(tracer_provider=traces.provider)
+    try:
+        yield
+    finally:
+        contrib.uninstrument()
+
+
 def chain(
     scene: Scene, traces: Traces, working: TracerProvider | None = None
 ) -> tuple[list[Bus], list[str]]:
@@ -52,8 +63,16 @@ def chain(
     return buses, names
 
 
-async def test_an_edge_and_three_services_are_one_tree(scene: Scene, traces: Traces) -> None:
-    """Each span's parent is what led to it: request, publication, delivery, work, publication."""
+@pytest.mark.parametrize("beside", [nullcontext, instrumented], ids=["alone", "contrib"])
+async def test_an_edge_and_three_services_are_one_tree(
+    scene: Scene, traces: Traces, beside: Callable[[Traces], AbstractContextManager[None]]
+) -> None:
+    """Each span's parent is what led to it; beside the contrib instrumentation nothing is twice."""
+    with beside(traces):
+        await one_request(scene, traces)
+
+
+async def one_request(scene: Scene, traces: Traces) -> None:
     (first, second, third), names = chain(scene, traces)
     edge = traces.telemetry().watch(scene.bus(security()))
 
@@ -79,17 +98,6 @@ async def test_an_edge_and_three_services_are_one_tree(scene: Scene, traces: Tra
     paths = [" > ".join(steps[: length + 1]) for length in range(len(steps))]
     assert traces.tree(lambda name: name.removesuffix(" /orders")) == sorted(paths)
     assert len({span.context.trace_id for span in traces.spans if span.context}) == 1
-
-
-@contextmanager
-def instrumented(traces: Traces) -> Iterator[None]:
-    """Have the contrib instrumentation wrap aio-pika while inside."""
-    contrib = AioPikaInstrumentor()
-    contrib.instrument(tracer_provider=traces.provider)
-    try:
-        yield
-    finally:
-        contrib.uninstrument()
 
 
 async def test_beside_the_contrib_instrumentation_it_is_one_trace(

@@ -135,28 +135,20 @@ class Watching:
         """Watch a publication while inside."""
         if self.watcher is None:
             return _UNWATCHED
-        said = outgoing.properties
-        said.message_id = said.message_id or uuid4().hex
-        passage = Passage(
-            exchange=exchange,
-            routing_key=routing_key,
-            headers=said.headers or {},
-            message_id=said.message_id,
-            correlation_id=said.correlation_id,
-            size=len(outgoing.body),
-            host=connection.url.host,
-            port=connection.url.port,
-        )
-        return self._published(self.watcher, passage, outgoing, frame_max(connection))
+        return self._published(self.watcher, connection, outgoing, (exchange, routing_key))
 
     @contextmanager
     def _published(
-        self, watcher: Watcher, passage: Passage, outgoing: Outgoing, limit: int
+        self,
+        watcher: Watcher,
+        connection: AbstractConnection,
+        outgoing: Outgoing,
+        route: tuple[str, str],
     ) -> Iterator[None]:
         watch = None
         with self._safely():
-            watch = watcher.publishing(passage)
-            _add(outgoing, watch.headers, limit)
+            watch = watcher.publishing(_leaving(connection, outgoing, route))
+            add_to(outgoing, watch.headers, frame_max(connection))
         try:
             yield
         except BaseException as error:
@@ -202,6 +194,21 @@ class Watching:
                 LOGGER.error("watching a message failed", exc_info=retold(error))
 
 
+def _leaving(connection: AbstractConnection, outgoing: Outgoing, route: tuple[str, str]) -> Passage:
+    said = outgoing.properties
+    said.message_id = said.message_id or uuid4().hex
+    return Passage(
+        exchange=route[0],
+        routing_key=route[1],
+        headers=said.headers or {},
+        message_id=said.message_id,
+        correlation_id=said.correlation_id,
+        size=len(outgoing.body),
+        host=connection.url.host,
+        port=connection.url.port,
+    )
+
+
 def _arrived(delivery: Delivery, queue: str) -> Passage:
     url = None if delivery.channel is None else delivery.channel.connection.url
     return Passage(
@@ -219,7 +226,7 @@ def _arrived(delivery: Delivery, queue: str) -> Passage:
     )
 
 
-def _add(outgoing: Outgoing, more: Mapping[str, str], limit: int) -> None:
+def add_to(outgoing: Outgoing, more: Mapping[str, str], limit: int) -> None:
     """Have headers go along, where they fit: for their sake no message stays behind.
 
     Under a seal nothing can be added.
