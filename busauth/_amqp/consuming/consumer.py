@@ -372,8 +372,12 @@ class Consumer(GuardedConsumer[P, R]):
         if reason is not None and not isinstance(reason, Misdirected):
             await self._hold_off(case, reason)
             return
-        with self._context.watching.handling(case):
+        watching = self._context.watching
+        if watching.watcher is None:
             deferred = await self._settled(case)
+        else:
+            with watching.handling(case, watching.watcher):
+                deferred = await self._settled(case)
         if deferred is None:
             if self._pause.streak:
                 self._pause.progressed()

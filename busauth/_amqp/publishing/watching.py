@@ -161,12 +161,9 @@ class Watching:
             if watch is not None:
                 watch.end(error)
 
-    def handling(self, held: Held) -> AbstractContextManager[None]:
-        """Watch a delivery, and what runs while inside; it is watched until it is `let_go`."""
-        return _UNWATCHED if self.watcher is None else self._handled(self.watcher, held)
-
     @contextmanager
-    def _handled(self, watcher: Watcher, held: Held) -> Iterator[None]:
+    def handling(self, held: Held, watcher: Watcher) -> Iterator[None]:
+        """Watch a delivery, and what runs while inside; it is watched until it is `let_go`."""
         with self._safely():
             held.watch = watcher.handling(_arrived(held.delivery, held.queue))
             held.delivery.mark = held.watch.mark
