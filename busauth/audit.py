@@ -152,6 +152,9 @@ class Event:
             be genuine. Without a seal, a hint of whoever wrote its headers.
         duration: seconds for which its handler ran, by the guard's clock; None where it did not.
         error: the type of the error with which its handler failed, by name.
+        waited: seconds between `decided_at` and when the message was first published, where a proof
+            or a stamp that is trusted says when that was.
+        policy: the name of the policy that accepted a late token.
     """
 
     kind: EventKind
@@ -170,6 +173,8 @@ class Event:
     attempt: int | None = None
     duration: float | None = None
     error: str | None = None
+    waited: float | None = None
+    policy: str | None = None
 
     @property
     def level(self) -> int:
@@ -309,6 +314,14 @@ class Published(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """Hears what becomes of one message."""
+
+    def told(self, event: Event) -> None:
+        """Hear it."""
+        ...
+
+
 class Judged(Protocol):
     """What an event tells of a message that is judged and handled; see `Event`."""
 
@@ -328,6 +341,16 @@ class Judged(Protocol):
         """Return who published it, and when, where that is proven."""
         ...
 
+    @property
+    def published_at(self) -> float | None:
+        """Return when it was published, by a proof or a stamp that is trusted."""
+        ...
+
+    @property
+    def watch(self) -> Listener | None:
+        """Return who is told what becomes of it, beside the auditor."""
+        ...
+
 
 class Telling:
     """An auditor whose failure is logged and goes no further.
@@ -339,6 +362,7 @@ class Telling:
     Attributes:
         lines: how many lines of a sort the log gets, whoever the auditor is.
         note: what is said in the detail of each outcome; empty for nothing.
+        watcher: is told as well; None where nobody is.
     """
 
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
@@ -348,6 +372,7 @@ class Telling:
         self._is_log = self._auditor is log
         self.note = ""
         self.lines = log.lines
+        self.watcher: Auditor | None = None
 
     def noting(self, note: str) -> Self:
         """Return one that tells the same auditor, with a note in the detail of each outcome."""
@@ -358,7 +383,7 @@ class Telling:
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
         self.lines.tell()
-        return not self._is_log or LOGGER.isEnabledFor(kind.level)
+        return self.watcher is not None or not self._is_log or LOGGER.isEnabledFor(kind.level)
 
     def tell(
         self,
@@ -379,27 +404,30 @@ class Telling:
         if not self.is_heard(kind):
             return
         caller, proven = message.caller, message.proven
-        issued_at = caller.issued_at if caller else None
-        self(
-            Event(
-                kind=kind,
-                queue=message.queue,
-                at=self._clock.now(),
-                decided_at=message.now,
-                message_id=evidence(message.message_id),
-                issuer=caller.issuer if caller else None,
-                subject=evidence(caller.subject) if caller else None,
-                age=None if issued_at is None else message.now - issued_at,
-                late=caller.late.seconds if caller and caller.late else None,
-                code=refused.code if refused else None,
-                detail=self._noted(kind, detail or (refused.detail if refused else None)),
-                publisher=proven.publisher if proven else None,
-                published_at=proven.published_at if proven else None,
-                attempt=message.attempt,
-                duration=message.duration,
-                error=refused.error if isinstance(refused, HandlerFailed) else None,
-            )
+        late = caller.late if caller else None
+        event = Event(
+            kind=kind,
+            queue=message.queue,
+            at=self._clock.now(),
+            decided_at=message.now,
+            message_id=evidence(message.message_id),
+            issuer=caller.issuer if caller else None,
+            subject=evidence(caller.subject) if caller else None,
+            age=_since(caller.issued_at if caller else None, message.now),
+            late=late.seconds if late else None,
+            code=refused.code if refused else None,
+            detail=self._noted(kind, detail or (refused.detail if refused else None)),
+            publisher=proven.publisher if proven else None,
+            published_at=proven.published_at if proven else None,
+            attempt=message.attempt,
+            duration=message.duration,
+            error=refused.error if isinstance(refused, HandlerFailed) else None,
+            waited=_since(message.published_at, message.now),
+            policy=late.policy if late else None,
         )
+        self(event)
+        if message.watch is not None:
+            self._hand(message.watch.told, event)
 
     def _noted(self, kind: EventKind, detail: str | None) -> str | None:
         if not (self.note and kind.is_outcome):
@@ -419,12 +447,21 @@ class Telling:
 
     def __call__(self, event: Event) -> None:
         """Tell it."""
+        self._hand(self._auditor, event)
+        if self.watcher is not None:
+            self._hand(self.watcher, event)
+
+    def _hand(self, listener: Auditor, event: Event) -> None:
         try:
-            self._auditor(event)
+            listener(event)
         except Exception as error:  # whatever a user's auditor raises: the message is settled
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))
+
+
+def _since(instant: float | None, now: float) -> float | None:
+    return None if instant is None else now - instant
 
 
 def both(first: Auditor, second: Auditor) -> Auditor:

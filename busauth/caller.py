@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from busauth.errors import CallerError
 
@@ -75,21 +75,41 @@ class Late:
     published_at: float | None = None
 
 
+class Cause(NamedTuple):
+    """The message that a handler has in hand, as it names itself: words of its sender's.
+
+    Attributes:
+        message_id, correlation_id: None where it has none that can be said on.
+    """
+
+    message_id: str | None
+    correlation_id: str | None
+
+
 class Lease:
     """The right to act with a caller's token, until it ends. Prints and pickles no token.
 
     Attributes:
         hop: how many messages led to the one that is handled.
         published_at: when the first of them was published, as far as that can be said on.
+        cause: tells what is handled, while it is; None where that is no message.
     """
 
-    __slots__ = ("_ended", "_token", "hop", "published_at")
+    __slots__ = ("_ended", "_token", "cause", "hop", "published_at")
 
-    def __init__(self, token: str, *, hop: int = 0, published_at: float | None = None) -> None:
+    def __init__(
+        self,
+        token: str,
+        *,
+        hop: int = 0,
+        published_at: float | None = None,
+        cause: Callable[[], Cause] | None = None,
+    ) -> None:
         self._token = token
         self._ended: str | None = None
         self.hop = hop
         self.published_at = published_at
+        self.cause = cause
 
     def token(self) -> str:
         """Return the raw token, or raise `CallerError` once the lease has ended."""
@@ -175,11 +195,16 @@ def holding(caller: Caller, lease: Lease) -> Caller:
 
 
 def lease_for(
-    caller: Caller, token: str, *, hop: int = 0, published_at: float | None = None
+    caller: Caller,
+    token: str,
+    *,
+    hop: int = 0,
+    published_at: float | None = None,
+    cause: Callable[[], Cause] | None = None,
 ) -> Lease:
     """Open a lease; on a token that allows more than its caller was left with, an ended one."""
     # Ended, and not refused: a handler that sends nothing on in their name may do its work.
-    lease = Lease(token, hop=hop, published_at=published_at)
+    lease = Lease(token, hop=hop, published_at=published_at, cause=cause)
     if caller.late is not None and caller.late.restricted:
         lease.end("it was accepted late with less authority than it carries")
     if caller.restricted:
@@ -269,6 +294,12 @@ def current_lease() -> Lease:
     return lease
 
 
+def cause_in_scope() -> Cause | None:
+    """Return which message this context handles; None where it handles none, or no more."""
+    lease = _current.get()
+    return None if lease is None or lease.cause is None else lease.cause()
+
+
 def caller_in_scope() -> bool:
     """Return whether this context carries a lease, be it ended."""
     return _current.get() is not None
@@ -287,6 +318,7 @@ class acting:  # noqa: N801 -- a context manager, entered for each message
 
     def __exit__(self, *_: object) -> None:
         self._lease.end()  # tasks that it started have copied the variable: only this ends them
+        self._lease.cause = None
         _current.reset(self._reset)
 
 

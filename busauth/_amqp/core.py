@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from aiormq.abc import AbstractConnection
 
@@ -23,6 +24,7 @@ from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._amqp.publishing.publisher import Outlet, Publisher
+from busauth._amqp.publishing.watching import Watcher, Watching
 from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.replies import Replies
@@ -70,6 +72,7 @@ class GuardCore:
         trusted: judges tokens.
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
+        consumers: those that were made here.
 
     Raises:
         ConfigurationError: they do not go together; says which and why.
@@ -112,10 +115,14 @@ class GuardCore:
         # Two, so that a mistake of a user's closes no channel of the copies.
         self._copies = Publisher(timeout=options.publish_timeout)
         self._own = Publisher(timeout=options.publish_timeout)
+        self.consumers: list[Consumer[..., Any]] = []
+        telling = told_safely(auditor, clock)
+        self._watching = Watching(telling.lines)
         self._context = GuardContext(
             clock=clock,
             options=options,
-            auditor=told_safely(auditor, clock),
+            auditor=telling,
+            watching=self._watching,
             replies=Replies(
                 options.reply_to,
                 per_second=options.replies_per_second,
@@ -187,7 +194,11 @@ class GuardCore:
             # A bus declares them, with its ladder; on a plain consumer, somebody else does.
             around=Surroundings(spec.queue, () if retries else _needed(spec.queue, rules)),
         )
-        return Consumer(plan, rules, self._context, disposal, Returns(counted=counted))
+        consumer: Consumer[P, R] = Consumer(
+            plan, rules, self._context, disposal, Returns(counted=counted)
+        )
+        self.consumers.append(consumer)
+        return consumer
 
     def judge(self, spec: ConsumerSpec, *, frame_max: int) -> ConsumersJudge:
         """Return who judges a queue's messages for somebody that has them in hand.
@@ -289,11 +300,22 @@ class GuardCore:
         Raises:
             PublishError: the broker did not confirm that the message was routed.
         """
-        await self._own.publish(
-            connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
-        )
+        with self._watching.publishing(connection, outgoing, exchange, routing_key):
+            await self._own.publish(
+                connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
+            )
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
+
+    @property
+    def watcher(self) -> Watcher | None:
+        """Return who watches its messages, None where nobody does."""
+        return self._watching.watcher
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Have somebody watch what is published and handled from now on; None for nobody."""
+        self._watching.watcher = watcher
+        self._context.auditor.watcher = None if watcher is None else watcher.told
 
     def claim_loop(self) -> None:
         """Have the running event loop run its consumers; `Bus` does so as it starts.

@@ -109,6 +109,7 @@ class Delivery:
         content_encoding: what the sender says of the body.
         is_unreadable: whether it lost its properties on the way here, as they cannot be read.
         hidden: names of headers that its handler is not shown.
+        mark: by which its copies point back at it, where somebody watches; None for no mark.
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class Delivery:
         "headers",
         "hidden",
         "is_unreadable",
+        "mark",
         "message_id",
         "raw",
         "redelivered",
@@ -145,6 +147,7 @@ class Delivery:
         self.content_encoding: str | None = self.raw.content_encoding
         self.is_unreadable = delivered.header.weight == UNREADABLE
         self.hidden: frozenset[str] = frozenset()
+        self.mark: str | None = None
 
     @classmethod
     def of(cls, message: AbstractIncomingMessage) -> Self:
@@ -257,6 +260,11 @@ class Delivery:
     def origin(self) -> str:
         """Return where it was published to, as text for people."""
         return str(Route(self.exchange, self.routing_key))
+
+    @property
+    def is_called(self) -> bool:
+        """Return whether it came through aio-pika's callback, which somebody may have wrapped."""
+        return self._outer is not None
 
     @property
     def is_open(self) -> bool:

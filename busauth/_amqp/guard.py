@@ -231,6 +231,7 @@ class Guard:
             auditor=auditor if is_log and not logs else both(auditor, own),
         )
         replica.core.around = around
+        replica.core.watch(self.core.watcher)
         return replica
 
     async def authenticate(

@@ -13,6 +13,7 @@ from pamqp import commands, frame, header
 from busauth._messages.proof import HEADER as PROOF
 from busauth._messages.seal import ATTEMPT, ORIGIN
 from busauth._messages.seal import HEADER as SEAL
+from busauth._redaction import redact
 from busauth.errors import NotGenuine
 
 __all__ = ["ATTEMPT", "ORIGIN", "PROOF", "SEAL"]  # names of other rooms that are headers, too
@@ -38,6 +39,8 @@ CUT = "busauth-cut"
 KEPT = "busauth-kept"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 HOP = "busauth-hop"
+PARENT = "busauth-parent"
+TRACE = "busauth-trace"
 RETURNED = "busauth-returned"
 DELIVERY_COUNT, ACQUIRED_COUNT = "x-delivery-count", "x-acquired-count"
 """What a quorum queue says of earlier deliveries; on the first one, it may be a sender's.
@@ -49,6 +52,8 @@ From RabbitMQ 4.3 on a nack counts in the second alone.
 # 9110, section 11.1).
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
+# version, trace, span and flags, as a traceparent has them (W3C Trace Context, section 3.2)
+_MARK = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 COUNT_LIMIT = 1_000_000  # attempts and hops: beyond is no count, and arithmetic with it stays cheap
 
 _USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "jwt")
@@ -141,6 +146,26 @@ def count_in(headers: Mapping[str, Any], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):  # True is 1 to Python
         return 0
     return value if 0 <= value <= COUNT_LIMIT else 0
+
+
+def id_in(value: object, token: str | None = None) -> str | None:
+    """Return an id that may be said on; None for anything but a short printable text.
+
+    Args:
+        value: whatever a sender chose.
+        token: the message's own, which no id must have in it; what looks like one, neither.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+        return None
+    if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
+        return None
+    return None if (token and token in value) or redact(value) != value else value
+
+
+def mark_in(headers: Mapping[str, Any]) -> str | None:
+    """Return which trace a copy says that it was first handled in; None for anything odd."""
+    value = headers.get(TRACE)
+    return value if isinstance(value, str) and _MARK.fullmatch(value) else None
 
 
 def header_frame_size(properties: commands.Basic.Properties) -> int:

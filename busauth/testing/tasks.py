@@ -72,7 +72,7 @@ class _WatchedLease(Lease):
     __slots__ = ("_event", "_handler", "_lease", "_others", "_over", "_own", "_watch")
 
     def __init__(self, lease: Lease, watch: TaskWatch, handler: Handler) -> None:
-        super().__init__("", hop=lease.hop, published_at=lease.published_at)
+        super().__init__("", hop=lease.hop, published_at=lease.published_at, cause=lease.cause)
         self._lease, self._watch, self._handler = lease, watch, handler
         self._own, self._event = _current_task(), _handled.get()
         self._others: set[asyncio.Task[Any]] = set()

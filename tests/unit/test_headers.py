@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from busauth import ANONYMOUS, Verifiers, bearer_token
-from busauth._amqp.headers import AUTHORIZATION, count_in, header_frame_size, token_in
+from busauth._amqp.headers import AUTHORIZATION, count_in, header_frame_size, id_in, token_in
 from busauth._amqp.publishing.outbox import Body, Outbox, as_message
 from busauth.caller import Lease, acting
 from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Refused
@@ -154,6 +154,18 @@ def test_a_counter_is_a_hint(value: Any, count: int) -> None:
     """Anything odd counts as 0."""
     assert count_in({"busauth-hop": value}, "busauth-hop") == count
     assert count_in({}, "busauth-hop") == 0
+
+
+@given(st.one_of(st.text(max_size=300), st.binary(), st.integers(), st.none()))
+def test_an_id_is_said_on_as_it_is_or_not_at_all(value: object) -> None:
+    """It is printable, fits a short string, and has no token in it, its message's own or any."""
+    said = id_in(value, "0paque")
+    assert said in (None, value)
+    if said is not None:
+        assert said.isprintable()
+        assert 0 < len(said.encode()) <= 255
+    for hidden in (f"a {token()} b", "an-0paque-one", "x" * 256, "é" * 128, "a\nb", "\ud800", ""):
+        assert id_in(hidden, "0paque") is None
 
 
 def test_a_header_frame_is_measured_before_it_is_sent() -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.returning import Marks
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import id_in
 from busauth._amqp.publishing.copies import Carried
+from busauth._amqp.publishing.watching import Handling
 from busauth._messages.proof import Proven
-from busauth._messages.provenance import UNPROVEN, Provenance
+from busauth._messages.provenance import BROKER_STAMP, UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
 from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import fingerprint
-from busauth.caller import Caller
+from busauth.caller import Caller, Cause
 from busauth.errors import Refused
 
 
@@ -44,6 +46,7 @@ class Case:
         task: what judges and handles it.
         has_begun: its handler runs, or what became of it is being carried out.
         returning: gives it back, as its task was cancelled.
+        watch: watches it, None where nobody does.
     """
 
     delivery: Delivery
@@ -69,6 +72,7 @@ class Case:
     task: asyncio.Task[None] | None = field(default=None, repr=False)
     has_begun: bool = False
     returning: asyncio.Task[None] | None = field(default=None, repr=False)
+    watch: Handling | None = field(default=None, repr=False)
 
     @property
     def token_sha256(self) -> str | None:
@@ -76,3 +80,14 @@ class Case:
         if self.caller is not None:
             return self.caller.token_sha256
         return None if self.token is None else fingerprint(self.token)
+
+    @property
+    def published_at(self) -> float | None:
+        """Return when this very message was published, by who is trusted for that."""
+        stamp, proven = self.provenance.published.get(BROKER_STAMP), self.proven
+        return stamp if stamp is not None or proven is None else proven.published_at
+
+    def cause(self) -> Cause:
+        """Return what is said of it on what its handler publishes."""
+        correlation_id = id_in(self.delivery.raw.correlation_id, self.token)
+        return Cause(id_in(self.message_id, self.token), correlation_id)

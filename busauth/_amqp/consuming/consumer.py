@@ -311,6 +311,8 @@ class Consumer(GuardedConsumer[P, R]):
         self._taken_back = (self._taken_back & held) | {tag}
 
     def _release(self, case: Case) -> None:
+        if case.watch is not None:
+            self._context.watching.let_go(case)
         self._held.discard(id(case))
         if not self._held:
             self._idle.set()
@@ -319,6 +321,11 @@ class Consumer(GuardedConsumer[P, R]):
     def handling(self) -> bool:
         """Return whether a delivery is being handled."""
         return bool(self._held)
+
+    @property
+    def held(self) -> int:
+        """Return how many deliveries the broker was not told about yet."""
+        return len(self._held)
 
     @property
     def paused(self) -> bool:
@@ -400,7 +407,12 @@ class Consumer(GuardedConsumer[P, R]):
         if reason is not None and not isinstance(reason, Misdirected):
             await self._hold_off(case, reason)
             return
-        deferred = await self._settled(case)
+        watching = self._context.watching
+        if watching.watcher is None:
+            deferred = await self._settled(case)
+        else:
+            with watching.handling(case, watching.watcher):
+                deferred = await self._settled(case)
         if deferred is None:
             if self._pause.streak:
                 self._pause.progressed()

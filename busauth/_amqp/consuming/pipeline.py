@@ -350,7 +350,9 @@ class Pipeline:
         # or by none, that is said on: no word that was not taken here becomes this consumer's.
         late, said = caller.late, case.provenance
         published_at = said.published_at if late is None else late.published_at
-        lease = lease_for(caller, case.token or "", hop=case.hop, published_at=published_at)
+        lease = lease_for(
+            caller, case.token or "", hop=case.hop, published_at=published_at, cause=case.cause
+        )
         arguments = self._arguments(case, holding(caller, lease) if self._plan.caller else caller)
         case.has_begun = True
         self._context.auditor.tell(

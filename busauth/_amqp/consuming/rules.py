@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.options import GuardOptions, OnError
+from busauth._amqp.publishing.watching import Watching
 from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.replies import Replies
 from busauth._arguments import checked_class
@@ -78,3 +79,4 @@ class GuardContext:
     replies: Replies
     acks: Acks
     loop: OneLoop
+    watching: Watching

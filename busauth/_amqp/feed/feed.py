@@ -13,6 +13,7 @@ it until then.
 """
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextvars import Context
@@ -112,6 +113,12 @@ class RevocationFeed:
     def position(self) -> Position | None:
         """Return the last message up to which everything is judged, None where none is."""
         return self._position
+
+    @property
+    def lag(self) -> float | None:
+        """Return how many seconds old the newest heartbeat is, None before there was one."""
+        newest = self._health.newest
+        return None if newest == -math.inf else self._clock.now() - newest
 
     def revoked(self, caller: Caller, now: float) -> bool:
         """Return whether a token was revoked; what is known to be is, however stale the feed.

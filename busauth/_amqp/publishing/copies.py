@@ -65,6 +65,8 @@ _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
 """Bytes kept free for the list of what was cut."""
 
 _MISSED_LEAST = (
+    names.TRACE,
+    names.PARENT,
     names.EXCHANGE,
     names.ROUTING_KEY,
     names.ORIGIN,
@@ -76,7 +78,7 @@ _MISSED_LEAST = (
 )
 """Headers of busauth's own that go first where a frame is small, in this order."""
 
-_FROM_SENDERS = frozenset({names.DETAIL, names.ORIGIN})
+_FROM_SENDERS = frozenset({names.DETAIL, names.ORIGIN, names.PARENT})
 """Headers of busauth's own in which a sender may have had their token written."""
 
 # without these nobody could tell why, when, and with which token it was refused
@@ -312,10 +314,15 @@ def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
 
 def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:
     """Write what the next delivery may believe; without a seal, the attempt as a hint."""
-    hop = {names.HOP: names.count_in(message.headers, names.HOP)}
+    hints: dict[str, Any] = {names.HOP: names.count_in(message.headers, names.HOP)}
+    said = {
+        names.PARENT: names.id_in(message.headers.get(names.PARENT)),
+        names.TRACE: names.mark_in(message.headers) or message.mark,
+    }
+    hints |= {name: value for name, value in said.items() if value is not None}
     if carried.seal is None:
-        return {**hop, names.ATTEMPT: carried.sealed.attempt}
-    return {**hop, **carried.sealed.headers()}
+        return {**hints, names.ATTEMPT: carried.sealed.attempt}
+    return {**hints, **carried.sealed.headers()}
 
 
 def _sealed(copy: Outgoing, carried: Carried | None, token_header: str | None) -> Outgoing:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Protocol
 from uuid import uuid4
 
 from aio_pika.message import Message
+from pamqp.commands import Basic
 from pydantic import BaseModel
 
 from busauth._amqp import headers as names
@@ -18,7 +19,7 @@ from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import TokenEncryption
-from busauth.caller import Lease, current_lease
+from busauth.caller import Lease, cause_in_scope, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Untimely
 
@@ -116,12 +117,13 @@ class Outbox:
         properties = message.properties
         properties.delivery_mode = PERSISTENT
         outgoing = Outgoing(message.body, properties, must_route)
+        sent = {**message.headers, **_caused(properties)}
         if token is ANONYMOUS:  # there is no token that a proof could speak of
-            properties.headers = dict(message.headers)
+            properties.headers = sent
             return outgoing
         lease = self._lease(token)
         raw = lease.token()
-        properties.headers = {**message.headers, **self.bearer(raw, recipient)}
+        properties.headers = {**sent, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1
         if self._signer is not None:
@@ -160,6 +162,16 @@ class Outbox:
         if self._encryption is not None:
             token = self._encryption.encrypt(token, recipient)
         return {self._header: f"Bearer {token}"}
+
+
+def _caused(properties: Basic.Properties) -> dict[str, str]:
+    """Say on which message led to this one, whoever it is published for; ids decide nothing."""
+    cause = cause_in_scope()
+    if cause is None:
+        return {}
+    if properties.correlation_id is None:
+        properties.correlation_id = cause.correlation_id or cause.message_id
+    return {} if cause.message_id is None else {names.PARENT: cause.message_id}
 
 
 def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> OutgoingMessage:

@@ -171,7 +171,7 @@ class JWKS:
 
     def former(self, key_id: str | None, algorithm: str) -> Sequence[FormerKey]:
         """Return keys that were removed and may have signed, if any are remembered."""
-        age = self._age()
+        age = self.age
         if self._retired is None or age is None or age >= self._options.keep_for:
             return ()
         now, monotonic = self._clock.now(), self._clock.monotonic()
@@ -229,7 +229,7 @@ class JWKS:
             Unusable: its issuer answers, and not with such keys.
             Deferred: its issuer is out of reach.
         """
-        age = self._age()
+        age = self.age
         if age is None or age >= self._options.keep_for:
             await self.refresh()
         wanted = tuple(algorithms)
@@ -241,7 +241,9 @@ class JWKS:
     def _shown(self) -> str:
         return shown(self._url or "")
 
-    def _age(self) -> float | None:
+    @property
+    def age(self) -> float | None:
+        """Return for how many seconds these keys have been here; None before there were any."""
         return None if self._fetched is None else self._clock.monotonic() - self._fetched
 
     def _renew(self) -> "asyncio.Task[None]":

@@ -1,0 +1,8 @@
+"""What a service's messages meet, as traces and metrics of OpenTelemetry's (extra ``otel``)."""
+
+from busauth._doors import hand_out
+from busauth.integrations.otel.telemetry import Telemetry
+
+__all__ = ["Telemetry"]
+
+hand_out(__name__, globals())
