@@ -68,6 +68,7 @@ class GuardCore:
         trusted: judges tokens.
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
+        sent: is told what was published, with its exchange and routing key; None for nobody.
 
     Raises:
         ConfigurationError: they do not go together; says which and why.
@@ -96,6 +97,7 @@ class GuardCore:
         _check_plain("auditor", auditor)
         self.introspects = False
         self.around: Callable[[Handler], Handler] | None = None
+        self.sent: Callable[[Outgoing, str, str], None] | None = None
         self.trusted = trust(verifiers, options)
         self.outbox = Outbox(
             header=options.header,
@@ -274,6 +276,8 @@ class GuardCore:
         await self._own.publish(
             connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
         )
+        if self.sent is not None:
+            self.sent(outgoing, exchange, routing_key)
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
 

@@ -155,6 +155,7 @@ class Guard:
         *verifiers: Verifier | Authenticator,
         clock: Clock,
         auditor: Auditor,
+        revocations: Revocations | None = None,
         around: Callable[[Handler], Handler] | None = None,
     ) -> "Guard":
         """Return a guard with the same policies and options, and other trust: for tests.
@@ -163,12 +164,13 @@ class Guard:
             verifiers: whom it trusts instead.
             clock: where `now` comes from instead.
             auditor: is told of every decision next to this guard's own.
+            revocations: who is asked instead; None for whom this guard asks.
             around: returns what is called in place of a handler, with the same arguments.
         """
         replica = Guard(
             *verifiers,
             on_expired=self.core.on_expired,
-            revocations=self.core.revocations,
+            revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
             options=self.options,
             clock=clock,

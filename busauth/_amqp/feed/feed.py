@@ -113,6 +113,11 @@ class RevocationFeed:
         """Return the last message up to which everything is judged, None where none is."""
         return self._position
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether it reads, or tries to: from `open` until `close`."""
+        return bool(self._tasks)
+
     def revoked(self, caller: Caller, now: float) -> bool:
         """Return whether a token was revoked; what is known to be is, however stale the feed.
 

@@ -92,12 +92,12 @@ class Outbox:
         _check_free(message.headers, self._header)
         properties = message.properties
         properties.delivery_mode = PERSISTENT
-        outgoing = Outgoing(message.body, properties)
         if token is ANONYMOUS:  # there is no token that a proof could speak of
             properties.headers = dict(message.headers)
-            return outgoing
+            return Outgoing(message.body, properties)
         lease = self._lease(token)
         raw = lease.token()
+        outgoing = Outgoing(message.body, properties, raw)
         properties.headers = {**message.headers, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1
