@@ -13,6 +13,7 @@ cannot be moved: tests that wait for one of its TTLs, retries among them, say so
 ``@pytest.mark.busauth_embedded`` and are reported as not run there.
 """
 
+import inspect
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -34,6 +35,8 @@ except ImportError:  # anyio's plugin takes plain ones
 
 _CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedded", "rabbitmq"]}
 _VARIABLE = "BUSAUTH_AMQP_URL"
+_ON_A_LOOP = frozenset({"busauth_kit", "busauth_bus", "busauth_broker"})
+"""Fixtures that somebody has to run an event loop for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,6 +82,37 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, ForeignLoopError) and item.config.pluginmanager.hasplugin("asyncio"):
         error.advice = _anyio(item) or _scopes(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say which mark a test lacks that nothing would run, or whose fixtures nothing would."""
+    names = getattr(item, "fixturenames", ())
+    used = next((name for name in names if name in _ON_A_LOOP), None)
+    if used is not None and (missing := _missing(item)):
+        pytest.fail(f"{item.name} uses {used}, {missing}", pytrace=False)
+
+
+def _missing(item: pytest.Item) -> str | None:
+    """Return what nobody runs here, and what to write; None where somebody does."""
+    is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
+    if "anyio_backend" in getattr(item, "fixturenames", ()):  # which its mark brings along
+        return None
+    if item.config.pluginmanager.hasplugin("asyncio"):
+        if not is_async or item.get_closest_marker("asyncio"):
+            return None
+        return (
+            "is asynchronous, and lacks the mark that has pytest-asyncio run it: write "
+            "@pytest.mark.asyncio above it (or `pytestmark = pytest.mark.asyncio` once in its "
+            "module, or asyncio_mode = auto in pytest.ini)"
+        )
+    if item.config.pluginmanager.hasplugin("anyio"):
+        return (
+            "which needs an event loop, and lacks the mark that has anyio run one: make it `async "
+            "def` with @pytest.mark.anyio above it (or `pytestmark = pytest.mark.anyio` once in "
+            "its module)"
+        )
+    return "which needs an event loop, and no plugin runs one: install pytest-asyncio or anyio"
 
 
 def _anyio(item: pytest.Item) -> str | None:
