@@ -7,15 +7,17 @@ another loop than its fixtures fails at once, and says both loops and what to se
 - `busauth_bus`: a `Bus` on it, for handlers that the test defines.
 - `busauth_broker`, `busauth_issuer`, `busauth_clock`: what it is made of; override one in a
   `conftest.py` to have all of them use yours.
+- `busauth_amqp_url`: where a RabbitMQ is, of the session.
 
 ``--busauth-broker=embedded|rabbitmq|both`` runs the same tests on either. A RabbitMQ's own time
 cannot be moved: tests that wait for one of its TTLs, retries among them, say so with
-``@pytest.mark.busauth_embedded`` and are reported as not run there.
+``@pytest.mark.busauth_embedded`` and are reported as not run there. Under pytest-xdist each worker
+has a virtual host of its own.
 """
 
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
 from busauth.testing.loops import LINES, ForeignLoopError
+from busauth.testing.vhosts import own_virtual_host
 
 async_fixture: Callable[..., Any]
 try:
@@ -35,6 +38,8 @@ except ImportError:  # anyio's plugin takes plain ones
 
 _CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedded", "rabbitmq"]}
 _VARIABLE = "BUSAUTH_AMQP_URL"
+_MANAGEMENT = "BUSAUTH_MANAGEMENT_URL"
+_RABBITMQCTL = "BUSAUTH_RABBITMQCTL"
 _ON_A_LOOP = frozenset({"busauth_kit", "busauth_bus", "busauth_broker"})
 """Fixtures that somebody has to run an event loop for."""
 
@@ -52,6 +57,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--busauth-amqp-url",
         default=os.environ.get(_VARIABLE),
         help=f"the RabbitMQ for --busauth-broker=rabbitmq (default: ${_VARIABLE})",
+    )
+    group.addoption(
+        "--busauth-vhost",
+        choices=("auto", "own", "shared"),
+        default="auto",
+        help="the virtual host there: one that is made for the tests of this process, or that of "
+        "the address (default: one for each worker of pytest-xdist)",
+    )
+    group.addoption(
+        "--busauth-management-url",
+        default=os.environ.get(_MANAGEMENT),
+        help=f"who makes it: the management API (default: ${_MANAGEMENT}, or its usual port)",
+    )
+    group.addoption(
+        "--busauth-rabbitmqctl",
+        default=os.environ.get(_RABBITMQCTL),
+        help=f"or a command that administers that RabbitMQ (default: ${_RABBITMQCTL})",
     )
 
 
@@ -148,13 +170,29 @@ def busauth_issuer(busauth_clock: ManualClock) -> Issuer:
     return Issuer(clock=busauth_clock)
 
 
+@pytest.fixture(scope="session")
+def busauth_amqp_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The RabbitMQ's address for the tests of this process, with a virtual host of their own."""
+    url, option = _rabbitmq_url(pytestconfig), pytestconfig.getoption
+    chosen = option("--busauth-vhost")
+    if chosen == "shared" or (chosen == "auto" and "PYTEST_XDIST_WORKER" not in os.environ):
+        yield url
+        return
+    with own_virtual_host(
+        url,
+        management=option("--busauth-management-url"),
+        rabbitmqctl=option("--busauth-rabbitmqctl"),
+    ) as own:
+        yield own
+
+
 @async_fixture
 async def busauth_broker(
     request: pytest.FixtureRequest, busauth_clock: ManualClock
 ) -> AsyncIterator[AnyBroker]:
     """A broker that runs: an embedded one of the test's own, or the RabbitMQ that was named."""
     if request.param == "rabbitmq":
-        yield RabbitMQ(_rabbitmq_url(request.config))
+        yield RabbitMQ(request.getfixturevalue("busauth_amqp_url"))
         return
     async with Broker(clock=busauth_clock) as broker:
         yield broker
