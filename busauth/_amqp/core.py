@@ -66,9 +66,9 @@ class GuardCore:
         verifiers, on_expired, revocations, messages, options, clock, auditor: as given.
         outbox: prepares what is published.
         trusted: judges tokens.
+        sent: is told what was published, with its exchange and routing key; None for nobody.
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
-        sent: is told what was published, with its exchange and routing key; None for nobody.
 
     Raises:
         ConfigurationError: they do not go together; says which and why.
@@ -276,9 +276,9 @@ class GuardCore:
         await self._own.publish(
             connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
         )
+        message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         if self.sent is not None:
             self.sent(outgoing, exchange, routing_key)
-        message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
 
     def claim_loop(self) -> None:

@@ -113,11 +113,6 @@ class RevocationFeed:
         """Return the last message up to which everything is judged, None where none is."""
         return self._position
 
-    @property
-    def is_open(self) -> bool:
-        """Return whether it reads, or tries to: from `open` until `close`."""
-        return bool(self._tasks)
-
     def revoked(self, caller: Caller, now: float) -> bool:
         """Return whether a token was revoked; what is known to be is, however stale the feed.
 
@@ -143,6 +138,11 @@ class RevocationFeed:
         while self._health.objection(self._clock.now(), self._clock.monotonic()) is not None:
             self._moved.clear()
             await self._moved.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it reads, or tries to: from `open` until `close`."""
+        return bool(self._tasks)
 
     async def open(self) -> None:
         """Take over the checkpoint, if there is one, and begin to read.

@@ -97,7 +97,7 @@ class Outbox:
             return Outgoing(message.body, properties)
         lease = self._lease(token)
         raw = lease.token()
-        outgoing = Outgoing(message.body, properties, raw)
+        outgoing = Outgoing(message.body, properties, token=raw)
         properties.headers = {**message.headers, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1
