@@ -323,7 +323,8 @@ class Kit(Witness):
             except DeliveryError as error:
                 raise PublishError(
                     f"no queue took what was published to {exchange!r} with {routing_key!r}: "
-                    "declare it first, as `kit.declare`, `async with kit.using(bus)` and `bus.declare` do"
+                    "declare it first, as `async with kit.using(bus)`, `await bus.declare()` and "
+                    "`await kit.declare(...)` do"
                 ) from error
         return sent
 

@@ -1,6 +1,6 @@
 """A virtual host for the tests of one process: made on a RabbitMQ, and removed after them.
 
-Who administers the RabbitMQ is asked: its management API, or a `rabbitmqctl` that reaches it.
+Who administers the RabbitMQ is asked, see docs/adr/0029: its management API, or a `rabbitmqctl`.
 """
 
 import os
