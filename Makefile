@@ -21,10 +21,13 @@ ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STA
 # What pytest ends with where ARGS leave nothing of a part.
 NONE = 5
 
+# Without its word on what comes after it: docs/adr/0028 has ours.
+SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install lock check test quick others cover demo bench dist clean
+.PHONY: help install lock check site test quick others cover demo bench dist clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do \
@@ -36,11 +39,15 @@ install: ## Make .venv of what requirements-dev.lock says (PYTHON=... names the 
 lock: ## Write that file anew for what pyproject.toml asks for (ARGS=--upgrade: in the newest versions)
 	@PYTHON='$(PYTHON)' sh scripts/lock.sh $(ARGS)
 
-check: install ## Lint, format, types, and which way imports run
+check: install ## Lint, format, types, which way imports run, and whether the site can be built
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports
+	@$(SITE)
+
+site: install ## Build the documentation's site into build/site
+	@$(SITE)
 
 test: install ## Run all tests: the quick ones, then the others against a RabbitMQ (ARGS=... goes to pytest)
 ifdef ARGS

@@ -23,6 +23,17 @@ def is_async(called: object) -> bool:
     return inspect.iscoroutinefunction(_function(called))
 
 
+def yields(called: object) -> bool:
+    """Return whether a call of it returns a generator, async or not, and runs nothing."""
+    function = _function(called)
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def wraps_async(called: object) -> bool:
+    """Return whether it stands in front of something async, however far behind."""
+    return any(map(is_async, _layers(called)))
+
+
 def name_of(called: object) -> str:
     """Return what to call it in a sentence; of an object, the name of its class."""
     inner = _without_partials(called)
@@ -59,12 +70,14 @@ def parameters_of(called: Callable[..., Any]) -> list[Parameter]:
 def hints_of(called: object) -> dict[str, Any]:
     """Return its annotations, resolved; an outer layer's count above those of what it wraps.
 
+    What is said beside a type (`Annotated`) stays there.
+
     Raises:
         NameError, AttributeError, SyntaxError, TypeError: one cannot be resolved.
     """
     found: dict[str, Any] = {}
     for layer in reversed(list(_layers(called))):
-        found.update(typing.get_type_hints(_function(layer)))
+        found.update(typing.get_type_hints(_function(layer), include_extras=True))
     return found
 
 

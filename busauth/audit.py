@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 from logging import DEBUG, WARNING
@@ -337,6 +338,7 @@ class Telling:
 
     Attributes:
         lines: how many lines of a sort the log gets, whoever the auditor is.
+        note: what is said in the detail of each outcome; empty for nothing.
     """
 
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
@@ -344,7 +346,14 @@ class Telling:
         self._clock = clock or SystemClock()
         self._auditor = log if auditor is log_event else auditor
         self._is_log = self._auditor is log
+        self.note = ""
         self.lines = log.lines
+
+    def noting(self, note: str) -> Self:
+        """Return one that tells the same auditor, with a note in the detail of each outcome."""
+        noting = copy(self)
+        noting.note = note
+        return noting
 
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
@@ -383,7 +392,7 @@ class Telling:
                 age=None if issued_at is None else message.now - issued_at,
                 late=caller.late.seconds if caller and caller.late else None,
                 code=refused.code if refused else None,
-                detail=detail or (refused.detail if refused else None),
+                detail=self._noted(kind, detail or (refused.detail if refused else None)),
                 publisher=proven.publisher if proven else None,
                 published_at=proven.published_at if proven else None,
                 attempt=message.attempt,
@@ -391,6 +400,11 @@ class Telling:
                 error=refused.error if isinstance(refused, HandlerFailed) else None,
             )
         )
+
+    def _noted(self, kind: EventKind, detail: str | None) -> str | None:
+        if not (self.note and kind.is_outcome):
+            return detail
+        return self.note if detail is None else f"{detail}; {self.note}"
 
     def tell_mistake(self, refused: Refused, where: str) -> None:
         """Log the error that made a refusal, where one of the program's own did.

@@ -1,20 +1,20 @@
 """What busauth raises, and what it refuses.
 
-::
-
-    BusauthError
-    ├── Refused                  a verdict; `code`, `found`, `expected`
-    │   ├── NotGenuine           401  not proven to be an issuer's word       -> <queue>.rejected
-    │   ├── Untimely             401  genuine, but not valid at this instant   -> <queue>.dead
-    │   ├── Forbidden            403  genuine, but not allowed                -> <queue>.dead
-    │   ├── BadMessage           400  allowed, but the message is unusable    -> <queue>.dead
-    │   └── HandlerFailed        500  accepted, but the handler gave up       -> <queue>.dead
-    ├── Deferred                 something is out of reach: try again later
-    ├── Reject                   raised *by a handler*: dead-letter this message, do not retry
-    ├── PublishError             a message was not published
-    │   └── NotAllPublished      some of a batch were not; says which
-    ├── CallerError              no caller in scope, or the scope has ended
-    └── ConfigurationError       wrong settings, found before anything runs
+```text
+BusauthError
+├── Refused                  a verdict; `code`, `found`, `expected`
+│   ├── NotGenuine           401  not proven to be an issuer's word       -> <queue>.rejected
+│   ├── Untimely             401  genuine, but not valid at this instant   -> <queue>.dead
+│   ├── Forbidden            403  genuine, but not allowed                -> <queue>.dead
+│   ├── BadMessage           400  allowed, but the message is unusable    -> <queue>.dead
+│   └── HandlerFailed        500  accepted, but the handler gave up       -> <queue>.dead
+├── Deferred                 something is out of reach: try again later
+├── Reject                   raised *by a handler*: dead-letter this message, do not retry
+├── PublishError             a message was not published
+│   └── NotAllPublished      some of a batch were not; says which
+├── CallerError              no caller in scope, or the scope has ended
+└── ConfigurationError       wrong settings, found before anything runs
+```
 
 A `Refused` is safe to log, to count and to answer with: it holds no token and no claim that was
 not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md.

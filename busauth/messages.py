@@ -1,4 +1,4 @@
-"""What is asked of messages besides their tokens: proofs, seals, replay; and what reads them."""
+"""What is asked of messages besides their tokens, what reads them, and judging one in hand."""
 
 from busauth._amqp.connecting.tolerant import (
     TolerantConnection,
@@ -6,7 +6,9 @@ from busauth._amqp.connecting.tolerant import (
     TolerantTransport,
 )
 from busauth._amqp.consuming.security import MessageSecurity
-from busauth._amqp.publishing.outbox import Anonymous
+from busauth._amqp.judging.received import Received
+from busauth._amqp.judging.verdicts import Accepted, Copy, Held, Judge, NotNow, Outcome, Refusal
+from busauth._amqp.publishing.outbox import Anonymous, Dataclass
 from busauth._doors import hand_out
 from busauth._messages.proof import (
     Original,
@@ -26,10 +28,17 @@ from busauth._messages.replay import InProcessReplay, ReplayKey, ReplayMemory, S
 
 __all__ = [
     "BROKER_STAMP",
+    "Accepted",
     "Anonymous",
+    "Copy",
+    "Dataclass",
+    "Held",
     "InProcessReplay",
+    "Judge",
     "MessageSecurity",
+    "NotNow",
     "Original",
+    "Outcome",
     "OutgoingMessage",
     "ProofDemand",
     "ProofSigner",
@@ -37,6 +46,8 @@ __all__ = [
     "Properties",
     "Proven",
     "Provenance",
+    "Received",
+    "Refusal",
     "ReplayKey",
     "ReplayMemory",
     "Route",

@@ -25,13 +25,15 @@ from busauth._tokens.keys.jwks import JWKS, JWKSOptions
 from busauth._tokens.keys.key import Key, KeyMissing, KeySource, StaticKeys, shared_secret
 from busauth._tokens.keys.retired import FormerKey, Retired, RetiredKeys
 from busauth._tokens.keys.waiting import AnswerMissing, KeyUnknown, NotAtHand, answered, found
-from busauth._tokens.profiles import (
+from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.profiles.providers import (
     AUTH0,
     COGNITO,
     ENTRA,
     LENIENT,
+    OKTA,
     RFC9068,
-    Profile,
+    ZITADEL,
     keycloak,
 )
 from busauth._tokens.verifier import Verifier, Verifiers
@@ -42,7 +44,9 @@ __all__ = [
     "ENTRA",
     "JWKS",
     "LENIENT",
+    "OKTA",
     "RFC9068",
+    "ZITADEL",
     "Answer",
     "AnswerMissing",
     "AnswerOptions",

@@ -18,7 +18,6 @@ from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
-from busauth._amqp.handling.plan import Handler
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
 from busauth._amqp.publishing.copies import Outgoing
@@ -52,7 +51,7 @@ _LOOK_SECONDS = 1.0
 class _Subscription:
     """What `Bus.consumer` was told, so that it can be said to another guard as well."""
 
-    handler: Handler
+    handler: Callable[..., Any]
     spec: ConsumerSpec
     bindings: tuple[Binding, ...]
 
@@ -91,6 +90,11 @@ class Bus:
         return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
 
     @property
+    def options(self) -> BusOptions:
+        """Return how it consumes, as given or by default."""
+        return self._options
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""
         options = self._options
@@ -107,6 +111,8 @@ class Bus:
         For readiness probes: ``200 if bus.ready else 503``. ``str(bus.ready)`` says what stands in
         the way. A service that is not ready goes on by itself: it needs no restart.
         """
+        if self._running.phase is Phase.STOPPING:
+            return Readiness((f"{self._service} is stopping",))
         intakes = self._intakes.values() if self._connections.are_open else ()
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._connections.doubts(), *doubts))))
@@ -125,8 +131,10 @@ class Bus:
         proofs: Proofs | None = None,
         bindings: Iterable[Binding] = (),
         deadline: float | None = None,
-    ) -> Callable[[Callable[P, Awaitable[R]]], GuardedConsumer[P, R]]:
+    ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
+
+        A plain function runs in a thread; its message is held until that has ended.
 
         The bus consumes by itself: metrics, locks and the like go below this decorator, around the
         handler, not around what it returns.
@@ -150,7 +158,7 @@ class Bus:
                 is said does not go together, as at a guard.
         """
 
-        def register(handler: Callable[P, Awaitable[R]]) -> GuardedConsumer[P, R]:
+        def register(handler: Callable[P, R]) -> GuardedConsumer[P, R]:
             self._check_new(queue)
             bound = tuple(bindings)
             spec = ConsumerSpec(
@@ -174,31 +182,44 @@ class Bus:
         routing_key: str,
         body: Body,
         *,
+        body_type: Any = None,
         exchange: str = "",
         token: Token = None,
         recipient: str | None = None,
+        must_route: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
 
         Args:
             routing_key: with the default exchange, the queue's name.
-            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            body: a pydantic model, dataclass, list or table (sent as JSON), a text, bytes, or an
+                `aio_pika.Message`.
+            body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
+                more than its own type says; None for its own type.
             exchange: where to; default: the default exchange.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             timeout: seconds until it is given up, a wait for the broker included; None for
                 `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
-            PublishError: the broker did not confirm that the message was routed, or the bus lives
-                in another event loop.
+            PublishError: the broker did not confirm that the message was routed, the body would not
+                come back equal, or the bus lives in another event loop.
+            ConfigurationError: nothing of this type can be a body.
         """
         self._running.check_here("bus.publish(...)", PublishError)
         outgoing = self.guard.core.outbox.prepare(
-            body, token, exchange=exchange, routing_key=routing_key, recipient=recipient
+            body,
+            token,
+            body_type=body_type,
+            exchange=exchange,
+            routing_key=routing_key,
+            recipient=recipient,
+            must_route=must_route,
         )
         within = self._within(timeout)
         outlet = await self._connections.outlet(within)
@@ -224,9 +245,11 @@ class Bus:
                 prepare(
                     each.body,
                     each.token,
+                    body_type=each.body_type,
                     exchange=each.exchange,
                     routing_key=each.routing_key,
                     recipient=each.recipient,
+                    must_route=each.must_route,
                 ),
             )
             for each in publications
@@ -539,6 +562,21 @@ class Bus:
                 self._service,
                 self._options.drain,
             )
+            # A thread cannot be ended, and the process does not end before it does: given up now,
+            # its work would be done twice at a time.
+            await self._threads_ended()
+
+    async def _threads_ended(self) -> None:
+        """Wait for handlers that run in threads, and until their messages are settled."""
+        busy = {
+            queue: intake.consumer.idle()
+            for queue, intake in self._intakes.items()
+            if intake.consumer.blocks and intake.consumer.handling
+        }
+        if busy:
+            what = "%s: waits for handlers in threads, which cannot be cancelled: %s"
+            LOGGER.warning(what, self._service, ", ".join(busy))
+            await asyncio.gather(*busy.values())
 
     async def _each(self, step: Callable[[Intake], Awaitable[None]]) -> None:
         await asyncio.gather(*(step(intake) for intake in self._intakes.values()))

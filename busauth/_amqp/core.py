@@ -3,7 +3,7 @@
 `Guard` is what users see of it; buses, releases and redrives use it as it is.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from aiormq.abc import AbstractConnection
@@ -16,6 +16,8 @@ from busauth._amqp.consuming.security import MessageSecurity, check_seal, messag
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
+from busauth._amqp.handling.threads import in_threads
+from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
 from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
 from busauth._amqp.publishing.copies import Outgoing
@@ -148,7 +150,7 @@ class GuardCore:
 
     def consumer(
         self,
-        handler: Callable[P, Awaitable[R]],
+        handler: Callable[P, R],
         spec: ConsumerSpec,
         *,
         outlet: Outlet | None = None,
@@ -169,15 +171,15 @@ class GuardCore:
             ConfigurationError: the queue, or one around it, has no name that a broker takes; or
                 what is asked does not go together.
         """
-        # A ladder has a limit of its own; this one is for the end of the queue itself.
-        tries = self.options.retries if spec.on_error is OnError.RETRY else 0
-        waiting = retries or Tail(spec.queue, tries)
+        waiting = retries or self._tail(spec)
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         plan, rules = compile_plan(handler), self._rules(spec)
         self._queues.add(spec.queue)  # for `tell_unconsumed`, which speaks once all are registered
         check_proven(plan, rules.messages.proofs)
+        if plan.blocks:
+            plan = replace(plan, call=in_threads(plan.handler, rules.concurrency))
         if self.around is not None:
-            plan = replace(plan, handler=self.around(plan.handler))
+            plan = replace(plan, call=self.around(plan.call))
         disposal = Disposal(
             queue=spec.queue,
             token_header=self.options.header,
@@ -188,6 +190,22 @@ class GuardCore:
             around=Surroundings(spec.queue, () if retries else _needed(spec.queue, rules)),
         )
         return Consumer(plan, rules, self._context, disposal, Returns(counted=counted))
+
+    def judge(self, spec: ConsumerSpec, *, frame_max: int) -> ConsumersJudge:
+        """Return who judges a queue's messages for somebody that has them in hand.
+
+        Raises:
+            ConfigurationError: as of `consumer`.
+        """
+        waiting = self._tail(spec)
+        check_queue(spec.queue, queues_around(spec.queue, waiting))
+        rules = self._rules(spec)
+        self._queues.add(spec.queue)
+        return ConsumersJudge(rules, self._context, waiting, frame_max=frame_max)
+
+    def _tail(self, spec: ConsumerSpec) -> Tail:
+        # A ladder has a limit of its own; this one is for the end of the queue itself.
+        return Tail(spec.queue, self.options.retries if spec.on_error is OnError.RETRY else 0)
 
     def tell_unconsumed(self) -> None:
         """Tell which consumers the options speak of that nobody registered.

@@ -173,6 +173,11 @@ class Delivery:
         return self._delivered.consumer_tag
 
     @property
+    def content_type(self) -> str | None:
+        """Return what the sender says that the body is."""
+        return self.raw.content_type
+
+    @property
     def exchange(self) -> str:
         """Return where it was published to."""
         return self._delivered.exchange or ""
@@ -257,6 +262,11 @@ class Delivery:
     def is_open(self) -> bool:
         """Return whether it is there to be settled: neither lost nor settled."""
         return not (self.is_lost or self.is_settled)
+
+    @property
+    def may_be_lost(self) -> bool:
+        """Return whether the broker may have it back without anybody knowing of it here."""
+        return False
 
     @property
     def is_settled(self) -> bool:

@@ -1,12 +1,12 @@
 """What stands in front of handlers: one guard for a service, a decorator for each consumer."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from aio_pika.abc import AbstractExchange
 from aio_pika.exchange import Exchange
-from aio_pika.message import Message
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.running import check_loop
@@ -17,8 +17,10 @@ from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
 from busauth._amqp.headers import bearer_token
+from busauth._amqp.judging.judge import FRAME, FrameBytes
+from busauth._amqp.judging.verdicts import Judge
 from busauth._amqp.options import GuardOptions, OnError
-from busauth._amqp.publishing.outbox import Token
+from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
@@ -115,8 +117,10 @@ class Guard:
         routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
         deadline: float | None = None,
-    ) -> Callable[[Callable[P, Awaitable[R]]], GuardedConsumer[P, R]]:
+    ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler; the result is an aio-pika callback.
+
+        A plain function runs in a thread; its message is held until that has ended.
 
         Args:
             queue: what it will consume; refused messages go to ``<queue>.dead`` and
@@ -149,6 +153,54 @@ class Guard:
             deadline=deadline,
         )
         return partial(self.core.consumer, spec=spec)
+
+    @checked
+    def judge(
+        self,
+        *,
+        queue: str,
+        scopes: Iterable[str] = (),
+        roles: Iterable[str] = (),
+        allow: Predicate | None = None,
+        on_expired: Policies | None = None,
+        introspect: bool = False,
+        proofs: Proofs | None = None,
+        routes: Iterable[Route] = (),
+        on_error: OnError = OnError.DEAD_LETTER,
+        frame_max: FrameBytes = FRAME,
+    ) -> Judge:
+        """Return who judges a queue's messages for whoever has them in hand, and settles them.
+
+        Made once, as a decorated handler is; then ``async with judge(message) as judged:`` for each
+        message. It passes what a delivery on a consumer passes, and is told what that consumer
+        would do; see `busauth.messages.Judge`. Nothing is said of the body but by its proof.
+
+        Args:
+            queue: whose messages; where it is named in options, those count here as well.
+            scopes: all of them must be in the token.
+            roles: all of them must be in the token.
+            allow: a further check of the caller; must return True.
+            on_expired: instead of the guard's policies.
+            introspect: a token is proven with the keys at hand, and then its issuer is asked.
+            proofs: instead of the guard's.
+            routes: how messages get to the queue, next to its name on the default exchange.
+            on_error: what becomes of a message that is said to have `failed`.
+            frame_max: bytes of a frame, as negotiated by the connection that copies go out on: what
+                does not fit is left out of them.
+
+        Raises:
+            ConfigurationError: as for a decorated handler.
+        """
+        spec = ConsumerSpec(
+            queue=queue,
+            demand=Demand.of(scopes, roles, allow),
+            on_expired=on_expired,
+            introspect=introspect,
+            proofs=proofs,
+            routes=tuple(routes),
+            on_error=on_error,
+        )
+        return self.core.judge(spec, frame_max=frame_max)
 
     def replica(
         self,
@@ -237,31 +289,43 @@ class Guard:
     async def publish(
         self,
         exchange: AbstractExchange,
-        message: Message,
+        message: Body,
         routing_key: str,
         *,
+        body_type: Any = None,
         token: Token = None,
         recipient: str | None = None,
+        must_route: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
 
         Args:
             exchange: where to.
-            message: body, properties and headers of yours.
+            message: body, properties and headers of yours; or a body alone, as of `Bus.publish`.
             routing_key: as AMQP has it.
+            body_type: what its consumer has a body annotated as; None for its own type.
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
-            PublishError: the broker did not confirm that the message was routed.
+            PublishError: the broker did not confirm that the message was routed, or the body would
+                not come back equal.
+            ConfigurationError: nothing of this type can be a body.
         """
         if not isinstance(exchange, Exchange):  # only from those a way leads to their connection
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
         outgoing = self.core.outbox.prepare(
-            message, token, exchange=exchange.name, routing_key=routing_key, recipient=recipient
+            message,
+            token,
+            body_type=body_type,
+            exchange=exchange.name,
+            routing_key=routing_key,
+            recipient=recipient,
+            must_route=must_route,
         )
         # Begun here: the wait for a connection is part of what was allowed.
         within = Within.of(timeout, self.options.publish_timeout)

@@ -83,7 +83,7 @@ class GuardOptions(Knobs):
     Attributes:
         header: the AMQP header that carries the token.
         max_token_bytes: longer tokens are refused unread.
-        max_body_bytes: longer bodies are refused where a handler wants them as a model.
+        max_body_bytes: longer bodies are refused where a handler takes anything but `bytes`.
         cached_tokens: how many verified tokens are remembered.
         hard_max_age: seconds past `exp` after which no policy accepts.
         concurrency: handlers of one consumer that run at once, also where the channel has no
@@ -168,7 +168,8 @@ class BusOptions(Knobs):
             it to ``<queue>.dead``, token included.
         rejected_limit: messages kept in ``<queue>.rejected``; the oldest go first.
         retry: the delays between attempts.
-        drain: seconds that handlers get to finish when the service stops; what has not begun is
+        drain: seconds that handlers get to finish when the service stops, but for those that run in
+            a thread, which are waited for; what has not begun is
             given back at once. Best below the time that an orchestrator waits, 30 s as a rule.
         declare: whether queues, exchanges and bindings are declared; False where an operator does
             it.

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Set
 from typing import Any
 
-from busauth._tokens.profiles import Profile
+from busauth._tokens.profiles.places import MISSING, value_at
+from busauth._tokens.profiles.profile import Profile
 from busauth.caller import Actor
 from busauth.errors import NotGenuine
 
@@ -21,10 +22,11 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
 
     Raises:
         NotGenuine: ``token.claim_missing``, ``token.claim_invalid``, ``token.type`` for a claim
-            that gives another kind of token away, ``token.sender_constrained`` for `cnf`.
+            that gives another kind of token away, ``token.sender_constrained`` for `cnf`,
+            ``token.client`` for a client whose tokens are not taken.
     """
     for name in ("exp", *profile.required):
-        if name not in claims:
+        if value_at(claims, name) is MISSING:
             raise NotGenuine("token.claim_missing", found=f"no {name}", expected=name)
     _check_kind(claims, profile)
     if _CONFIRMATION in claims:
@@ -34,6 +36,11 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
     for name in ("sub", "jti"):
         if name in claims and not isinstance(claims[name], str):
             raise _invalid(name, claims[name], "a string")
+    if profile.clients is not None and (client := profile.client_in(claims)) not in profile.clients:
+        expected = f"a token for {' or '.join(sorted(profile.clients))}"
+        raise NotGenuine(
+            "token.client", found=f"a token for {client or 'no client'}", expected=expected
+        )
 
 
 def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
@@ -42,7 +49,7 @@ def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
         if name in claims:
             raise NotGenuine("token.type", found=f"a token with {name}", expected=expected)
     for name, value in profile.equals:
-        if claims.get(name) != value:
+        if value_at(claims, name) != value:
             expected = f"the claim {name}={value!r}"
             raise NotGenuine("token.claim_invalid", found=_said(claims, name), expected=expected)
     for name, kinds in profile.others:
@@ -117,9 +124,9 @@ def _text(value: Any) -> str | None:
 
 
 def _said(claims: Mapping[str, Any], name: str) -> str:
-    if name not in claims:
+    value = value_at(claims, name)
+    if value is MISSING:
         return f"no claim {name}"
-    value = claims[name]
     kind = repr(value) if isinstance(value, str) else f"of type {type(value).__name__}"
     return f"the claim {name}{'=' if isinstance(value, str) else ' '}{kind}"
 

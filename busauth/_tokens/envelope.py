@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from busauth._tokens.compact import characters, decode, header_of
-from busauth._tokens.profiles import media_type
+from busauth._tokens.profiles.profile import media_type
 from busauth.errors import NotGenuine
 
 KEY_ALGORITHMS = ("RSA-OAEP-256", "ECDH-ES", "A256GCMKW")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from busauth._tokens import claims as registered
-from busauth._tokens.profiles import Profile
+from busauth._tokens.profiles.profile import Profile
 from busauth.caller import Caller, Places, places, read_only
 
 

@@ -23,7 +23,7 @@ from busauth._tokens.compact import CompactToken
 from busauth._tokens.evidence import SignedBy, former_keys
 from busauth._tokens.keys.key import KeyMissing, KeySource, canonical_algorithm
 from busauth._tokens.keys.waiting import KeyUnknown
-from busauth._tokens.profiles import media_type
+from busauth._tokens.profiles.profile import media_type
 from busauth.errors import NotGenuine
 
 _STRICT = frozenset({"typ", "alg", "kid"})

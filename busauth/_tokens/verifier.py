@@ -22,7 +22,9 @@ from busauth._tokens.keys.key import (
     KeySource,
     allow_list,
 )
-from busauth._tokens.profiles import LENIENT, Profile, profile_of
+from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.profiles.providers import LENIENT, profile_of
+from busauth._tokens.profiles.tenants import tenants_of
 from busauth._tokens.reading import Known, caller_of, itself
 from busauth._tokens.signatories import Codes, Signatory
 from busauth.caller import places
@@ -58,16 +60,20 @@ class Verifier:
 
     Args:
         keys: the issuer's keys, `StaticKeys` or `JWKS`.
-        issuer: the exact `iss`.
+        issuer: the exact `iss`; with `tenants`, a template of it that has ``{tenantid}`` where the
+            tenant stands, as Microsoft Entra ID has one.
         audience: whom tokens must be for; one of several suffices.
         algorithms: what this issuer signs with, secrets and public keys never mixed.
         profile: what its access tokens look like, or the name that it has in a settings file;
             `LENIENT` suits most providers.
         required: claims that must be there, next to those of the profile.
+        clients: the OAuth clients whose tokens are taken, where not all of the issuer's are.
+        tenants: those whose tokens are taken, by their identifiers; "any" for whoever has one.
         leeway: seconds of clock skew tolerated.
 
     Attributes:
         audience: as given, checked.
+        tenants: whose tokens the issuer stands for as a template; None for one issuer.
         leeway: as given.
 
     Raises:
@@ -84,11 +90,18 @@ class Verifier:
         algorithms: Iterable[str] = ASYMMETRIC,
         profile: Profile | str = LENIENT,
         required: Iterable[str] = (),
+        clients: str | Iterable[str] | None = None,
+        tenants: str | Iterable[str] | None = None,
         leeway: Leeway = LEEWAY,
     ) -> None:
         self.audience = audience_names(audience)
         profile = profile_of(profile)
-        self._profile = replace(profile, required=(*profile.required, *required))
+        profile = replace(profile, required=(*profile.required, *required))
+        if clients is not None:
+            named = frozenset((clients,) if isinstance(clients, str) else clients)
+            profile = replace(profile, clients=named)
+        self._profile = profile
+        self.tenants = tenants_of(issuer, tenants)
         self.leeway = leeway
         self._shared = lru_cache(_SHARED)(itself)
         self._placed = lru_cache(_SHARED)(places)
@@ -110,7 +123,7 @@ class Verifier:
 
     @property
     def issuer(self) -> str:
-        """Return the exact `iss` of its tokens."""
+        """Return the exact `iss` of its tokens, or the template for many tenants."""
         return self._signatory.name
 
     @property
@@ -131,6 +144,7 @@ class Verifier:
             audience=self.audience,
             algorithms=self.algorithms,
             profile=self._profile,
+            tenants=None if self.tenants is None else self.tenants.named,
             leeway=self.leeway,
         )
 
@@ -143,7 +157,10 @@ class Verifier:
         """
         signer = self._signatory.signer(token)
         # The payload is read after the signature: before, it is anybody's word.
-        known = Known(self.issuer, self.audience, self._profile, self._shared, self._placed)
+        issuer = self.issuer
+        if self.tenants is not None:
+            issuer = self.tenants.issuer_in(token.payload, signer.key)
+        known = Known(issuer, self.audience, self._profile, self._shared, self._placed)
         caller = caller_of(token.payload, known, token_sha256)
         not_before = registered.instant(token.payload, "nbf")
         return Verified(caller, not_before, self.leeway, signer, signer.retired)
@@ -184,8 +201,11 @@ class Verifiers:
         for each in verifiers:
             if not isinstance(each, Verifier):
                 raise ConfigurationError(f"Verifiers: got {kind_of(each)}, expected Verifier")
-        self._by_issuer = {verifier.issuer: verifier for verifier in verifiers}
-        if not verifiers or len(self._by_issuer) != len(verifiers):
+        self._verifiers = verifiers
+        self._by_issuer = {each.issuer: each for each in verifiers if each.tenants is None}
+        self._templates = {each.tenants: each for each in verifiers if each.tenants is not None}
+        doubled = any(self._of_many(issuer) for issuer in self._by_issuer)
+        if not verifiers or doubled or len(self.issuers) != len(verifiers):
             raise ConfigurationError(
                 "expected verifiers, one for each issuer: got none, or two for one"
             )
@@ -244,28 +264,39 @@ class Verifiers:
             compact = split(token, max_bytes=self.max_token_bytes)
         except NotGenuine:  # what cannot be read was signed by nobody
             return False
-        return any(verifier.signed(compact) for verifier in self._by_issuer.values())
+        return any(verifier.signed(compact) for verifier in self._verifiers)
 
     def takes(self, token: str) -> bool:
         """Return whether a text is a JWS that names one of these issuers."""
         if len(token) > self.max_token_bytes:
             return False
-        known = fingerprint(token) in self._cache
-        return known or named_issuer(token, max_bytes=self.max_token_bytes) in self._by_issuer
+        if fingerprint(token) in self._cache:
+            return True
+        return self._of(named_issuer(token, max_bytes=self.max_token_bytes)) is not None
 
     @property
     def issuers(self) -> frozenset[str]:
-        """Return whose tokens are verified."""
-        return frozenset(self._by_issuer)
+        """Return whose tokens are verified; of many tenants, their template."""
+        return frozenset(each.issuer for each in self._verifiers)
+
+    def _of(self, issuer: object) -> Verifier | None:
+        """Return the verifier of an `iss`; a template stands for no token's itself."""
+        exact = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        return exact or self._of_many(issuer)
+
+    def _of_many(self, issuer: object) -> Verifier | None:
+        fitting = (each for tenants, each in self._templates.items() if tenants.tenant_of(issuer))
+        return next(fitting, None)
 
     def _read(self, token: str) -> tuple[Verifier, CompactToken]:
         refuse_encrypted(token)  # first: as a JWS it would only have the wrong number of parts
         compact = split(token, max_bytes=self.max_token_bytes)
         issuer = compact.payload.get("iss")
-        verifier = self._by_issuer.get(issuer) if isinstance(issuer, str) else None
+        verifier = self._of(issuer)
         if verifier is None:
             found = "no iss" if issuer is None else issuer
-            expected = " or ".join(sorted(self._by_issuer))
+            told = (str(each.tenants or each.issuer) for each in self._verifiers)
+            expected = " or ".join(sorted(told))
             # Auth0 ends its issuers with a slash and others do not, which nobody sees in a log.
             without = {each.rstrip("/") for each in self._by_issuer}
             if isinstance(issuer, str) and issuer.rstrip("/") in without:

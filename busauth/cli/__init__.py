@@ -8,6 +8,7 @@ from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
+from busauth.cli.run.command import run
 
 app = typer.Typer(
     name="busauth",
@@ -17,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (broker, revoke, heartbeats, release, redrive):
+for command in (run, broker, revoke, heartbeats, release, redrive):
     app.command(epilog=EXITS)(command)
 
 

@@ -21,11 +21,17 @@ from busauth._tokens.encryption.encryption import Decryption
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.wanted import Wanted
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.settings import DecryptionSettings, load_settings
-from busauth.settings.places import MisplacedError
+from busauth.settings import DecryptionSettings, Settings, load_settings
+from busauth.settings.places import MisplacedError, at
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
-Url = Annotated[str, typer.Option(envvar="BUSAUTH_AMQP_URL", help="The broker.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BUSAUTH_AMQP_URL",
+        help="The broker; default: the settings', else amqp://localhost/.",
+    ),
+]
 File = Annotated[
     Path | None,
     typer.Option(
@@ -73,18 +79,18 @@ def release(
     token_file: TokenFile = None,
     route: RouteTo = None,
     recipient: Recipient = None,
-    url: Url = "amqp://localhost/",
+    url: Url = None,
 ) -> None:
     """Send parked messages to their consumer again, for the caller whose fresh token this is.
 
     Messages whose first proof names that caller go; all others stay. It ends with 3 where one that
     names the caller was refused.
     """
-    guard = _guard(settings)
+    guard, broker = _consumers(settings, url)
     routes = [_route(each) for each in route or ()]
     token = _token(token_file)  # last: nobody types one to be told of another argument
     with _telling():
-        parked = Release(url, guard=guard, queue=queue, routes=routes, recipient=recipient)
+        parked = Release(broker, guard=guard, queue=queue, routes=routes, recipient=recipient)
         released = asyncio.run(parked.for_caller(token))
     _report(released, f"Released to {queue}")
 
@@ -99,43 +105,52 @@ def redrive(
     subject: Subject = None,
     rejected: Rejected = False,
     recipient: Recipient = None,
-    url: Url = "amqp://localhost/",
+    url: Url = None,
 ) -> None:
     """Send dead letters to their consumer again, with the tokens that they kept.
 
     The consumer decides anew. Letters that kept no token stay, and so do those that were not asked
     for. It ends with 3 where one that was asked for was refused, kept no token, or is not there.
     """
-    guard = _guard(settings)
+    guard, broker = _consumers(settings, url)
     wanted = Wanted(message_id or (), code or (), subject)
     with _telling():
         keys = _keys(key)
         letters = Redrive(
-            url, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
+            broker, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
         )
         redriven = asyncio.run(letters.letters(wanted))
     _report(redriven, f"Redriven to {queue}", wanted)
 
 
-def _guard(path: Path | None) -> Guard:
+def _consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
+    """Return a guard and the broker, as the consumer's settings have them; a URL counts above."""
+    with _telling():
+        settings = load_settings(path)
+        guard = _guard(settings)
+        if url is not None or settings.bus.url is None:
+            return guard, url or "amqp://localhost/"
+        with at("bus"):
+            return guard, settings.bus.address()
+
+
+def _guard(settings: Settings) -> Guard:
     """Make a guard that trusts whom the consumer's trusts, and holds none of its secrets.
 
     What only the consumer needs is left out: its seal, its policies and its memories.
     """
-    with _telling():
-        settings = load_settings(path)
-        issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
-        known = {**settings.guard.consumers, **settings.consumers}
-        names = {queue: ConsumerOptions(formerly=said.formerly) for queue, said in known.items()}
-        needed = {
-            "retired": None,
-            "issuers": issuers,
-            "on_expired": DeadLetter(),
-            "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
-            "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
-            "consumers": names,
-        }
-        return settings.model_copy(update=needed).make_guard()
+    issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
+    known = {**settings.guard.consumers, **settings.consumers}
+    names = {queue: ConsumerOptions(formerly=said.formerly) for queue, said in known.items()}
+    needed = {
+        "retired": None,
+        "issuers": issuers,
+        "on_expired": DeadLetter(),
+        "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
+        "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
+        "consumers": names,
+    }
+    return settings.model_copy(update=needed).make_guard()
 
 
 def _keys(files: list[Path]) -> Decryption:

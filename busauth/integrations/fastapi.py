@@ -1,17 +1,17 @@
 """HTTP in, messages out: a FastAPI route that asks for its caller, and says so in its OpenAPI.
 
-::
+```python
+from busauth.integrations.fastapi import CallerBearer, lifespan, problems
 
-    from busauth.integrations.fastapi import CallerBearer, lifespan, problems
-
-    app = FastAPI(lifespan=lifespan(bus), exception_handlers=problems())
-    bearer = CallerBearer(bus)
-    Buyer = Annotated[Caller, Security(bearer, scopes=["orders:write"])]
+app = FastAPI(lifespan=lifespan(bus), exception_handlers=problems())
+bearer = CallerBearer(bus)
+Buyer = Annotated[Caller, Security(bearer, scopes=["orders:write"])]
 
 
-    @app.post("/orders", status_code=202)
-    async def place_order(order: Order, caller: Buyer) -> None:
-        await bus.publish("orders.placed", order)  # on behalf of the request's caller
+@app.post("/orders", status_code=202)
+async def place_order(order: Order, caller: Buyer) -> None:
+    await bus.publish("orders.placed", order)  # on behalf of the request's caller
+```
 
 While the route runs its caller is in scope, as a message's is in its handler, and no longer: what
 is published behind it, by a background task or a body that is streamed, is refused.

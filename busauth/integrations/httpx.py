@@ -1,15 +1,15 @@
 """The caller's token in requests to other services: to those that were declared, and to no other.
 
-::
+```python
+from busauth.integrations.httpx import CallerAuth
 
-    from busauth.integrations.httpx import CallerAuth
-
-    stock = httpx.AsyncClient(auth=CallerAuth(hosts=["https://stock.example"]))
+stock = httpx.AsyncClient(auth=CallerAuth(hosts=["https://stock.example"]))
 
 
-    @bus.consumer("orders.placed")
-    async def place(order: Order) -> None:
-        await stock.post("https://stock.example/reservations", json={"order": order.id})
+@bus.consumer("orders.placed")
+async def place(order: Order) -> None:
+    await stock.post("https://stock.example/reservations", json={"order": order.id})
+```
 
 One client serves all handlers: whose token is sent is asked with each request, and no cookie goes
 beside it, which would be of whoever asked before. A redirect to another host goes without the

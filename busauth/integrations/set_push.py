@@ -1,10 +1,10 @@
 """Security events over HTTP: a receiver for push delivery (RFC 8935), as an ASGI application.
 
-::
+```python
+from busauth.integrations.set_push import SetReceiver
 
-    from busauth.integrations.set_push import SetReceiver
-
-    app = SetReceiver(transmitters, FeedPublisher("amqp://localhost/"), secret=...)
+app = SetReceiver(transmitters, FeedPublisher("amqp://localhost/"), secret=secret)
+```
 
 An identity provider posts a signed event; the receiver holds it to the same rules as every reader
 of the feed, and answers 202 once the broker has confirmed it. The event goes into the feed as it

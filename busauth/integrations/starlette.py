@@ -1,22 +1,22 @@
 """HTTP in, messages out: a Starlette application that knows its callers, and how to say no.
 
-::
-
-    from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
-
-
-    async def place_order(request: Request) -> Response:
-        async with authenticated(bus, request, scopes=["orders:write"]):
-            order = Order.model_validate_json(await request.body())
-            await bus.publish("orders.placed", order)  # on behalf of the request's caller
-        return JSONResponse({"order": order.id}, 202)
+```python
+from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
 
 
-    app = Starlette(
-        routes=[Route("/orders", place_order, methods=["POST"]), Route("/ready", readiness(bus))],
-        exception_handlers=problems(),
-        lifespan=lifespan(bus),
-    )
+async def place_order(request: Request) -> Response:
+    async with authenticated(bus, request, scopes=["orders:write"]):
+        order = Order.model_validate_json(await request.body())
+        await bus.publish("orders.placed", order)  # on behalf of the request's caller
+    return JSONResponse({"order": order.id}, 202)
+
+
+app = Starlette(
+    routes=[Route("/orders", place_order, methods=["POST"]), Route("/ready", readiness(bus))],
+    exception_handlers=problems(),
+    lifespan=lifespan(bus),
+)
+```
 
 Inside of `authenticated` the request's caller is in scope, as a message's is in its handler, and no
 longer: what is published behind it, by a background task or a body that is streamed, is refused.

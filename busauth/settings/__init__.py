@@ -1,7 +1,8 @@
 """Settings from a TOML file and from environment variables, as the objects that code would make."""
 
 from busauth._doors import hand_out
-from busauth.settings.issuers import IssuerSettings, RetiredSettings
+from busauth.settings.bus import BusSettings
+from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSettings
 from busauth.settings.loading import load_settings
 from busauth.settings.messages import (
     DecryptionSettings,
@@ -15,6 +16,8 @@ from busauth.settings.messages import (
 from busauth.settings.model import Settings
 
 __all__ = [
+    "BusSettings",
+    "ClaimSettings",
     "DecryptionSettings",
     "IssuerSettings",
     "MessageSettings",

@@ -1,6 +1,8 @@
 """What an operator says about an issuer."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,7 +21,10 @@ from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.keys.key import ASYMMETRIC, allow_list
 from busauth._tokens.keys.retired import RetiredKeys
-from busauth._tokens.profiles import keycloak
+from busauth._tokens.profiles.places import check_place
+from busauth._tokens.profiles.profile import Profile, media_type
+from busauth._tokens.profiles.providers import keycloak, profile_of
+from busauth._tokens.profiles.tenants import tenant_names
 from busauth._tokens.verifier import LEEWAY, Leeway, Verifier
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError
@@ -44,6 +49,10 @@ def _one(name: str) -> str:
     return name
 
 
+def _places(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(check_place(each) for each in ((given,) if isinstance(given, str) else given))
+
+
 def _as_text(audience: object) -> object:
     """Some providers' audiences are made of digits, which JSON in a variable reads as a number."""
     return str(audience) if type(audience) is int else audience
@@ -54,6 +63,10 @@ Name = Annotated[str, AfterValidator(_bare)]
 _One = Annotated[Name, AfterValidator(_one)]
 Audience = Annotated[_One | tuple[Name, ...], BeforeValidator(_as_text)]
 """Whom tokens are for: a comma in text is a list, written otherwise; in a list it is none."""
+TenantNames = Annotated[_One | tuple[Name, ...], AfterValidator(tenant_names)]
+Place = Annotated[Name, AfterValidator(check_place)]
+Places = Annotated[_One | tuple[Name, ...], AfterValidator(_places)]
+"""Where in the claims something is, one or several."""
 
 
 class Table(Knobs):
@@ -90,10 +103,53 @@ class RetiredSettings(Table):
         )
 
 
+class ClaimSettings(Table):
+    """Where an issuer's tokens have what is looked for; see `Profile`.
+
+    Where something is, replaces what the profile says; what must hold, holds next to it. A place is
+    a claim's name, or a JSON Pointer such as ``/realm_access/roles``.
+
+    Attributes:
+        scopes, roles, role_keys, client: places, the profile's by default.
+        required: places where something must be.
+        equals: values, by the places where they must be.
+        absent: claims that give another kind of token away.
+    """
+
+    scopes: Places | None = None
+    roles: Places | None = None
+    role_keys: Places | None = None
+    client: Places | None = None
+    required: tuple[Place, ...] = ()
+    equals: Mapping[Place, str] = Field(default_factory=dict)
+    absent: tuple[Name, ...] = ()
+
+    def on(self, profile: Profile) -> Profile:
+        """Return a profile with these places in it, and these demands beside its own."""
+        places = {"scopes", "roles", "role_keys", "client"}
+        said = self.model_dump(include=places, exclude_none=True)
+        return replace(
+            profile,
+            **said,
+            required=(*profile.required, *self.required),
+            equals=(*profile.equals, *self.equals.items()),
+            absent=(*profile.absent, *self.absent),
+        )
+
+
+ProfileName = Literal[
+    "lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak", "okta", "zitadel"
+]
+
+
 class IssuerTable(Table):
     """What may be said about an issuer next to its name.
 
     Attributes:
+        types: values of `typ` that are taken instead of the profile's, "none" for a missing one.
+        claims: what differs from the profile.
+        clients: the OAuth clients whose tokens are taken; all of them by default.
+        tenants: with a template as issuer, whose tokens are taken; "any" for everybody's.
         leeway: seconds of clock skew tolerated.
         jwks_url: where its keys are; default: found by discovery.
         keycloak_client: with the profile "keycloak", whose client roles count.
@@ -102,7 +158,11 @@ class IssuerTable(Table):
     """
 
     algorithms: Algorithms = ASYMMETRIC
-    profile: Literal["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"] = "lenient"
+    profile: ProfileName = "lenient"
+    types: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    claims: ClaimSettings = ClaimSettings()
+    clients: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+    tenants: TenantNames | None = None
     leeway: Leeway = LEEWAY
     jwks_url: Name | None = None
     keycloak_client: Name | None = None
@@ -140,12 +200,26 @@ class IssuerSettings(IssuerTable):
             "distrusted": self.distrusted,
         }
         url = self.jwks_url
-        client = self.keycloak_client if self.profile == "keycloak" else None
+        if url is None and self.tenants is not None:
+            raise ConfigurationError(
+                "tenants: expected a jwks_url, as a template has no metadata: "
+                '"https://login.microsoftonline.com/common/discovery/v2.0/keys", say'
+            )
         return Verifier(
             JWKS(url, **common) if url else JWKS.discover(self.issuer, **common),
             issuer=self.issuer,
             audience=self.audience,
             algorithms=self.algorithms,
-            profile=keycloak(client) if client else self.profile,
+            profile=self._profile(),
+            clients=self.clients,
+            tenants=self.tenants,
             leeway=self.leeway,
         )
+
+    def _profile(self) -> Profile:
+        client = self.keycloak_client if self.profile == "keycloak" else None
+        profile = self.claims.on(keycloak(client) if client else profile_of(self.profile))
+        if self.types is None:
+            return profile
+        types = frozenset(None if each == "none" else media_type(each) for each in self.types)
+        return replace(profile, types=types)

@@ -12,36 +12,49 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings.exceptions import SettingsError
 
-from busauth._amqp.options import BusOptions, ConsumerOptions, RetryOptions
+from busauth._amqp.options import ConsumerOptions, RetryOptions
 from busauth._arguments import checked
 from busauth._knobs import closest, dotted, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
+from busauth.settings.bus import BusSettings
 from busauth.settings.model import Settings
 from busauth.settings.places import PREFIX, Place, Source
+from busauth.settings.variables import WHOLE, Unreadable
 
-_OF_COMMANDS = frozenset({"amqp_url", "event_key", "transmitter", "feed_audience", "settings"})
-"""What commands and tests read from the environment, and no guard does."""
+_OF_COMMANDS = frozenset(
+    {"amqp_url", "event_key", "transmitter", "feed_audience", "settings", "worker"}
+)
+"""What commands and tests read from the environment or write there, and no guard reads."""
+
+SETTINGS = f"{PREFIX}SETTINGS"
+"""The variable that names the file, where code names none."""
 
 _KEYS = frozenset(
-    {"seal", "encryption", "key_file", "key_files", "file_key_file", "keep_token"},
+    {"seal", "encryption", "key_file", "key_files", "file_key_file", "keep_token", "bus"},
 )
-"""Under these stand paths of files with keys, or what was written in their place."""
+"""Under these stand paths of files with keys, or what was written in their place.
+
+Of a bus it is a URL with a password, which may have been written under another of its keys.
+"""
 
 _SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
 """The tables that have such keys in them, too."""
 
-_IN_CODE = {
-    "feed": "FeedOptions",
-    "bus": "BusOptions",
-    **{name: f"RetryOptions({name}=...)" for name in RetryOptions.model_fields},
-    **{name: f"BusOptions({name}=...)" for name in BusOptions.model_fields},
+_ELSEWHERE = {
+    "feed": "it is said in code alone: FeedOptions",
+    **dict.fromkeys(RetryOptions.model_fields, "it stands in [bus.retry]"),
+    **dict.fromkeys(BusSettings.model_fields, "it stands in [bus]"),
+    "retries": "a bus has it in [bus.retry], as limit",
+    "concurrency": 'it stands in [guard], or in [consumers."<queue>"]',
 }
-"""What stands beside a guard, by the names that somebody may look for in a settings file."""
+"""Where what somebody may look for in another table is said."""
 
-_TABLES = ("guard", "messages", "retired", "consumers")
+_SEARCHED = frozenset({"guard", "bus", "consumers"})
+"""The tables, next to the file itself, in which they may."""
+
+_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}
@@ -66,10 +79,14 @@ class _Loaded(Settings):
 def load_settings(path: str | Path | None = None) -> Settings:
     """Read settings from a TOML file, if one is given, and from ``BUSAUTH_...`` variables.
 
+    Args:
+        path: the file; default: the one that ``BUSAUTH_SETTINGS`` names, if it does.
+
     Raises:
         ConfigurationError: a line for each problem, with file or variable, key, value and what was
             expected.
     """
+    path = path or os.environ.get(SETTINGS) or None
     table = _read_toml(Path(path)) if path is not None else {}
     _warn_of_unknown_variables()
     source = Source(None if path is None else str(path), frozenset(table))
@@ -77,8 +94,6 @@ def load_settings(path: str | Path | None = None) -> Settings:
         settings: _Loaded = type.__call__(_Loaded, **table)  # its error is told with its place
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(error, source))) from None
-    except SettingsError as error:
-        raise ConfigurationError(_undecoded(error)) from None
     return settings.said_in(source)
 
 
@@ -109,20 +124,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _problems(error: ValidationError, source: Source) -> Iterator[str]:
     """Tell each problem once: of a union's members, the one that was meant."""
-    problems = [(_location(each["loc"]), each) for each in error.errors(include_url=False)]
+    problems = [(_location(each), each) for each in error.errors(include_url=False)]
+    unread = {location for location, each in problems if isinstance(each["input"], Unreadable)}
     seen: set[tuple[str, ...]] = set()
     for location, problem in problems:
         deeper = any(other[: len(location)] == location != other for other, _ in problems)
-        if not deeper and location not in seen:
+        if problem["type"] == "missing" and location[:-1] in unread:
+            continue  # it may stand in what could not be read
+        if (location in unread or not deeper) and location not in seen:
             seen.add(location)
             key = dotted(location) + _shown_at(location, problem)
             wanted = (
-                _unquoted(location, problem)
-                or _in_code(location, problem)
+                _unread(location, problem)
+                or _unquoted(location, problem)
+                or _elsewhere(location, problem)
                 or _in_toml(location, problem)
                 or expected(Settings, problem)
             )
             yield f"{source.of(location)}: {key}: {wanted}"
+
+
+def _unread(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say what is wrong with a variable that could not be read."""
+    found = problem["input"]
+    if not isinstance(found, Unreadable):
+        return None
+    example = "" if _may_be_secret(location) else f", such as {evidence(found.example)}"
+    return f"expected {found.expected}{example}: {found.why}"
 
 
 def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
@@ -136,13 +164,15 @@ def _unquoted(location: Sequence[str], problem: ErrorDetails) -> str | None:
     return f"there is no such key; a queue's name with dots needs quotes: {quoted}"
 
 
-def _in_code(location: Sequence[str], problem: ErrorDetails) -> str | None:
-    """Say where in code is said what no file can say."""
+def _elsewhere(location: Sequence[str], problem: ErrorDetails) -> str | None:
+    """Say where else is said what cannot stand here."""
     if problem["type"] == "is_subclass_of":
         return "kinds of errors are said in code alone: make_guard(transient=(..., ))"
-    if problem["type"] != "extra_forbidden" or location[-1] not in _IN_CODE:
+    *outer, name = location
+    is_searched = not outer or outer[0] in _SEARCHED
+    if problem["type"] != "extra_forbidden" or not is_searched or name not in _ELSEWHERE:
         return None
-    return f"there is no such key; it is said in code alone: {_IN_CODE[location[-1]]}"
+    return f"there is no such key; {_ELSEWHERE[name]}"
 
 
 def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:
@@ -161,34 +191,17 @@ def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:
     return f"expected a table, such as {{ {in_toml} }}; in a variable, {json.dumps(example)}"
 
 
-def _location(found: Sequence[str | int]) -> tuple[str, ...]:
+def _location(problem: ErrorDetails) -> tuple[str, ...]:
     """Drop what pydantic adds to say which member of a union it tried; queues may be named so."""
+    found = problem["loc"]
+    if isinstance(problem["input"], Unreadable) and found[-1:] == (WHOLE,):
+        found = found[:-1]
     before = ("", *found)
     return tuple(
         str(part)
         for part, parent in zip(found, before, strict=False)
         if parent == "consumers" or not (part in _TAGS or "[" in str(part))
     )
-
-
-def _undecoded(error: SettingsError) -> str:
-    """Name the variable that holds what is not JSON."""
-    text = getattr(error.__cause__, "doc", None)
-    names = (name for name in os.environ if name.upper().startswith(PREFIX))
-    name = next((name for name in names if os.environ[name] == text), "")
-    if _may_be_secret(name.upper().removeprefix(PREFIX).lower().split("__")):
-        return f"environment variable {name}: expected JSON: {error.__cause__}"
-    return (
-        f"environment variable {name} = {_shown(text)}: expected JSON, such as {_as_json(text)}: "
-        f"{error.__cause__}"
-    )
-
-
-def _as_json(text: object) -> str:
-    """Show how the same is written as a list, or what a table looks like."""
-    if not isinstance(text, str) or set(text) & set("[]{}"):
-        return '["one", "two"] or {"key": "value"}'
-    return evidence(json.dumps([part.strip(" \"'") for part in text.split(",")])) or ""
 
 
 def _shown_at(location: Sequence[str], problem: ErrorDetails) -> str:
@@ -198,6 +211,8 @@ def _shown_at(location: Sequence[str], problem: ErrorDetails) -> str:
     lacks something has others, which are not meant.
     """
     value, kind = problem["input"], problem["type"]
+    if isinstance(value, Unreadable):
+        return "" if _may_be_secret(location) else f" = {_shown(value.text)}"
     is_number = isinstance(value, int | float)
     is_table_expected = kind.startswith(("model_", "dict_", "mapping_"))
     unmeant = kind in ("missing", "extra_forbidden") or (

@@ -1,24 +1,30 @@
 """Everything that an operator can say, from a file and from the environment.
 
 What the environment says counts above what the file says. The names are those of the arguments that
-they become::
+they become:
 
-    issuer = "https://idp.example"
-    audience = "shop"
-    on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
+```toml
+issuer = "https://idp.example"
+audience = "shop"
+on_expired = [{ policy = "grace", minutes = 10 }, { policy = "discard" }]
 
-    [guard]
-    concurrency = 20
+[guard]
+concurrency = 20
 
-    [consumers."orders.placed"]
-    on_expired = { policy = "dead-letter" }
+[consumers."orders.placed"]
+on_expired = { policy = "dead-letter" }
+```
+
+    [bus]
+    url = "amqps://orders@rabbit.example/"
 
 In the environment the same are ``BUSAUTH_ISSUER``, ``BUSAUTH_GUARD__CONCURRENCY``,
 ``BUSAUTH_ON_EXPIRED='{"policy": "grace", "minutes": 10}'`` and
 ``BUSAUTH_CONSUMERS='{"orders.placed": {"concurrency": 5}}'``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import Field
@@ -29,8 +35,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
-from busauth._amqp.options import ConsumerOptions, GuardOptions
+from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions
 from busauth._expiry import DeadLetter, DeclaredPolicies
 from busauth._messages.replay import ReplayMemory
 from busauth._revocation.revocations import Revocations
@@ -38,16 +45,18 @@ from busauth._tokens.fetch import Fetcher, UnsafeHttp
 from busauth.audit import Auditor, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
+from busauth.settings.bus import BusSettings
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import MessageSettings
 from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
+from busauth.settings.variables import Variables
 
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})
 """What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
 
 
 class Settings(IssuerTable, BaseSettings):
-    """Everything that an operator can say about a guard.
+    """Everything that an operator can say about a guard, and about the bus that it stands in.
 
     Attributes:
         issuer, audience, and what `IssuerSettings` has: the issuer.
@@ -56,6 +65,7 @@ class Settings(IssuerTable, BaseSettings):
         messages: proofs, seals, replay and encryption; see `MessageSettings`.
         guard: see `GuardOptions`.
         consumers: what is said about single consumers, by queue; counts above their decorators.
+        bus: the broker, and how a service consumes; see `BusSettings`.
         unsafe_http: hosts that may be asked for keys over plain http.
     """
 
@@ -68,6 +78,7 @@ class Settings(IssuerTable, BaseSettings):
     messages: MessageSettings = MessageSettings()
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
+    bus: BusSettings = BusSettings()
     unsafe_http: tuple[Name, ...] = ()
 
     @classmethod
@@ -80,8 +91,9 @@ class Settings(IssuerTable, BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment count above the file, which comes in as arguments."""
-        file = _without_overruled(init_settings(), env_settings())
-        return env_settings, InitSettingsSource(settings_cls, file)
+        variables = Variables(settings_cls)
+        file = _without_overruled(init_settings(), variables())
+        return variables, InitSettingsSource(settings_cls, file)
 
     def make_guard(
         self,
@@ -105,9 +117,34 @@ class Settings(IssuerTable, BaseSettings):
             ConfigurationError: there is no issuer, or a key's file cannot be used: a line for each;
                 or the parts do not go together.
         """
+        with self._placed():
+            return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+
+    def make_bus(
+        self, service: str, *, guard: Guard | None = None, options: BusOptions | None = None
+    ) -> Bus:
+        """Return the bus that these settings describe, without its consumers.
+
+        Args:
+            service: its name, shown by the broker's management.
+            guard: one of `make_guard` with parts that are made in code; default: without them.
+            options: what counts where nothing is said in ``[bus]``.
+
+        Raises:
+            ConfigurationError: no broker is named, or its password's file cannot be read; and as of
+                `make_guard`.
+        """
+        guard = guard or self.make_guard()
+        with self._placed("bus"):
+            url, said = self.bus.address(), self.bus.options(options or BusOptions())
+        return Bus(url, guard=guard, service=service, options=said)
+
+    @contextmanager
+    def _placed(self, *place: str) -> Iterator[None]:
+        """Tell what is wrong inside with where it stands."""
         try:
-            with at():
-                return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+            with at(*place):
+                yield
         except MisplacedError as error:
             sentences = (self._told(place, why) for place, why in error.wrong)
             raise ConfigurationError("\n".join(sentences)) from None

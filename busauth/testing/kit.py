@@ -287,7 +287,9 @@ class Kit(Witness):
         routing_key: str,
         body: Body,
         *,
+        body_type: Any = None,
         exchange: str = "",
+        must_route: bool = True,
         by: str | None = "alice",
         token: str | None = None,
         header: str = "authorization",
@@ -297,8 +299,12 @@ class Kit(Witness):
 
         Args:
             routing_key: with the default exchange, the queue's name.
-            body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+            body: a pydantic model, dataclass, list or table (sent as JSON), a text, bytes, or an
+                `aio_pika.Message`.
+            body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
+                more than its own type says; None for its own type.
             exchange: where to; default: the default exchange.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
             by: the subject of a token that is minted now; None for no token at all.
             token: this token instead, whatever it is.
             header: the AMQP header that carries it.
@@ -307,7 +313,7 @@ class Kit(Witness):
         Raises:
             PublishError: no queue took the message.
         """
-        message = copy(as_message(body, self.clock.now()))
+        message = copy(as_message(body, self.clock.now(), body_type))
         message.message_id = message.message_id or uuid4().hex
         if token is None and by is not None:
             token = self.issuer.token(by, **claims)
@@ -319,7 +325,7 @@ class Kit(Witness):
                 target = await channel.get_exchange(exchange, ensure=False)
             sent = Sent(message.message_id, routing_key, by, self.clock.now())
             try:
-                await target.publish(message, routing_key, mandatory=True)
+                await target.publish(message, routing_key, mandatory=must_route)
             except DeliveryError as error:
                 raise PublishError(
                     f"no queue took what was published to {exchange!r} with {routing_key!r}: "

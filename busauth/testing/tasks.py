@@ -74,12 +74,12 @@ class _WatchedLease(Lease):
     def __init__(self, lease: Lease, watch: TaskWatch, handler: Handler) -> None:
         super().__init__("", hop=lease.hop, published_at=lease.published_at)
         self._lease, self._watch, self._handler = lease, watch, handler
-        self._own, self._event = asyncio.current_task(), _handled.get()
+        self._own, self._event = _current_task(), _handled.get()
         self._others: set[asyncio.Task[Any]] = set()
         self._over = False
 
     def token(self) -> str:
-        task = asyncio.current_task()
+        task = _current_task()
         if task is not None and task is not self._own:
             self._others.add(task)
             self._look()
@@ -94,3 +94,11 @@ class _WatchedLease(Lease):
         for task in self._others if self._over else ():
             if not task.done() and not task.cancelling():
                 self._watch.goes_on(task, self._handler, self._event)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the running task; None in a thread, which its handler waits for."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        return None

@@ -65,6 +65,8 @@ class Desk:
             audience = "{self.scene.issuer.audience}"
             unsafe_http = ["127.0.0.1"]
             on_expired = {{ policy = "park" }}
+            [bus]
+            url = "{self.scene.broker.url}"
             [retired]
             keep_for = 86400
             sources = ["web"]
@@ -85,10 +87,13 @@ class Desk:
         """)
 
     async def run(self, command: str, *given: str, stdin: str = "") -> Result:
-        """Run a command beside the broker of this process."""
-        place = ("--url", self.scene.broker.url, "--settings", self.settings)
+        """Run a command on the broker that the settings name."""
+        place = ("--settings", self.settings)
         return await asyncio.to_thread(
-            CliRunner().invoke, app, [command, self.queue, *place, *given], input=stdin
+            CliRunner(env={"BUSAUTH_AMQP_URL": None}).invoke,
+            app,
+            [command, self.queue, *place, *given],
+            input=stdin,
         )
 
     def service(self, policy: Policies) -> tuple[Bus, list[str]]:

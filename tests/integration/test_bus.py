@@ -631,7 +631,7 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(
         with pytest.raises(PublishError, match="NOT_FOUND"):
             await bus.publish("key", b"", exchange=broker.name("no-exchange"), token=token)
         with pytest.raises(ConfigurationError, match="body"):
-            await bus.publish(queue, {"id": 1}, token=token)  # type: ignore[arg-type]  # on purpose
+            await bus.publish(queue, 3, token=token)  # type: ignore[arg-type]  # on purpose
         await bus.publish(queue, message(fits="x" * 1000), token=token)
         await trail.until("handled")
 

@@ -8,6 +8,7 @@ import subprocess
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiormq
@@ -429,7 +430,8 @@ def _with_rights(node: PrivateNode, configure: str, write: str, read: str) -> st
     return str(URL(node.url).with_user("service").with_password("s3cret"))
 
 
-WHOLE = (r"^(orders(\..*)?|shop)$", r"^(amq\.default|orders|shop)$", r"^(orders(\..*)?|shop)$")
+PAGE = (Path(__file__).parents[2] / "docs" / "connecting.md").read_text("utf-8")
+(WHOLE,) = re.findall(r"^So the service above: `'(.+?)' '(.+?)' '(.+?)'`", PAGE, re.MULTILINE)
 
 
 @pytest.mark.processes

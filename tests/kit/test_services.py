@@ -85,7 +85,7 @@ def test_whose_an_opaque_token_is() -> None:
     issuer = Issuer()
 
     def by(token: str) -> str | None:
-        outgoing = Outgoing(b"", Basic.Properties(headers={"x-auth": token}), token)
+        outgoing = Outgoing(b"", Basic.Properties(headers={"x-auth": token}), token=token)
         told = published(outgoing, "", "orders", issuer=issuer, header="X-Auth", at=0.0)
         assert told.headers == {}
         return told.by

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from busauth import Bus, CallerError, as_nobody
+from busauth.caller import current_lease
 from busauth.testing import Kit
 from tests.kit.shop import Order
 
@@ -163,3 +164,22 @@ async def test_a_handler_of_the_kits_can_be_called_bare(busauth_kit: Kit, busaut
     await handle.handler(Order(id=7))
     assert seen == [7]
     assert handle.__name__ == "handle"
+
+
+async def test_a_handler_in_a_thread_is_no_task_that_goes_on(
+    busauth_kit: Kit, busauth_bus: Bus
+) -> None:
+    """Its caller is in scope there, and it is waited for."""
+    callers: list[str] = []
+
+    @busauth_bus.consumer("orders")
+    def handle(order: Order) -> None:
+        del order
+        callers.append(current_lease().token())
+
+    async with busauth_bus:
+        token = busauth_kit.issuer.token("alice")
+        sent = await busauth_kit.publish("orders", Order(id=1), token=token)
+        await busauth_bus.idle()
+        busauth_kit.assert_handled(sent)
+    assert callers == [token]

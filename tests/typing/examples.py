@@ -1,9 +1,11 @@
 """What checkers make of handlers and options; a line that ends with `# bad` they must refuse."""
 
 import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, assert_type
+from typing import Annotated, Any, TypedDict, assert_type
 
 import httpx
 from aio_pika.abc import AbstractIncomingMessage
@@ -32,13 +34,23 @@ from busauth import (
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
-from busauth.messages import ProofDemand, Proven
+from busauth.integrations.threads import BusThread
+from busauth.messages import Accepted, Copy, Held, NotNow, ProofDemand, Proven, Received, Refusal
 from busauth.revocation import FeedOptions
 from busauth.settings import IssuerSettings, SignerSettings
 
 
 class Order(BaseModel):
     id: int
+
+
+@dataclass
+class Line:
+    order: int
+
+
+class Place(TypedDict):
+    name: str
 
 
 guard = Guard(issuer="https://idp.example", audience="shop")
@@ -48,7 +60,12 @@ bus = Bus("amqp://localhost/", guard=guard, service="orders")
 @bus.consumer("orders.placed", scopes={"orders:write"})
 async def place(order: Order, caller: Caller) -> None:
     await bus.publish("stock.reserve", order)
-    await bus.publish("stock.reserve", {"id": order.id})  # bad
+    await bus.publish("stock.reserve", {"id": order.id})
+    await bus.publish("stock.reserve", [order], body_type=list[Order])
+    await bus.publish("stock.reserve", Line(1))
+    await bus.publish("stock.reserve", Place(name="here"), body_type=Place)
+    await bus.publish("stock.reserve", "text")
+    await bus.publish("stock.reserve", order.id)  # bad
     await bus.publish("stock.reserve", order, token=3)  # bad
 
 
@@ -62,9 +79,14 @@ async def wrong_roles(caller: Caller) -> None:
     """It is asked for roles that are none."""
 
 
-@bus.consumer("orders.placed")  # bad
-def not_async(caller: Caller) -> None:
-    """It returns nothing that could be awaited."""
+@bus.consumer("orders.counted")
+def block(orders: list[Order], caller: Caller) -> int:
+    return len(orders)
+
+
+@guard(queue="orders.counted")
+def block_too(body: bytes) -> None:
+    """It runs in a thread."""
 
 
 async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncomingMessage) -> None:
@@ -76,10 +98,14 @@ async def in_a_unit_test(order: Order, caller: Caller, message: AbstractIncoming
     assert_type(await count.handler(caller, None, by=2), int)
     await count.handler(caller, None, by="two")  # bad
     assert_type(await asyncio.create_task(count.handler(caller, None)), int)
+    assert_type(block.handler([order], caller), int)
+    block.handler([3], caller)  # bad
+    await block.handler([order], caller)  # bad
 
 
-guarded: GuardedConsumer[[Order, Caller], None] = place
-other: GuardedConsumer[[str], None] = place  # bad
+guarded: GuardedConsumer[[Order, Caller], Coroutine[Any, Any, None]] = place
+blocking: GuardedConsumer[[list[Order], Caller], int] = block
+other: GuardedConsumer[[str], Coroutine[Any, Any, None]] = place  # bad
 
 
 async def ask(request: Request) -> Response:
@@ -131,3 +157,29 @@ IssuerSettings(issuer="https://idp.example", audience=("shop", "till"), leeway=5
 IssuerSettings(issuer="https://idp.example", audience="shop", leway=5)  # bad
 SignerSettings(name="web", key_file=Path("web.pem"), algorithm="ES256")
 SignerSettings(name="web", algorithm="ES256")  # bad
+
+
+judge = guard.judge(queue="orders.placed", scopes={"orders:write"})
+guard.judge(queue="orders.placed", frame_max="large")  # bad
+
+
+async def in_hand(message: AbstractIncomingMessage | Received) -> None:
+    async with judge(message) as judged:
+        match judged:
+            case Accepted(caller=caller):
+                assert_type(caller, Caller)
+            case Refusal(code=code, copy=copy):
+                assert_type(code, str)
+                assert_type(copy, Copy | None)
+            case Held(copy=copy):
+                assert_type(copy.queue, str)
+            case NotNow(seconds=seconds):
+                assert_type(seconds, float)
+        _ = judged.caller  # bad
+    judge(b"a body alone")  # bad
+
+
+with BusThread(bus) as publisher:
+    publisher.publish("orders.placed", Order(id=1), token="t", timeout=5)
+    publisher.publish("orders.placed", Order(id=1), token=3)  # bad
+    assert_type(publisher.authenticate(None), Caller)

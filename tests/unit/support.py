@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey
 from jwt.algorithms import get_default_algorithms
 
 from busauth import StaticKeys, Verifier, Verifiers
+from busauth._tokens.keys.signing import SigningKey
 from busauth.caller import Caller
 from busauth.errors import NotGenuine, Refused
 from busauth.tokens import Verified, found
@@ -62,6 +65,18 @@ def _rsa_key(name: str) -> rsa.RSAPrivateKey:
 def pem_of(key: Any) -> bytes:
     """Return a private key as a PEM."""
     return bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def lay_keys(folder: Path) -> None:
+    """Write the files that settings name: a secret, a signing key, key sets, keys for tokens."""
+    (folder / "shared.key").write_bytes(b"a secret of thirty-two bytes or more\n")
+    key = private_key("ES256")
+    (folder / "edge.pem").write_bytes(pem_of(key))
+    public = SigningKey(key, algorithm="ES256", key_id="edge-1").verification_jwk()
+    (folder / "edge.jwks").write_text(json.dumps({"keys": [public]}))
+    sealed = ECKey.generate_key("P-256", {"alg": "ECDH-ES", "use": "enc", "kid": "enc-1"})
+    (folder / "private.jwk").write_text(json.dumps(sealed.as_dict(private=True)))
+    (folder / "public.jwk").write_text(json.dumps(sealed.as_dict(private=False)))
 
 
 def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:

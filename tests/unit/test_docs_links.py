@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.test_doors import DOORS
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -54,6 +56,13 @@ def test_the_index_leads_to_every_page() -> None:
 def test_the_readme_leads_to_the_index() -> None:
     """Who begins at the README finds the index."""
     assert DOCS / "README.md" in {path for path, _ in links(ROOT / "README.md")}
+
+
+def test_every_door_has_its_page() -> None:
+    """The reference tells what each public module hands out, and its index leads there."""
+    linked = [path.read_text() for path, _ in links(DOCS / "reference" / "README.md")]
+    told = [door for text in linked for door in re.findall(r"^::: (\S+)$", text, re.MULTILINE)]
+    assert sorted(told) == sorted(door.__name__ for door in DOORS)
 
 
 def test_anchors_are_spelled_as_markdown_is_shown() -> None:

@@ -20,7 +20,7 @@ DOORS = [
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
-        *(".integrations.set_push", ".integrations.starlette"),
+        *(".integrations.set_push", ".integrations.starlette", ".integrations.threads"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]

@@ -252,16 +252,27 @@ def test_a_users_message_is_not_changed(outbox: Outbox) -> None:
 
 @pytest.mark.parametrize(
     ("body", "content", "kind"),
-    [(Paid(id=1), b'{"id":1}', "application/json"), (b"raw", b"raw", None)],
+    [
+        (Paid(id=1), b'{"id":1}', "application/json"),
+        ({"id": 1}, b'{"id":1}', "application/json"),
+        (b"raw", b"raw", "application/octet-stream"),
+        ("\N{SNOWMAN}", b"\xe2\x98\x83", "text/plain; charset=utf-8"),
+    ],
 )
 def test_bodies_become_messages(body: Body, content: bytes, kind: str | None) -> None:
-    """A model is JSON, bytes are bytes."""
+    """A model and a table are JSON, bytes are bytes, and a text is UTF-8."""
     message = as_message(body, NOW)
     assert (message.body, message.content_type) == (content, kind)
     assert message.timestamp is not None
 
 
+class Odd:
+    """What pydantic knows nothing of."""
+
+
 def test_other_bodies_are_refused() -> None:
     """What is neither is told."""
-    with pytest.raises(ConfigurationError, match="type dict"):
-        as_message({"id": 1}, NOW)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ConfigurationError, match="type int: expected a pydantic model, a data"):
+        as_message(1, NOW)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(ConfigurationError, match=r"type list\[Odd\]: .* can make no body of it"):
+        as_message([], NOW, list[Odd])

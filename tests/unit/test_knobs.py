@@ -32,7 +32,7 @@ from busauth import (
 )
 from busauth._arguments import ranges
 from busauth._knobs import Knobs, ranges_of
-from busauth._tokens.profiles import profile_of
+from busauth._tokens.profiles.providers import profile_of
 from busauth.messages import InProcessReplay, Proofs, ProofSigner, Route, TrustedPublisher
 from busauth.revocation import FeedOptions
 from busauth.settings import (
@@ -196,7 +196,7 @@ def test_a_profile_is_named_in_a_file_as_in_code() -> None:
     """Each name in the settings' type is one that a `Verifier` knows, and there is no other."""
     names = get_args(IssuerSettings.model_fields["profile"].annotation)
     with pytest.raises(ConfigurationError, match=re.escape(f"one of {', '.join(names)};")):
-        profile_of("okta")
+        profile_of("ping")
 
 
 def test_a_guards_memory_of_tokens_is_a_verifiers() -> None:

@@ -1,20 +1,22 @@
 """How a handler is called, worked out once from its annotations."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 from unittest.mock import Mock
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import TypeAliasType, TypedDict
 
 from busauth._amqp.handling.plan import compile_plan
 from busauth._callables import name_of
-from busauth.caller import Caller
+from busauth.caller import Caller, Late
 from busauth.errors import BadMessage
+from busauth.messages import Proven
 from tests.unit import late_imports
 from tests.unit.support import caller
 
@@ -33,9 +35,23 @@ class Other(BaseModel):
     """Another typed body."""
 
 
-def message(body: bytes = b'{"id": 1}', encoding: str | None = None) -> AbstractIncomingMessage:
+class Left(BaseModel):
+    """One of two."""
+
+    kind: Literal["left"] = "left"
+
+
+class Right(BaseModel):
+    """The other."""
+
+    kind: Literal["right"] = "right"
+
+
+def message(
+    body: bytes = b'{"id": 1}', encoding: str | None = None, kind: str | None = None
+) -> AbstractIncomingMessage:
     made = Mock(spec=IncomingMessage)
-    made.body, made.content_encoding = body, encoding
+    made.body, made.content_encoding, made.content_type = body, encoding, kind
     return made
 
 
@@ -198,12 +214,9 @@ def test_a_plan_keeps_the_bare_handler() -> None:
     """The function itself stays reachable, for tests."""
     plan = compile_plan(everything)
     assert plan.handler is everything
-    assert (plan.caller, plan.message, plan.body, plan.model) == (
-        "caller",
-        "message",
-        "body",
-        Order,
-    )
+    assert (plan.caller, plan.message, plan.body) == ("caller", "message", "body")
+    assert plan.call is everything
+    assert not plan.blocks
 
 
 def test_a_body_is_read_only_where_somebody_wants_it() -> None:
@@ -231,10 +244,14 @@ def bound(handler: Any, *given: Any, **named: Any) -> Any:
 
 
 class SyncObject:
-    """No handler."""
+    """An object that blocks."""
 
     def __call__(self, body: Order) -> None:
         """Do nothing."""
+
+
+def yielding(body: Order) -> Iterator[None]:
+    yield
 
 
 async def generating(body: Order) -> AsyncIterator[None]:
@@ -258,15 +275,35 @@ async def two_callers(first: Caller, second: Caller) -> None:
     """Do nothing."""
 
 
-async def a_string(body: str) -> None:
+async def a_number(body: int) -> None:
+    """Do nothing."""
+
+
+async def anything(body: Any) -> None:
+    """Do nothing."""
+
+
+async def several_callers(body: list[Caller]) -> None:
+    """Do nothing."""
+
+
+async def how_late(late: Late) -> None:
+    """Do nothing."""
+
+
+async def a_proof_or_a_body(body: Proven | Order) -> None:
+    """Do nothing."""
+
+
+async def text_or_json(body: str | Order) -> None:
+    """Do nothing."""
+
+
+async def unmakeable(body: list[Service]) -> None:
     """Do nothing."""
 
 
 async def optional_caller(who: Caller | None) -> None:
-    """Do nothing."""
-
-
-async def an_instance(body: Order | Other) -> None:
     """Do nothing."""
 
 
@@ -285,13 +322,17 @@ async def positional(body: Order, /) -> None:
 @pytest.mark.parametrize(
     ("handler", "advice"),
     [
-        (synchronous, "that is not async, expected an `async def`"),
         (untyped, "parameter 'body' cannot be injected; annotate it as Caller"),
-        (two_bodies, "first and second are both its body"),
+        (two_bodies, "first and second are both its body; expected one: bind the other"),
         (two_callers, "first and second are both its caller"),
-        (a_string, "or give it a default"),
+        (a_number, "or give it a default"),
+        (anything, "or as what the body is (a pydantic model, a dataclass"),
+        (several_callers, "'body' cannot be injected; annotate it as Caller"),
+        (how_late, "'late' cannot be injected; annotate it as Caller"),
+        (a_proof_or_a_body, "'body' cannot be injected; annotate it as Caller"),
+        (text_or_json, "'body' cannot be injected; annotate it as Caller"),
+        (unmakeable, "'body' cannot be injected: list[Service]: pydantic can make no body of it"),
         (optional_caller, "'who' cannot be injected"),
-        (an_instance, "'body' cannot be injected"),
         (many, "'bodies' cannot be injected"),
         (any_keywords, "'bodies' cannot be injected"),
         (positional, "'body' cannot be injected"),
@@ -299,13 +340,13 @@ async def positional(body: Order, /) -> None:
             late_imports.unresolvable,
             "(name 'Missing' is not defined); import what it names at run time",
         ),
-        (Mock(spec=[]), "that is not async, expected an `async def`"),
+        (Mock(spec=[]), "cannot be injected"),
         (Service, "a class, expected an instance of it"),
-        (bound(synchronous, None), "that is not async"),
-        (SyncObject(), "that is not async"),
         (5, "cannot be called"),
-        (generating, "expected an `async def` without a `yield`"),
+        (generating, "a generator, which runs nothing when it is called"),
+        (yielding, "a generator, which runs nothing when it is called"),
         (handed_on, "a wrapper that is not async around a function that is"),
+        (bound(handed_on), "a wrapper that is not async around a function that is"),
         (bound(keyword_only, c="secret"), "binds no more than there is"),
         (bound(everything, 1, 2, 3, 4), "its parameters cannot be told"),
     ],
@@ -318,6 +359,135 @@ def test_what_cannot_be_injected_is_told_at_decoration(
         compile_plan(handler)
     assert advice in str(caught.value)
     assert str(caught.value).startswith(f"{name_of(handler)}: ")
+
+
+@pytest.mark.parametrize(
+    "handler", [synchronous, SyncObject(), SyncObject().__call__, partial(synchronous)]
+)
+def test_what_blocks_is_a_handler(handler: Callable[..., Any]) -> None:
+    """A plain function is told from an async one, and takes the same."""
+    plan = compile_plan(handler)
+    assert plan.blocks
+    assert plan.arguments(MESSAGE, ALICE) == {"body": Order(id=1)}
+
+
+@dataclass
+class Point:
+    """A dataclass."""
+
+    x: int
+    y: int = 0
+
+
+class Place(TypedDict):
+    """A typed dict."""
+
+    name: str
+    at: Point
+
+
+class Pair(NamedTuple):
+    """A named tuple."""
+
+    left: int
+    right: int
+
+
+Lines = TypeAliasType("Lines", list[Order])
+Tagged = Annotated[Left | Right, Field(discriminator="kind")]
+
+
+def taking(hint: Any) -> Callable[..., Any]:
+    """A handler whose parameter is annotated so."""
+
+    async def handler(body: Any) -> None:
+        """Do nothing."""
+
+    handler.__annotations__["body"] = hint
+    return handler
+
+
+def read_as(hint: Any, body: bytes, **said: str) -> Any:
+    return compile_plan(taking(hint)).arguments(message(body, **said), ALICE)["body"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "body", "expected"),
+    [
+        (Point, b'{"x": 1}', Point(1)),
+        (Place, b'{"name": "a", "at": {"x": 1, "y": 2}}', {"name": "a", "at": Point(1, 2)}),
+        (Pair, b"[1, 2]", Pair(1, 2)),
+        (list[Order], b'[{"id": 1}, {"id": 2}]', [Order(id=1), Order(id=2)]),
+        (dict[str, Point], b'{"a": {"x": 1}}', {"a": Point(1)}),
+        (dict, b'{"a": [1]}', {"a": [1]}),
+        (tuple[int, ...], b"[1, 2]", (1, 2)),
+        (Mapping[str, int], b'{"a": 1}', {"a": 1}),
+        (Order | list[Order], b'[{"id": 1}]', [Order(id=1)]),
+        (Point | None, b"null", None),
+        (Tagged, b'{"kind": "right"}', Right()),
+        (list[Tagged], b'[{"kind": "left"}]', [Left()]),
+        (Lines, b'[{"id": 1}]', [Order(id=1)]),
+        (Annotated[list[int], Field(max_length=2)], b"[1]", [1]),
+        (bytes, b"\xff{", b"\xff{"),
+        (str, "\N{SNOWMAN}".encode(), "\N{SNOWMAN}"),
+        (Annotated[str, Field(max_length=2)], b"ab", "ab"),
+    ],
+    ids=str,
+)
+def test_a_body_is_what_it_is_annotated_as(hint: Any, body: bytes, expected: Any) -> None:
+    """Whatever pydantic reads JSON as; bytes and text are the body itself."""
+    assert read_as(hint, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("hint", "body", "code", "expected", "found"),
+    [
+        (Point, b"{}", "body.invalid", "Point", "x: missing"),
+        (Place, b'{"name": "a", "at": {}}', "body.invalid", "Place", "at.x: missing"),
+        (list[Order], b'[{"id": "x"}]', "body.invalid", "list[Order]", "0.id: int_parsing"),
+        (dict[str, int], b'{"4111": "x"}', "body.invalid", "dict[str, int]", "*: int_parsing"),
+        (Annotated[list[int], Field(max_length=1)], b"[1, 2]", "body.invalid", "list[int]", None),
+        (
+            Annotated[str, Field(max_length=1)],
+            b"ab",
+            "body.invalid",
+            "str",
+            "body: string_too_long",
+        ),
+        (Point | None, b"{", "body.not_json", "Point | None", "a body that is not JSON"),
+        (str, b"\xff", "body.encoding", "text in UTF-8", "bytes that are no UTF-8"),
+    ],
+    ids=str,
+)
+def test_a_body_that_does_not_fit_is_refused(
+    hint: Any, body: bytes, code: str, expected: str, found: str | None
+) -> None:
+    """The evidence is as of a model: places and kinds of problems, in names that are fields'."""
+    with pytest.raises(BadMessage) as caught:
+        read_as(hint, body)
+    assert (caught.value.code, caught.value.expected) == (code, expected)
+    assert found in (None, caught.value.found)
+
+
+@pytest.mark.parametrize(
+    ("hint", "said", "fits"),
+    [
+        (str, {"kind": "application/json"}, True),
+        (str, {"kind": 'text/plain; charset="UTF-8"'}, True),
+        (str, {"kind": "text/plain; charset=latin-1"}, False),
+        (str, {"encoding": "gzip"}, False),
+        (bytes, {"kind": "text/plain; charset=latin-1", "encoding": "gzip"}, True),
+        (list[int], {"kind": "text/plain; charset=latin-1"}, True),
+    ],
+)
+def test_what_a_sender_says_of_a_body(hint: Any, said: dict[str, str], fits: bool) -> None:
+    """Text that says to be in another encoding is refused; bytes are taken whatever they are."""
+    if fits:
+        assert read_as(hint, b"[]", **said) in ("[]", b"[]", [])
+    else:
+        with pytest.raises(BadMessage) as caught:
+            read_as(hint, b"[]", **said)
+        assert caught.value.code == "body.encoding"
 
 
 def refused(body: bytes, encoding: str | None = None) -> BadMessage:

@@ -7,8 +7,9 @@ import pytest
 
 from busauth import NotGenuine, keycloak
 from busauth._tokens.claims import check_profile
-from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, RFC9068, Profile
-from tests.unit.support import NOW, Signer, authenticate, payload, refusal
+from busauth.errors import ConfigurationError
+from busauth.tokens import AUTH0, COGNITO, ENTRA, LENIENT, OKTA, RFC9068, ZITADEL, Profile
+from tests.unit.support import NOW, Signer, authenticate, payload, refusal, verifier
 
 TIMES = {"iat": int(NOW), "exp": int(NOW) + 300}
 
@@ -69,6 +70,31 @@ COGNITO_TOKEN: dict[str, Any] = {
     "auth_time": int(NOW),
     "jti": "c",
     "username": "alice",
+}
+
+OKTA_TOKEN: dict[str, Any] = {
+    **TIMES,
+    "ver": 1,
+    "jti": "AT.0mP4JKAZX1iACIT4vbEDF7LpvDVjxypPMf0D7uX39RE",
+    "iss": "https://shop.okta.example/oauth2/default",
+    "aud": "api://shop",
+    "cid": "0oa8qljcrl2TXNBCn5d7",
+    "uid": "00uixa271s6x7qt8I0h7",
+    "scp": ["openid", "orders:write"],
+    "groups": ["Everyone", "clerks"],
+    "sub": "alice@shop.example",
+}
+ZITADEL_TOKEN: dict[str, Any] = {
+    **TIMES,
+    "iss": "https://shop.zitadel.example",
+    "sub": "224139347719356420",
+    "aud": ["220047653491179525", "shop-web@shop"],
+    "azp": "shop-web@shop",
+    "jti": "V2_1",
+    "urn:zitadel:iam:org:project:roles": {
+        "clerk": {"220047571165380613": "shop.zitadel.example"},
+        "approver": {"220047571165380613": "shop.zitadel.example"},
+    },
 }
 
 
@@ -255,6 +281,8 @@ async def test_rfc_9068_reads_the_standards_scope_only() -> None:
         ({"azp": "b", "appid": "c"}, "b"),
         ({"appid": "c"}, "c"),
         ({"client_id": 5}, None),
+        ({"client_id": 5, "azp": "b"}, None),
+        ({"client_id": None, "azp": "b"}, None),
         ({}, None),
     ],
 )
@@ -263,3 +291,134 @@ async def test_the_first_client_that_is_there_counts(
 ) -> None:
     """`client_id`, then `azp`, then `appid`."""
     assert LENIENT.client_in(claims) == client
+
+
+async def test_okta() -> None:
+    """Okta names the client `cid`, and has scopes as a list."""
+    caller = await read(OKTA_TOKEN, OKTA, "api://shop")
+    assert caller.scopes == {"openid", "orders:write"}
+    assert caller.roles == {"Everyone", "clerks"}
+    assert (caller.client, caller.subject) == ("0oa8qljcrl2TXNBCn5d7", "alice@shop.example")
+
+
+async def test_zitadel() -> None:
+    """Roles are the keys of an object, whoever granted them."""
+    caller = await read(ZITADEL_TOKEN, ZITADEL, "220047653491179525")
+    assert caller.roles == {"clerk", "approver"}
+    assert caller.client == "shop-web@shop"
+
+
+@pytest.mark.parametrize(
+    "held", [False, None, {}, [], "", 0, 1, "true", "org", ["org"], [{"org": "name"}]]
+)
+def test_a_key_that_holds_nothing_is_no_role(held: Any) -> None:
+    """What says false of a role does not grant it, nor does what says nothing that is known."""
+    profile = replace(LENIENT, role_keys=("/app/roles",))
+    claims = {"app": {"roles": {"admin": held, "clerk": True, "": True}}}
+    assert profile.roles_in(claims) == {"clerk"}
+
+
+@pytest.mark.parametrize("odd", [None, 5, "admin", ["admin"], [{"admin": {"org": "name"}}], True])
+def test_what_is_no_object_has_no_keys(odd: Any) -> None:
+    """A list of roles where an object was expected is of another shape: nobody guesses."""
+    assert ZITADEL.roles_in({"urn:zitadel:iam:org:project:roles": odd}) == frozenset()
+
+
+def test_an_object_where_a_list_is_expected_grants_nothing() -> None:
+    """Its keys are roles only where a profile says so: elsewhere they are clients, say."""
+    profile = replace(LENIENT, roles=("/resource_access",), scopes=("/resource_access",))
+    claims = {"resource_access": {"admin": {"roles": ["a"]}}}
+    assert (profile.roles_in(claims), profile.scopes_in(claims)) == (frozenset(), frozenset())
+
+
+async def test_auth0_with_roles_under_a_name_of_ones_own() -> None:
+    """Auth0 adds claims under URLs alone: such a name is one, with its dots and slashes."""
+    name = "https://shop.example/roles"
+    profile = replace(AUTH0, roles=(name,))
+    caller = await read({**AUTH0_TOKEN, name: ["clerk"]}, profile, "https://api.shop.example")
+    assert caller.roles == {"clerk"}
+
+
+def test_a_keycloak_client_may_have_any_name() -> None:
+    """A client that is named by a URL is one, and not a way through others."""
+    claims = {"resource_access": {"https://a~b.example": {"roles": ["clerk"]}}}
+    assert keycloak("https://a~b.example").roles_in(claims) == {"clerk"}
+
+
+def test_what_is_kept_of_a_token_has_a_bound() -> None:
+    """A token with more scopes or roles than anybody has is refused, and not cut."""
+    named = [f"{number:x}" for number in range(1001)]
+    for kind, found in (("scopes", LENIENT.scopes_in), ("roles", LENIENT.roles_in)):
+        name = kind.replace("scopes", "scope")
+        assert len(found({name: named[:1000]})) == 1000
+        with pytest.raises(NotGenuine) as caught:
+            found({name: named})
+        assert caught.value.code == "token.claim_invalid"
+        assert caught.value.found == f"1001 {kind}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"client_id": ..., "azp": "shop-web"},
+        {"client_id": "shop-web"},
+        {"client_id": "shop-web", "azp": "another"},
+    ],
+    ids=str,
+)
+async def test_a_client_that_is_listed_may_come(said: dict[str, Any]) -> None:
+    """Whichever claim names it: what the profile takes for the client counts."""
+    raw = Signer().sign(payload(**said))
+    caller = (await authenticate(raw, clients=["shop-web", "cli"])).caller
+    assert caller.client == "shop-web"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"client_id": "another"},
+        {"client_id": "another", "azp": "shop-web"},
+        {"client_id": None, "azp": "shop-web"},
+        {"client_id": ["shop-web"]},
+        {"client_id": "Shop-Web"},
+        {"client_id": "shop-web "},
+        {"client_id": ""},
+        {"client_id": ...},
+    ],
+    ids=str,
+)
+async def test_a_client_that_is_not_listed_is_refused(said: dict[str, Any]) -> None:
+    """Its issuer's other clients, and tokens that do not name one as text."""
+    raw = Signer().sign(payload(**said))
+    assert (await refusal(raw, clients=["shop-web", "cli"])).code == "token.client"
+    assert (await refusal(raw, clients="shop-web")).code == "token.client"
+
+
+@pytest.mark.parametrize("clients", [[], "", [""], ["a", ""]], ids=str)
+def test_a_list_of_no_clients_is_refused(clients: Any) -> None:
+    """None at all would be refused one by one; all of them are taken where nothing is said."""
+    with pytest.raises(ConfigurationError, match="expected identifiers of clients"):
+        verifier(clients=clients)
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ({"org": {"id": "shop"}}, None),
+        ({"org": {"id": "another"}}, "token.claim_invalid"),
+        ({"org": {"id": ["shop"]}}, "token.claim_invalid"),
+        ({"org": {}}, "token.claim_missing"),
+        ({"org": "shop"}, "token.claim_missing"),
+        ({"/org/id": "shop"}, "token.claim_missing"),
+        ({}, "token.claim_missing"),
+    ],
+    ids=str,
+)
+async def test_what_must_hold_may_be_inside(inside: dict[str, Any], expected: str | None) -> None:
+    """Required and equal are places, as scopes and roles are."""
+    own = replace(LENIENT, required=("sub", "/org/id"), equals=(("/org/id", "shop"),))
+    raw = Signer().sign(payload(**inside))
+    if expected is None:
+        assert (await authenticate(raw, profile=own)).caller.subject == "alice"
+    else:
+        assert (await refusal(raw, profile=own)).code == expected

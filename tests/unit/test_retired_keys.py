@@ -453,6 +453,22 @@ async def test_a_save_that_was_slow_takes_no_distrust_back(tmp_path: Path) -> No
     assert "stolen" in again.distrusted
 
 
+def test_a_removed_key_stays_its_tenants(tmp_path: Path) -> None:
+    """Of many tenants' keys, whose a key is is remembered with it, after a restart, too."""
+    kept: dict[str, Any] = {"file": tmp_path / "keys", "file_key": KEY}
+    before, after = (RetiredKeys(keep_for=DAY, sources="web", **kept) for _ in range(2))
+    before.open("i", ["ES256"], 0)
+    one = Signer("ES256").jwk(issuer="https://idp.example/tenant")
+    key = load_key(one, ["ES256"])
+    before.noticed({key.thumbprint: (one, [key])}, NOW, 0)
+    before.noticed({}, NOW + 1, 1)
+    before.save(NOW + 1, 1)
+    after.open("i", ["ES256"], 0)
+    for keys in (before, after):
+        ((former, _),) = keys.candidates(None, "ES256", NOW + 2, 2)
+        assert former.issuer == "https://idp.example/tenant"
+
+
 def test_the_number_of_remembered_keys_is_bounded() -> None:
     """An issuer that serves new keys at each fetch fills no memory; the latest stay."""
     keys = RetiredKeys(keep_for=DAY, sources="web")

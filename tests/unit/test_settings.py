@@ -4,7 +4,7 @@ import asyncio
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from busauth.caller import Caller
 from busauth.errors import BusauthError, ConfigurationError, Deferred, Refused
 from busauth.expiry import Accept, LateToken, Verdict
 from busauth.settings import IssuerSettings, Settings, load_settings
+from busauth.settings.issuers import ProfileName
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from tests.unit.support import NOW, forget_settings
 from tests.unit.support import caller as a_caller
@@ -196,7 +197,19 @@ def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
             id="comma",
         ),
         pytest.param(
-            f"{BASE}profile = 'okta'", ['profile = "okta"', "'keycloak'"], id="unknown-profile"
+            f"{BASE}profile = 'ping'", ['profile = "ping"', "'keycloak'"], id="unknown-profile"
+        ),
+        pytest.param(
+            f"{BASE}[claims]\nroles = '/a//b'", ['claims.roles = "/a//b"', "is empty"], id="place"
+        ),
+        pytest.param(
+            f"{BASE}[claims]\nclient = ['/a~2']", ['claims.client = ["/a~2"]', "~1"], id="escape"
+        ),
+        pytest.param(f"{BASE}[claims]\nrole = 'a'", ["did you mean roles?"], id="claim"),
+        pytest.param(
+            f"{BASE}tenants = ['contoso.example']",
+            ['tenants = ["contoso.example"]', "in lower case"],
+            id="tenants",
         ),
         pytest.param(
             f"{BASE}algorithms = ['RS257']", ['algorithms = ["RS257"]', "'RS256'"], id="algorithm"
@@ -247,11 +260,15 @@ def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
         ),
         pytest.param(
             f"{BASE}[guard]\ndrain = 5",
-            ["guard.drain = 5", "said in code alone: BusOptions(drain=...)"],
+            ["guard.drain = 5", "there is no such key; it stands in [bus]"],
             id="drain",
         ),
-        pytest.param(f"{BASE}prefetch = 5", ["code alone: BusOptions(prefetch="], id="prefetch"),
-        pytest.param(f"{BASE}[bus]\nprefetch = 5", ["bus: ", "alone: BusOptions"], id="bus"),
+        pytest.param(f"{BASE}prefetch = 5", ["no such key; it stands in [bus]"], id="prefetch"),
+        pytest.param(f"{BASE}[bus]\nlimit = 5", ["bus.limit", "stands in [bus.retry]"], id="limit"),
+        pytest.param(
+            f"{BASE}[bus]\nconcurrency = 5", ["bus.concurrency", "stands in [guard]"], id="handlers"
+        ),
+        pytest.param(f"{BASE}[feed]\nstream = 'x'", ["code alone: FeedOptions"], id="feed"),
         pytest.param(
             f"{BASE}[guard]\npause_first = true",
             ["guard.pause_first = true: Input should be a number, not true: expected seconds"],
@@ -335,9 +352,10 @@ def test_every_problem_is_told_at_once(file: Path) -> None:
         ("BUSAUTH_ON_EXPIRED", "park", ['on_expired = "park"', '{"policy": "park"}']),
         ("BUSAUTH_ON_EXPIRED", '{"policy": "grace"', ["on_expired = ", "expected a table"]),
         ("BUSAUTH_CONSUMERS", '{"q": {"concurrency": 0}}', ["consumers.q.concurrency = 0"]),
-        ("BUSAUTH_ALGORITHMS", "RS256", ['"RS256"', 'expected JSON, such as ["RS256"]']),
-        ("BUSAUTH_ALGORITHMS", "'RS256', ES256", ['such as ["RS256", "ES256"]']),
-        ("BUSAUTH_AUDIENCE", "shop,orders", ["has a comma", '["shop", "orders"]']),
+        ("BUSAUTH_ALGORITHMS", "RS257", ['algorithms = ["RS257"]', "'RS256'"]),
+        ("BUSAUTH_ALGORITHMS", "'RS256', ES256", ['RS256,ES256 or ["RS256", "ES256"]', "quotes"]),
+        ("BUSAUTH_ALGORITHMS", "RS256,", ['such as RS256 or ["RS256"]', "empty name"]),
+        ("BUSAUTH_AUDIENCE", '["shop"', ["audience = ", 'such as shop or ["shop"]', "delim"]),
         ("BUSAUTH_AUDIENCE", " shop", ['audience = " shop"', "blanks around it"]),
         ("BUSAUTH_ISSUER", '"https://idp.example"', ["issuer = ", "quotes around it"]),
         ("BUSAUTH_ISSUER", "https://idp.example\n", ["issuer = ", "blanks around it"]),
@@ -359,6 +377,51 @@ def test_an_error_names_variable_key_value_and_what_was_expected(
     for part in parts:
         assert part in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_variable_lists_names_with_commas(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a setting takes several names, in whichever table, a variable has commas between."""
+    file.write_text(BASE)
+    monkeypatch.setenv("BUSAUTH_AUDIENCE", "shop, orders")
+    monkeypatch.setenv("BUSAUTH_ALGORITHMS", "ES256")
+    monkeypatch.setenv("BUSAUTH_GUARD__REPLY_TO", "replies.*,answers")
+    monkeypatch.setenv("BUSAUTH_CONSUMERS__ORDERS__FORMERLY", "a,b")
+    monkeypatch.setenv("BUSAUTH_MESSAGES__DECRYPTION__KEY_FILES", "/a.jwk,/b.jwk")
+    settings = load_settings(file)
+    assert settings.audience == ("shop", "orders")
+    assert settings.algorithms == ("ES256",)
+    assert settings.guard.reply_to == ("replies.*", "answers")
+    assert settings.consumers["orders"].formerly == ("a", "b")
+    assert settings.messages.decryption is not None
+    assert settings.messages.decryption.key_files == (Path("/a.jwk"), Path("/b.jwk"))
+
+
+def test_broken_variables_hide_no_other_problem(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is told, with what is wrong beside it, and what it may have held is not missed."""
+    file.write_text(f"{BASE}leeway = 500\n[guard]\nmax_hops = 0")
+    monkeypatch.setenv("BUSAUTH_GUARD", "{")
+    monkeypatch.setenv("BUSAUTH_GUARD__CONCURRENCY", "many")
+    monkeypatch.setenv("BUSAUTH_ALGORITHMS", "RS256,,ES256")
+    monkeypatch.setenv("BUSAUTH_RETIRED", '{"keep_for": 5')
+    monkeypatch.setenv("BUSAUTH_MESSAGES", "hunter2 {")
+    monkeypatch.setenv("BUSAUTH_MESSAGES__SIGNER__HEADERS", "[hunter2")
+    told = wrong(file)
+    assert "hunter2" not in told
+    assert sorted(line.split(": ")[1].split(" = ")[0] for line in told.splitlines()) == [
+        "algorithms",
+        "guard",
+        "guard.concurrency",
+        "guard.max_hops",
+        "leeway",
+        "messages",
+        "messages.signer.algorithm",
+        "messages.signer.headers",
+        "messages.signer.key_file",
+        "messages.signer.name",
+        "retired",
+    ]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
@@ -414,7 +477,7 @@ def test_further_issuers_are_enough(file: Path) -> None:
     assert load_settings(file).make_guard()
 
 
-@pytest.mark.parametrize("profile", ["lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak"])
+@pytest.mark.parametrize("profile", get_args(ProfileName))
 def test_every_profile_can_be_named(profile: str, file: Path) -> None:
     """Each preset has a name in the file."""
     file.write_text(f"{BASE}profile = '{profile}'")
@@ -435,6 +498,79 @@ async def test_the_guard_is_the_one_that_was_described(file: Path) -> None:
         raw = server.issuer.token()
         assert (await guard.authenticate(f"Bearer {raw}")).subject == "alice"
     assert server.requests[0] == "/.well-known/openid-configuration"
+
+
+async def caller_by(file: Path, text: str, **claims: Any) -> Caller:
+    """Return whose token it is, by these settings; its keys are asked for over HTTP."""
+    clock = ManualClock(NOW)
+    with IssuerServer(Issuer(clock=clock)) as server:
+        settings = loaded(file, text.replace("KEYS", f"{server.issuer.url}/jwks.json"))
+        guard = settings.make_guard(clock=clock)
+        raw = server.issuer.token(**claims)
+        return await guard.authenticate(f"Bearer {raw}")
+
+
+async def test_where_claims_are_is_said_in_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that nobody has heard of needs no code."""
+    text = f"""{BASE}
+        jwks_url = "KEYS"
+        types = ["at+jwt", "none"]
+        clients = ["shop-web"]
+
+        [claims]
+        client = "azp"
+        scopes = ["scp", "permissions"]
+        roles = "https://shop.example/roles"
+        role_keys = ["urn:zitadel:iam:org:project:roles", "/app/roles"]
+        required = ["org_id"]
+        equals = {{ "/app/stage" = "live" }}
+        absent = ["nonce"]
+    """
+    monkeypatch.setenv("BUSAUTH_CLAIMS__SCOPES", "scp,/app/scopes")
+    claims: dict[str, Any] = {
+        "iss": "https://idp.example",
+        "client_id": "nobody",
+        "azp": "shop-web",
+        "scp": ["a"],
+        "permissions": ["admin"],
+        "https://shop.example/roles": ["clerk"],
+        "urn:zitadel:iam:org:project:roles": {"approver": {"1": "shop"}},
+        "app": {"stage": "live", "roles": {"auditor": True, "admin": False}, "scopes": "b c"},
+        "org_id": "1",
+    }
+    caller = await caller_by(file, text, **claims)
+    assert caller.client == "shop-web"
+    assert caller.scopes == {"a", "b", "c"}
+    assert caller.roles == {"clerk", "approver", "auditor"}
+    for change, code in (
+        ({"azp": "another"}, "token.client"),
+        ({"nonce": "n"}, "token.type"),
+        ({"app": {}}, "token.claim_invalid"),
+    ):
+        with pytest.raises(Refused) as caught:
+            await caller_by(file, text, **claims | change)
+        assert caught.value.code == code
+
+
+async def test_many_tenants_are_said_in_the_file(file: Path) -> None:
+    """A template, its tenants, and where all of them have their keys."""
+    template = "https://login.microsoftonline.com/{tenantid}/v2.0"
+    tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+    text = f'issuer = "{template}"\naudience = "shop"\nprofile = "entra"'
+    served = f'{text}\njwks_url = "KEYS"\ntenants = ["{tenant}"]'
+    issuer = template.replace("{tenantid}", tenant)
+    caller = await caller_by(file, served, iss=issuer, tid=tenant, scp="a")
+    assert (caller.issuer, set(caller.scopes)) == (issuer, {"a"})
+    stranger = "9188040d-6c67-4c5b-b112-36a304b66dad"
+    with pytest.raises(Refused) as caught:
+        await caller_by(file, served, iss=template.replace("{tenantid}", stranger), tid=stranger)
+    assert caught.value.code == "token.issuer"
+    for said, told in (("", "is a template"), ('tenants = "any"', "expected a jwks_url")):
+        settings = loaded(file, f"{text}\n{said}")
+        with pytest.raises(ConfigurationError, match=told):
+            settings.make_guard()
 
 
 async def test_keys_may_be_named_instead_of_discovered(file: Path) -> None:

@@ -1,19 +1,17 @@
 """What an operator says about proofs, seals, replay, encryption and removed keys."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc.jwk import ECKey
 from pydantic import BaseModel
 
 from busauth import ConsumerOptions, DeadLetter, Park, ValidWhenPublished
-from busauth._tokens.keys.signing import SigningKey
 from busauth.errors import ConfigurationError
 from busauth.messages import InProcessReplay, ProofDemand
 from busauth.settings import (
+    ClaimSettings,
     DecryptionSettings,
     IssuerSettings,
     ProofSettings,
@@ -24,7 +22,7 @@ from busauth.settings import (
     SignerSettings,
     load_settings,
 )
-from tests.unit.support import forget_settings, pem_of, private_key
+from tests.unit.support import forget_settings, lay_keys
 
 BASE = """
 issuer = "https://idp.example"
@@ -38,14 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with keys in it, and nothing said in the environment."""
     forget_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shared.key").write_bytes(SECRET + b"\n")
-    key = private_key("ES256")
-    (tmp_path / "edge.pem").write_bytes(pem_of(key))
-    public = SigningKey(key, algorithm="ES256", key_id="edge-1").verification_jwk()
-    (tmp_path / "edge.jwks").write_text(json.dumps({"keys": [public]}))
-    sealed = ECKey.generate_key("P-256", {"alg": "ECDH-ES", "use": "enc", "kid": "enc-1"})
-    (tmp_path / "private.jwk").write_text(json.dumps(sealed.as_dict(private=True)))
-    (tmp_path / "public.jwk").write_text(json.dumps(sealed.as_dict(private=False)))
+    lay_keys(tmp_path)
     return tmp_path
 
 
@@ -289,13 +280,14 @@ def test_the_file_in_the_document_can_be_loaded(folder: Path) -> None:
     file.write_text(text.replace("/etc/busauth/redrive.public.jwk", "public.jwk"))
     settings = load_settings(file)
     assert settings.messages.model_fields_set == type(settings.messages).model_fields.keys()
-    said = settings.model_fields_set | {"issuer"}
+    said = settings.model_fields_set | {"issuer", "tenants"}  # these beside a template alone
     assert said == type(settings).model_fields.keys()
 
 
 @pytest.mark.parametrize(
     "table",
     [
+        ClaimSettings,
         IssuerSettings,
         RetiredSettings,
         ProofSettings,

@@ -12,6 +12,7 @@ from busauth._messages.replay import ReplayKey
 from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import Caller
+from busauth.errors import Refused
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class Case:
         replay_key: what it is in flight as, None where nothing remembers it.
         is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
+        outcome: why it was not handled, once that is known.
         attempt: which attempt this is, from 1 on; None before its token is proven genuine.
         hop: how many messages led to it, as it says itself.
         holder: this attempt's own name for what remembers it.
@@ -56,6 +58,7 @@ class Case:
     marks: Marks | None = None
     letter: Carried | None = None
     replay_key: ReplayKey | None = None
+    outcome: Refused | None = None
     attempt: int | None = None
     hop: int = 0
     holder: str = ""

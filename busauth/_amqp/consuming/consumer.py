@@ -19,6 +19,8 @@ policies, keys again     _decided                 again                     refu
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
 the handler              _run                     again                     retried, or refused
+a handler that blocks    _run (`threads`)         as it returns, or again   retried, or refused
+                                                  once its thread has ended
 a pause before a retry   _wait                    again                     given back
 a connection             _reasoned,               again                     given back
                          _publish_whole
@@ -40,17 +42,25 @@ an answer                refuse                   acknowledged, or again    ackn
                                                   and a copy
 =======================  =======================  ========================  ======================
 
+What somebody else has in hand (`judged`) is theirs throughout, and settled by nobody here.
+
+A thread cannot be cancelled. While one runs, its task holds the message, unsettled, and its slot,
+whatever happens: at a deadline, cancelled by a watchdog, its channel closed, and when a service has
+no more time to drain. A message that comes back meanwhile, as its channel was lost, is settled as
+it has come back (`_goes_on_as`). Once the thread has returned it is handled; where it has raised,
+it has failed at its deadline, and is given back where its task was cancelled otherwise. A process
+that is killed leaves it to the broker.
+
 An acknowledgement is not awaited: what is cut off before its frame is written (`acks`) comes again.
 A service that stops cuts off what has not begun, and gives it back once nothing more is delivered.
 So everything happens at least once, and nothing is lost; cancelled means unsettled or given back,
-never settled, and whatever else happens, the consumer goes on.
+never settled, unless a thread has done its work; whatever else happens, the consumer goes on.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
-from typing import Any, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
@@ -86,6 +96,7 @@ class Consumer(GuardedConsumer[P, R]):
 
     Attributes:
         parks: whether its late messages may wait for their callers.
+        blocks: whether its handler runs in threads, which nobody can cancel.
         taken: how many deliveries it was given.
     """
 
@@ -97,7 +108,8 @@ class Consumer(GuardedConsumer[P, R]):
         disposal: Disposal,
         returns: Returns,
     ) -> None:
-        self.handler = cast("Callable[P, Coroutine[Any, Any, R]]", plan.handler)  # it is async
+        self.handler: Callable[P, R] = plan.handler
+        self.blocks = plan.blocks
         self.queue = rules.queue
         self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks
@@ -188,6 +200,29 @@ class Consumer(GuardedConsumer[P, R]):
         finally:
             if case.returning is None:
                 self._over(case)
+
+    async def judged(self, case: Case) -> Deferred | None:
+        """Judge and settle what somebody else has in hand; return why that is not possible now.
+
+        Its handler, its copies and its acknowledgement are theirs (`busauth._amqp.judging`).
+
+        Raises:
+            ConfigurationError: another thread's loop has this guard's consumers.
+        """
+        if self._loop is not asyncio.get_running_loop():
+            self.open()
+        self._running[id(case)] = case
+        try:
+            deferred = await self._settled(case)
+        except asyncio.CancelledError:
+            self._context.auditor.tell(case, EventKind.ABANDONED, detail="its task was cancelled")
+            raise
+        finally:
+            self._over(case)
+        if deferred is not None:
+            self._returns.add(case.delivery)
+            self._context.auditor.tell(case, EventKind.DEFERRED, detail=deferred.reason)
+        return deferred
 
     async def _elsewhere(self, delivery: Delivery, error: ConfigurationError) -> None:
         """End a consumer in another thread's loop, which nobody may handle anything for."""
@@ -382,7 +417,7 @@ class Consumer(GuardedConsumer[P, R]):
         try:
             if self._around.unseen:
                 await self._around.check(case.delivery)
-            outcome = await self._pipeline.outcome(case)
+            outcome = case.outcome = await self._pipeline.outcome(case)
             if not self._directions.are_known:
                 self._directions.check(case, outcome)
             case.has_begun = True

@@ -40,7 +40,7 @@ from busauth._amqp.publishing.sealing import added_to
 from busauth._decision import LOOKS, decide, stands
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
-from busauth._messages.replay import a_copy_of
+from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.evidence import Verified, still_said
@@ -280,7 +280,7 @@ class Pipeline:
         Raises:
             Duplicate: it was handled.
             Forbidden: ``replay.copy``.
-            Deferred: what remembers is out of reach.
+            Deferred: what remembers is out of reach, or it may be in hand here.
         """
         if case.replay_key is not None:
             return
@@ -288,12 +288,8 @@ class Pipeline:
         if key is None:
             return
         redelivered = case.delivery.redelivered
-        # One that is in hand and that the broker cannot have back is another: this is its copy.
-        if redelivered and any(
-            each.replay_key == key and not (each.delivery.is_lost or each.delivery.is_settled)
-            for each in self._running.values()
-        ):
-            raise a_copy_of(key)
+        if redelivered:
+            self._check_in_hand(key)
         case.replay_key = key  # before asking: whoever is cut off may have been heard
         case.holder = token_hex(8)
         try:
@@ -302,6 +298,22 @@ class Pipeline:
             case.replay_key = None  # the other one's
             raise
         case.is_known = True
+
+    def _check_in_hand(self, key: ReplayKey) -> None:
+        """Look whether a redelivered message is in hand already.
+
+        One that is, and that the broker cannot have back, is another: this is its copy. Where that
+        is known to others alone, it waits until the first one is done.
+
+        Raises:
+            Forbidden: ``replay.copy``.
+            Deferred: it may be that one, delivered again.
+        """
+        held = [each.delivery for each in self._running.values() if each.replay_key == key]
+        if any(delivery.is_open and delivery.may_be_lost for delivery in held):
+            raise Deferred(f"{self._rules.queue}: what may be this message is still in hand here")
+        if any(delivery.is_open for delivery in held):
+            raise a_copy_of(key)
 
     def _judge(self, case: Case, verified: Verified) -> Awaitable[Caller]:
         """Return the caller for whom the handler may run, at the case's instant.
@@ -330,7 +342,8 @@ class Pipeline:
     async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
         case.caller = caller
         size, limit = len(case.delivery.body), self._context.options.max_body_bytes
-        if size > limit and self._plan.model is not None:  # a small body can be a large object
+        reader = self._plan.reader
+        if size > limit and reader is not None and reader.is_bounded:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
         # Where a policy accepted the caller by another published instant than the message's own,
@@ -372,7 +385,7 @@ class Pipeline:
         deadline = None if seconds is None else Deadline(seconds, self._context.clock)
         try:
             async with deadline or _UNHURRIED:
-                await self._plan.handler(**arguments)
+                await self._plan.call(**arguments)
         except BaseException as error:
             return _failure(error, deadline)
         return None

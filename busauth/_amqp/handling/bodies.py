@@ -1,18 +1,20 @@
-"""How a body becomes the model that its handler takes, and what is told of one that does not.
+"""How a body becomes what its handler takes, and what is told of one that does not.
 
 Judging a body costs about what decoding it costs, however wrong it is: lists and tables stop at
 their first error, and what is told of errors is made for a few of them.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from aio_pika.abc import AbstractIncomingMessage
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import SchemaValidator
 
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.handling.kinds import bare_of, is_overridden, kind_of_body
 from busauth.audit import LOGGER
 from busauth.errors import BadMessage, Deferred, Refused
 
@@ -32,17 +34,35 @@ _PARTS = frozenset(
 """Where a core schema has other schemas in it; everything else in it may be anybody's data."""
 
 
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([^"';\s]*)""", re.IGNORECASE)
+_UTF_8 = frozenset(("utf-8", "utf8", "us-ascii"))
+_UNCHANGED = frozenset(("utf-8", "utf8", "identity"))
+
+Received = Delivery | AbstractIncomingMessage
+
+
 class BodyReader:
-    """Reads bodies as one model.
+    """Reads bodies as what a handler's parameter is annotated with.
 
     Args:
-        model: what they are validated as.
+        hint: the annotation; see `kinds.is_body`.
+
+    Attributes:
+        is_bounded: whether it is held to `GuardOptions.max_body_bytes`.
+
+    Raises:
+        TypeError: pydantic can make nothing of it.
     """
 
-    def __init__(self, model: type[BaseModel]) -> None:
-        self._model = model
+    def __init__(self, hint: Any) -> None:
+        self._kind = kind_of_body(hint)
+        bare = bare_of(hint)
+        self._is_json = bare not in (bytes, str)
+        self._content = _json_of if self._is_json else _bytes_of if bare is bytes else _text_of
+        # bytes are there already; what is made of a small body can be a large object
+        self.is_bounded = bare is not bytes
 
-    def read(self, message: Delivery | AbstractIncomingMessage) -> BaseModel:
+    def read(self, message: Received) -> Any:
         """Return the body.
 
         A model's own validators are held to what is there: they must not ask anybody, and whatever
@@ -52,12 +72,9 @@ class BodyReader:
             BadMessage: ``body.encoding``, ``body.not_json`` or ``body.invalid``.
             Deferred, Refused: a validator said so.
         """
-        # JSON that systems exchange is in UTF-8 (RFC 8259, section 8.1)
-        encoding = message.content_encoding
-        if encoding and encoding.lower() not in ("utf-8", "utf8", "identity"):
-            raise BadMessage("body.encoding", found=encoding, expected="JSON in UTF-8")
+        content = self._content(message)
         try:
-            return self._validate(message.body)
+            return self._validate(content)
         except ValidationError as error:
             raise self._refusal(error) from None  # pydantic's own words show what is in the body
         except RecursionError:  # its words are about this program's stack
@@ -66,11 +83,11 @@ class BodyReader:
             raise
         except Exception as error:
             found = f"{type(error).__name__} in the model"
-            raise BadMessage("body.invalid", found=found, expected=self._model.__name__) from error
+            raise BadMessage("body.invalid", found=found, expected=self._kind.name) from error
 
     def _refusal(self, error: ValidationError) -> BadMessage:
         """Tell where the body is wrong, in the model's own names, and nothing of what is there."""
-        expected, count = self._model.__name__, error.error_count()
+        expected, count = self._kind.name, error.error_count()
         if count > _TOLD:
             return BadMessage("body.invalid", found=f"{count} errors", expected=expected)
         problems = error.errors(include_url=False, include_context=False, include_input=False)
@@ -87,30 +104,60 @@ class BodyReader:
         return BadMessage("body.invalid", found="; ".join(shown), expected=expected)
 
     @cached_property
-    def _validate(self) -> Callable[[bytes], BaseModel]:
-        """What validates: the model's own validator, but for when it stops.
+    def _validate(self) -> Callable[[Any], Any]:
+        """What validates: pydantic's own validator, but for when it stops.
 
         pydantic offers that for single fields alone.
         """
-        model, own = self._model, self._model.model_validate_json
-        whose = next(each for each in model.__mro__ if own.__name__ in vars(each))
-        if whose is not BaseModel:
+        kind = self._kind
+        own = kind.validate_json if self._is_json else kind.validate_python
+        if is_overridden(kind, own.__name__):
             return own  # it may do anything, and is called as it is
         try:
-            schema = _at_first_error(model.__pydantic_core_schema__)
+            schema = _at_first_error(kind.schema)
             # private, but pydantic's own way: models in it must not bring their validators along
-            return SchemaValidator(schema, _use_prebuilt=False).validate_json
+            made = SchemaValidator(schema, _use_prebuilt=False)
         except Exception as error:  # another pydantic's schemas: slower, and as right
-            LOGGER.info("%s: wrong bodies are judged to their end: %s", model.__name__, error)
+            LOGGER.info("%s: wrong bodies are judged to their end: %s", kind.name, error)
             return own
+        return made.validate_json if self._is_json else made.validate_python
 
     @cached_property
     def _names(self) -> frozenset[str]:
         """The names that the model and the models in it have for their fields."""
         try:
-            return frozenset(_properties_in(self._model.model_json_schema()))
+            return frozenset(_properties_in(self._kind.json_schema()))
         except Exception:  # what a model says of its schema is its own code as well
-            return frozenset(self._model.model_fields)
+            return frozenset(self._kind.fields)
+
+
+def _bytes_of(message: Received) -> bytes:
+    return message.body
+
+
+def _json_of(message: Received) -> bytes:
+    # JSON that systems exchange is in UTF-8 (RFC 8259, section 8.1)
+    _check_encoding(message, "JSON in UTF-8")
+    return message.body
+
+
+def _text_of(message: Received) -> str:
+    expected = "text in UTF-8"
+    _check_encoding(message, expected)
+    charset = _CHARSET.search(str(message.content_type or ""))
+    if charset is not None and charset[1].lower() not in _UTF_8:
+        raise BadMessage("body.encoding", found=charset[1], expected=expected)
+    try:
+        return message.body.decode()
+    except UnicodeDecodeError:  # its words show what is there
+        found = "bytes that are no UTF-8"
+        raise BadMessage("body.encoding", found=found, expected=expected) from None
+
+
+def _check_encoding(message: Received, expected: str) -> None:
+    encoding = message.content_encoding
+    if encoding and encoding.lower() not in _UNCHANGED:
+        raise BadMessage("body.encoding", found=encoding, expected=expected)
 
 
 def _at_first_error(schema: Mapping[str, Any]) -> Any:

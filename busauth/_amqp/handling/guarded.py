@@ -1,24 +1,28 @@
 """What a decorator makes of a handler: as users see it, with the handler's own signature."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from aio_pika.abc import AbstractIncomingMessage
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class GuardedConsumer(ABC, Generic[P, R]):
+class GuardedConsumer(ABC, Generic[P, R_co]):
     """A guarded handler: an aio-pika callback that settles its messages.
 
+    It is generic by the handler's parameters, and by what a call of it returns: of an ``async def``
+    that is a `Coroutine`.
+
     Attributes:
-        handler: the bare function, for tests.
+        handler: the bare function, for tests: awaited if it is async, else called.
         queue: what it is meant to consume.
     """
 
-    handler: Callable[P, Coroutine[Any, Any, R]]
+    handler: Callable[P, R_co]
     queue: str
     __name__: str
 

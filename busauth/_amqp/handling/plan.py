@@ -1,30 +1,32 @@
 """How a handler is called, worked out once from its annotations when it is decorated.
 
 A parameter is injected for what it is annotated with, never for what it is called: `Caller`,
-`Proven`, the aio-pika message, or the one pydantic model without a default, which is the body.
+`Proven`, the aio-pika message, or the one body without a default (`kinds`).
 """
 
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
-from pydantic import BaseModel
 
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.bodies import BodyReader
 from busauth._amqp.handling.guarded import GuardedConsumer
+from busauth._amqp.handling.kinds import BODIES, bare_of, is_body
 from busauth._arguments import kind_of
-from busauth._callables import hints_of, is_async, name_of, parameters_of
+from busauth._callables import hints_of, is_async, name_of, parameters_of, wraps_async, yields
 from busauth._messages.proof import ProofDemand, Proofs, Proven
-from busauth.caller import Caller
+from busauth.caller import Actor, Caller, Late
 from busauth.errors import ConfigurationError
 
 Handler = Callable[..., Awaitable[Any]]
 
 _MESSAGE_TYPES = (AbstractIncomingMessage, IncomingMessage)
+_PROVEN = frozenset((Caller, Actor, Late, Proven, *_MESSAGE_TYPES))
+"""What is told of a message, and never read out of its body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +34,24 @@ class CallPlan:
     """Which parameter takes what.
 
     Attributes:
-        handler: what is called: an async function or method, a partial of one, or an object with
-            an async `__call__`.
+        handler: the bare function or method, a partial of one, or an object with a `__call__`.
         caller, proven, message, body: names of the parameters that take them, if any do.
-        model: what the body is validated as.
-        reader: what does that.
+        reader: what reads the body.
         needs_proof: whether `proven` cannot be None.
+        call: what is awaited: the handler, where it is async; one that blocks is put into a thread
+            by who has some.
+        blocks: whether the handler is a plain function.
     """
 
-    handler: Handler
+    handler: Callable[..., Any]
     caller: str | None
     message: str | None
     body: str | None
-    model: type[BaseModel] | None
-    reader: BodyReader | None = None
-    proven: str | None = None
-    needs_proof: bool = False
+    reader: BodyReader | None
+    proven: str | None
+    needs_proof: bool
+    call: Handler
+    blocks: bool
 
     def arguments(
         self,
@@ -72,7 +76,7 @@ class CallPlan:
         return given
 
 
-def compile_plan(handler: Handler) -> CallPlan:
+def compile_plan(handler: Callable[..., Any]) -> CallPlan:
     """Work out how to call a handler.
 
     Raises:
@@ -84,8 +88,9 @@ def compile_plan(handler: Handler) -> CallPlan:
             f"{handler.__name__}: got the guarded consumer of {handler.queue!r}, expected the bare "
             f"function; for another queue as well, decorate {handler.__name__}.handler"
         )
-    if not is_async(handler):
-        raise TypeError(f"{name}: got {_kind(handler)}")
+    wrong = _what_is_wrong(handler)
+    if wrong is not None:
+        raise TypeError(f"{name}: got {wrong}")
     hints = _hints(handler, name)
     slots: dict[str, tuple[str, Any]] = {}
     for parameter in _parameters(handler, name):
@@ -93,20 +98,30 @@ def compile_plan(handler: Handler) -> CallPlan:
         if slot is None:
             continue
         if slot in slots:
-            raise TypeError(f"{name}: {slots[slot][0]} and {parameter.name} are both its {slot}")
+            raise TypeError(
+                f"{name}: {slots[slot][0]} and {parameter.name} are both its {slot}; expected one: "
+                "bind the other with functools.partial, or give it a default"
+            )
         slots[slot] = (parameter.name, hints[parameter.name])
     named = {slot: found[0] for slot, found in slots.items()}
-    model = slots["body"][1] if "body" in slots else None
     return CallPlan(
         handler,
         named.get("caller"),
         named.get("message"),
         named.get("body"),
-        model,
-        None if model is None else BodyReader(model),
+        _reader(*slots["body"], name) if "body" in slots else None,
         proven=named.get("proven"),
-        needs_proof="proven" in slots and slots["proven"][1] is Proven,
+        needs_proof="proven" in slots and bare_of(slots["proven"][1]) is Proven,
+        call=cast("Handler", handler),
+        blocks=not is_async(handler),
     )
+
+
+def _reader(parameter: str, hint: Any, name: str) -> BodyReader:
+    try:
+        return BodyReader(hint)
+    except TypeError as error:
+        raise TypeError(f"{name}: parameter {parameter!r} cannot be injected: {error}") from error
 
 
 def check_proven(plan: CallPlan, proofs: Proofs | None) -> None:
@@ -123,26 +138,25 @@ def check_proven(plan: CallPlan, proofs: Proofs | None) -> None:
         )
 
 
-def _kind(handler: object) -> str:
-    """Say what was handed in instead of something async, and what to do about it."""
+def _what_is_wrong(handler: object) -> str | None:
+    """Say what was handed in that is no handler, and what to do; None where it is one."""
+    if is_async(handler):
+        return None
     if isinstance(handler, type):
-        return "a class, expected an instance of it, with an `async def __call__`"
-    if inspect.isasyncgenfunction(handler):
-        return "an async generator, expected an `async def` without a `yield`"
+        return "a class, expected an instance of it, with a `__call__`"
     if not callable(handler):
-        return f"{kind_of(handler)} that cannot be called, expected an `async def`"
-    if is_async(inspect.unwrap(handler)):
+        return f"{kind_of(handler)} that cannot be called, expected an `async def` or a function"
+    if yields(handler):
+        return "a generator, which runs nothing when it is called; expected it without a `yield`"
+    if wraps_async(handler):
         return (
             "a wrapper that is not async around a function that is, expected the wrapper to be an "
             "`async def` that awaits it"
         )
-    return (
-        f"{kind_of(handler)} that is not async, expected an `async def`; what blocks goes "
-        "into `await asyncio.to_thread(...)` in it"
-    )
+    return None
 
 
-def _parameters(handler: Handler, name: str) -> list[inspect.Parameter]:
+def _parameters(handler: Callable[..., Any], name: str) -> list[inspect.Parameter]:
     try:
         return parameters_of(handler)
     except (TypeError, ValueError):  # their words show what a partial binds, secrets included
@@ -152,7 +166,7 @@ def _parameters(handler: Handler, name: str) -> list[inspect.Parameter]:
         ) from None
 
 
-def _hints(handler: Handler, name: str) -> dict[str, Any]:
+def _hints(handler: Callable[..., Any], name: str) -> dict[str, Any]:
     try:
         return hints_of(handler)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
@@ -165,18 +179,19 @@ def _hints(handler: Handler, name: str) -> dict[str, Any]:
 def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
     """Return what a parameter takes, None where its own default serves."""
     keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    if keyword and hint is Caller:
+    bare = bare_of(hint)
+    if keyword and bare is Caller:
         return "caller"
-    if keyword and hint in (Proven, Proven | None):
+    if keyword and bare in (Proven, Proven | None):
         return "proven"
-    if keyword and hint in _MESSAGE_TYPES:
+    if keyword and bare in _MESSAGE_TYPES:
         return "message"
     if parameter.default is not parameter.empty:
         return None
-    # BaseModel itself has no fields: any body at all would be one
-    if keyword and isinstance(hint, type) and issubclass(hint, BaseModel) and hint != BaseModel:
+    if keyword and is_body(hint, _PROVEN):
         return "body"
     raise TypeError(
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
-        "Proven, as AbstractIncomingMessage or as a pydantic model, or give it a default"
+        f"Proven, as AbstractIncomingMessage or as what the body is ({BODIES}), or give it a "
+        "default"
     )

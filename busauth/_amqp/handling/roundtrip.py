@@ -1,6 +1,6 @@
-"""What a core schema says of whether a model's values come back from what is written of them.
+"""What a core schema says of whether values come back from what is written of them.
 
-It is asked once for each model. It names the fields that are lost whatever their values are, and
+It is asked once for each type. It names the fields that are lost whatever their values are, and
 tells when only the values can say: custom serializers and validators, ``Any``, alternatives that
 look alike in JSON. What it does not know is one of those.
 """
@@ -39,7 +39,7 @@ class Survey:
     """Walks through a core schema.
 
     Args:
-        schema: of the model.
+        schema: of the type.
         by_alias: how fields are named when they are written, None for as their models say.
 
     Attributes:
@@ -48,7 +48,7 @@ class Survey:
         doubtful: whether values must be looked at.
         nulls: whether a number that JSON cannot say is written as null.
         exact: whether what is written must leave out what is computed, and keep JSON in strings.
-        classes: in the model, whose subclasses would be written without what they add.
+        classes: in the type, whose subclasses would be written without what they add.
     """
 
     def __init__(self, schema: Schema, *, by_alias: bool | None) -> None:
@@ -119,8 +119,10 @@ def _is_doubtful(schema: Schema) -> bool:
     written = {name: config.get(f"ser_json_{name}", usual) for name, usual in _FIXED.items()}
     if written != _FIXED or config.get("val_json_bytes", "utf8") != "utf8":
         return True
+    # a typed dict may hold more than its fields, and that is left out without a word
     return kind not in _PLAIN or bool(
-        (kind == "literal" and not _are_simple(schema["expected"]))
+        kind == "typed-dict"
+        or (kind == "literal" and not _are_simple(schema["expected"]))
         or (kind == "enum" and not _are_simple(each.value for each in schema["members"]))
         or (kind == "dict" and (schema.get("keys_schema") or {}).get("type") not in _KEYS)
         or (kind == "union" and (schema.get("mode", "smart") != "smart" or not _distinct(choices)))

@@ -1,16 +1,25 @@
-"""How a model becomes a body, and how it is refused where it would not come back equal.
+"""How a value becomes a body, and how it is refused where it would not come back equal.
 
-What is lost whatever its value is, is decided once for each model. Where only values can tell, the
+What is lost whatever its value is, is decided once for each type. Where only values can tell, the
 body is read as its consumer would read it, and compared.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from busauth._amqp.handling.kinds import (
+    BODIES,
+    Kind,
+    bare_of,
+    is_body,
+    is_overridden,
+    kind_of_body,
+)
 from busauth._amqp.handling.roundtrip import Survey
 from busauth.errors import PublishError
 
@@ -27,30 +36,35 @@ _METHODS = ("model_dump_json", "model_validate_json")
 
 
 class BodyWriter:
-    """Writes models of one class.
+    """Writes values of one type as JSON.
 
     Args:
-        model: the class.
+        hint: the type, as its consumer has it annotated.
+
+    Raises:
+        TypeError: pydantic can make nothing of it.
     """
 
-    def __init__(self, model: type[BaseModel]) -> None:
-        schema = model.__pydantic_core_schema__
-        surveys = {naming: Survey(schema, by_alias=naming) for naming in _NAMINGS}
+    content_type = "application/json"
+
+    def __init__(self, hint: Any) -> None:
+        self._kind = kind = kind_of_body(hint)
+        surveys = {naming: Survey(kind.schema, by_alias=naming) for naming in _NAMINGS}
         naming = min(surveys, key=lambda each: len(surveys[each].lost))
         survey = surveys[naming]
-        self._model = model
         self._lost = survey.lost
         self._names = survey.names
-        self._doubtful = survey.doubtful or any(_overridden(model, each) for each in _METHODS)
+        self._doubtful = survey.doubtful or any(is_overridden(kind, each) for each in _METHODS)
         self._nulls = survey.nulls
         # asked anew for each body: a subclass may be defined at any time
         self._subclasses: list[Callable[[], list[type]]] = [
             each.__subclasses__ for each in survey.classes
         ]
-        self._dump = _dump_of(model, by_alias=naming, round_trip=survey.exact)
+        self._exactly: type | None = kind.schema.get("cls")
+        self._dump = _dump_of(kind, by_alias=naming, round_trip=survey.exact)
 
-    def write(self, body: BaseModel) -> bytes:
-        """Return the JSON of a model.
+    def write(self, body: Any) -> bytes:
+        """Return the JSON of a value.
 
         Raises:
             PublishError: it would not come back equal; the field is named.
@@ -59,7 +73,7 @@ class BodyWriter:
             raise self._refusal(*next(iter(self._lost.items())))
         try:
             content = self._dump(body, "error")
-            doubted = self._is_to_be_read(content)
+            doubted = self._is_to_be_read(content) or self._is_another(body)
         except PydanticSerializationError:  # also what pydantic else only warns of
             content, doubted = self._despite_warnings(body), True
         if doubted:
@@ -71,17 +85,30 @@ class BodyWriter:
             return True
         return any(subclasses() for subclasses in self._subclasses)
 
-    def _despite_warnings(self, body: BaseModel) -> bytes:
+    def _is_another(self, body: Any) -> bool:
+        """Return whether it is of a subclass, which would be written without what that adds."""
+        return self._exactly is not None and type(body) is not self._exactly
+
+    def _despite_warnings(self, body: Any) -> bytes:
         """Write what pydantic warns of, which tells what is there; a comparison tells where."""
         try:
             return self._dump(body, "none")
         except PydanticSerializationError:
-            place = next(filter(partial(_is_unwritable, body), type(body).model_fields), "")
+            place = next(filter(partial(self._is_unwritable, body), self._kind.fields), "")
             raise self._refusal(place, _UNWRITABLE) from None
 
-    def _compare(self, body: BaseModel, content: bytes) -> None:
+    def _is_unwritable(self, body: Any, field: str) -> bool:
+        own = isinstance(body, BaseModel)  # which may have a method of its own
+        dump = body.model_dump_json if own else partial(self._kind.to_json, body)
         try:
-            back = self._model.model_validate_json(content)
+            dump(include={field}, warnings="none")
+        except PydanticSerializationError:
+            return True
+        return False
+
+    def _compare(self, body: Any, content: bytes) -> None:
+        try:
+            back = self._kind.validate_json(content)
         except ValidationError as error:
             # what its consumer would be told; by the names of fields, not of JSON's members
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -93,43 +120,64 @@ class BodyWriter:
             raise self._refusal(place, why) from None  # pydantic's own words show what is in it
         if back == body:
             return
-        for place, ours, theirs in _differences(body, back, ""):
+        for place, ours, theirs in _differences(body, back, "", frozenset(self._names.values())):
             raise self._refusal(place, _why_another(ours, theirs))
 
     def _refusal(self, place: str, why: str) -> PublishError:
-        name = self._model.__name__
+        name = self._kind.name
         return PublishError(f"the body {f'{name}.{place}' if place else name}: {why}")
+
+
+class RawWriter:
+    """Writes `bytes` as they are, and `str` in UTF-8.
+
+    Args:
+        hint: one of both, perhaps with something said beside it.
+    """
+
+    def __init__(self, hint: Any) -> None:
+        self._kind = kind_of_body(hint)
+        is_text = bare_of(hint) is str
+        self.content_type = "text/plain; charset=utf-8" if is_text else "application/octet-stream"
+
+    def write(self, body: Any) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            PublishError: it would not come back equal.
+        """
+        try:
+            if type(body) is bare_of(self._kind.hint) and self._kind.validate_python(body) == body:
+                return body if isinstance(body, bytes) else body.encode()
+            why = f"got a {type(body).__name__}, expected what comes back as it is"
+        except (ValidationError, UnicodeEncodeError) as error:  # their words show what is in it
+            why = f"it would be refused when it is read: {type(error).__name__}"
+        raise PublishError(f"the body {self._kind.name}: {why}")
 
 
 # bounded, as it keeps classes alive, and some programs make them as they go
 @lru_cache(maxsize=1024)
-def writer_of(model: type[BaseModel]) -> BodyWriter:
-    """Return what writes the models of a class; what is known of it is found out once."""
-    return BodyWriter(model)
+def writer_of(hint: Any) -> BodyWriter | RawWriter:
+    """Return what writes the values of a type; what is known of it is found out once.
 
-
-def _overridden(model: type[BaseModel], method: str) -> bool:
-    return next(each for each in model.__mro__ if method in vars(each)) is not BaseModel
+    Raises:
+        TypeError: no body is annotated so.
+    """
+    if not is_body(hint):
+        raise TypeError(f"expected {BODIES}")
+    return RawWriter(hint) if bare_of(hint) in (bytes, str) else BodyWriter(hint)
 
 
 def _dump_of(
-    model: type[BaseModel], *, by_alias: bool | None, round_trip: bool
-) -> Callable[[BaseModel, Literal["none", "error"]], bytes]:
-    """Return what writes a model; a method of its own is called as it always was."""
-    if _overridden(model, "model_dump_json"):
+    kind: Kind, *, by_alias: bool | None, round_trip: bool
+) -> Callable[[Any, Literal["none", "error"]], bytes]:
+    """Return what writes a value; a method of a model's own is called as it always was."""
+    if is_overridden(kind, "model_dump_json"):
         return lambda body, _warnings: body.model_dump_json().encode()
-    to_json = model.__pydantic_serializer__.to_json
+    to_json = kind.to_json
     return lambda body, warnings: to_json(
         body, by_alias=by_alias, round_trip=round_trip, warnings=warnings
     )
-
-
-def _is_unwritable(body: BaseModel, field: str) -> bool:
-    try:
-        body.model_dump_json(include={field}, warnings="none")
-    except PydanticSerializationError:
-        return True
-    return False
 
 
 def _why_another(ours: object, theirs: object) -> str:
@@ -146,31 +194,47 @@ def _why_another(ours: object, theirs: object) -> str:
 
 
 _Difference = tuple[str, object, object]
+_Names = frozenset[str]
 
 
-def _differences(sent: object, back: object, place: str) -> Iterator[_Difference]:
-    """Tell what is not equal by its place; what is private to a model is no part of it."""
-    if isinstance(sent, BaseModel):
-        yield from _differences_of_models(sent, back, place)
+def _differences(sent: object, back: object, place: str, names: _Names) -> Iterator[_Difference]:
+    """Tell what is not equal by its place; what is private to a model is no part of it.
+
+    Members are told by the names of fields; by whatever else they are named, that is data.
+    """
+    if isinstance(sent, BaseModel) or (is_dataclass(sent) and not isinstance(sent, type)):
+        yield from _differences_of_objects(sent, back, place, names)
     elif isinstance(sent, list | tuple) and type(sent) is type(back):
         yield from [(place, sent, back)] if len(sent) != len(back) else ()
         for ours, theirs in zip(sent, back, strict=False):
-            yield from _differences(ours, theirs, place)
+            yield from _differences(ours, theirs, place, names)
     elif isinstance(sent, Mapping) and isinstance(back, Mapping) and sent.keys() == back.keys():
         for key in sent:
-            yield from _differences(sent[key], back[key], place)
+            inner = _inside(place, key) if key in names else place
+            yield from _differences(sent[key], back[key], inner, names)
     elif sent != back and (sent == sent or back == back):  # noqa: PLR0124 -- NaN is not itself
         yield place, sent, back
 
 
-def _differences_of_models(sent: BaseModel, back: object, place: str) -> Iterator[_Difference]:
+def _differences_of_objects(
+    sent: Any, back: object, place: str, names: _Names
+) -> Iterator[_Difference]:
     if type(sent) is not type(back):
         yield place, sent, back
         return
-    ours, theirs = sent.model_extra or {}, back.model_extra or {}
-    if ours != theirs:
-        extra = next(iter(ours), "")
-        yield f"{place}.{extra}".strip("."), ours.get(extra), theirs.get(extra)
-    for name in type(sent).model_fields:
-        inner = f"{place}.{name}" if place else name
-        yield from _differences(getattr(sent, name), getattr(back, name), inner)
+    if isinstance(sent, BaseModel):
+        ours, theirs = sent.model_extra or {}, getattr(back, "model_extra", None) or {}
+        if ours != theirs:
+            extra = next(iter(ours), "")
+            yield f"{place}.{extra}".strip("."), ours.get(extra), theirs.get(extra)
+        own: Iterator[str] = iter(type(sent).model_fields)
+    else:
+        own = (each.name for each in fields(cast("Any", sent)))
+    for name in own:
+        yield from _differences(
+            getattr(sent, name), getattr(back, name), _inside(place, name), names
+        )
+
+
+def _inside(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)

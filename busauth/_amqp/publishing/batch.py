@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from busauth._amqp.connecting.within import check_timeout
 from busauth._amqp.publishing.outbox import Body, Token
@@ -19,12 +20,16 @@ class Publication:
 
     Args:
         routing_key: with the default exchange, the queue's name.
-        body: a pydantic model (sent as JSON), bytes, or an `aio_pika.Message`.
+        body: a pydantic model, dataclass, list or table (sent as JSON), a text, bytes, or an
+            `aio_pika.Message`.
         exchange: where to; default: the default exchange.
         token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
         recipient: for whom the token is encrypted, where there are several.
         timeout: seconds until it is given up, from when its turn has come; None for
             `GuardOptions.publish_timeout`.
+        body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
+            more than its own type says; None for its own type.
+        must_route: False where nobody need listen: then it is no error that no queue takes it.
 
     Raises:
         ConfigurationError: a timeout that is no span of time.
@@ -36,6 +41,8 @@ class Publication:
     token: Token = field(default=None, repr=False)
     recipient: str | None = None
     timeout: float | None = None
+    body_type: Any = None
+    must_route: bool = True
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)

@@ -290,7 +290,10 @@ class Lane:
     ) -> Answer:
         """Do what `Channel.basic_publish` does, in one go: it cannot tell what was written."""
         header = ContentHeader(properties=outgoing.properties, body_size=len(outgoing.body))
-        method = Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True)
+        # not mandatory, it is confirmed all the same, by whoever takes it or by nobody
+        method = Basic.Publish(
+            exchange=exchange, routing_key=routing_key, mandatory=outgoing.must_route
+        )
         body, size = outgoing.body, channel.max_content_size
         # without a limit the body is one frame; an empty one has none, but a range needs a step
         size = size if size > 0 else len(body) or 1

@@ -1,13 +1,16 @@
 """What a service publishes: its body, and on whose behalf."""
 
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol
 from uuid import uuid4
 
 from aio_pika.message import Message
 from pydantic import BaseModel
 
 from busauth._amqp import headers as names
+from busauth._amqp.handling.kinds import told
 from busauth._amqp.handling.writing import writer_of
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.rewriting import PERSISTENT
@@ -32,8 +35,24 @@ ANONYMOUS: Final = Anonymous.ANONYMOUS
 Token = str | Anonymous | None
 """On whose behalf: a raw token, ANONYMOUS, or None for the caller in scope."""
 
-Body = BaseModel | Message | bytes
-_JSON = "application/json"
+
+class Dataclass(Protocol):
+    """Whatever `dataclasses.dataclass` has made."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Body = (
+    BaseModel
+    | Dataclass
+    | Mapping[Any, Any]
+    | Sequence[Any]
+    | AbstractSet[Any]
+    | str
+    | bytes
+    | Message
+)
+"""What can be published; texts and bytes go as they are, a message as its own, the rest as JSON."""
 
 
 class Outbox:
@@ -67,37 +86,41 @@ class Outbox:
         body: Body,
         token: Token,
         *,
+        body_type: Any = None,
         exchange: str = "",
         routing_key: str = "",
         recipient: str | None = None,
+        must_route: bool = True,
     ) -> Outgoing:
         """Return the message with its identity.
 
         Args:
-            body: a model, bytes or a message.
+            body: see `Body`.
             token: on whose behalf.
+            body_type: what its consumer has it annotated as; None for its own type.
             exchange: where it will be published to, which a proof says.
             routing_key: with which key, which a proof says.
             recipient: for whom the token is encrypted, where there are several.
+            must_route: False where nobody need listen: then it is no error that no queue takes it.
 
         Raises:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the message carries headers that only busauth may write, nothing that a
-                proof can say, or a model that would not come back equal.
-            ConfigurationError: no such recipient.
+                proof can say, or a body that would not come back equal.
+            ConfigurationError: no such recipient, or nothing of that type can be a body.
         """
         now = self._clock.now()
-        message = as_message(body, now)
+        message = as_message(body, now, body_type)
         _check_free(message.headers, self._header)
         properties = message.properties
         properties.delivery_mode = PERSISTENT
         if token is ANONYMOUS:  # there is no token that a proof could speak of
             properties.headers = dict(message.headers)
-            return Outgoing(message.body, properties)
+            return Outgoing(message.body, properties, must_route)
         lease = self._lease(token)
         raw = lease.token()
-        outgoing = Outgoing(message.body, properties, token=raw)
+        outgoing = Outgoing(message.body, properties, must_route, raw)
         properties.headers = {**message.headers, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1
@@ -179,26 +202,30 @@ def named_caller(token: str) -> tuple[str | None, str | None]:
     return issuer, subject
 
 
-def as_message(body: Body, now: float) -> Message:
-    """Return an aio-pika message: a model as JSON, bytes and messages as they are.
+def as_message(body: Body, now: float, body_type: Any = None) -> Message:
+    """Return an aio-pika message: texts, bytes and messages as they are, all else as JSON.
 
     The timestamp is for people: no consumer takes a sender's word for when something was sent.
 
+    Args:
+        body: see `Body`.
+        now: seconds since the epoch.
+        body_type: what its consumer has it annotated as; None for its own type.
+
     Raises:
-        PublishError: a model that would not come back equal.
-        ConfigurationError: a body of another type.
+        PublishError: a body that would not come back equal.
+        ConfigurationError: a body of another type than can be published, or than was said.
     """
-    match body:
-        case Message():
+    if body_type is None:
+        if isinstance(body, Message):
             return body
-        case BaseModel():
-            content = writer_of(type(body)).write(body)
-            return Message(content, content_type=_JSON, timestamp=now)
-        case bytes():
-            return Message(body, timestamp=now)
-    raise ConfigurationError(
-        f"a body of type {type(body).__name__}: expected a pydantic model, bytes or a Message"
-    )
+        body_type = type(body)
+    try:
+        writer = writer_of(body_type)
+    except TypeError as error:
+        what = f"a body of type {told(body_type)}"
+        raise ConfigurationError(f"{what}: {error}, or a Message of your own") from error
+    return Message(writer.write(body), content_type=writer.content_type, timestamp=now)
 
 
 def _check_free(headers: dict[str, Any], token_header: str) -> None:

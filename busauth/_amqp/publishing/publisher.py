@@ -1,7 +1,8 @@
 """The one place where messages are published: own channels, confirmed, mandatory, within a frame.
 
 A publication is over when the broker has confirmed that it was *routed*. A return, a negative
-confirmation, a closed channel or a timeout is a `PublishError`.
+confirmation, a closed channel or a timeout is a `PublishError`. Where nobody need listen
+(`Outgoing.must_route`) there is no return: the broker's confirmation is that it has seen to it.
 
 What is given up is never written: a publication waits here, and not in a queue of frames, until
 the broker takes it (docs/adr/0018). Once it is written nobody can call it back; given up then, its
@@ -74,7 +75,7 @@ class Publisher:
         apart: bool = False,
         within: Within | None = None,
     ) -> None:
-        """Return once the broker has confirmed that the message was routed.
+        """Return once the broker has confirmed that the message was routed, where it must be.
 
         Args:
             connection: on which.

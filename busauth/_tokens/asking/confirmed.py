@@ -114,6 +114,6 @@ def _narrowed(caller: Caller, said: Mapping[str, Any], asked: Introspection) -> 
     expires_at = instant(said, "exp")
     kept = caller.expires_at if expires_at is None else min(expires_at, caller.expires_at)
     # Not mentioned is not the same as none: an empty `scope` takes all of them away.
-    names_scopes = any(path[0] in said for path in profile.scopes)
+    names_scopes = not profile.scope_claims.isdisjoint(said)
     scopes = caller.scopes & profile.scopes_in(said) if names_scopes else caller.scopes
     return replace(caller, expires_at=kept, scopes=scopes)

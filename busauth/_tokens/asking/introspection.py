@@ -31,7 +31,8 @@ from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.key import ASYMMETRIC, KeySource
 from busauth._tokens.keys.signing import b64url
 from busauth._tokens.opaque import check_opaque
-from busauth._tokens.profiles import LENIENT, Profile, media_type, profile_of
+from busauth._tokens.profiles.profile import Profile, media_type
+from busauth._tokens.profiles.providers import LENIENT, profile_of
 from busauth._tokens.reading import Known, caller_of
 from busauth._tokens.verifier import LEEWAY, Leeway, fingerprint
 from busauth.clock import Clock, SystemClock
@@ -223,7 +224,7 @@ class Introspection:
             inactive = NotGenuine("token.inactive", found="not active", expected=expected)
             return Answer(inactive, fresh)
         # What is null is not there, but for scopes: there it says that there are none.
-        scopes = {path[0] for path in self.profile.scopes}
+        scopes = self.profile.scope_claims
         said = {name: value for name, value in said.items() if value is not None or name in scopes}
         try:
             verified = self._judged(said, token, digest, fresh)

@@ -21,7 +21,8 @@ from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
 from busauth._tokens.evidence import Verified
 from busauth._tokens.opaque import check_opaque
-from busauth._tokens.profiles import LENIENT, Profile
+from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.profiles.providers import LENIENT
 from busauth._tokens.reading import Known, caller_of
 from busauth._tokens.verifier import Leeway, fingerprint
 from busauth.clock import Clock, SystemClock

@@ -59,6 +59,7 @@ class Key:
             spells it.
         names: whatever somebody may call it by: `kid`, the thumbprint in hex or base64url, and the
             hash of the JWK as it is spelled.
+        issuer: whose key its JWK says that it is, where a set has those of several.
     """
 
     key_id: str | None
@@ -67,6 +68,7 @@ class Key:
     names: frozenset[str] = field(repr=False, compare=False)
     _prepared: Any = field(repr=False, compare=False)
     _mac: HMAC | None = field(init=False, repr=False, compare=False)
+    issuer: str | None = None
 
     def __post_init__(self) -> None:
         """Take a secret into a MAC once, which is most of what a short message costs."""
@@ -276,7 +278,8 @@ def load_keys(jwk: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Key, ...]
     given = (key_id, digest.hex(), digest.hex().upper(), encoded, spelled.hex())
     names = frozenset(filter(None, given))
     strong = [each for each in algorithms if not weak[each]]
-    return tuple(Key(key_id, each, digest.hex(), names, prepared) for each in strong)
+    issuer = None if jwk.get("issuer") is None else str(jwk["issuer"])  # what is odd is nobody's
+    return tuple(Key(key_id, each, digest.hex(), names, prepared, issuer) for each in strong)
 
 
 def _served(jwk: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:

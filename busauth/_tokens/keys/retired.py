@@ -207,6 +207,7 @@ class RetiredKeys:
                     "jwk": seen.jwk,
                     "kid": key.key_id,
                     "alg": key.algorithm,
+                    "issuer": key.issuer,
                     "at": seen.last(now, monotonic),
                 }
                 for seen in self._seen.values()
@@ -223,7 +224,7 @@ class RetiredKeys:
         self.distrusted |= frozenset(map(str, document["distrusted"]))
         for kept in document["keys"]:
             named = {} if kept["kid"] is None else {"kid": str(kept["kid"])}
-            jwk = {**kept["jwk"], **named, "alg": kept["alg"]}
+            jwk = {**kept["jwk"], **named, "alg": kept["alg"], "issuer": kept["issuer"]}
             key = load_key(jwk, algorithms)
             before = self._seen.get(key.thumbprint)
             keys = (*(before.keys if before else ()), key)

@@ -1,0 +1,1 @@
+"""For whoever has a message in hand: what a consumer would do with it, settled by themselves."""

@@ -1,0 +1,1 @@
+"""`busauth run`: a bus in production."""

@@ -1,0 +1,69 @@
+"""Which bus is meant: `module:bus`, imported from the current folder as `python -m` would."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import typer
+
+from busauth._amqp.bus import Bus
+
+_EXPECTED = "expected MODULE:BUS, such as shop.orders:bus"
+
+
+def find_bus(target: str) -> Bus:
+    """Import a module, and return the bus in it.
+
+    What the module itself raises, an ImportError of a module that it imports included, is left as
+    it is: its traceback says where.
+
+    Args:
+        target: ``module:attribute``; either may have dots.
+
+    Raises:
+        typer.BadParameter: there is no such module or attribute, or no bus there.
+    """
+    name, colon, attribute = target.partition(":")
+    if not (colon and all(name.split(".")) and all(attribute.split("."))):
+        raise typer.BadParameter(f"got {target!r}: {_EXPECTED}")
+    return _bus(target, _attribute(_module(name), attribute))
+
+
+def _module(name: str) -> object:
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not _names(name, error.name):
+            raise  # a module that this one imports
+        raise typer.BadParameter(
+            f"there is no module {error.name!r} to be imported from {folder}: {_EXPECTED}, "
+            "run where `python -m` finds it"
+        ) from None
+
+
+def _names(name: str, missing: str | None) -> bool:
+    """Whether what is missing is the module that was asked for, or a package that it is in."""
+    return missing is not None and (name == missing or name.startswith(f"{missing}."))
+
+
+def _attribute(found: object, path: str) -> object:
+    for step in path.split("."):
+        try:
+            found = getattr(found, step)
+        except AttributeError:
+            raise typer.BadParameter(f"{found!r} has no {step!r}: {_EXPECTED}") from None
+    return found
+
+
+def _bus(target: str, found: object) -> Bus:
+    if isinstance(found, Bus):
+        return found
+    if callable(found):
+        raise typer.BadParameter(
+            f"{target} is a {type(found).__name__}, which would have to be called: expected a Bus "
+            f"at module level, such as `bus = {target.rpartition(':')[2]}()`"
+        )
+    raise typer.BadParameter(f"{target} is a {type(found).__name__}: expected a busauth.Bus")

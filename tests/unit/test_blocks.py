@@ -1,0 +1,222 @@
+"""Every block of code in README, docs and docstrings runs: a new one fails until it does.
+
+Here they run against doubles, page by page and in their order, so that no block is forgotten. What
+they do on a broker is shown by the pages' own tests, such as tests/integration/test_readme.py.
+"""
+
+import asyncio
+import logging
+import queue
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import AsyncMock, Mock, create_autospec
+
+import httpx
+import pytest
+from fastapi import FastAPI, Security
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+import busauth
+from busauth import Bus, Guard, StaticKeys, load_settings
+from busauth.letters import Redrive
+from busauth.testing import Kit
+from busauth.tokens import Decryption
+from tests.blocks import (
+    Block,
+    assignments,
+    check_command,
+    check_data,
+    commands,
+    files_of,
+    in_docstrings,
+    in_pages,
+    run,
+)
+from tests.unit.support import Signer, forget_settings, lay_keys
+
+PLACES = in_pages() | in_docstrings()
+LANGUAGES = {"python", "toml", "sh", "console", "json", "yaml", "ini", "text"}
+
+NOT_RUN: Mapping[tuple[str, str], str] = {
+    ("RELEASE.md", "git"): "signs and pushes a tag, with the maintainer's key",
+    ("RELEASE.md", "gh"): "asks about a release that is on GitHub",
+    ("docs/running.md", "curl"): "asks a service that runs, as test_run_command does",
+}
+"""Commands by page and program that cannot run in a test, and why."""
+
+
+class Order(BaseModel):
+    id: int
+
+
+def _common() -> dict[str, Any]:
+    """What blocks may leave out: the root door, and what every page calls a bus and its order."""
+    guard = Guard(issuer="https://idp.example", audience="shop")
+    names: dict[str, Any] = {name: getattr(busauth, name) for name in busauth.__all__}
+    return names | {
+        "__name__": "page",
+        "asyncio": asyncio,
+        "logging": logging,
+        "Any": Any,
+        "Order": Order,
+        "FastAPI": FastAPI,
+        "Security": Security,
+        "Annotated": Annotated,
+        "httpx": httpx,
+        "queue": queue.SimpleQueue(),
+        "Kit": Kit,
+        "Request": Request,
+        "Response": Response,
+        "JSONResponse": JSONResponse,
+        "PlainTextResponse": PlainTextResponse,
+        "Starlette": Starlette,
+        "Route": Route,
+        "guard": guard,
+        "bus": Bus("amqp://localhost/", guard=guard, service="orders"),
+    }
+
+
+def _sending_again() -> dict[str, Any]:
+    """A bus and letters that answer, on no broker: what is asked of them fits their signatures."""
+    return {
+        "bus": create_autospec(Bus, instance=True),
+        "Redrive": create_autospec(Redrive),
+        "Decryption": create_autospec(Decryption),
+        "url": "amqp://localhost/",
+        "fresh_token": "a.b.c",
+        "private_jwk": {},
+    }
+
+
+def _tasks() -> dict[str, Any]:
+    """Pools and libraries of somebody's."""
+    pool = Mock(work=AsyncMock(), worker=None)
+    client = Mock(connect=AsyncMock())
+    return {"pool": pool, "some_library": client, "loop": Mock(), "cache": Mock(), "index": Mock()}
+
+
+def _revocation() -> dict[str, Any]:
+    keys = StaticKeys([Signer("ES256", "ops").jwk()])
+    names = dict.fromkeys(("idp_keys", "ops_keys", "time_keys"), keys)
+    return names | {"key": secrets.token_bytes(32), "secret": "a-secret-of-the-idp"}
+
+
+def _pushed() -> dict[str, Any]:
+    return {"transmitters": Mock(), "FeedPublisher": Mock(), "secret": "a-secret-of-the-idp"}
+
+
+GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "docs/applications.md": lambda: {
+        "orders": create_autospec(Bus, instance=True),
+        "order": Order(id=1),
+    },
+    "docs/handlers.md": lambda: {"Report": Order, "write_pdf": Mock()},
+    "docs/sending-again.md": _sending_again,
+    "docs/tasks.md": _tasks,
+    "docs/revocation.md": _revocation,
+    "busauth/integrations/set_push.py": _pushed,
+}
+"""What a page's blocks take for granted, beyond what is common."""
+
+
+@pytest.fixture
+def files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The page's settings files, with their keys, in a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    forget_settings(monkeypatch)
+    lay_keys(tmp_path)
+    written = []
+    for number, text in enumerate(files_of(PLACES[place])):
+        path = tmp_path / (f"busauth-{number}.toml" if number else "busauth.toml")
+        path.write_text(ABROAD.sub(_here, text))
+        written.append(path)
+    if written:
+        monkeypatch.setenv("BUSAUTH_SETTINGS", str(written[0]))
+    return written
+
+
+ABROAD = re.compile(r"(?<![\w./-])/(?:etc|run|var)/[\w./-]+")
+"""Files of a machine in production."""
+
+
+def _here(path: re.Match[str]) -> str:
+    """Return the name of a file of that kind in the working directory."""
+    kinds = {
+        ".public.jwk": "public.jwk",
+        ".jwk": "private.jwk",
+        ".pem": "edge.pem",
+        ".keys": "idp.keys",
+    }
+    return next((name for end, name in kinds.items() if path[0].endswith(end)), "shared.key")
+
+
+def _with(language: str) -> list[str]:
+    return [place for place, blocks in PLACES.items() if language in {b.language for b in blocks}]
+
+
+@pytest.mark.parametrize("place", _with("python"))
+def test_python_runs(place: str, files: list[Path]) -> None:
+    """Each block of a page runs, behind those that stand above it."""
+    names = _common() | GIVEN.get(place, dict)()
+    for block in PLACES[place]:
+        if block.language == "python":
+            run(block, names)
+
+
+@pytest.mark.parametrize("place", _with("toml"))
+def test_settings_files_load(place: str, files: list[Path]) -> None:
+    """What a page shows of a settings file is one that loads."""
+    for path in files:
+        assert load_settings(path).make_guard().verifiers
+
+
+@pytest.mark.parametrize("place", [*_with("sh"), *_with("console")])
+def test_commands_exist(place: str, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command exists with each of its options; each variable is one that settings read."""
+    for block in PLACES[place]:
+        for command in commands(block) if block.language in {"sh", "console"} else ():
+            for name, value in (variables := assignments(command)).items():
+                monkeypatch.setenv(name, ABROAD.sub(_here, value))
+            words = command[len(variables) :]
+            if words and (place, words[0]) not in NOT_RUN:
+                check_command(words)
+    if files:
+        assert load_settings(files[0]).make_guard().verifiers
+
+
+@pytest.mark.parametrize(
+    "place", [place for kind in ("json", "yaml", "ini") for place in _with(kind)]
+)
+def test_data_can_be_read(place: str) -> None:
+    """JSON, YAML and INI are what they are called."""
+    for block in PLACES[place]:
+        check_data(block)
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """Each names its language, and `text` has no commands in it; no exemption outlives its page."""
+    blocks = [block for found in PLACES.values() for block in found]
+    assert [str(block) for block in blocks if block.language not in LANGUAGES] == []
+    hidden = [str(block) for block in blocks if block.language == "text" and _is_code(block)]
+    assert hidden == []
+    assert {place for place, _ in NOT_RUN} | set(GIVEN) <= set(PLACES)
+
+
+def _is_code(block: Block) -> bool:
+    return block.code.startswith(("busauth ", "make ", "pip ", "$ ", "import ", "from "))
+
+
+def test_a_block_that_is_wrong_is_found() -> None:
+    """An option that is not there, a target, a name: each fails."""
+    for words in (["busauth", "broker", "--prot", "1"], ["make", "dmeo"], ["curl", "x"]):
+        with pytest.raises(Exception, match=r"prot|dmeo|curl"):
+            check_command(words)
+    with pytest.raises(NameError, match="nowhere"):
+        run(Block("page", 1, "python", "nowhere\n"), {})

@@ -1,0 +1,64 @@
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from busauth import Bus
+from busauth.cli.target import find_bus
+
+_BUS = """
+from busauth import Bus, Guard
+bus = Bus("amqp://localhost/", guard=Guard(issuer="https://idp.example", audience="shop"),
+          service="shop")
+class here: bus = bus
+def make(): return bus
+number = 7
+"""
+
+
+@pytest.fixture
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    (tmp_path / "target_shop.py").write_text(_BUS)
+    (tmp_path / "target_needy.py").write_text("import target_that_is_not_there\n")
+
+
+@pytest.mark.usefixtures("_folder")
+@pytest.mark.parametrize("target", ["target_shop:bus", "target_shop:here.bus"])
+def test_found(target: str) -> None:
+    """A bus is found in a module of the current folder."""
+    assert isinstance(find_bus(target), Bus)
+
+
+@pytest.mark.usefixtures("_folder")
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("target_shop", "expected MODULE:BUS"),
+        ("target_shop:", "expected MODULE:BUS"),
+        (":bus", "expected MODULE:BUS"),
+        ("target_absent:bus", "there is no module 'target_absent'"),
+        ("target_absent.orders:bus", "there is no module 'target_absent'"),
+        ("target_shop.orders:bus", "there is no module 'target_shop.orders'"),
+        (".target_shop:bus", "expected MODULE:BUS"),
+        ("target_shop:here..bus", "expected MODULE:BUS"),
+        ("target_shop:buss", "has no 'buss'"),
+        ("target_shop:number", "is a int: expected a busauth.Bus"),
+        ("target_shop:make", "would have to be called"),
+    ],
+)
+def test_told(target: str, said: str) -> None:
+    """What is no bus is told in a sentence: what was found, and what is expected."""
+    with pytest.raises(typer.BadParameter) as told:
+        find_bus(target)
+    assert said in str(told.value)
+
+
+@pytest.mark.usefixtures("_folder")
+def test_modules_own_error() -> None:
+    """A module that imports what is not there is not taken for one that is not there."""
+    with pytest.raises(ModuleNotFoundError, match="target_that_is_not_there"):
+        find_bus("target_needy:bus")
