@@ -5,7 +5,8 @@ WORKDIR /app
 
 COPY pyproject.toml README.md LICENSE ./
 COPY busauth busauth
-RUN pip install ".[demo]"
+# pip knows groups since 25.1.
+RUN pip install "pip>=25.1" && pip install ".[starlette]" --group demo
 COPY workers workers
 
 RUN useradd --system --no-create-home shop

@@ -5,22 +5,26 @@ and ends with 1; ends with 0 where a user would get what the tree has, and no mo
 ``v0.1.0``, is what is to be released: it is held to the version and to the CHANGELOG as well.
 """
 
+import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Self
 from zipfile import ZipFile
 
 import typer.main
 
 from busauth.cli import app
-from scripts.recording import recorded
+from scripts.recording import CURL, recorded
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = ("busauth = busauth.cli:main", "busauth = busauth.testing.plugin")
@@ -33,6 +37,9 @@ WITH_EXTRAS = (
 )
 """Modules that need what only an extra brings."""
 
+MINUTE = 60.0
+"""Seconds of work from Python alone to the end of the README's first steps."""
+
 
 def build(dist: Path, root: Path = ROOT) -> None:
     """Build an archive of the tree, and from it a wheel, with what builds here and is locked."""
@@ -40,10 +47,17 @@ def build(dist: Path, root: Path = ROOT) -> None:
     _run(sys.executable, "-m", "twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
     """Run a program, and return what it said; what it said is shown where it fails."""
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=env,
     )
     if done.returncode:
         raise SystemExit(f"{done.stdout}dist: {' '.join(command)} ended with {done.returncode}")
@@ -140,34 +154,83 @@ def commands() -> list[str]:
     return list(typer.main.get_group(app).commands)
 
 
+@dataclass(frozen=True)
+class Clean:
+    """A virtual environment and nothing else: what somebody has who has Python alone.
+
+    Attributes:
+        folder: where it is, and where what is run in it is run.
+    """
+
+    folder: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> Self:
+        """Make one, without a pip of its own."""
+        _run(sys.executable, "-m", "venv", "--without-pip", str(folder / "environment"))
+        return cls(folder)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What its programs see: its own programs first, and nothing that is said to Python."""
+        outer = {name: said for name, said in os.environ.items() if not name.startswith("PYTHON")}
+        return outer | {"PATH": f"{self.folder / 'environment' / 'bin'}:{outer['PATH']}"}
+
+    @property
+    def python(self) -> str:
+        """Its interpreter."""
+        return str(self.folder / "environment" / "bin" / "python")
+
+    def run(self, *command: str) -> str:
+        """Run a program in it, and return what it said."""
+        return _run(*command, cwd=self.folder, env=self.environ)
+
+
 def tried(wheel: Path, folder: Path, root: Path = ROOT) -> None:
     """Install a wheel into an environment of its own, import its doors, and ask its commands.
 
     What it depends on has the versions that are installed here. At first nothing is there that it
-    does not ask for; then what is left to its user is, pytest for one.
+    does not ask for; then what the README's first steps want; then what is left to its user is,
+    pytest for one.
     """
-    environment, known = folder / "environment", folder / "known.txt"
+    before, versions = _work(), folder / "known.txt"
     found = {each.name: each.version for each in distributions() if each.name != "busauth"}
-    known.write_text("".join(f"{name}=={version}\n" for name, version in found.items()))
-    python, command = (str(environment / "bin" / name) for name in ("python", "busauth"))
-    _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
-    install(python, str(wheel), known)
-    _import(python, [name for name in doors(root) if not name.startswith(WITH_EXTRAS)])
+    versions.write_text("".join(f"{name}=={version}\n" for name, version in found.items()))
+    clean = Clean.made(folder)
+    install(clean.python, str(wheel), versions)
+    _import(clean, [name for name in doors(root) if not name.startswith(WITH_EXTRAS)])
     for words in ([], *([name] for name in commands())):
-        _run(command, *words, "--help")
-    install(python, f"{wheel}[standard]", known)
-    recorded(environment / "bin")  # the first minute, as the README has it
-    install(python, f"{wheel}[redis,encryption,fastapi]", known, "pytest")
-    _import(python, doors(root))
-    told = _run(python, "-I", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", str(folder))
+        clean.run("busauth", *words, "--help")
+    install(clean.python, f"{wheel}[standard]", versions)
+    first_steps(clean, (root / "README.md").read_text("utf-8"))
+    if (worked := _work() - before) > MINUTE:
+        raise SystemExit(f"dist: the first steps took {worked:.0f} s of work: expected a minute")
+    install(clean.python, f"{wheel}[redis,encryption,fastapi]", versions, "pytest")
+    _import(clean, doors(root))
+    told = clean.run("python", "-I", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", ".")
     if "busauth_kit" not in told:
         raise SystemExit(
             f"{told}dist: pytest has no fixture busauth_kit where busauth is installed"
         )
 
 
-def _import(python: str, names: list[str]) -> None:
-    _run(python, "-I", "-W", "error", "-c", f"import {', '.join(names)}")
+def first_steps(clean: Clean, readme: str) -> None:
+    """Do what the README has somebody do first: until a message is refused for its token's age."""
+    if CURL not in readme:
+        raise SystemExit(f"dist: README.md lacks the first steps that are tried:\n{CURL}")
+    clean.run("busauth", "--version")
+    recorded(clean.folder / "environment" / "bin")
+    clean.run("python", "-W", "error", "-c", re.findall(r"```python\n(.*?)```", readme, re.S)[0])
+
+
+def _work() -> float:
+    """Return for how many seconds processors have worked for programs that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _import(clean: Clean, names: list[str]) -> None:
+    clean.run("python", "-I", "-W", "error", "-c", f"import {', '.join(names)}")
 
 
 def install(python: str, what: str, known: Path, *more: str) -> None:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Writes requirements-dev.lock: a version, and the hashes of its files, for everything that pyproject.toml
-# asks for in development, on every Python and system that it allows. Versions stay as they are where
-# they can; --upgrade takes the newest, --upgrade-package NAME one. Uses uv, or fetches one for the while.
+# asks for in development, its group `dev` and every extra, on every Python and system that it allows.
+# Versions stay as they are where they can; --upgrade takes the newest, --upgrade-package NAME one. Uses
+# uv, or fetches one for the while.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,6 +15,6 @@ if ! command -v uv >/dev/null 2>&1; then
     "$tools/bin/python" -m pip install -q --disable-pip-version-check uv
 fi
 export UV_CUSTOM_COMPILE_COMMAND='make lock'
-PATH="${tools:+$tools/bin:}$PATH" uv pip compile -q --universal --python-version 3.11 --extra dev \
-    --generate-hashes --no-emit-index-url --no-emit-find-links --output-file requirements-dev.lock \
-    "$@" pyproject.toml
+PATH="${tools:+$tools/bin:}$PATH" uv pip compile -q --universal --python-version 3.11 --group dev \
+    --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+    --output-file requirements-dev.lock "$@" pyproject.toml

@@ -70,6 +70,7 @@ class GuardCore:
         verifiers, on_expired, revocations, messages, options, clock, auditor: as given.
         outbox: prepares what is published.
         trusted: judges tokens.
+        sent: is told what was published, with its exchange and routing key; None for nobody.
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
         consumers: those that were made here.
@@ -101,6 +102,7 @@ class GuardCore:
         _check_plain("auditor", auditor)
         self.introspects = False
         self.around: Callable[[Handler], Handler] | None = None
+        self.sent: Callable[[Outgoing, str, str], None] | None = None
         self.trusted = trust(verifiers, options)
         self.outbox = Outbox(
             header=options.header,
@@ -305,6 +307,8 @@ class GuardCore:
                 connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
             )
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
+        if self.sent is not None:
+            self.sent(outgoing, exchange, routing_key)
         self.tell(Event(kind=EventKind.PUBLISHED, queue=routing_key, at=now, message_id=message_id))
 
     @property

@@ -207,6 +207,7 @@ class Guard:
         *verifiers: Verifier | Authenticator,
         clock: Clock,
         auditor: Auditor,
+        revocations: Revocations | None = None,
         around: Callable[[Handler], Handler] | None = None,
         logs: bool = True,
     ) -> "Guard":
@@ -216,6 +217,7 @@ class Guard:
             verifiers: whom it trusts instead.
             clock: where `now` comes from instead.
             auditor: is told of every decision next to this guard's own.
+            revocations: who is asked instead; None for whom this guard asks.
             around: returns what is called in place of a handler, with the same arguments.
             logs: False where `auditor` shows what the log would: it is told to the log no more.
         """
@@ -224,7 +226,7 @@ class Guard:
         replica = Guard(
             *verifiers,
             on_expired=self.core.on_expired,
-            revocations=self.core.revocations,
+            revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
             options=self.options,
             clock=clock,

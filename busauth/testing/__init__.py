@@ -11,6 +11,7 @@ from busauth.testing.issuer.endpoints.clients import Client
 from busauth.testing.issuer.http.messages import Request, Response
 from busauth.testing.issuer.transport import IssuerTransport
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
+from busauth.testing.published import Published
 from busauth.testing.story import Sent, Step, Story
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Kit",
     "Limits",
     "ManualClock",
+    "Published",
     "RabbitMQ",
     "Request",
     "Response",

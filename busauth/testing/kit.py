@@ -4,46 +4,50 @@ Time stands still unless the test moves it: a token expires in a queue because `
 awaited, not because somebody slept.
 """
 
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
+from aio_pika.exceptions import DeliveryError
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.connecting.connect import connected
 from busauth._amqp.connecting.patience import left
 from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.guard import Guard
 from busauth._amqp.options import BusOptions, GuardOptions
+from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Body, as_message
 from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.topology import dead_queue, rejected_queue
-from busauth._arguments import kind_of
 from busauth._expiry import Policies
+from busauth._revocation.events import Target
+from busauth._revocation.revocations import NoRevocations, Revocations
 from busauth._tokens.authenticators import Authenticator
-from busauth._tokens.verifier import Verifier
+from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.audit import Event, EventKind
+from busauth.caller import Caller, acting, holding, lease_for
 from busauth.errors import ConfigurationError, PublishError
 from busauth.testing.broker import Broker
 from busauth.testing.broker.model.journal import Record
+from busauth.testing.claims import Claims
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.loops import HomeLoop
-from busauth.testing.story import Sent, Step, Story, decided, moved
+from busauth.testing.published import published
+from busauth.testing.revoked import Revoking
+from busauth.testing.story import Sent, Story, Witness, decided, moved
 from busauth.testing.tasks import TaskWatch
 from busauth.testing.trust import IssuerKeys
-
-_REMEMBERED = 100_000
-"""Steps of all messages together; the oldest are forgotten."""
 
 
 class AnyBroker(Protocol):
@@ -66,7 +70,7 @@ class RabbitMQ:
     url: str
 
 
-class Kit:
+class Kit(Witness):
     """A broker, an issuer and a clock for one test: `async with Kit(...) as kit`.
 
     Args:
@@ -82,10 +86,11 @@ class Kit:
     def __init__(self, broker: AnyBroker, clock: ManualClock, issuer: Issuer | None = None) -> None:
         self.broker, self.clock = broker, clock
         self.issuer = issuer or Issuer(clock=clock)
-        self.events: list[Event] = []
-        self._steps: deque[tuple[str | None, Step]] = deque(maxlen=_REMEMBERED)
+        super().__init__()
+        self._trusted: Verifier | None = None
+        self._revoking = Revoking()
         self._tasks = TaskWatch()
-        self._claimed: list[str] = []
+        self._claims = Claims(lambda: self._open, lasting=not isinstance(broker, Broker))
         self._connection: AbstractConnection | None = None
         self._home = HomeLoop("the kit")
 
@@ -110,7 +115,7 @@ class Kit:
             if isinstance(self.broker, Broker):
                 self.broker.node.journal.forget(self._moved)
             else:
-                await self._release()
+                await self._claims.release()
         finally:
             await left(self._open)
             self._home.move_out()
@@ -125,15 +130,11 @@ class Kit:
         *,
         on_expired: Policies | None = None,
         messages: MessageSecurity | None = None,
+        revocations: Revocations | None = None,
         options: GuardOptions | None = None,
     ) -> Guard:
         """Return a guard that trusts this kit's issuer, on this kit's clock."""
-        verifier = Verifier(
-            IssuerKeys(self.issuer),
-            issuer=self.issuer.url,
-            audience=self.issuer.audience,
-            leeway=0,
-        )
+        verifier = self._own_verifier()
         guard = Guard(
             verifier,
             on_expired=on_expired,
@@ -142,7 +143,15 @@ class Kit:
             clock=self.clock,
             auditor=_unheard,
         )
-        return self._replica(guard, verifier)
+        return self._replica(guard, verifier, revocations=self._revoking.beside(revocations))
+
+    def _own_verifier(self) -> Verifier:
+        return Verifier(
+            IssuerKeys(self.issuer),
+            issuer=self.issuer.url,
+            audience=self.issuer.audience,
+            leeway=0,
+        )
 
     def bus(self, guard: Guard | None = None, *, options: BusOptions | None = None) -> Bus:
         """Return a bus on this kit's broker, with this kit's guard unless one is given."""
@@ -161,10 +170,13 @@ class Kit:
             AssertionError: a task goes on that published as a handler's caller: `check_tasks`.
         """
         guard = self._trusting(bus.guard)
-        with bus.overridden(url=self.broker.url, guard=guard):
-            await self.claim(bus)
-            await bus.declare()
-            yield bus
+        try:
+            with bus.overridden(url=self.broker.url, guard=guard):
+                await self.claim(bus)
+                await bus.declare()
+                yield bus
+        finally:
+            self._revoking.forget(guard.core.revocations)
         self.check_tasks()
 
     def _trusting(self, guard: Guard) -> Guard:
@@ -183,14 +195,90 @@ class Kit:
         self.issuer.url = adopted.issuer
         if self.issuer.audience not in adopted.audience:
             self.issuer.audience = min(adopted.audience)
-        trusted = adopted.with_keys(IssuerKeys(self.issuer))
+        trusted = self._trusted = adopted.with_keys(IssuerKeys(self.issuer))
         others = [verifier for verifier in guard.verifiers if verifier is not adopted]
-        return self._replica(guard, trusted, *others)
+        asked = guard.core.revocations
+        revocations = None if isinstance(asked, NoRevocations) else self._revoking.beside(asked)
+        return self._replica(guard, trusted, *others, revocations=revocations)
 
-    def _replica(self, guard: Guard, *verifiers: Verifier | Authenticator) -> Guard:
-        return guard.replica(
-            *verifiers, clock=self.clock, auditor=self._decided, around=self._tasks.around
+    def _replica(
+        self,
+        guard: Guard,
+        *verifiers: Verifier | Authenticator,
+        revocations: Revocations | None,
+    ) -> Guard:
+        replica = guard.replica(
+            *verifiers,
+            revocations=revocations,
+            clock=self.clock,
+            auditor=self._decided,
+            around=self._tasks.around,
         )
+        replica.core.sent = partial(self._sent, guard.options.header)
+        return replica
+
+    # --- callers --------------------------------------------------------------------------------
+
+    def caller(self, subject: str = "alice", **claims: Any) -> Caller:
+        """Return the caller of a token that is minted now, for a bare handler.
+
+        It was verified, and is read as the issuer's profile says: that of the bus that is used.
+
+        Args:
+            subject: its `sub`.
+            claims: of the token, such as ``scope="orders:write"``; see `Issuer.claims`.
+
+        Raises:
+            NotGenuine: with such claims it would be refused.
+        """
+        token = self.issuer.token(subject, **claims)
+        caller = Verifiers(self._trusted or self._own_verifier()).recall(token).caller
+        return holding(caller, lease_for(caller, token))
+
+    @contextmanager
+    def acting_as(self, caller: Caller | str = "alice", **claims: Any) -> Iterator[Caller]:
+        """Put a caller in scope, as around a handler: ``with kit.acting_as("alice"): ...``.
+
+        What is published inside is published on their behalf. The lease ends with the block.
+
+        Args:
+            caller: who, or the subject of a token that is minted now.
+            claims: of that token; see `caller`.
+
+        Raises:
+            CallerError: the given caller's own lease has ended.
+        """
+        if isinstance(caller, str):
+            caller = self.caller(caller, **claims)
+        elif claims:
+            raise TypeError(f"got a caller and {', '.join(claims)}: expected a subject with claims")
+        lease = lease_for(caller, caller.bearer())
+        with acting(lease):
+            yield holding(caller, lease)
+
+    def revoke(
+        self,
+        subject: str | None = None,
+        *,
+        session: str | None = None,
+        client: str | None = None,
+        token_id: str | None = None,
+    ) -> None:
+        """End the issuer's tokens that were issued until now; what is named must be the token's.
+
+        It counts next to what the guards in use ask, whatever that is.
+
+        Raises:
+            ConfigurationError: none of them asks anybody, or nobody is named.
+        """
+        target = Target(
+            issuer=self.issuer.url,
+            subject=subject,
+            session=session,
+            client=client,
+            token_id=token_id,
+        )
+        self._revoking.revoke(target, self.clock.now())
 
     # --- messages -------------------------------------------------------------------------------
 
@@ -241,9 +329,28 @@ class Kit:
             except DeliveryError as error:
                 raise PublishError(
                     f"no queue took what was published to {exchange!r} with {routing_key!r}: "
-                    "declare it first, as `async with kit.using(bus)` and `await bus.declare()` do"
+                    "declare it first, as `async with kit.using(bus)`, `await bus.declare()` and "
+                    "`await kit.declare(...)` do"
                 ) from error
         return sent
+
+    async def declare(
+        self,
+        *queues: str,
+        bindings: Iterable[Binding] = (),
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Declare durable queues that nobody consumes here, and exchanges that they receive from.
+
+        Args:
+            queues: their names; without one, exchanges alone.
+            bindings: of all of these queues.
+            arguments: of all of these queues, such as ``{"x-queue-type": "quorum"}``.
+
+        Raises:
+            ConfigurationError: one exists already on a RabbitMQ.
+        """
+        await self._claims.declare(queues, bindings, arguments)
 
     async def dead_letters(self, queue: str) -> list[Letter]:
         """Return a queue's refused messages, dead and rejected, in the order of their refusals."""
@@ -256,41 +363,7 @@ class Kit:
     def story(self, sent: Sent) -> Story:
         """Return what happened to a message; the broker's own steps only with the embedded one."""
         self.check_loop()
-        if not isinstance(sent, Sent):
-            raise TypeError(f"got {kind_of(sent)}: expected what `await kit.publish(...)` returned")
-        steps = (step for message_id, step in self._steps if message_id == sent.message_id)
-        return Story(sent, tuple(steps))
-
-    def assert_handled(self, sent: Sent) -> Event:
-        """Fail, and tell the message's story, unless its handler ran and it was acknowledged."""
-        __tracebackhide__ = True
-        return self.assert_outcome(sent, EventKind.HANDLED)
-
-    def assert_refused(self, sent: Sent, code: str) -> Event:
-        """Fail, and tell the message's story, unless it was refused with this code."""
-        __tracebackhide__ = True
-        return self.assert_outcome(sent, EventKind.REFUSED, code)
-
-    def assert_outcome(self, sent: Sent, kind: EventKind, code: str | None = None) -> Event:
-        """Fail, and tell the message's story, unless the latest attempt at it ended like this.
-
-        Returns:
-            The guard's event, for a closer look.
-        """
-        __tracebackhide__ = True
-        story = self.story(sent)
-        found = story.outcome
-        if found is None or found.kind != kind or code not in (None, found.code):
-            wanted = f"{kind} {code or ''}".strip()
-            raise AssertionError(f"expected {wanted}, found {_named(found)}\n{story}")
-        return found
-
-    def assert_untouched(self, sent: Sent) -> None:
-        """Fail, and tell the message's story, if any attempt at it has ended."""
-        __tracebackhide__ = True
-        story = self.story(sent)
-        if story.outcome is not None:
-            raise AssertionError(f"expected no attempt, found {_named(story.outcome)}\n{story}")
+        return super().story(sent)
 
     def check_tasks(self) -> None:
         """Fail if a task was started in a handler, published as its caller, and outlives it.
@@ -318,28 +391,7 @@ class Kit:
                 lives on another event loop.
         """
         self.check_loop()
-        if isinstance(self.broker, Broker):
-            return
-        for name in bus.queues:
-            if name not in self._claimed and await self._exists(name):
-                raise ConfigurationError(
-                    f"the queue {name!r} exists already on this RabbitMQ, and tests delete the "
-                    "queues that they declare: give them a broker or a virtual host of their own"
-                )
-            self._claimed.append(name)
-
-    async def _exists(self, queue: str) -> bool:
-        try:
-            async with self._open.channel() as channel:
-                await channel.declare_queue(queue, passive=True)
-        except ChannelNotFoundEntity:
-            return False
-        return True
-
-    async def _release(self) -> None:
-        async with self._open.channel() as channel:
-            for name in self._claimed:
-                await channel.queue_delete(name)
+        await self._claims.claim(bus.queues)
 
     @property
     def _open(self) -> AbstractConnection:
@@ -353,6 +405,17 @@ class Kit:
         if event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE):
             self._tasks.begins(event)
         self._steps.append((event.message_id, decided(event)))
+
+    def _sent(self, header: str, outgoing: Outgoing, exchange: str, routing_key: str) -> None:
+        told = published(
+            outgoing,
+            exchange,
+            routing_key,
+            issuer=self.issuer,
+            header=header,
+            at=self.clock.now(),
+        )
+        self._published.append(told)
 
     def _moved(self, record: Record) -> None:
         self._steps.append((record.message.message_id(), moved(record)))
@@ -398,7 +461,3 @@ class _KitBus(Bus):
 
 def _unheard(_event: Event) -> None:
     """Tell nobody."""
-
-
-def _named(event: Event | None) -> str:
-    return "no attempt" if event is None else f"{event.kind} {event.code or ''}".strip()

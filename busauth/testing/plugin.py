@@ -7,14 +7,17 @@ another loop than its fixtures fails at once, and says both loops and what to se
 - `busauth_bus`: a `Bus` on it, for handlers that the test defines.
 - `busauth_broker`, `busauth_issuer`, `busauth_clock`: what it is made of; override one in a
   `conftest.py` to have all of them use yours.
+- `busauth_amqp_url`: where a RabbitMQ is, of the session.
 
 ``--busauth-broker=embedded|rabbitmq|both`` runs the same tests on either. A RabbitMQ's own time
 cannot be moved: tests that wait for one of its TTLs, retries among them, say so with
-``@pytest.mark.busauth_embedded`` and are reported as not run there.
+``@pytest.mark.busauth_embedded`` and are reported as not run there. Under pytest-xdist each worker
+has a virtual host of its own.
 """
 
+import inspect
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +28,7 @@ from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
 from busauth.testing.loops import LINES, ForeignLoopError
+from busauth.testing.vhosts import own_virtual_host
 
 async_fixture: Callable[..., Any]
 try:
@@ -34,6 +38,10 @@ except ImportError:  # anyio's plugin takes plain ones
 
 _CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedded", "rabbitmq"]}
 _VARIABLE = "BUSAUTH_AMQP_URL"
+_MANAGEMENT = "BUSAUTH_MANAGEMENT_URL"
+_RABBITMQCTL = "BUSAUTH_RABBITMQCTL"
+_ON_A_LOOP = frozenset({"busauth_kit", "busauth_bus", "busauth_broker"})
+"""Fixtures that somebody has to run an event loop for."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +57,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--busauth-amqp-url",
         default=os.environ.get(_VARIABLE),
         help=f"the RabbitMQ for --busauth-broker=rabbitmq (default: ${_VARIABLE})",
+    )
+    group.addoption(
+        "--busauth-vhost",
+        choices=("auto", "own", "shared"),
+        default="auto",
+        help="the virtual host there: one that is made for the tests of this process, or that of "
+        "the address (default: one for each worker of pytest-xdist)",
+    )
+    group.addoption(
+        "--busauth-management-url",
+        default=os.environ.get(_MANAGEMENT),
+        help=f"who makes it: the management API (default: ${_MANAGEMENT}, or its usual port)",
+    )
+    group.addoption(
+        "--busauth-rabbitmqctl",
+        default=os.environ.get(_RABBITMQCTL),
+        help=f"or a command that administers that RabbitMQ (default: ${_RABBITMQCTL})",
     )
 
 
@@ -79,6 +104,37 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, ForeignLoopError) and item.config.pluginmanager.hasplugin("asyncio"):
         error.advice = _anyio(item) or _scopes(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say which mark a test lacks that nothing would run, or whose fixtures nothing would."""
+    names = getattr(item, "fixturenames", ())
+    used = next((name for name in names if name in _ON_A_LOOP), None)
+    if used is not None and (missing := _missing(item)):
+        pytest.fail(f"{item.name} uses {used}, {missing}", pytrace=False)
+
+
+def _missing(item: pytest.Item) -> str | None:
+    """Return what nobody runs here, and what to write; None where somebody does."""
+    is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
+    if "anyio_backend" in getattr(item, "fixturenames", ()):  # which its mark brings along
+        return None
+    if item.config.pluginmanager.hasplugin("asyncio"):
+        if not is_async or item.get_closest_marker("asyncio"):
+            return None
+        return (
+            "is asynchronous, and lacks the mark that has pytest-asyncio run it: write "
+            "@pytest.mark.asyncio above it (or `pytestmark = pytest.mark.asyncio` once in its "
+            "module, or asyncio_mode = auto in pytest.ini)"
+        )
+    if item.config.pluginmanager.hasplugin("anyio"):
+        return (
+            "which needs an event loop, and lacks the mark that has anyio run one: make it `async "
+            "def` with @pytest.mark.anyio above it (or `pytestmark = pytest.mark.anyio` once in "
+            "its module)"
+        )
+    return "which needs an event loop, and no plugin runs one: install pytest-asyncio or anyio"
 
 
 def _anyio(item: pytest.Item) -> str | None:
@@ -114,13 +170,29 @@ def busauth_issuer(busauth_clock: ManualClock) -> Issuer:
     return Issuer(clock=busauth_clock)
 
 
+@pytest.fixture(scope="session")
+def busauth_amqp_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The RabbitMQ's address for the tests of this process, with a virtual host of their own."""
+    url, option = _rabbitmq_url(pytestconfig), pytestconfig.getoption
+    chosen = option("--busauth-vhost")
+    if chosen == "shared" or (chosen == "auto" and "PYTEST_XDIST_WORKER" not in os.environ):
+        yield url
+        return
+    with own_virtual_host(
+        url,
+        management=option("--busauth-management-url"),
+        rabbitmqctl=option("--busauth-rabbitmqctl"),
+    ) as own:
+        yield own
+
+
 @async_fixture
 async def busauth_broker(
     request: pytest.FixtureRequest, busauth_clock: ManualClock
 ) -> AsyncIterator[AnyBroker]:
     """A broker that runs: an embedded one of the test's own, or the RabbitMQ that was named."""
     if request.param == "rabbitmq":
-        yield RabbitMQ(_rabbitmq_url(request.config))
+        yield RabbitMQ(request.getfixturevalue("busauth_amqp_url"))
         return
     async with Broker(clock=busauth_clock) as broker:
         yield broker

@@ -1,10 +1,16 @@
 """What happened to one message, step by step: what its guard decided, and what the broker did."""
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from busauth.audit import Event
+from busauth._arguments import kind_of
+from busauth.audit import Event, EventKind
 from busauth.testing.broker.model.journal import Record
+from busauth.testing.published import Published
+
+_REMEMBERED = 100_000
+"""Steps of all messages together, and publications; the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +91,73 @@ class Story:
             f"{step.why}".rstrip()
             for step in self.steps
         ]
+
+
+class Witness:
+    """Has seen what happened to each message, and says so where a test expected something else.
+
+    Attributes:
+        events: what guards told, in order.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._steps: deque[tuple[str | None, Step]] = deque(maxlen=_REMEMBERED)
+        self._published: deque[Published] = deque(maxlen=_REMEMBERED)
+
+    def story(self, sent: Sent) -> Story:
+        """Return what happened to a message; the broker's own steps only with the embedded one."""
+        if not isinstance(sent, Sent):
+            raise TypeError(f"got {kind_of(sent)}: expected what `await kit.publish(...)` returned")
+        steps = (step for message_id, step in self._steps if message_id == sent.message_id)
+        return Story(sent, tuple(steps))
+
+    def published(
+        self, routing_key: str | None = None, *, exchange: str | None = None
+    ) -> list[Published]:
+        """Return what the services under test have published, in the order of its confirmations.
+
+        Args:
+            routing_key: only with this one; with the default exchange, the queue's name.
+            exchange: only to this one; empty for the default exchange.
+        """
+        return [
+            each
+            for each in self._published
+            if routing_key in (None, each.routing_key) and exchange in (None, each.exchange)
+        ]
+
+    def assert_handled(self, sent: Sent) -> Event:
+        """Fail, and tell the message's story, unless its handler ran and it was acknowledged."""
+        __tracebackhide__ = True
+        return self.assert_outcome(sent, EventKind.HANDLED)
+
+    def assert_refused(self, sent: Sent, code: str) -> Event:
+        """Fail, and tell the message's story, unless it was refused with this code."""
+        __tracebackhide__ = True
+        return self.assert_outcome(sent, EventKind.REFUSED, code)
+
+    def assert_outcome(self, sent: Sent, kind: EventKind, code: str | None = None) -> Event:
+        """Fail, and tell the message's story, unless the latest attempt at it ended like this.
+
+        Returns:
+            The guard's event, for a closer look.
+        """
+        __tracebackhide__ = True
+        story = self.story(sent)
+        found = story.outcome
+        if found is None or found.kind != kind or code not in (None, found.code):
+            wanted = f"{kind} {code or ''}".strip()
+            raise AssertionError(f"expected {wanted}, found {_named(found)}\n{story}")
+        return found
+
+    def assert_untouched(self, sent: Sent) -> None:
+        """Fail, and tell the message's story, if any attempt at it has ended."""
+        __tracebackhide__ = True
+        story = self.story(sent)
+        if story.outcome is not None:
+            raise AssertionError(f"expected no attempt, found {_named(story.outcome)}\n{story}")
+
+
+def _named(event: Event | None) -> str:
+    return "no attempt" if event is None else f"{event.kind} {event.code or ''}".strip()

@@ -50,6 +50,10 @@ class Installed:
         """The command of the server."""
         return [str(self.script)]
 
+    def control(self) -> list[str]:
+        """The command of `rabbitmqctl`."""
+        return [str(self.script.with_name("rabbitmqctl"))]
+
     def epmd(self) -> list[str]:
         """The command of Erlang's port mapper; raises `BrokerError` when it is not found."""
         return [find_epmd()]

@@ -18,7 +18,8 @@ class PrivateNode:
     `start`, `stop`, `restart` and `kill` keep ports, URL and data; `close` removes everything.
     `check` is called while `start` waits, and may raise to give up. Raises `BrokerError` when
     RabbitMQ is not installed, or does not come up within 90 seconds. `settings` are further lines
-    of its rabbitmq.conf; `server` is what runs, by default the RabbitMQ at hand.
+    of its rabbitmq.conf, `plugins` are enabled; `server` is what runs, by default the RabbitMQ at
+    hand.
     """
 
     def __init__(
@@ -27,13 +28,14 @@ class PrivateNode:
         *,
         server: Server | None = None,
         settings: Iterable[str] = (),
+        plugins: Iterable[str] = (),
     ) -> None:
         found = server or at_hand()
         if found is None:
             raise BrokerError("a private node needs an installed RabbitMQ, and none was found.")
         self._program = found
         self._check = check
-        self._settings = settings
+        self._settings, self._plugins = settings, plugins
         self.port, self._dist_port, self._epmd_port = free_ports(3)
         self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
         self._reaper: Reaper | None = None
@@ -84,13 +86,23 @@ class PrivateNode:
             self._reaper.close()
         self._reaper = None
 
+    def control(self) -> list[str]:
+        """The command of a `rabbitmqctl` for this node, once it was started."""
+        if self._reaper is None:
+            raise BrokerError("nothing controls a node that was not started.")
+        told = [f"{name}={value}" for name, value in self._environment(self._reaper).items()]
+        return ["env", "-i", *told, *self._program.control()]
+
+    def _environment(self, reaper: Reaper) -> dict[str, str]:
+        return environment(reaper.folder, self.port, self._dist_port, self._epmd_port)
+
     def _furnished(self) -> Reaper:
         self._reaper = Reaper()
-        furnish(self._reaper.folder, self.port, self._settings)
+        furnish(self._reaper.folder, self.port, self._settings, self._plugins)
         return self._reaper
 
     def _start(self, reaper: Reaper) -> None:
-        env = environment(reaper.folder, self.port, self._dist_port, self._epmd_port)
+        env = self._environment(reaper)
         if self._epmd is None:
             command = [*self._program.epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK]
             self._epmd = Daemon("epmd", command, env, reaper)

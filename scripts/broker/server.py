@@ -16,6 +16,10 @@ class Server(Protocol):
         """The command of the server itself."""
         ...
 
+    def control(self) -> list[str]:
+        """The command of `rabbitmqctl`."""
+        ...
+
     def epmd(self) -> list[str]:
         """The command of Erlang's port mapper; raises `BrokerError` when it is not found."""
         ...

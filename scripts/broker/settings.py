@@ -8,11 +8,11 @@ from scripts.broker.installed import search_path
 from scripts.broker.ports import LOOPBACK
 
 
-def furnish(folder: Path, port: int, settings: Iterable[str]) -> None:
+def furnish(folder: Path, port: int, settings: Iterable[str], plugins: Iterable[str] = ()) -> None:
     """Writes the files that a node reads; `settings` are further lines of its rabbitmq.conf."""
     (folder / "conf.d").mkdir()
     (folder / "env.conf").touch()
-    (folder / "plugins").write_text("[].\n")
+    (folder / "plugins").write_text(f"[{','.join(plugins)}].\n")
     (folder / "advanced.config").write_text("[].\n")
     cookie = folder / ".erlang.cookie"
     cookie.touch(0o600)

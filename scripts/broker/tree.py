@@ -29,6 +29,10 @@ class Tree:
         """The command of the server."""
         return self._inside("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
+    def control(self) -> list[str]:
+        """The command of `rabbitmqctl`."""
+        return self._inside("/usr/lib/rabbitmq/bin/rabbitmqctl")
+
     def epmd(self) -> list[str]:
         """The command of its Erlang's port mapper."""
         return self._inside("/usr/bin/epmd")

@@ -59,6 +59,46 @@ def test_async_plugins(pytester: pytest.Pytester, mark: str, options: tuple[str,
     ran(pytester, EXAMPLE.format(mark=mark), *options).assert_outcomes(passed=1)
 
 
+UNMARKED = """
+async def test_async(busauth_kit) -> None: ...
+
+def test_sync(busauth_bus) -> None: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "outcomes", "told"),
+    [
+        (
+            STRICT,
+            {"passed": 1, "errors": 1},
+            ["test_async?embedded? uses busauth_kit, is asynchronous, and lacks the mark that has "
+             "pytest-asyncio run it: write @pytest.mark.asyncio above it *"],
+        ),
+        (
+            ("-p", "no:asyncio"),
+            {"errors": 2},
+            ["test_async?embedded? uses busauth_kit, which needs an event loop, and lacks the "
+             "mark that has anyio run one: make it `async def` with @pytest.mark.anyio above it *",
+             "test_sync?embedded? uses busauth_bus, which needs *"],
+        ),
+        (
+            ("-p", "no:asyncio", "-p", "no:anyio"),
+            {"errors": 2},
+            ["*which needs an event loop, and no plugin runs one: install pytest-asyncio or *"],
+        ),
+    ],
+    ids=["asyncio strict", "anyio alone", "neither"],
+)  # fmt: skip
+def test_a_mark_that_is_missing(
+    pytester: pytest.Pytester, options: tuple[str, ...], outcomes: dict[str, int], told: list[str]
+) -> None:
+    """A test that nothing would run says in a sentence which mark it lacks."""
+    result = ran(pytester, UNMARKED, *options)
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines(told)
+
+
 @pytest.mark.alone
 def test_both_brokers(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """The same test runs on the embedded broker and on a RabbitMQ, and says on which."""

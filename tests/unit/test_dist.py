@@ -139,7 +139,10 @@ def test_every_door_is_tried() -> None:
 @pytest.mark.processes
 @pytest.mark.timeout(300)
 def test_a_build_of_this_tree(tmp_path: Path) -> None:
-    """It is what it should be, and does what it should where nothing else is installed."""
+    """It is what it should be, and does what it should where nothing else is installed.
+
+    From Python alone to the end of the README's first steps is a minute of work.
+    """
     dist, room = tmp_path / "dist", tmp_path / "room"
     room.mkdir()
     build(dist)

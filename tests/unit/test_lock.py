@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements-dev.lock").read_text()
+TOLD = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ENTRY = re.compile(r"^(\S+==[^\\\n]+)\\?\n((?: {4}--hash=.*\n)*)", re.MULTILINE)
 ENTRIES = [(Requirement(what), hashes) for what, hashes in ENTRY.findall(LOCK)]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -31,11 +32,14 @@ def pinned(name: str, python: str) -> list[str]:
 
 
 def asked() -> list[Requirement]:
-    """Return what pyproject.toml asks for, in every extra, and to build."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    groups = told["project"]["optional-dependencies"].values()
-    every = chain(told["build-system"]["requires"], told["project"]["dependencies"], *groups)
-    return [need for need in map(Requirement, every) if need.name != "busauth"]
+    """Return what pyproject.toml asks for, in every extra and group, and to build."""
+    extras = TOLD["project"]["optional-dependencies"].values()
+    groups = TOLD["dependency-groups"].values()
+    every = chain(
+        TOLD["build-system"]["requires"], TOLD["project"]["dependencies"], *extras, *groups
+    )
+    named = (need for need in every if isinstance(need, str))  # a group may include another one
+    return [need for need in map(Requirement, named) if need.name != "busauth"]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -54,3 +58,10 @@ def test_everything_has_hashes_and_nothing_an_address() -> None:
     assert len(ENTRIES) == len(re.findall(r"^[^\s#]", LOCK, re.MULTILINE))
     assert [str(entry) for entry, hashes in ENTRIES if "sha256:" not in hashes] == []
     assert "://" not in LOCK
+
+
+def test_users_are_offered_what_they_can_run() -> None:
+    """Tools, benchmarks and the demo are groups of the tree: a wheel has no extra for them."""
+    groups, extras = TOLD["dependency-groups"], TOLD["project"]["optional-dependencies"]
+    assert set(groups) == {"demo", "bench", "dev"}
+    assert groups.keys() & extras.keys() == set()

@@ -6,11 +6,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
-from busauth import Bus, BusOptions, Grace, Guard, RetryOptions
+from busauth import (
+    Bus,
+    BusOptions,
+    Caller,
+    Grace,
+    Guard,
+    RetryOptions,
+    StaticKeys,
+    Verifier,
+)
 from busauth._amqp.topology import RetryLadder
-from busauth.testing import Broker, Kit, ManualClock
+from busauth.testing import Broker, Issuer, Kit, ManualClock
 from busauth.tokens import Session, Sessions
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,6 +30,13 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 class Order(BaseModel):
     id: int
+
+
+class NobodyRevoked:
+    """A store that knows of nobody."""
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        return caller is None or now < 0
 
 
 class NoSessions:
@@ -57,10 +74,32 @@ async def test_a_bus_without_a_verifier_is_tested() -> None:
         await names["test_a_bus_whose_callers_have_sessions"](kit)
 
 
+@pytest.mark.parametrize(
+    "name", ["an_order_reserves_its_stock", "what_a_handler_does", "who_was_let_go"]
+)
+async def test_a_service_that_publishes_is_tested(name: str) -> None:
+    """What the page shows of publications, bare handlers and revocation passes."""
+    (block,) = [each for each in BLOCKS if f"test_{name}" in each]
+    verifier = Verifier(StaticKeys(Issuer().jwks()), issuer="https://idp.example", audience="shop")
+    guard = Guard(verifier, revocations=NobodyRevoked())
+    bus = Bus("amqp://nowhere/", guard=guard, service="orders")
+
+    @bus.consumer("orders.placed", scopes={"orders:write"})
+    async def reserve(order: Order, caller: Caller) -> None:
+        assert caller.subject == "alice"
+        await bus.publish("stock.reserve", order)
+
+    names: dict[str, Any] = {"Kit": Kit, "Order": Order, "bus": bus, "reserve": reserve}
+    exec(block, names)  # the document's own code
+    clock = ManualClock()
+    async with Broker(clock=clock) as broker, Kit(broker, clock) as kit:
+        await names[f"test_{name}"](kit)
+
+
 def test_every_method_of_the_kit_is_told() -> None:
     """The table names what a kit offers to tests."""
     told = set(re.findall(r"\b(?:kit\.)?(\w+)\(", PAGE))
-    offered = {name for name, each in vars(Kit).items() if callable(each) and name[0] != "_"}
+    offered = {name for name in dir(Kit) if name[0] != "_" and callable(getattr(Kit, name))}
     assert offered - told == {"check_loop", "claim"}  # what the kit's own bus asks
 
 

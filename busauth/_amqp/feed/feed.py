@@ -146,6 +146,11 @@ class RevocationFeed:
             self._moved.clear()
             await self._moved.wait()
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether it reads, or tries to: from `open` until `close`."""
+        return bool(self._tasks)
+
     async def open(self) -> None:
         """Take over the checkpoint, if there is one, and begin to read.
 

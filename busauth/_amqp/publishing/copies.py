@@ -87,16 +87,18 @@ _ALWAYS = frozenset({names.REFUSAL, names.AT, names.TOKEN_SHA256})
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message about to be published; its repr shows neither headers nor body.
+    """A message about to be published; its repr shows neither headers nor body, nor the token.
 
     Attributes:
         body, properties: as they are written.
         must_route: whether it is an error that no queue takes it.
+        token: on whose behalf it is published, raw; None for nobody's, and for copies.
     """
 
     body: bytes = field(repr=False)
     properties: Basic.Properties = field(repr=False)
     must_route: bool = True
+    token: str | None = field(default=None, repr=False)
 
 
 class Carried(NamedTuple):

@@ -116,13 +116,13 @@ class Outbox:
         _check_free(message.headers, self._header)
         properties = message.properties
         properties.delivery_mode = PERSISTENT
-        outgoing = Outgoing(message.body, properties, must_route)
         sent = {**message.headers, **_caused(properties)}
         if token is ANONYMOUS:  # there is no token that a proof could speak of
             properties.headers = sent
-            return outgoing
+            return Outgoing(message.body, properties, must_route)
         lease = self._lease(token)
         raw = lease.token()
+        outgoing = Outgoing(message.body, properties, must_route, raw)
         properties.headers = {**sent, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was
             properties.headers[names.HOP] = lease.hop + 1

@@ -1,0 +1,212 @@
+"""What a kit tells of a service's publications, and who acts in a bare handler."""
+
+import asyncio
+
+import pytest
+from pamqp.commands import Basic
+
+from busauth import (
+    ANONYMOUS,
+    Binding,
+    Bus,
+    Caller,
+    CallerError,
+    ConfigurationError,
+    Guard,
+    StaticKeys,
+    Verifier,
+)
+from busauth._amqp.publishing.copies import Outgoing
+from busauth.revocation import RevocationFeed, Revocations, Transmitter, Transmitters
+from busauth.testing import Broker, Issuer, Kit
+from busauth.testing.published import published
+from busauth.tokens import keycloak
+from tests.kit import shop
+from tests.kit.shop import Order
+
+
+class Listed:
+    """A store of a user's own."""
+
+    def __init__(self, *subjects: str) -> None:
+        self.subjects = subjects
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        del now
+        return caller.subject in self.subjects
+
+
+def asking(revocations: Revocations) -> Bus:
+    """Return a bus as a user has it, whose guard asks."""
+    issuer = Issuer("https://idp.example")
+    verifier = Verifier(StaticKeys(issuer.jwks()), issuer=issuer.url, audience="shop")
+    bus = Bus("amqp://nowhere/", guard=Guard(verifier, revocations=revocations), service="orders")
+
+    @bus.consumer("orders.placed")
+    async def handle(order: Order) -> None:
+        del order
+
+    return bus
+
+
+# --- publications ---------------------------------------------------------------------------------
+
+
+async def test_what_a_service_has_published(busauth_kit: Kit) -> None:
+    """In order: body, whose it is, and headers; by queue, by exchange, or all of it."""
+    await busauth_kit.declare("mail.send", "events.log", bindings=[Binding("events", "mail.*")])
+    async with busauth_kit.using(shop.bus), shop.bus:
+        await busauth_kit.publish("orders.placed", Order(id=7), scope="orders:write")
+        await shop.bus.idle()
+        await shop.bus.publish("mail.send", b"hello", token=ANONYMOUS)
+        bob = busauth_kit.issuer.token("bob")
+        await shop.bus.publish("mail.sent", Order(id=8), exchange="events", token=bob)
+    (reserved,) = busauth_kit.published("stock.reserve")
+    assert (reserved.by, reserved.read(Order), reserved.exchange) == ("alice", Order(id=7), "")
+    assert reserved.headers == {"busauth-hop": 1}
+    (mail,) = busauth_kit.published("mail.send")
+    assert (mail.by, mail.body, mail.headers) == (None, b"hello", {})
+    (event,) = busauth_kit.published(exchange="events")
+    assert (event.by, event.read(dict), event.routing_key) == ("bob", {"id": 8}, "mail.sent")
+    assert busauth_kit.published() == [reserved, mail, event]
+    assert all(bob not in repr(each) for each in busauth_kit.published())
+
+
+async def test_what_no_queue_took_was_not_published(busauth_kit: Kit, busauth_bus: Bus) -> None:
+    """It is told once the broker has confirmed it."""
+    async with busauth_bus:
+        with pytest.raises(Exception, match="nowhere"):
+            await busauth_bus.publish("nowhere", b"", token=ANONYMOUS)
+    assert busauth_kit.published() == []
+
+
+def test_whose_an_opaque_token_is() -> None:
+    """The kit's issuer knows whose reference it is; a stranger's is somebody's."""
+    issuer = Issuer()
+
+    def by(token: str) -> str | None:
+        outgoing = Outgoing(b"", Basic.Properties(headers={"x-auth": token}), token=token)
+        told = published(outgoing, "", "orders", issuer=issuer, header="X-Auth", at=0.0)
+        assert told.headers == {}
+        return told.by
+
+    assert by(issuer.reference("ann")) == "ann"
+    assert by("a-session-id") == "somebody with an opaque token"
+
+
+async def test_what_a_test_declares_is_gone_after_it(busauth_kit: Kit) -> None:
+    """Queues and exchanges that a RabbitMQ had before are refused, or stay."""
+    if isinstance(busauth_kit.broker, Broker):
+        await busauth_kit.declare("twice")
+        await busauth_kit.declare("twice")
+        return
+    async with Kit(busauth_kit.broker, type(busauth_kit.clock)()) as first:
+        await first.declare("of-the-first", bindings=[Binding("of-the-first")])
+        with pytest.raises(ConfigurationError, match="exists already on this RabbitMQ"):
+            await busauth_kit.declare("of-the-first")
+    await busauth_kit.declare("of-the-first", bindings=[Binding("of-the-first", kind="fanout")])
+
+
+async def test_a_queue_is_declared_by_one(busauth_kit: Kit) -> None:
+    """What a bus consumes it declares by itself, in its own way."""
+    async with busauth_kit.using(shop.bus):
+        with pytest.raises(ConfigurationError, match=r"'stock\.reserve' is consumed by a bus"):
+            await busauth_kit.declare("stock.reserve")
+    await busauth_kit.declare("greetings")
+    bus = busauth_kit.bus()
+
+    @bus.consumer("greetings")
+    async def greet() -> None: ...
+
+    with pytest.raises(ConfigurationError, match="'greetings' is consumed by a bus"):
+        await bus.declare()
+
+
+# --- callers --------------------------------------------------------------------------------------
+
+
+async def test_a_bare_handler_acts_for_its_caller(busauth_kit: Kit) -> None:
+    """What it publishes, or a task that it awaits, is in the caller's name; then nobody is."""
+    async with busauth_kit.using(shop.bus), shop.bus:
+        with busauth_kit.acting_as("bob", scope="orders:write") as bob:
+            await shop.reserve.handler(Order(id=1), bob)
+            await asyncio.create_task(shop.bus.publish("stock.reserve", Order(id=2)))
+            assert bob.scopes == {"orders:write"}
+        with pytest.raises(CallerError, match="no caller is in scope"):
+            await shop.bus.publish("stock.reserve", Order(id=3))
+    assert [each.by for each in busauth_kit.published("stock.reserve")][:2] == ["bob", "bob"]
+    with pytest.raises(CallerError, match="handler has ended"):
+        bob.bearer()
+
+
+def test_a_caller_without_a_loop(busauth_clock: object, busauth_issuer: Issuer) -> None:
+    """A caller is made, and acts, in a synchronous test; what was given outlives the block."""
+    del busauth_clock
+    kit = Kit(Broker(), busauth_issuer.clock, busauth_issuer)  # type: ignore[arg-type]
+    ann = kit.caller("ann", roles=["admin"], client_id="app")
+    assert (ann.subject, set(ann.roles), ann.client) == ("ann", {"admin"}, "app")
+    with kit.acting_as(ann):
+        assert kit.guard().core.outbox.prepare(b"", None).token == ann.bearer()
+    assert ann.bearer()
+    with pytest.raises(TypeError, match="got a caller and scope: expected a subject with claims"):
+        kit.acting_as(ann, scope="a").__enter__()
+
+
+async def test_a_caller_is_read_as_the_bus_would(busauth_kit: Kit) -> None:
+    """Roles and scopes are where the profile of the bus's issuer keeps them."""
+    keys = StaticKeys(busauth_kit.issuer.jwks())
+    verifier = Verifier(keys, issuer="https://kc.example", audience="shop", profile=keycloak())
+    bus = Bus("amqp://nowhere/", guard=Guard(verifier), service="orders")
+    async with busauth_kit.using(bus):
+        caller = busauth_kit.caller("ann", typ="Bearer", realm_access={"roles": ["admin"]})
+    assert (caller.issuer, set(caller.roles)) == ("https://kc.example", {"admin"})
+
+
+# --- revocation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["store", "feed"])
+async def test_revoked_in_one_line(busauth_kit: Kit, kind: str) -> None:
+    """Whatever the guard asks, the kit's word counts next to it; a later token counts again."""
+    keys = StaticKeys(Issuer().jwks())
+    feed = RevocationFeed(
+        "amqp://nowhere/", Transmitters([Transmitter("idp", keys)], audience="shop")
+    )
+    bus = asking(feed if kind == "feed" else Listed("eve"))
+    async with busauth_kit.using(bus):
+        alice = await busauth_kit.publish("orders.placed", Order(id=1))
+        eve = await busauth_kit.publish("orders.placed", Order(id=2), by="eve")
+        busauth_kit.revoke("alice")
+        await busauth_kit.clock.advance(seconds=1)
+        again = await busauth_kit.publish("orders.placed", Order(id=3))
+        async with bus:
+            await bus.idle()
+    busauth_kit.assert_refused(alice, "token.revoked")
+    busauth_kit.assert_handled(again)
+    if kind == "store":
+        busauth_kit.assert_refused(eve, "token.revoked")
+    else:
+        busauth_kit.assert_handled(eve)
+
+
+async def test_one_token_is_revoked(busauth_kit: Kit) -> None:
+    """What is named narrows it down; a guard of the kit's asks the kit."""
+    guard = busauth_kit.guard()
+    lost, kept = busauth_kit.caller(), busauth_kit.caller()
+    busauth_kit.revoke(token_id=lost.token_id)
+    assert (await guard.authenticate(f"Bearer {kept.bearer()}")).subject == "alice"
+    with pytest.raises(Exception, match="revoked"):
+        await guard.authenticate(f"Bearer {lost.bearer()}")
+    with pytest.raises(ConfigurationError, match=r"whose tokens\? expected kit\.revoke\('alice'\)"):
+        busauth_kit.revoke()
+
+
+async def test_a_guard_that_asks_nobody(busauth_kit: Kit) -> None:
+    """Revoking what nobody asks for is an error that says what to configure, and where."""
+    async with busauth_kit.using(shop.bus):
+        with pytest.raises(ConfigurationError, match=r"expected Guard\(revocations=\.\.\.\) on th"):
+            busauth_kit.revoke("alice")
+    async with busauth_kit.using(asking(Listed())):
+        busauth_kit.revoke("alice")
+    with pytest.raises(ConfigurationError, match="no guard in use asks"):
+        busauth_kit.revoke("alice")
