@@ -159,7 +159,11 @@ async def test_a_copy_is_refused_and_a_redelivery_is_not(scene: Scene) -> None:
     message = await scene.broker.one(queue)
     for _ in range(2):
         await scene.broker.publish(
-            queue, b"{}", headers=dict(message.headers), message_id=message.message_id
+            queue,
+            b"{}",
+            headers=dict(message.headers),
+            message_id=message.message_id,
+            content_type=message.content_type,
         )
     async with bus:
         await scene.trail.until("refused")

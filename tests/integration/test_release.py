@@ -469,12 +469,14 @@ async def test_what_cannot_be_released_holds_up_nobody(scene: Scene) -> None:
         one.body,
         headers={**full, "filling": filling},
         message_id=one.message_id,
+        content_type=one.content_type,
     )
     await scene.broker.publish(
         f"{queue}.parked",
         other.body,
         headers={name: v for name, v in other.headers.items() if not name.startswith("x-")},
         message_id=other.message_id,
+        content_type=other.content_type,
     )
     released = await bus.release(queue, scene.issuer.token("ann"))
     assert released.sent == (other.message_id,)

@@ -56,14 +56,14 @@ async def test_what_a_service_has_published(busauth_kit: Kit) -> None:
     """In order: body, whose it is, and headers; by queue, by exchange, or all of it."""
     await busauth_kit.declare("mail.send", "events.log", bindings=[Binding("events", "mail.*")])
     async with busauth_kit.using(shop.bus), shop.bus:
-        await busauth_kit.publish("orders.placed", Order(id=7), scope="orders:write")
+        sent = await busauth_kit.publish("orders.placed", Order(id=7), scope="orders:write")
         await shop.bus.idle()
         await shop.bus.publish("mail.send", b"hello", token=ANONYMOUS)
         bob = busauth_kit.issuer.token("bob")
         await shop.bus.publish("mail.sent", Order(id=8), exchange="events", token=bob)
     (reserved,) = busauth_kit.published("stock.reserve")
     assert (reserved.by, reserved.read(Order), reserved.exchange) == ("alice", Order(id=7), "")
-    assert reserved.headers == {"busauth-hop": 1}
+    assert reserved.headers == {"busauth-hop": 1, "busauth-parent": sent.message_id}
     (mail,) = busauth_kit.published("mail.send")
     assert (mail.by, mail.body, mail.headers) == (None, b"hello", {})
     (event,) = busauth_kit.published(exchange="events")
