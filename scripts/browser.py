@@ -77,8 +77,8 @@ class Browser:
                 raise TimeoutError(script)
             time.sleep(0.1)
 
-    def picture(self, path: Path, width: int, height: int) -> None:
-        """Write what a window of this size shows, down to the page's end.
+    def picture(self, path: Path, width: int, height: int, *, whole: bool = True) -> None:
+        """Write what a window of this size shows, down to the page's end or the window's own.
 
         Raises:
             RuntimeError: the page is wider than the window.
@@ -88,7 +88,7 @@ class Browser:
         found = self.evaluate(_WIDTH)
         if found > width:
             raise RuntimeError(f"{path.name}: the page is {found} wide, the window {width}")
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(shot["data"]))
         print(path)
 
@@ -98,12 +98,12 @@ class Browser:
         self.call("Browser.close")
 
     def _message(self) -> bytes:
-        message = b""
+        message = bytearray()
         while not message.endswith(b"\0"):
             if not (piece := self._reading.read(1)):
                 raise RuntimeError("the browser has ended")
             message += piece
-        return message[:-1]
+        return bytes(message[:-1])
 
 
 @contextmanager
