@@ -1,4 +1,4 @@
-"""The README's code runs, and does what it says."""
+"""The README's code runs, and what leads on from it: it does what it says."""
 
 import re
 from collections.abc import AsyncIterator
@@ -13,11 +13,14 @@ from busauth.testing import Issuer, IssuerServer, Kit, ManualClock
 from busauth.testing.issuer.endpoints.documents import JWKS_PATH
 from tests.support import Broker, Trail, guard_for
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/consumers.md", "docs/proof.md")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    """Return what a reader comes by, in this order; of proofs how to use them."""
+    pages = [(ROOT / page).read_text("utf-8").partition("\n## On the wire")[0] for page in PAGES]
+    return re.findall(rf"```{language}\n(.*?)```", "\n".join(pages), re.DOTALL)
 
 
 @pytest.fixture
@@ -27,12 +30,9 @@ async def kit(clock: ManualClock) -> AsyncIterator[Kit]:
 
 
 async def test_the_code_in_the_readme_runs(
-    broker: Broker, url: str, kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    broker: Broker, url: str, kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every block runs, in order; the first service handles an order that came in at the edge."""
-    monkeypatch.chdir(tmp_path)
-    Path("busauth.toml").write_text(blocks("toml")[0], "utf-8")  # noqa: ASYNC240 -- a small file
     queue, reserve = broker.name("orders.placed"), broker.name("stock.reserve")
     await broker.channel.declare_queue(reserve, durable=True)
     own, web = Issuer(algorithm="ES256"), Issuer(algorithm="ES256")
@@ -47,7 +47,7 @@ async def test_the_code_in_the_readme_runs(
         scope: dict[str, Any] = {"__name__": "readme"}
         for block in blocks("python"):
             code = re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], block)
-            exec(compile(code, "README.md", "exec"), scope)
+            exec(compile(code, "page", "exec"), scope)
             if "post_order" in code:
                 bearer = f"Bearer {own.token('ann', scope='orders:write')}"
                 async with scope["bus"] as bus:

@@ -47,7 +47,6 @@ LANGUAGES = {"python", "toml", "sh", "console", "json", "yaml", "ini", "text"}
 NOT_RUN: Mapping[tuple[str, str], str] = {
     ("RELEASE.md", "git"): "signs and pushes a tag, with the maintainer's key",
     ("RELEASE.md", "gh"): "asks about a release that is on GitHub",
-    ("docs/running.md", "curl"): "asks a service that runs, as test_run_command does",
 }
 """Commands by page and program that cannot run in a test, and why."""
 
@@ -131,6 +130,7 @@ def files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
     """The page's settings files, with their keys, in a working directory of its own."""
     monkeypatch.chdir(tmp_path)
     forget_settings(monkeypatch)
+    monkeypatch.setattr("prometheus_client.start_http_server", Mock())  # its port may be taken
     lay_keys(tmp_path)
     written = []
     for number, text in enumerate(files_of(PLACES[place])):
