@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from busauth.cli.dev.web.routes import DevIssuer, port_of
 from busauth.cli.options import fail
 from busauth.testing.broker import Broker
 from busauth.testing.broker.model.journal import Record
-from busauth.testing.issuer import IssuerServer, SigningKey
+from busauth.testing.issuer import IssuerServer
 
 EXAMPLE = "busauth.cli.dev.example:bus"
 _HOST = "127.0.0.1"
@@ -186,17 +186,8 @@ class Stage:
             self._timeline.add(decided(event))
 
     def _learned(self, target: str, about: Mapping[str, Any]) -> None:
-        """Mint what the buses take, in the place of whoever they trust elsewhere."""
         self._about[target] = about
-        known = [self._about[each] for each in self._targets if each in self._about]
-        # An audience that nobody has named is the issuer's own default, and nobody's.
-        current = self._issuer.audience if self._issuer.bus else ""
-        self._issuer.audience = _common(current, [each["audience"] for each in known])
-        algorithm = self._issuer.signing.algorithm
-        wanted = _common(algorithm, [each["algorithms"] for each in known])
-        if wanted != algorithm:
-            self._issuer.rotate(SigningKey(wanted))  # the old keys still count
-        self._issuer.bus = "; ".join(each["bus"] for each in known)
+        self._issuer.adapt([self._about[each] for each in self._targets if each in self._about])
 
     # --- what happens ---------------------------------------------------------------------------
 
@@ -207,17 +198,6 @@ class Stage:
 
     def _note(self, text: str, tone: Tone = Tone.NOTE) -> None:
         self._timeline.add(note(text, time.time(), tone))
-
-
-def _common(current: str, taken: Sequence[Sequence[str]]) -> str:
-    """Return what all of them take: what is current, if they do, else the first that there is.
-
-    Where they have nothing in common it is the first one's first: the others' timeline says why
-    they refuse it.
-    """
-    first, *others = taken
-    shared = [each for each in first if all(each in other for other in others)]
-    return current if current in shared else (shared or [*first])[0]
 
 
 def _fail_taken(port: int, option: str, error: OSError) -> NoReturn:
