@@ -18,7 +18,7 @@ from tests.support import amqp_url
 
 BLOCKS = in_pages()["docs/tutorial.md"]
 MODULES = modules(BLOCKS)
-ALL = "orders:write payments:charge payments:reserve"
+SCOPES = "orders:write payments:charge"
 
 
 @pytest.fixture
@@ -61,24 +61,23 @@ async def order(edge: httpx.AsyncClient, token: str) -> int:
 async def test_three_services_in_development(folder: Path) -> None:
     """An order is paid; without a scope it is not; one that waits for too long is refused."""
     payments = folder / "payments.py"
-    first, last = MODULES["payments.py"]
+    first, _ = MODULES["payments.py"]  # the last one is what its tests are of
     payments.write_text(first)
     async with developing(folder, "payments:bus", "orders:bus") as dev:
         broker = (await dev.until("broker", "amqp://")).split()[1]
         for _ in range(2):
             await dev.until("consumes", "it takes this issuer's tokens")
         async with ordering(folder, dev, broker) as edge:
-            assert await order(edge, await dev.token("ann", "--scope", ALL)) == 202
+            assert await order(edge, await dev.token("ann", "--scope", SCOPES)) == 202
             await dev.until("accepted", "orders.placed", "ann")
             await dev.until("handled", "payments.requested", "ann")
             assert "charged ann 2900 cents for order 1\n" in dev.printed
             assert await order(edge, await dev.token("ann", "--scope", "orders:write")) == 202
             await dev.until("refused", "payments.requested", "ann", "caller.scope")
-            assert await order(edge, await dev.token("ann")) == 403
 
             payments.write_text(f"1 / 0\n{first}")
             await dev.until("payments:bus ended with 1; it starts again after a change")
-            late = await dev.token("ann", "--scope", ALL, "--lifetime", "5")
+            late = await dev.token("ann", "--scope", SCOPES, "--lifetime", "5")
             assert await order(edge, late) == 202
             await dev.until("queued", "payments.requested")
             async with asyncio.timeout(SECONDS):  # no queue takes it, while the token counts
@@ -87,19 +86,13 @@ async def test_three_services_in_development(folder: Path) -> None:
             payments.write_text(first)
             await dev.until("refused", "payments.requested", "ann", "token.expired")
 
-            payments.write_text(last)
-            await dev.until("a file has changed")
-            scopes = "orders:write payments:reserve"
-            assert await order(edge, await dev.token("ann", "--scope", scopes)) == 202
-            await dev.until("reserved ann 2900 cents")
-
 
 @pytest.mark.processes
 @pytest.mark.alone
 @pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
 async def test_its_tests(folder: Path, broker: str) -> None:
     """The tests that the tutorial ends with pass, on either broker."""
-    given = (f"--busauth-broker={broker}", "--strict-markers", "-p", "no:cacheprovider", "-v")
+    given = (f"--busauth-broker={broker}", "--busauth-vhost=shared", "--strict-markers", "-v")
     where = {"BUSAUTH_AMQP_URL": amqp_url()} if broker == "rabbitmq" else {}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", *given,
