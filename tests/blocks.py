@@ -24,7 +24,9 @@ SOURCES = sorted((ROOT / "busauth").rglob("*.py"))
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _COMMANDS: Mapping[str, Any] = typer.main.get_group(app).commands
 _TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+_OTHERS = {"uvicorn", "pytest", "pytest-asyncio"}
 _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=")
+_FILE = re.compile(r"# ([a-z_]+\.py)\n")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,23 @@ def _told(name: str, source: str) -> Iterator[Block]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from in_text(name, ast.get_docstring(node) or "", getattr(node, "lineno", 0))
+
+
+def modules(blocks: list[Block]) -> dict[str, list[str]]:
+    """Return the modules that a page has one save, by file: what each is like, from first to last.
+
+    The first line of a block names its file; blocks that name none, behind a file of tests, go on
+    with it.
+    """
+    found: dict[str, list[str]] = {}
+    for block in blocks:
+        if block.language != "python":
+            continue
+        if named := _FILE.match(block.code):
+            found.setdefault(named[1], []).append(block.code)
+        elif found:
+            found[[*found][-1]][-1] += f"\n\n{block.code}"
+    return found
 
 
 def run(block: Block, names: dict[str, Any]) -> None:
@@ -141,7 +160,8 @@ def check_command(words: list[str]) -> None:
             targets = {word for word in given if "=" not in word}
             assert targets <= _TARGETS, f"no such target: {targets - _TARGETS}"
         case ["pip" | ".venv/bin/pip", "install", *given]:
-            where = [word.split("[")[0] for word in given if not word.startswith("-")]
+            named = {word for word in given if not word.startswith("-")} - _OTHERS
+            where = [word.split("[")[0] for word in named]
             assert all((ROOT / path).is_dir() for path in where), "from a checkout alone"
         case ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
             return

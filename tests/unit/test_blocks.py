@@ -9,6 +9,7 @@ import logging
 import queue
 import re
 import secrets
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from tests.blocks import (
     files_of,
     in_docstrings,
     in_pages,
+    modules,
     run,
 )
 from tests.unit.support import Signer, forget_settings, lay_keys
@@ -47,6 +49,8 @@ LANGUAGES = {"python", "toml", "sh", "console", "json", "yaml", "ini", "text"}
 NOT_RUN: Mapping[tuple[str, str], str] = {
     ("RELEASE.md", "git"): "signs and pushes a tag, with the maintainer's key",
     ("RELEASE.md", "gh"): "asks about a release that is on GitHub",
+    ("docs/tutorial.md", "uvicorn"): "serves until it is ended, as in test_tutorial",
+    ("docs/tutorial.md", "pytest"): "runs the page's own tests, as test_tutorial does",
 }
 """Commands by page and program that cannot run in a test, and why."""
 
@@ -142,6 +146,15 @@ def files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
     return written
 
 
+@pytest.fixture
+def _saved(place: str, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The modules that a page has one save can be imported, as they are at its end."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, texts in modules(PLACES[place]).items():
+        (tmp_path / name).write_text(texts[-1])
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+
+
 ABROAD = re.compile(r"(?<![\w./-])/(?:etc|run|var)/[\w./-]+")
 """Files of a machine in production."""
 
@@ -161,6 +174,7 @@ def _with(language: str) -> list[str]:
     return [place for place, blocks in PLACES.items() if language in {b.language for b in blocks}]
 
 
+@pytest.mark.usefixtures("_saved")
 @pytest.mark.parametrize("place", _with("python"))
 def test_python_runs(place: str, files: list[Path]) -> None:
     """Each block of a page runs, behind those that stand above it."""

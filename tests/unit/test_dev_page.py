@@ -15,7 +15,7 @@ from busauth.cli.dev.timeline import Timeline
 from busauth.cli.dev.web.gate import why_not
 from busauth.cli.dev.web.routes import DevIssuer
 from busauth.cli.loopback import is_loopback
-from busauth.testing import Request, Response
+from busauth.testing import Request, Response, SigningKey
 from busauth.testing.broker.model.journal import Record
 from busauth.testing.broker.model.journal import Step as BrokerStep
 from busauth.testing.broker.model.message import Message
@@ -202,3 +202,29 @@ def test_no_token_in_a_row() -> None:
         assert row is not None
         assert f"{row.message}{row.queue}{row.who}{row.why}".isprintable()
         assert not any(part in str(row) for part in token.split("."))
+
+
+def told(audience: str, algorithms: str = "RS256 ES256") -> dict[str, Any]:
+    """Return what a bus tells of itself."""
+    names = {"audience": audience.split(), "algorithms": algorithms.split()}
+    return {"bus": f"Bus for {audience}", **names}
+
+
+@pytest.mark.parametrize(
+    ("buses", "audience", "algorithm"),
+    [
+        ([told("books")], "books", "RS256"),
+        ([told("books games"), told("games")], "games", "RS256"),
+        ([told("books"), told("games")], "books", "RS256"),
+        ([told("shop", "ES256"), told("shop", "PS256 ES256")], "shop", "ES256"),
+        ([told("shop", "ES256"), told("shop", "PS256")], "shop", "ES256"),
+    ],
+)
+def test_several_buses(buses: list[dict[str, Any]], audience: str, algorithm: str) -> None:
+    """Tokens are what all buses take, or else what the first one does; the page names them all."""
+    issuer = DevIssuer(Timeline(lambda _: None))
+    issuer.rotate(SigningKey("RS256"))
+    for count in range(1, len(buses) + 1):  # as they come up, one after the other
+        issuer.adapt(buses[:count])
+    assert (issuer.audience, issuer.signing.algorithm) == (audience, algorithm)
+    assert issuer.bus == "; ".join(each["bus"] for each in buses)

@@ -13,9 +13,11 @@ from busauth.errors import ConfigurationError
 
 _AMQP_PORT = 7672
 
-Target = Annotated[
-    str | None,
-    typer.Argument(metavar="MODULE:BUS", help="Your bus, such as shop.orders:bus; or nothing."),
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODULE:BUS]...", help="Your buses, such as shop.orders:bus; or nothing."
+    ),
 ]
 Url = Annotated[
     str | None, typer.Option(help="A broker on this machine, instead of the embedded one.")
@@ -29,20 +31,24 @@ AmqpPort = Annotated[
 
 
 def dev(
-    target: Target = None,
+    targets: Targets = None,
     *,
     url: Url = None,
     port: Port = PORT,
     amqp_port: AmqpPort = _AMQP_PORT,
 ) -> None:
-    """Run a bus with a broker, an issuer and a timeline of its own. For development only.
+    """Run buses with a broker, an issuer and a timeline of their own. For development only.
 
-    Your bus runs as it is, anew whenever a module in this folder changes, on an embedded broker and
-    with tokens of an issuer that signs for whoever asks; without MODULE:BUS, an example does. All
-    of it listens on loopback alone, and keeps nothing when it ends.
+    Your buses run as they are, each in a process of its own, anew whenever a module in this folder
+    changes, on an embedded broker and with tokens of an issuer that signs for whoever asks; without
+    MODULE:BUS, an example does. All of it listens on loopback alone, and keeps nothing when it
+    ends.
     """
-    if target is not None and ":" not in target:
-        raise typer.BadParameter(f"got {target!r}: expected MODULE:BUS, such as shop.orders:bus")
+    for target in targets or ():
+        if ":" not in target:
+            raise typer.BadParameter(
+                f"got {target!r}: expected MODULE:BUS, such as shop.orders:bus"
+            )
     _check(url)
     try:
         from busauth.cli.dev.stage import Plan, Stage  # noqa: PLC0415 -- an extra
@@ -54,7 +60,7 @@ def dev(
             "of busauth, pip install '.[standard]'"
         )
     try:
-        asyncio.run(Stage(Plan(target, url, port, amqp_port)).perform())
+        asyncio.run(Stage(Plan(tuple(targets or ()), url, port, amqp_port)).perform())
     except (ConnectionError, ConfigurationError) as error:
         fail(str(error))
 

@@ -1,4 +1,4 @@
-"""What runs while `busauth dev` does: broker, issuer, edge, and the bus, anew after each change."""
+"""What runs while `busauth dev` does: broker, issuer, edge, and buses, anew after each change."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ from busauth.cli.dev.web.routes import DevIssuer, port_of
 from busauth.cli.options import fail
 from busauth.testing.broker import Broker
 from busauth.testing.broker.model.journal import Record
-from busauth.testing.issuer import IssuerServer, SigningKey
+from busauth.testing.issuer import IssuerServer
 
 EXAMPLE = "busauth.cli.dev.example:bus"
 _HOST = "127.0.0.1"
@@ -38,20 +39,20 @@ class Plan:
     """What is asked for.
 
     Attributes:
-        target: ``module:bus``; None for the example.
+        targets: each a ``module:bus``; none for the example.
         url: a broker on loopback; None for the embedded one.
         port: of page, issuer and edge.
         amqp_port: of the embedded broker.
     """
 
-    target: str | None
+    targets: tuple[str, ...]
     url: str | None
     port: int
     amqp_port: int
 
 
 class Stage:
-    """Everything but the bus's process itself.
+    """Everything but the processes of the buses themselves.
 
     Args:
         plan: what is asked for.
@@ -62,6 +63,8 @@ class Stage:
         self._terminal = Terminal()
         self._timeline = Timeline(self._terminal.show)
         self._issuer = DevIssuer(self._timeline)
+        self._targets = plan.targets or (EXAMPLE,)
+        self._about: dict[str, Mapping[str, Any]] = {}  # what each target's bus tells of itself
         self._broker_rows = BrokerRows()
         self._stopped = asyncio.Event()
 
@@ -79,7 +82,7 @@ class Stage:
             await stack.enter_async_context(edge.bus)
             edge.open()
             self._issuer.edge = edge.answer
-            folder = Path.cwd() if self._plan.target else None  # the example's file is nobody's
+            folder = Path.cwd() if self._plan.targets else None  # the example's file is nobody's
             changed = await stack.enter_async_context(watched(folder))
             self._greet(broker)
             await self._keep_running(broker, changed)
@@ -116,34 +119,40 @@ class Stage:
             "issuer": self._issuer.url,
             "broker": f"amqp://{place.host}:{place.port}  ({kind})",
             "edge": f"POST {here}{EDGE_PATH}<queue>",
-            "bus": self._plan.target or "the example, busauth/cli/dev/example.py:",
+            "bus": ", ".join(self._plan.targets) or "the example, busauth/cli/dev/example.py:",
         }
         self._terminal.greet(places)
-        if self._plan.target is None:
+        if not self._plan.targets:
             self._terminal.example()
 
-    # --- the bus --------------------------------------------------------------------------------
+    # --- the buses ------------------------------------------------------------------------------
 
     async def _keep_running(self, broker: str, changed: asyncio.Event) -> None:
+        while not self._stopped.is_set():
+            changed.clear()
+            over = asyncio.Event()
+            async with asyncio.TaskGroup() as group:  # together, so that their ends take one while
+                for target in self._targets:
+                    group.create_task(self._run(target, broker, over))
+                await self._first_of(changed.wait(), self._stopped.wait())
+                over.set()
+            if not self._stopped.is_set():
+                which = "the buses start" if len(self._targets) > 1 else "the bus starts"
+                self._note(f"a file has changed: {which} anew, the queues are as they were")
+
+    async def _run(self, target: str, broker: str, over: asyncio.Event) -> None:
         orders = Orders(
-            target=self._plan.target or EXAMPLE,
+            target=target,
             broker=broker,
             issuer=self._issuer.url,
             declares=self._plan.url is None,  # nobody else has been there
         )
-        while not self._stopped.is_set():
-            changed.clear()
-            async with running(orders, self._heard) as process:
-                ended = asyncio.ensure_future(process.wait())
-                await self._first_of(ended, changed.wait(), self._stopped.wait())
-            if self._stopped.is_set():
-                return
-            if not changed.is_set():
-                words = f"the bus ended with {process.returncode}; it starts again after a change"
-                self._note(words, Tone.BAD)
-                await self._first_of(changed.wait(), self._stopped.wait())
-            if not self._stopped.is_set():
-                self._note("a file has changed: the bus starts anew, its queues are as they were")
+        async with running(orders, partial(self._heard, target)) as process:
+            await self._first_of(process.wait(), over.wait())
+        if not over.is_set():
+            which = target if len(self._targets) > 1 else "the bus"
+            words = f"{which} ended with {process.returncode}; it starts again after a change"
+            self._note(words, Tone.BAD)
 
     @staticmethod
     async def _first_of(*awaited: Any) -> None:
@@ -152,19 +161,19 @@ class Stage:
         for task in tasks:
             task.cancel()
 
-    def _heard(self, said: Mapping[str, Any]) -> None:
+    def _heard(self, target: str, said: Mapping[str, Any]) -> None:
         if "about" in said:
-            self._learned(said["about"])
+            self._learned(target, said["about"])
         elif "ready" in said:
             takes = f"it takes this issuer's tokens, and none of {said['ready']}"
-            self._note(f"{self._issuer.bus}; {takes}")
+            self._note(f"{self._about[target]['bus']}; {takes}")
             self._invite()
         else:
             self._decided(said["event"])
 
     def _invite(self) -> None:
         """Say what to try with the example, once it can be tried."""
-        if self._plan.target is None:
+        if not self._plan.targets:
             port = port_of(self._issuer)
             url = "" if port == PORT else f" --url http://{_HOST}:{port}"
             self._timeline.settle()
@@ -176,13 +185,9 @@ class Stage:
         if self._plan.url or event.kind is not EventKind.PUBLISHED:
             self._timeline.add(decided(event))
 
-    def _learned(self, about: Mapping[str, Any]) -> None:
-        """Mint what this bus takes, in the place of whoever it trusts elsewhere."""
-        if self._issuer.audience not in about["audience"] or not self._issuer.bus:
-            self._issuer.audience = about["audience"][0]
-        if self._issuer.signing.algorithm not in about["algorithms"]:
-            self._issuer.rotate(SigningKey(about["algorithms"][0]))  # the old keys still count
-        self._issuer.bus = about["bus"]
+    def _learned(self, target: str, about: Mapping[str, Any]) -> None:
+        self._about[target] = about
+        self._issuer.adapt([self._about[each] for each in self._targets if each in self._about])
 
     # --- what happens ---------------------------------------------------------------------------
 

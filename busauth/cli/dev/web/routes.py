@@ -1,10 +1,11 @@
 """What `busauth dev` answers over HTTP: its page, its timeline, its issuer and its edge."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from importlib import resources
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from busauth._tokens.keys.development import ISSUER_PATH
@@ -12,7 +13,7 @@ from busauth.cli.dev.edge import EDGE_PATH
 from busauth.cli.dev.timeline import Timeline
 from busauth.cli.dev.web.gate import why_not
 from busauth.cli.dev.web.minting import MINT_PATH, minted
-from busauth.testing.issuer import Issuer, Request, Response
+from busauth.testing.issuer import Issuer, Request, Response, SigningKey
 from busauth.testing.issuer.http.messages import json_response
 
 _HEADERS: Mapping[str, str] = {
@@ -48,7 +49,7 @@ class DevIssuer(Issuer):
         timeline: what the page shows.
 
     Attributes:
-        bus: what runs, in a few words; empty before anything was imported.
+        bus: which buses run, in a few words; empty before anything was imported.
         edge: answers ``POST /publish/...``; None before there is one.
     """
 
@@ -57,6 +58,23 @@ class DevIssuer(Issuer):
         self.bus = ""
         self.edge: Answer | None = None
         self._timeline = timeline
+
+    def adapt(self, buses: Sequence[Mapping[str, Any]]) -> None:
+        """Mint what all of these take, in the place of whoever they trust elsewhere.
+
+        What has served until now goes on where it can. Buses that have no audience in common get
+        the first one's: the others refuse such a token, and say why.
+
+        Args:
+            buses: what each tells of itself, its ``bus``, ``audience`` and ``algorithms``.
+        """
+        # Before there is a bus, the audience is a default that nobody has named.
+        audience = self.audience if self.bus else None
+        self.audience = _common(audience, [each["audience"] for each in buses])
+        algorithm = _common(self.signing.algorithm, [each["algorithms"] for each in buses])
+        if algorithm != self.signing.algorithm:
+            self.rotate(SigningKey(algorithm))  # the old keys still count
+        self.bus = "; ".join(each["bus"] for each in buses)
 
     def answer(self, request: Request) -> Response:
         """Return the answer to a request, if it comes from this machine's user."""
@@ -96,6 +114,13 @@ def port_of(issuer: Issuer) -> int:
 
 
 _DIGITS = 15
+
+
+def _common(current: str | None, taken: Sequence[Sequence[str]]) -> str:
+    """Return what all of them take: the current one if they do, else the first; or the first's."""
+    first, *others = taken
+    shared = [each for each in first if all(each in other for other in others)]
+    return current if current in shared else (shared or first)[0]
 
 
 def _file(name: str, media_type: str) -> Response:
