@@ -290,6 +290,24 @@ async def test_what_cannot_be_decided_waits_longer_each_time(scene: Scene) -> No
     assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
 
 
+async def test_what_is_accepted_ends_a_row_of_pauses(scene: Scene) -> None:
+    """After a message that could be decided, the next pause is as short as a first one."""
+    known = Revocations()
+    stage = Stage.set(scene, guarded={"revocations": known})
+    judge, message = judge_of(stage), await one(stage)
+    known.is_away = True
+    for _ in range(8):
+        away = await outcome(judge, message, redelivered=True)
+    assert isinstance(away, NotNow)
+    assert away.seconds > 2
+    known.is_away = False
+    assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
+    known.is_away = True
+    again = await outcome(judge, await one(stage), redelivered=True)
+    assert isinstance(again, NotNow)
+    assert again.seconds <= 1
+
+
 async def test_the_revoked_and_the_stale_are_refused(scene: Scene) -> None:
     """Revoked is revoked, however late it may be; and what is too late is a dead letter."""
     known = Revocations()
