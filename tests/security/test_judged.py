@@ -54,10 +54,13 @@ class Revocations:
     def __init__(self) -> None:
         self.is_away = False
         self.subjects: set[str] = set()
+        self.confusing: set[str] = set()
 
     def revoked(self, caller: Caller, now: float) -> bool:
         if self.is_away:
             raise ConnectionError("away")
+        if caller.subject in self.confusing:
+            raise RuntimeError("a mistake")
         return caller.subject in self.subjects
 
 
@@ -306,6 +309,22 @@ async def test_what_is_accepted_ends_a_row_of_pauses(scene: Scene) -> None:
     again = await outcome(judge, await one(stage), redelivered=True)
     assert isinstance(again, NotNow)
     assert again.seconds <= 1
+
+
+async def test_what_alone_fails_a_program_is_refused_with_its_code(scene: Scene) -> None:
+    """Others are handled in between: it is a letter then, and the outcome says as which."""
+    known = Revocations()
+    known.confusing.add("eve")
+    stage = Stage.set(scene, guarded={"revocations": known})
+    judge = judge_of(stage)
+    confusing = await one(stage, token=stage.token("eve"))
+    for _ in range(3):
+        assert isinstance(await outcome(judge, confusing, redelivered=True), NotNow)
+        assert isinstance(await outcome(judge, await one(stage)), Accepted)
+    refused = await outcome(judge, confusing, redelivered=True)
+    assert isinstance(refused, Refusal)
+    assert refused.copy is not None
+    assert refused.code == refused.copy.headers["busauth-refusal"] == "check.failed"
 
 
 async def test_the_revoked_and_the_stale_are_refused(scene: Scene) -> None:
