@@ -420,6 +420,22 @@ def taken(copy: Copy) -> dict[str, Any]:
     return {name: value for name, value in copy.properties.items() if name != "delivery_mode"}
 
 
+@pytest.mark.parametrize("error", [None, "out of stock", ValueError])
+async def test_what_failed_is_said_by_an_exception(scene: Scene, error: Any) -> None:
+    """Anything else is refused in a sentence, and nothing is noted as done for it."""
+    stage = Stage.set(scene)
+    judge, message = judge_of(stage), await one(stage)
+
+    async def block() -> None:
+        async with judge(received(message, judge)) as judged:
+            assert isinstance(judged, Accepted)
+            await judged.failed(error)
+
+    with pytest.raises(ConfigurationError, match="expected the exception"):
+        await block()
+    assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
+
+
 async def test_aio_pikas_message_is_taken_as_it_is(scene: Scene) -> None:
     """It is left unsettled; one that is settled, or of another queue, is refused in a sentence."""
     stage = Stage.set(scene)

@@ -34,7 +34,7 @@ from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
 from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import Tail, parked_queue
-from busauth._arguments import Range
+from busauth._arguments import Range, kind_of
 from busauth._decision import Parked
 from busauth._messages.proof import Proven
 from busauth._messages.replay import Duplicate
@@ -199,6 +199,10 @@ class Judgement(AbstractAsyncContextManager[Outcome]):
         return unconfirmed
 
     async def _failed(self, error: Exception) -> Outcome:
+        if not isinstance(error, BaseException):  # None would be a block that did its work
+            raise ConfigurationError(
+                f"failed(...): got {kind_of(error)}, expected the exception that its work raised"
+            )
         if self._course.is_over or not self._is_accepted:
             raise ConfigurationError(
                 "failed(...): expected it once, inside of the block of an accepted message"
