@@ -98,6 +98,7 @@ class _Life:
             Context().run(asyncio.run, self._live())  # as nobody, whoever has started it
         except BaseException as error:
             if not self.begun.done():
+                self._over(self)  # first: who hears of it may try again at once
                 self.begun.set_exception(error)
             elif not self.stopped.is_set():  # else the interpreter ends, and lets no thread begin
                 LOGGER.error("the bus's thread has failed", exc_info=retold(error))
