@@ -47,6 +47,9 @@ _DRAIN = 10.0
 _LEAST = 0.001
 """Seconds: what is late already is given up by the bus itself, which says what became of it."""
 
+_MOST = threading.TIMEOUT_MAX / 2
+"""Seconds: years, and as long as a thread can wait for another one."""
+
 _CLOSED = "the bus's thread was closed"
 
 
@@ -95,6 +98,7 @@ class _Life:
             Context().run(asyncio.run, self._live())  # as nobody, whoever has started it
         except BaseException as error:
             if not self.begun.done():
+                self._over(self)  # first: who hears of it may try again at once
                 self.begun.set_exception(error)
             elif not self.stopped.is_set():  # else the interpreter ends, and lets no thread begin
                 LOGGER.error("the bus's thread has failed", exc_info=retold(error))
@@ -259,7 +263,7 @@ class BusThread:
     def _until(self, timeout: float | None) -> float:
         check_timeout(timeout)
         seconds = self._bus.guard.options.publish_timeout if timeout is None else timeout
-        return time.monotonic() + seconds
+        return time.monotonic() + min(seconds, _MOST)
 
     def _awaited(self, work: Callable[[], Awaitable[T]], until: float, asked: _Asked) -> T:
         """Have the bus's thread do something, with this thread's context, and wait for it."""
@@ -293,13 +297,16 @@ class BusThread:
             life = self._life
             if life is None:
                 life = _Life(self._bus, self._over)
-                life.thread.start()  # it may be refused, as the interpreter ends
+                try:
+                    life.thread.start()
+                except RuntimeError as error:  # there are no more, or the interpreter ends
+                    raise asked.kind(f"{error}: {asked.undone}") from error
                 self._life = life
         try:
             return life, life.begun.result(max(until - time.monotonic(), 0))
         except TimeoutError as error:
             raise asked.kind(f"the bus was not connected in time: {asked.undone}") from error
-        except ConnectionError as error:
+        except OSError as error:  # a broker out of reach, or no more files for a loop
             raise asked.kind(f"{error}: {asked.undone}") from error
 
     def _check_may_begin(self, asked: _Asked) -> None:

@@ -100,6 +100,37 @@ async def test_a_handler_that_blocks_has_its_caller(
             caller.bearer()
 
 
+async def test_a_message_without_a_thread_is_not_guilty(
+    broker: Broker,
+    issuer: Issuer,
+    trail: Trail,
+    url: str,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no thread can be begun, the consumer pauses, and handles it once one can."""
+    queue, own = broker.name("orders"), Issuer(issuer.url, clock=clock)
+    bus = Bus(url, guard=guard_for(own, trail, clock=clock), service="orders", options=QUICK)
+    handled = list[int]()
+
+    @bus.consumer(queue)
+    def block(order: Order) -> None:
+        handled.append(order.id)
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with bus:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", none_left)
+            await broker.publish(queue, token=own.token())
+            await trail.until("deferred")
+        await clock.advance(60)
+        await trail.until("handled")
+    assert handled == [1]
+    assert trail.kinds(queue) == ["accepted", "deferred", "resumed", "accepted", "handled"]
+
+
 async def test_a_thread_that_is_late_keeps_its_message(
     broker: Broker, issuer: Issuer, trail: Trail, clock: ManualClock, url: str
 ) -> None:

@@ -1,6 +1,7 @@
 """Code that does not await publishes by a bus in a thread of its own."""
 
 import asyncio
+import errno
 import re
 import subprocess
 import sys
@@ -212,6 +213,37 @@ def test_a_broker_out_of_reach_is_told_in_time(issuer: Issuer) -> None:
         assert len(list(pool.map(publish, range(4)))) == 4
     publish(5)
     publisher.close()
+
+
+async def test_a_process_without_threads_or_files_is_told(
+    near: Broker, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none can be begun, nothing was sent or decided, and the next call tries again."""
+    queue, token = await near.declare("orders"), issuer.token()
+    publisher = BusThread(bus_at(near.url, issuer))
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def no_files(_: Bus) -> Bus:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", none_left)
+            with pytest.raises(PublishError, match="new thread: it was not sent"):
+                publisher.publish(queue, b"x", token=token)
+            with pytest.raises(Deferred, match="new thread: nothing was decided"):
+                publisher.authenticate(f"Bearer {token}")
+        with monkeypatch.context() as patch:
+            patch.setattr(Bus, "__aenter__", no_files)
+            with pytest.raises(PublishError, match="open files: it was not sent"):
+                publisher.publish(queue, b"x", token=token)
+        with publisher:  # and however long somebody would wait
+            publisher.publish(queue, b"x", token=token, timeout=1e300)
+
+    await asyncio.to_thread(work)
+    assert (await near.one(queue)).body == b"x"
 
 
 async def test_a_thread_that_does_not_answer_is_given_up(near: Broker, issuer: Issuer) -> None:

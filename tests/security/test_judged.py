@@ -54,10 +54,13 @@ class Revocations:
     def __init__(self) -> None:
         self.is_away = False
         self.subjects: set[str] = set()
+        self.confusing: set[str] = set()
 
     def revoked(self, caller: Caller, now: float) -> bool:
         if self.is_away:
             raise ConnectionError("away")
+        if caller.subject in self.confusing:
+            raise RuntimeError("a mistake")
         return caller.subject in self.subjects
 
 
@@ -290,6 +293,40 @@ async def test_what_cannot_be_decided_waits_longer_each_time(scene: Scene) -> No
     assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
 
 
+async def test_what_is_accepted_ends_a_row_of_pauses(scene: Scene) -> None:
+    """After a message that could be decided, the next pause is as short as a first one."""
+    known = Revocations()
+    stage = Stage.set(scene, guarded={"revocations": known})
+    judge, message = judge_of(stage), await one(stage)
+    known.is_away = True
+    for _ in range(8):
+        away = await outcome(judge, message, redelivered=True)
+    assert isinstance(away, NotNow)
+    assert away.seconds > 2
+    known.is_away = False
+    assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
+    known.is_away = True
+    again = await outcome(judge, await one(stage), redelivered=True)
+    assert isinstance(again, NotNow)
+    assert again.seconds <= 1
+
+
+async def test_what_alone_fails_a_program_is_refused_with_its_code(scene: Scene) -> None:
+    """Others are handled in between: it is a letter then, and the outcome says as which."""
+    known = Revocations()
+    known.confusing.add("eve")
+    stage = Stage.set(scene, guarded={"revocations": known})
+    judge = judge_of(stage)
+    confusing = await one(stage, token=stage.token("eve"))
+    for _ in range(3):
+        assert isinstance(await outcome(judge, confusing, redelivered=True), NotNow)
+        assert isinstance(await outcome(judge, await one(stage)), Accepted)
+    refused = await outcome(judge, confusing, redelivered=True)
+    assert isinstance(refused, Refusal)
+    assert refused.copy is not None
+    assert refused.code == refused.copy.headers["busauth-refusal"] == "check.failed"
+
+
 async def test_the_revoked_and_the_stale_are_refused(scene: Scene) -> None:
     """Revoked is revoked, however late it may be; and what is too late is a dead letter."""
     known = Revocations()
@@ -381,6 +418,22 @@ async def test_what_failed_is_tried_again_under_its_seal(scene: Scene) -> None:
 def taken(copy: Copy) -> dict[str, Any]:
     """Return the properties that a copy has as it is received."""
     return {name: value for name, value in copy.properties.items() if name != "delivery_mode"}
+
+
+@pytest.mark.parametrize("error", [None, "out of stock", ValueError])
+async def test_what_failed_is_said_by_an_exception(scene: Scene, error: Any) -> None:
+    """Anything else is refused in a sentence, and nothing is noted as done for it."""
+    stage = Stage.set(scene)
+    judge, message = judge_of(stage), await one(stage)
+
+    async def block() -> None:
+        async with judge(received(message, judge)) as judged:
+            assert isinstance(judged, Accepted)
+            await judged.failed(error)
+
+    with pytest.raises(ConfigurationError, match="expected the exception"):
+        await block()
+    assert isinstance(await outcome(judge, message, redelivered=True), Accepted)
 
 
 async def test_aio_pikas_message_is_taken_as_it_is(scene: Scene) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from busauth._amqp.handling.threads import in_threads
+from busauth._amqp.handling.threads import NoThreadError, in_threads
 
 WHO: ContextVar[str] = ContextVar("who")
 
@@ -120,6 +120,32 @@ async def test_what_has_not_begun_is_cancelled_at_once() -> None:
     gate.open.set()
     await first
     assert ran == [True]
+
+
+async def test_what_has_no_thread_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no further thread can be begun, the call is over, and no other thread has it."""
+    gate, ran = Gate(), []
+
+    def handler(*, first: bool) -> None:
+        ran.append(first)
+        if first:
+            gate.pass_through()
+
+    handler_in_thread = in_threads(handler, 2)
+    first = asyncio.create_task(handler_in_thread(first=True))
+    await gate.begun.acquire()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(NoThreadError, match="no more"):
+            await handler_in_thread(first=False)
+    gate.open.set()
+    await first
+    await handler_in_thread(first=False)  # after whatever the pool has kept
+    assert ran == [True, False]
+
+
+def none_left(_: threading.Thread) -> None:
+    raise RuntimeError("no more threads")
 
 
 def stop() -> None:

@@ -10,7 +10,18 @@ from unittest.mock import Mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    SecretStr,
+    StringConstraints,
+    with_config,
+)
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
 from busauth._amqp.handling.bodies import BodyReader
@@ -77,6 +88,48 @@ class Hidden:
 
     id: int
     seen: bool = field(default=False, init=False)
+
+
+@dataclass
+class Limited:
+    """A dataclass with limits, to which nobody holds what it is given."""
+
+    count: PositiveInt
+    name: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+
+
+@with_config(ConfigDict(str_to_upper=True))
+@dataclass
+class Configured:
+    """A dataclass whose texts are changed as they are read."""
+
+    name: str
+
+
+@pydantic_dataclass
+class Checked:
+    """A dataclass that was held to its limits as it was made."""
+
+    count: PositiveInt
+
+
+class Defaults(BaseModel):
+    """A model with a default that it would not take from anybody."""
+
+    count: PositiveInt | None = 0
+
+
+class Fitting(BaseModel):
+    """A model with a default that is within its limits."""
+
+    count: PositiveInt | None = 1
+    name: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
+
+
+class Holding(BaseModel):
+    """A model, which takes a dataclass as it is."""
+
+    limited: Limited
 
 
 class Place(TypedDict):
@@ -187,6 +240,17 @@ def test_what_is_published_comes_back(body: Any, hint: Any) -> None:
         ("text", bytes, "the body bytes: got a str"),
         ("\ud800", None, "the body str: it would be refused when it is read: UnicodeEncodeError"),
         ("abc", Annotated[str, Field(max_length=2)], "the body str: it would be refused"),
+        (Limited(0), None, r"Limited\.count: what is written of it is refused when read"),
+        (Limited(1, " abc "), None, r"Limited\.name: a str comes back as another str"),
+        (Holding(limited=Limited(0)), None, r"Holding\.limited\.count: "),
+        (Defaults(), None, r"Defaults\.count: what is written of it is refused when read"),
+        (Configured("abc"), None, r"Configured\.name: a str comes back as another str"),
+        ([0], list[PositiveInt], r"0: what is written of it is refused when read: greater_than"),
+        ([1, 2], Annotated[list[int], Field(max_length=1)], "refused when read: too_long"),
+        ({"": 1}, dict[Annotated[str, Field(min_length=1)], int], "refused when read"),
+        ([Decimal("nan")], list[Decimal], "refused when read: finite_number"),
+        ([math.inf], list[FiniteFloat], "refused when read: float_type"),
+        ([datetime(2020, 1, 1)], list[AwareDatetime], "refused when read: timezone_aware"),  # noqa: DTZ001
     ],
     ids=repr,
 )
@@ -204,7 +268,9 @@ def test_a_type_that_no_handler_takes_is_refused(hint: Any) -> None:
         sent({"id": 1}, hint)
 
 
-@pytest.mark.parametrize("hint", [Deep, list[Left], dict[str, Deep], Tagged, list[Tagged]])
+@pytest.mark.parametrize(
+    "hint", [Deep, list[Left], dict[str, Deep], Tagged, list[Tagged], Checked, list[Fitting]]
+)
 def test_plain_types_are_not_read_back(hint: Any) -> None:
     """What is known of a type costs its messages nothing, and is found out once."""
     writer = writer_of(hint)

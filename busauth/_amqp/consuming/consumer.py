@@ -452,10 +452,9 @@ class Consumer(GuardedConsumer[P, R]):
         if case.is_acknowledged or not self._returns.is_of_itself(delivery) or delivery.is_settled:
             return deferred
         found = f"{type(error).__name__}, with this message each time"
+        refused = case.outcome = BadMessage("check.failed", found=found, expected="no error")
         try:
-            await self._settling.refuse(
-                case, BadMessage("check.failed", found=found, expected="no error")
-            )
+            await self._settling.refuse(case, refused)
         except Deferred as also:
             return also
         except BaseException as another:

@@ -34,6 +34,7 @@ from busauth._amqp.consuming.returning import CameBack, check_unasked
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan
+from busauth._amqp.handling.threads import NoThreadError
 from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
@@ -382,12 +383,18 @@ class Pipeline:
         return plan.arguments(delivery, caller, case.proven)
 
     async def _run(self, arguments: dict[str, Any]) -> HandlerFailed | None:
-        """Run the handler; its failure is an outcome, its cancellation from outside is not."""
+        """Run the handler; its failure is an outcome, its cancellation from outside is not.
+
+        Raises:
+            NoThreadError: it blocks, and there is no thread for it now.
+        """
         seconds = self._rules.deadline
         deadline = None if seconds is None else Deadline(seconds, self._context.clock)
         try:
             async with deadline or _UNHURRIED:
                 await self._plan.call(**arguments)
+        except NoThreadError:
+            raise
         except BaseException as error:
             return _failure(error, deadline)
         return None

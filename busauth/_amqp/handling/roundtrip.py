@@ -2,11 +2,16 @@
 
 It is asked once for each type. It names the fields that are lost whatever their values are, and
 tells when only the values can say: custom serializers and validators, ``Any``, alternatives that
-look alike in JSON. What it does not know is one of those.
+look alike in JSON. What it does not know is one of those. What a model holds was held to its
+limits as it was made, but for defaults; dataclasses, lists and tables hold what they were given.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from pydantic import ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
+from pydantic_core import SchemaError, SchemaValidator
 
 Schema = Mapping[str, Any]
 
@@ -30,6 +35,15 @@ _PLAIN = frozenset(
 )
 # a member of a JSON object is named by text: values of these kinds come back from theirs
 _KEYS = frozenset(("str", "int", "date", "uuid"))
+# what schemas of values say that limits no value, nor changes one
+_LIMITLESS = frozenset(
+    (
+        *("type", "ref", "metadata", "serialization", "microseconds_precision"),
+        *("items_schema", "variadic_item_index", "keys_schema", "values_schema"),
+    )
+)
+_LIMITED = frozenset(("str", "int", "float", "bytes", "date", "time", "datetime", "timedelta"))
+_LIMITED |= {"uuid", "list", "tuple", "set", "frozenset", "deque", "dict"}
 _PARTS = ("schema", "items_schema", "values_schema", "lax_schema", "strict_schema", "json_schema")
 # what pydantic-core writes and reads alike, where a model's config says nothing else
 _FIXED = {"inf_nan": "null", "bytes": "utf8", "timedelta": "iso8601", "temporal": "iso8601"}
@@ -60,10 +74,23 @@ class Survey:
         self.classes: set[type] = set()
         self._visit(schema, {}, "")
 
-    def _visit(self, schema: Schema, config: Schema, place: str, tags: object = None) -> None:
+    def _visit(
+        self,
+        schema: Schema,
+        config: Schema,
+        place: str,
+        tags: object = None,
+        *,
+        is_held: bool = False,
+    ) -> None:
         kind, config = schema.get("type"), schema.get("config") or config
         serialization = schema.get("serialization")
         self.doubtful |= _is_doubtful(schema) or serialization is not None
+        if kind in ("model", "dataclass"):
+            is_held = kind == "model" or is_pydantic_dataclass(schema["cls"])
+        elif kind == "default":
+            is_held = is_held and _default_fits(schema, config)
+        self.doubtful |= not is_held and _is_limited(schema, config)
         if serialization and serialization.get("type") != "function-wrap":
             return  # somebody else writes what is in it
         is_inside = schema is not self._whole and "schema" in schema
@@ -72,13 +99,15 @@ class Survey:
         self.nulls |= kind == "float" and schema.get("allow_inf_nan") is not False
         self.exact |= kind == "json"
         if "fields" in schema and kind != "dataclass":
-            self._visit_fields(schema, config, place, tags)
+            self._visit_fields(schema, config, place, tags, is_held=is_held)
         if kind == "tagged-union":
             tags = schema.get("discriminator")
         for part in _parts(schema):
-            self._visit(part, config, place, tags)
+            self._visit(part, config, place, tags, is_held=is_held)
 
-    def _visit_fields(self, schema: Schema, config: Schema, place: str, tags: object) -> None:
+    def _visit_fields(
+        self, schema: Schema, config: Schema, place: str, tags: object, *, is_held: bool
+    ) -> None:
         fields = dict(_named(schema["fields"]))
         written = {name: self._written(name, field, config) for name, field in fields.items()}
         self.names |= {key: name for name, key in written.items()}
@@ -102,7 +131,7 @@ class Survey:
                 self.lost[inner] = why
             self.doubtful |= not field.get("init", True) or bool(field.get("init_only"))
             self.doubtful |= field.get("serialization_exclude_if") is not None
-            self._visit(field["schema"], config, inner)
+            self._visit(field["schema"], config, inner, is_held=is_held)
 
     def _written(self, name: str, field: Schema, config: Schema) -> str:
         by_alias = self._by_alias
@@ -129,6 +158,31 @@ def _is_doubtful(schema: Schema) -> bool:
         or (kind == "tagged-union" and not _told_by_member(schema))
         or (kind == "model" and (schema.get("custom_init") or schema.get("post_init")))
     )
+
+
+def _is_limited(schema: Schema, config: Schema) -> bool:
+    """Whether a value of its type may be refused or changed as it is read."""
+    kind, keys = schema.get("type"), schema.get("keys_schema")
+    return (
+        kind == "decimal"  # which is finite, unless it says otherwise
+        or (kind in _LIMITED and not schema.keys() <= _LIMITLESS)
+        or (kind == "str" and any(name.startswith("str_") for name in config))
+        or (keys is not None and _is_limited(keys, config))
+    )
+
+
+def _default_fits(schema: Schema, config: Schema) -> bool:
+    """Whether a default, which nobody validates as a rule, is within its own limits."""
+    inner = schema["schema"]
+    while inner.get("type") == "nullable":
+        inner = inner["schema"]
+    if "default" not in schema or not _is_limited(inner, config):
+        return True  # what a factory makes is not known, and as a rule it is empty
+    default = schema["default"]
+    try:
+        return bool(SchemaValidator(schema["schema"]).validate_python(default) == default)
+    except (ValidationError, SchemaError):
+        return False
 
 
 def _are_simple(values: Iterable[object]) -> bool:

@@ -4,6 +4,9 @@ A thread cannot be cancelled. What waits for one and is cancelled (by a deadline
 by a loop that ends) goes on waiting until the thread has ended: its slot is held and its message
 unsettled until then, so that no more of them run than there are slots. What has returned by then
 has done its work, and is handled; what has raised was cancelled.
+
+Where no thread begins, as the process may have no more of them or ends, nothing runs, then or
+later.
 """
 
 import asyncio
@@ -11,10 +14,11 @@ import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import wraps
 from typing import Any, NamedTuple, cast
 
 from busauth._callables import name_of, short_name_of
+from busauth.errors import Deferred
 
 
 class _Ended(NamedTuple):
@@ -24,10 +28,15 @@ class _Ended(NamedTuple):
     error: BaseException | None = None
 
 
+class NoThreadError(Deferred):
+    """No thread could be begun, and no message is guilty of that."""
+
+
 def in_threads(handler: Callable[..., Any], most: int) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return what runs a plain function in a thread and awaits its end.
 
-    Its context is a copy of the one that awaits it: the caller, their lease, a trace.
+    Its context is a copy of the one that awaits it: the caller, their lease, a trace. What it
+    returns raises a `NoThreadError` where no thread can be begun.
 
     Args:
         handler: what blocks.
@@ -37,8 +46,19 @@ def in_threads(handler: Callable[..., Any], most: int) -> Callable[..., Coroutin
 
     @wraps(handler, updated=())
     async def threaded(**arguments: Any) -> Any:
-        call = partial(_called, handler, arguments)
-        return await _result(pool.submit(copy_context().run, call))
+        running, context = Future[_Ended](), copy_context()
+
+        def run() -> None:
+            if running.set_running_or_notify_cancel():
+                running.set_result(context.run(_called, handler, arguments))
+
+        try:
+            pool.submit(run)
+        except RuntimeError as error:
+            # A pool that cannot begin a thread keeps what it was given for those that it has.
+            if running.cancel():
+                raise NoThreadError(f"no thread for {name_of(handler)}: {error}") from error
+        return await _result(running)
 
     threaded.__qualname__ = name_of(handler)  # a partial and an object have none
     return threaded

@@ -34,7 +34,7 @@ from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
 from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import Tail, parked_queue
-from busauth._arguments import Range
+from busauth._arguments import Range, kind_of
 from busauth._decision import Parked
 from busauth._messages.proof import Proven
 from busauth._messages.replay import Duplicate
@@ -96,9 +96,14 @@ class ConsumersJudge(Judge):
         """Return what judges a delivery, and goes on until it is done."""
         return self._consumer.judged(case)
 
+    def decided(self) -> None:
+        """Begin with a short pause again: a message could be decided."""
+        self._streak = 0
+
     def told(self, case: Case, copy: Copy) -> Outcome:
         """Return what became of a message that a copy takes over from."""
-        refused, self._streak = case.outcome, 0
+        self.decided()
+        refused = case.outcome
         code, detail = (refused.code, refused.detail) if refused is not None else ("", "")
         if isinstance(refused, Parked) and copy.queue == parked_queue(self.queue):
             return Held(code=code, detail=detail, copy=copy)
@@ -108,7 +113,7 @@ class ConsumersJudge(Judge):
         """Return what became of a message that nothing takes over from."""
         if deferred is not None:
             return self._not_now(deferred)
-        self._streak = 0
+        self.decided()
         refused = case.outcome or Duplicate("replay.duplicate")
         return Refusal(code=refused.code, detail=refused.detail, copy=None)
 
@@ -146,6 +151,7 @@ class Judgement(AbstractAsyncContextManager[Outcome]):
         if not isinstance(need, _Block):
             return self._told(need)
         self._is_accepted = True
+        self._judge.decided()
         return Accepted(
             caller=need.caller,
             proven=need.proven,
@@ -193,6 +199,10 @@ class Judgement(AbstractAsyncContextManager[Outcome]):
         return unconfirmed
 
     async def _failed(self, error: Exception) -> Outcome:
+        if not isinstance(error, BaseException):  # None would be a block that did its work
+            raise ConfigurationError(
+                f"failed(...): got {kind_of(error)}, expected the exception that its work raised"
+            )
         if self._course.is_over or not self._is_accepted:
             raise ConfigurationError(
                 "failed(...): expected it once, inside of the block of an accepted message"

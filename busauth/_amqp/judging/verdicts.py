@@ -74,7 +74,7 @@ class Accepted(Outcome):
             error: why; a `Reject` says that no other attempt would succeed.
 
         Raises:
-            ConfigurationError: it was said already, or the block is over.
+            ConfigurationError: it was said already, the block is over, or it is no exception.
         """
         if self._failed is None:
             raise ConfigurationError("failed(...): expected what a judge has accepted")
