@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,10 @@ from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, HandlerFailed, Refused, evidence
 
+ENDING = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever was called meanwhile. A `CancelledError` of somebody who awaits
+nothing is not this task's: it is of what they have asked, and an error as any other."""
+
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
     """The log, to which nothing can be told that fails: no line changes a message's fate.
@@ -26,8 +29,12 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Write a line, of whoever called; what goes wrong with that goes no further."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
-        with suppress(Exception):
+        try:
             super().log(level, msg, *args, **kwargs)
+        except ENDING:
+            raise
+        except BaseException:  # noqa: S110 -- there is nowhere left to say so
+            pass
 
 
 LOGGER = _Log(logging.getLogger("busauth"))
@@ -454,7 +461,9 @@ class Telling:
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:
             listener(event)
-        except Exception as error:  # whatever a user's auditor raises: the message is settled
+        except ENDING:
+            raise
+        except BaseException as error:  # whatever a user's auditor raises: the message is settled
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))

@@ -1,8 +1,10 @@
 """One request is one tree of spans, whoever else traces it; and no message is worse for it."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -19,7 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from busauth import Bus, ConfigurationError, Grace, Park
+from busauth import Bus, ConfigurationError, Event, Grace, Park
+from busauth._amqp.publishing.watching import Passage
 from busauth.integrations.starlette import authenticated, lifespan
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
@@ -237,6 +240,70 @@ async def test_a_processor_that_raises_changes_no_messages_fate(
         await scene.trail.until("handled", count=3)
         await scene.trail.until("refused")
     assert "watching a message failed" in caplog.text
+
+
+class _Faulty:
+    """Watches everything, and raises whatever it was given at one step."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error, self.step = error, ""
+
+    def _at(self, step: str) -> None:
+        if self.step == step:
+            raise self.error(step)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        self._at("headers")
+        return {}
+
+    @property
+    def mark(self) -> str | None:
+        self._at("mark")
+        return None
+
+    def publishing(self, passage: Passage) -> Self:
+        self._at("publishing")
+        return self
+
+    def handling(self, passage: Passage) -> Self:
+        self._at("handling")
+        return self
+
+    def enter(self) -> None:
+        self._at("enter")
+
+    def leave(self) -> None:
+        self._at("leave")
+
+    def told(self, event: Event) -> None:
+        self._at("told")
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._at("end")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError, BaseException])
+async def test_whatever_watches_and_raises_changes_no_messages_fate(
+    scene: Scene, error: type[BaseException]
+) -> None:
+    """At each step, errors that are no `Exception` included: handled, refused, and stopped."""
+    name, watcher = scene.broker.name("orders"), _Faulty(error)
+    bus = scene.bus(security())
+    bus.guard.core.watch(watcher)
+
+    @bus.consumer(name)
+    async def place(message: AbstractIncomingMessage) -> None: ...
+
+    steps = ("publishing", "headers", "handling", "mark", "enter", "leave", "told", "end")
+    async with asyncio.timeout(20), bus:
+        for count, watcher.step in enumerate(steps, 1):
+            await bus.publish(name, b"{}", token=scene.issuer.token("ann"))
+            await scene.broker.publish(name, token="nobody's")
+            await scene.trail.until("handled", count=count)
+            await scene.trail.until("refused", count=count)
+    kinds = Counter(scene.trail.kinds(name))
+    assert kinds == dict.fromkeys(("published", "accepted", "handled", "refused"), len(steps))
 
 
 async def test_trace_context_that_is_none_begins_a_trace(

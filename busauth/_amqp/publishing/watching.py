@@ -19,7 +19,7 @@ from busauth._amqp.headers import SEAL
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import check_frame, frame_max
 from busauth._retold import retold
-from busauth.audit import LOGGER, Event, Lines
+from busauth.audit import ENDING, LOGGER, Event, Lines
 from busauth.errors import PublishError
 
 _UNWATCHED = nullcontext()
@@ -186,7 +186,9 @@ class Watching:
     def _safely(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever a user's exporter raises, no message is worse for it
+        except ENDING:
+            raise
+        except BaseException as error:  # whatever a user's exporter raises, no message is worse
             if self._lines.admit("watching failed", type(error).__name__):
                 LOGGER.error("watching a message failed", exc_info=retold(error))
 
