@@ -15,7 +15,8 @@ from opentelemetry.instrumentation.aio_pika import AioPikaInstrumentor
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +24,7 @@ from starlette.routing import Route
 
 from busauth import Bus, ConfigurationError, Event, Grace, Park
 from busauth._amqp.publishing.watching import Passage
+from busauth.integrations.otel import Telemetry
 from busauth.integrations.starlette import authenticated, lifespan
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
@@ -304,6 +306,46 @@ async def test_whatever_watches_and_raises_changes_no_messages_fate(
             await scene.trail.until("refused", count=count)
     kinds = Counter(scene.trail.kinds(name))
     assert kinds == dict.fromkeys(("published", "accepted", "handled", "refused"), len(steps))
+
+
+class _Unwriting(TraceContextTextMapPropagator):
+    """Cannot write."""
+
+    def inject(self, *given: Any, **named: Any) -> None:
+        raise ValueError
+
+
+async def test_a_publication_whose_context_cannot_be_written_has_a_span(
+    scene: Scene, traces: Traces
+) -> None:
+    """A propagator that raises leaves no span open: it ends with its publication."""
+    name = await scene.broker.declare("orders")
+    telemetry = Telemetry(tracer_provider=traces.provider, propagator=_Unwriting())
+    async with telemetry.watch(scene.bus(security())) as bus:
+        await bus.publish(name, b"{}", token=scene.issuer.token("ann"))
+    assert [span.name for span in traces.spans] == [f"publish {name}"]
+
+
+async def test_what_was_entered_is_left(
+    broker: Broker, issuer: Issuer, trail: Trail, traces: Traces
+) -> None:
+    """A delivery's context ends with it, also where the broker is told before that."""
+    guard = traces.telemetry().watch(guard_for(issuer, trail))
+    name = await broker.declare("orders")
+    left: list[bool] = []
+
+    @guard(queue=name)
+    async def place(message: AbstractIncomingMessage) -> None: ...
+
+    async def around(message: AbstractIncomingMessage) -> None:
+        await place(message)
+        left.append(get_current_span().get_span_context().is_valid)
+
+    for _ in range(100):
+        await broker.publish(name, token=issuer.token("ann"))
+    async with consuming(broker, name, around):
+        await trail.until("handled", count=100)
+    assert left == [False] * 100
 
 
 async def test_trace_context_that_is_none_begins_a_trace(

@@ -164,16 +164,17 @@ class Watching:
     @contextmanager
     def handling(self, held: Held, watcher: Watcher) -> Iterator[None]:
         """Watch a delivery, and what runs while inside; it is watched until it is `let_go`."""
+        watch = None
         with self._safely():
-            held.watch = watcher.handling(_arrived(held.delivery, held.queue))
-            held.delivery.mark = held.watch.mark
-            held.watch.enter()
+            watch = held.watch = watcher.handling(_arrived(held.delivery, held.queue))
+            held.delivery.mark = watch.mark
+            watch.enter()
         try:
             yield
         finally:
             with self._safely():
-                if held.watch is not None:
-                    held.watch.leave()
+                if watch is not None:  # which the delivery may have been `let_go` of by now
+                    watch.leave()
 
     def let_go(self, held: Held) -> None:
         """End the watch over a delivery, if there is one."""
