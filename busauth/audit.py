@@ -369,7 +369,6 @@ class Telling:
     Attributes:
         lines: how many lines of a sort the log gets, whoever the auditor is.
         note: what is said in the detail of each outcome; empty for nothing.
-        watcher: is told as well; None where nobody is.
     """
 
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
@@ -379,7 +378,16 @@ class Telling:
         self._is_log = self._auditor is log
         self.note = ""
         self.lines = log.lines
-        self.watcher: Auditor | None = None
+        self._watchers: list[Auditor] = []  # one at most, and of those as well that note something
+
+    @property
+    def watcher(self) -> Auditor | None:
+        """Return who is told as well; None where nobody is."""
+        return self._watchers[0] if self._watchers else None
+
+    @watcher.setter
+    def watcher(self, watcher: Auditor | None) -> None:
+        self._watchers[:] = [] if watcher is None else [watcher]
 
     def noting(self, note: str) -> Self:
         """Return one that tells the same auditor, with a note in the detail of each outcome."""
@@ -390,7 +398,7 @@ class Telling:
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
         self.lines.tell()
-        return self.watcher is not None or not self._is_log or LOGGER.isEnabledFor(kind.level)
+        return bool(self._watchers) or not self._is_log or LOGGER.isEnabledFor(kind.level)
 
     def tell(
         self,
@@ -455,8 +463,8 @@ class Telling:
     def __call__(self, event: Event) -> None:
         """Tell it."""
         self._hand(self._auditor, event)
-        if self.watcher is not None:
-            self._hand(self.watcher, event)
+        for watcher in self._watchers:
+            self._hand(watcher, event)
 
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:
