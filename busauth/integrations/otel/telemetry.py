@@ -29,9 +29,9 @@ _measuring: WeakKeyDictionary[object, Metrics] = WeakKeyDictionary()
 class Telemetry:
     """Traces and measures the messages of services.
 
-    ::
-
-        bus = Telemetry().watch(Bus("amqp://localhost/", guard=guard, service="orders"))
+    ```python
+    bus = Telemetry().watch(Bus("amqp://localhost/", guard=guard, service="orders"))
+    ```
 
     By itself it exports nothing: an application configures OpenTelemetry's SDK as ever, and its
     samplers, exporters and views hold here as well.
