@@ -21,8 +21,9 @@ ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STA
 # What pytest ends with where ARGS leave nothing of a part.
 NONE = 5
 
-# Without its word on what comes after it: docs/adr/0028 has ours.
-SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+# Without its word on what comes after it: docs/adr/0028 has ours. Never with `-q`, which counts no
+# warning, so that nothing that is wrong would fail it.
+SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Each worker, and each process that a test starts, would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE

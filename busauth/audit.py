@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,10 @@ from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, HandlerFailed, Refused, evidence
 
+ENDING = (KeyboardInterrupt, SystemExit)
+"""What ends the process, whoever was called meanwhile. A `CancelledError` of somebody who awaits
+nothing is not this task's: it is of what they have asked, and an error as any other."""
+
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
     """The log, to which nothing can be told that fails: no line changes a message's fate.
@@ -26,8 +29,12 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Write a line, of whoever called; what goes wrong with that goes no further."""
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
-        with suppress(Exception):
+        try:
             super().log(level, msg, *args, **kwargs)
+        except ENDING:
+            raise
+        except BaseException:  # noqa: S110 -- there is nowhere left to say so
+            pass
 
 
 LOGGER = _Log(logging.getLogger("busauth"))
@@ -362,7 +369,6 @@ class Telling:
     Attributes:
         lines: how many lines of a sort the log gets, whoever the auditor is.
         note: what is said in the detail of each outcome; empty for nothing.
-        watcher: is told as well; None where nobody is.
     """
 
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
@@ -372,7 +378,16 @@ class Telling:
         self._is_log = self._auditor is log
         self.note = ""
         self.lines = log.lines
-        self.watcher: Auditor | None = None
+        self._watchers: list[Auditor] = []  # one at most, and of those as well that note something
+
+    @property
+    def watcher(self) -> Auditor | None:
+        """Return who is told as well; None where nobody is."""
+        return self._watchers[0] if self._watchers else None
+
+    @watcher.setter
+    def watcher(self, watcher: Auditor | None) -> None:
+        self._watchers[:] = [] if watcher is None else [watcher]
 
     def noting(self, note: str) -> Self:
         """Return one that tells the same auditor, with a note in the detail of each outcome."""
@@ -383,7 +398,7 @@ class Telling:
     def is_heard(self, kind: EventKind) -> bool:
         """Return whether an event of this kind would be told at all, before one is made."""
         self.lines.tell()
-        return self.watcher is not None or not self._is_log or LOGGER.isEnabledFor(kind.level)
+        return bool(self._watchers) or not self._is_log or LOGGER.isEnabledFor(kind.level)
 
     def tell(
         self,
@@ -448,13 +463,15 @@ class Telling:
     def __call__(self, event: Event) -> None:
         """Tell it."""
         self._hand(self._auditor, event)
-        if self.watcher is not None:
-            self._hand(self.watcher, event)
+        for watcher in self._watchers:
+            self._hand(watcher, event)
 
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:
             listener(event)
-        except Exception as error:  # whatever a user's auditor raises: the message is settled
+        except ENDING:
+            raise
+        except BaseException as error:  # whatever a user's auditor raises: the message is settled
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))

@@ -1,16 +1,16 @@
 """Publishing from code that does not await (Django, Flask, scripts): a bus in a thread of its own.
 
-::
+```python
+from busauth.integrations.threads import BusThread
 
-    from busauth.integrations.threads import BusThread
-
-    publisher = BusThread(Bus("amqp://localhost/", guard=guard, service="web"))
+publisher = BusThread(Bus("amqp://localhost/", guard=guard, service="web"))
 
 
-    def place_order(request: HttpRequest) -> HttpResponse:
-        caller = publisher.authenticate(request.headers.get("Authorization"), timeout=5)
-        publisher.publish("orders.placed", request.body, token=caller.bearer(), timeout=5)
-        return HttpResponse(status=202)
+def place_order(request: HttpRequest) -> HttpResponse:
+    caller = publisher.authenticate(request.headers.get("Authorization"), timeout=5)
+    publisher.publish("orders.placed", request.body, token=caller.bearer(), timeout=5)
+    return HttpResponse(status=202)
+```
 
 Nothing starts before it is first used: a server that forks has a bus in each of its processes.
 Whatever is called waits, for so many seconds at most, and raises what it would raise if awaited.

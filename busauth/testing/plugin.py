@@ -19,6 +19,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from unittest import TestCase
 
 import pytest
 
@@ -40,6 +41,10 @@ _CHOICES = {"embedded": ["embedded"], "rabbitmq": ["rabbitmq"], "both": ["embedd
 _VARIABLE = "BUSAUTH_AMQP_URL"
 _MANAGEMENT = "BUSAUTH_MANAGEMENT_URL"
 _RABBITMQCTL = "BUSAUTH_RABBITMQCTL"
+_UNNAMED = (
+    "a test has busauth's fixtures by getfixturevalue(...) alone, so that no broker was chosen for "
+    "it: name one of them among its arguments, or in @pytest.mark.usefixtures(...)"
+)
 _ON_A_LOOP = frozenset({"busauth_kit", "busauth_bus", "busauth_broker"})
 """Fixtures that somebody has to run an event loop for."""
 
@@ -117,6 +122,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _missing(item: pytest.Item) -> str | None:
     """Return what nobody runs here, and what to write; None where somebody does."""
+    if issubclass(getattr(item, "cls", None) or object, TestCase):
+        return (
+            "which needs an event loop and a choice of brokers, and pytest gives neither to a "
+            "TestCase of unittest's: write a function or a plain class, or make the kit by hand, "
+            "`async with Broker(clock=clock) as broker, Kit(broker, clock) as kit`"
+        )
     is_async = inspect.iscoroutinefunction(getattr(item, "obj", None))
     if "anyio_backend" in getattr(item, "fixturenames", ()):  # which its mark brings along
         return None
@@ -191,6 +202,8 @@ async def busauth_broker(
     request: pytest.FixtureRequest, busauth_clock: ManualClock
 ) -> AsyncIterator[AnyBroker]:
     """A broker that runs: an embedded one of the test's own, or the RabbitMQ that was named."""
+    if getattr(request, "param", None) is None:
+        pytest.fail(_UNNAMED, pytrace=False)
     if request.param == "rabbitmq":
         yield RabbitMQ(request.getfixturevalue("busauth_amqp_url"))
         return

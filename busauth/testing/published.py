@@ -65,7 +65,7 @@ def published(
     properties = outgoing.properties
     hidden = _TOKENS | {header.lower()}
     shown = {
-        name: redact(value) if isinstance(value, str) else value
+        name: _without_tokens(value)
         for name, value in (properties.headers or {}).items()
         if name.lower() not in hidden
     }
@@ -78,6 +78,20 @@ def published(
         message_id=properties.message_id,
         at=at,
     )
+
+
+def _without_tokens(value: Any) -> Any:
+    """Return a header's value, every token in it replaced, however deep it is."""
+    match value:
+        case str():
+            return redact(value)
+        case bytes() | bytearray():
+            return type(value)(redact(value.decode("latin-1")).encode("latin-1"))
+        case list():
+            return [_without_tokens(each) for each in value]
+        case dict():
+            return {name: _without_tokens(each) for name, each in value.items()}
+    return value
 
 
 def _subject(token: str, issuer: Issuer) -> str:

@@ -32,11 +32,19 @@ _ADVICE = (
 class Administrator(Protocol):
     """Makes and removes virtual hosts."""
 
-    def make(self, vhost: str, user: str) -> None:
-        """Make a virtual host, with all rights there for a user.
+    def make(self, vhost: str) -> None:
+        """Make a virtual host.
 
         Raises:
             ConfigurationError: it cannot be made.
+        """
+        ...
+
+    def permit(self, vhost: str, user: str) -> None:
+        """Give a user all rights there.
+
+        Raises:
+            ConfigurationError: they cannot be given.
         """
         ...
 
@@ -80,9 +88,12 @@ class Management:
         password = url.password or broker.password or "guest"
         return cls(url.with_user(None), user, password)
 
-    def make(self, vhost: str, user: str) -> None:
-        """Make a virtual host, with all rights there for a user."""
+    def make(self, vhost: str) -> None:
+        """Make a virtual host."""
         self._ask("PUT", f"vhosts/{vhost}", {})
+
+    def permit(self, vhost: str, user: str) -> None:
+        """Give a user all rights there."""
         everything = dict.fromkeys(("configure", "write", "read"), ".*")
         self._ask("PUT", f"permissions/{vhost}/{quote(user, safe='')}", everything)
 
@@ -120,9 +131,12 @@ class Rabbitmqctl:
 
     command: tuple[str, ...]
 
-    def make(self, vhost: str, user: str) -> None:
-        """Make a virtual host, with all rights there for a user."""
+    def make(self, vhost: str) -> None:
+        """Make a virtual host."""
         self._run("add_vhost", vhost)
+
+    def permit(self, vhost: str, user: str) -> None:
+        """Give a user all rights there."""
         self._run("set_permissions", "-p", vhost, user, ".*", ".*", ".*")
 
     def remove(self, vhost: str) -> None:
@@ -170,8 +184,9 @@ def own_virtual_host(
         else Management.at(management, broker)
     )
     vhost = _name()
-    asked.make(vhost, broker.user or "guest")
+    asked.make(vhost)
     try:
+        asked.permit(vhost, broker.user or "guest")
         yield str(broker.with_path(f"/{vhost}").with_query(broker.query))
     finally:
         asked.remove(vhost)

@@ -1,8 +1,10 @@
 """One request is one tree of spans, whoever else traces it; and no message is worse for it."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -13,13 +15,16 @@ from opentelemetry.instrumentation.aio_pika import AioPikaInstrumentor
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from busauth import Bus, ConfigurationError, Grace, Park
+from busauth import Bus, ConfigurationError, Event, Grace, Park
+from busauth._amqp.publishing.watching import Passage
+from busauth.integrations.otel import Telemetry
 from busauth.integrations.starlette import authenticated, lifespan
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
@@ -237,6 +242,110 @@ async def test_a_processor_that_raises_changes_no_messages_fate(
         await scene.trail.until("handled", count=3)
         await scene.trail.until("refused")
     assert "watching a message failed" in caplog.text
+
+
+class _Faulty:
+    """Watches everything, and raises whatever it was given at one step."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error, self.step = error, ""
+
+    def _at(self, step: str) -> None:
+        if self.step == step:
+            raise self.error(step)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        self._at("headers")
+        return {}
+
+    @property
+    def mark(self) -> str | None:
+        self._at("mark")
+        return None
+
+    def publishing(self, passage: Passage) -> Self:
+        self._at("publishing")
+        return self
+
+    def handling(self, passage: Passage) -> Self:
+        self._at("handling")
+        return self
+
+    def enter(self) -> None:
+        self._at("enter")
+
+    def leave(self) -> None:
+        self._at("leave")
+
+    def told(self, event: Event) -> None:
+        self._at("told")
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._at("end")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError, BaseException])
+async def test_whatever_watches_and_raises_changes_no_messages_fate(
+    scene: Scene, error: type[BaseException]
+) -> None:
+    """At each step, errors that are no `Exception` included: handled, refused, and stopped."""
+    name, watcher = scene.broker.name("orders"), _Faulty(error)
+    bus = scene.bus(security())
+    bus.guard.core.watch(watcher)
+
+    @bus.consumer(name)
+    async def place(message: AbstractIncomingMessage) -> None: ...
+
+    steps = ("publishing", "headers", "handling", "mark", "enter", "leave", "told", "end")
+    async with asyncio.timeout(20), bus:
+        for count, watcher.step in enumerate(steps, 1):
+            await bus.publish(name, b"{}", token=scene.issuer.token("ann"))
+            await scene.broker.publish(name, token="nobody's")
+            await scene.trail.until("handled", count=count)
+            await scene.trail.until("refused", count=count)
+    kinds = Counter(scene.trail.kinds(name))
+    assert kinds == dict.fromkeys(("published", "accepted", "handled", "refused"), len(steps))
+
+
+class _Unwriting(TraceContextTextMapPropagator):
+    """Cannot write."""
+
+    def inject(self, *given: Any, **named: Any) -> None:
+        raise ValueError
+
+
+async def test_a_publication_whose_context_cannot_be_written_has_a_span(
+    scene: Scene, traces: Traces
+) -> None:
+    """A propagator that raises leaves no span open: it ends with its publication."""
+    name = await scene.broker.declare("orders")
+    telemetry = Telemetry(tracer_provider=traces.provider, propagator=_Unwriting())
+    async with telemetry.watch(scene.bus(security())) as bus:
+        await bus.publish(name, b"{}", token=scene.issuer.token("ann"))
+    assert [span.name for span in traces.spans] == [f"publish {name}"]
+
+
+async def test_what_was_entered_is_left(
+    broker: Broker, issuer: Issuer, trail: Trail, traces: Traces
+) -> None:
+    """A delivery's context ends with it, also where the broker is told before that."""
+    guard = traces.telemetry().watch(guard_for(issuer, trail))
+    name = await broker.declare("orders")
+    left: list[bool] = []
+
+    @guard(queue=name)
+    async def place(message: AbstractIncomingMessage) -> None: ...
+
+    async def around(message: AbstractIncomingMessage) -> None:
+        await place(message)
+        left.append(get_current_span().get_span_context().is_valid)
+
+    for _ in range(100):
+        await broker.publish(name, token=issuer.token("ann"))
+    async with consuming(broker, name, around):
+        await trail.until("handled", count=100)
+    assert left == [False] * 100
 
 
 async def test_trace_context_that_is_none_begins_a_trace(

@@ -99,6 +99,29 @@ def test_a_mark_that_is_missing(
     result.stdout.fnmatch_lines(told)
 
 
+CHOSEN_BY_NOBODY = """
+import unittest
+import pytest
+
+@pytest.mark.usefixtures("busauth_kit")
+class TestIt(unittest.IsolatedAsyncioTestCase):
+    async def test_case(self) -> None: ...
+
+def test_late(request) -> None:
+    request.getfixturevalue("busauth_kit")
+"""
+
+
+def test_a_test_that_no_broker_is_chosen_for(pytester: pytest.Pytester) -> None:
+    """Of unittest's classes, and of a fixture that is asked for by name, it is said what to do."""
+    result = ran(pytester, CHOSEN_BY_NOBODY, *STRICT)
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["test_case uses busauth_kit, * gives neither to a TestCase of unittest's: write *"]
+    )
+    result.stdout.fnmatch_lines(["*by getfixturevalue(...) alone, *: name one of them among *"])
+
+
 @pytest.mark.alone
 def test_both_brokers(pytester: pytest.Pytester, rabbitmq_url: str) -> None:
     """The same test runs on the embedded broker and on a RabbitMQ, and says on which."""

@@ -1,6 +1,7 @@
 """What a kit tells of a service's publications, and who acts in a bare handler."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from pamqp.commands import Basic
@@ -70,6 +71,21 @@ async def test_what_a_service_has_published(busauth_kit: Kit) -> None:
     assert (event.by, event.read(dict), event.routing_key) == ("bob", {"id": 8}, "mail.sent")
     assert busauth_kit.published() == [reserved, mail, event]
     assert all(bob not in repr(each) for each in busauth_kit.published())
+
+
+def test_no_header_of_a_publication_has_a_token() -> None:
+    """In a list, a table or bytes neither: what is shown is what a test prints."""
+    issuer = Issuer()
+    token = issuer.token("alice")
+    headers: dict[str, Any] = {
+        "kept": [token, {"as": bytearray(token.encode())}],
+        "other": f"not {token}",
+        "n": 1,
+    }
+    outgoing = Outgoing(b"", Basic.Properties(headers=headers), token=token)
+    told = published(outgoing, "", "orders", issuer=issuer, header="authorization", at=0.0)
+    hidden = bytearray(b"[token]")
+    assert told.headers == {"kept": ("[token]", {"as": hidden}), "other": "not [token]", "n": 1}
 
 
 async def test_what_no_queue_took_was_not_published(busauth_kit: Kit, busauth_bus: Bus) -> None:

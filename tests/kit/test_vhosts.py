@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -122,3 +123,15 @@ def test_nobody_is_there(ways: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said) as caught, own_virtual_host(url, **ways):
         pass
     assert "secret" not in str(caught.value)
+
+
+def test_what_a_user_has_no_rights_in_is_removed(tmp_path: Path) -> None:
+    """A virtual host that was made, and then not given to the tests' user, is not left behind."""
+    asked = tmp_path / "asked"
+    command = f"sh -c 'echo $1 >> {asked}; test $1 != set_permissions' ctl"
+    with (
+        pytest.raises(ConfigurationError, match="set_permissions ended with 1"),
+        own_virtual_host("amqp://guest:guest@127.0.0.1/", rabbitmqctl=command),
+    ):
+        pass
+    assert asked.read_text().split() == ["add_vhost", "set_permissions", "delete_vhost"]

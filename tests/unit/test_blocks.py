@@ -4,14 +4,17 @@ Here they run against doubles, page by page and in their order, so that no block
 they do on a broker is shown by the pages' own tests, such as tests/integration/test_readme.py.
 """
 
+import ast
 import asyncio
 import logging
+import math
 import queue
 import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import dedent
 from typing import Annotated, Any
 from unittest.mock import AsyncMock, Mock, create_autospec
 
@@ -26,10 +29,13 @@ from starlette.routing import Route
 
 import busauth
 from busauth import Bus, Guard, StaticKeys, load_settings
+from busauth.integrations.otel import Telemetry
 from busauth.letters import Redrive
-from busauth.testing import Kit
-from busauth.tokens import Decryption
+from busauth.testing import Kit, ManualClock
+from busauth.tokens import Decryption, Fetcher
 from tests.blocks import (
+    ROOT,
+    SOURCES,
     Block,
     assignments,
     check_command,
@@ -111,6 +117,19 @@ def _revocation() -> dict[str, Any]:
     return names | {"key": secrets.token_bytes(32), "secret": "a-secret-of-the-idp"}
 
 
+def _judged() -> dict[str, Any]:
+    """A message in hand, which its judge says nothing of."""
+    judging = Mock(return_value=AsyncMock())
+    return {"guard": Mock(judge=Mock(return_value=judging)), "message": Mock()} | {
+        name: getattr(busauth.messages, name) for name in ("Accepted", "Held", "Refusal")
+    }
+
+
+def _own_issuer() -> dict[str, Any]:
+    names = {"math": math, "clock": ManualClock(), "Fetcher": Fetcher}
+    return names | {name: getattr(busauth.testing, name) for name in ("Issuer", "IssuerServer")}
+
+
 def _pushed() -> dict[str, Any]:
     return {"transmitters": Mock(), "FeedPublisher": Mock(), "secret": "a-secret-of-the-idp"}
 
@@ -125,6 +144,10 @@ GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
     "docs/tasks.md": _tasks,
     "docs/revocation.md": _revocation,
     "busauth/integrations/set_push.py": _pushed,
+    "busauth/integrations/threads.py": lambda: {"HttpRequest": Mock(), "HttpResponse": Mock()},
+    "busauth/integrations/otel/telemetry.py": lambda: {"Telemetry": Telemetry},
+    "busauth/_amqp/judging/verdicts.py": _judged,
+    "busauth/testing/issuer/__init__.py": _own_issuer,
 }
 """What a page's blocks take for granted, beyond what is common."""
 
@@ -221,6 +244,29 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
     hidden = [str(block) for block in blocks if block.language == "text" and _is_code(block)]
     assert hidden == []
     assert {place for place, _ in NOT_RUN} | set(GIVEN) <= set(PLACES)
+
+
+def test_no_docstring_hides_code_behind_two_colons() -> None:
+    """The site shows these as two colons and a paragraph, and nothing would run them."""
+    found = [
+        f"{path.relative_to(ROOT)}:{text[: each.start()].count(chr(10)) + 1}"
+        for path in SOURCES
+        for text in [path.read_text("utf-8")]
+        for each in COLONS.finditer(text)
+        if _is_python(dedent(each[1]))
+    ]
+    assert found == []
+
+
+COLONS = re.compile(r"::\n\n((?:(?: {4,}.*)?\n)+)")
+
+
+def _is_python(text: str) -> bool:
+    try:
+        compile(text, "docstring", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except SyntaxError:
+        return False
+    return True
 
 
 def _is_code(block: Block) -> bool:

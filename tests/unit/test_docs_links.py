@@ -69,3 +69,10 @@ def test_anchors_are_spelled_as_markdown_is_shown() -> None:
     """Punctuation is left out, letters are small, spaces are hyphens, twins are counted."""
     found = anchors(DOCS / "sending-again.md")
     assert {"release-parked-messages-a-fresh-token", "who-hears-of-it"} <= found
+
+
+def test_the_site_is_built_aloud() -> None:
+    """A quiet build counts no warning: `strict` would let through whatever is wrong with a page."""
+    (command,) = re.findall(r"^SITE = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert not {"-q", "--quiet", "--no-strict"} & set(command.split())
+    assert "\nstrict: true\n" in (ROOT / "mkdocs.yml").read_text()

@@ -1,7 +1,9 @@
 """The log of events: whatever a stranger sends, it gets so many lines, and the whole count."""
 
+import asyncio
 import logging
 import re
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -157,3 +159,28 @@ async def test_no_event_is_lost_and_none_floods(steps: list[str | float], most: 
     assert counted("\n".join(told)) == len(events)
     passed = sum(step for step in steps if isinstance(step, float))
     assert len(told) <= 3 * (passed // SECONDS + 1) * (most + 2)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError, BaseException])
+def test_telling_raises_nothing(error: type[BaseException]) -> None:
+    """What an auditor or a log's filter raises goes no further, if it is no `Exception` either."""
+
+    def failing(_: object) -> NoReturn:
+        raise error
+
+    LOGGER.logger.addFilter(failing)
+    try:
+        told_safely(failing)(refused())
+    finally:
+        LOGGER.logger.removeFilter(failing)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_is_not_kept(end: type[BaseException]) -> None:
+    """A user's interrupt is theirs, whoever was told meanwhile."""
+
+    def ending(_: object) -> None:
+        raise end
+
+    with pytest.raises(end):
+        told_safely(ending)(refused())

@@ -2,10 +2,14 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 
 import pytest
+from pamqp.commands import Basic
 
+from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.publisher import check_frame
 from busauth._redaction import (
     REDACTED,
     TOKEN_SHAPE,
@@ -20,6 +24,7 @@ from busauth.errors import (
     Forbidden,
     HandlerFailed,
     NotGenuine,
+    PublishError,
     Refused,
     Reject,
     Untimely,
@@ -281,3 +286,12 @@ def test_a_reject_carries_no_token() -> None:
     """The reason that a handler gives is published, so it is redacted."""
     assert Reject(f"bad {RAW}").reason == f"bad {REDACTED}"
     assert RAW not in repr(Reject("x").reason)
+
+
+def test_what_cannot_be_encoded_is_told_without_its_token() -> None:
+    """The client library's words have the whole value; neither they nor their frames are shown."""
+    outgoing = Outgoing(b"", Basic.Properties(headers={"x-token": RAW.encode()}))
+    with pytest.raises(PublishError, match="cannot be encoded") as caught:
+        check_frame(outgoing, 4096)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert RAW.split(".")[1] not in shown

@@ -1,11 +1,14 @@
 """What watches is told apart from what decides: bounded, read with suspicion, and left out."""
 
 import sys
+from dataclasses import replace
 from subprocess import run
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.trace import SpanContext, TraceFlags, get_current_span
@@ -43,6 +46,16 @@ def test_hostile_trace_context_is_none(parent: object, state: object, baggage: o
     assert not found.is_valid
     assert first_attempt(arrived) == []
     assert mark_in(arrived.headers) is None
+
+
+def test_of_what_a_sender_wrote_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A propagator complains of each part, in its sender's words: a flood, or a token."""
+    said = passage(traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01", tracestate="a=b,?" * 99)
+    for each in ("x," * 4096, "\0=y," * 2000, "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2ln"):
+        parent_of(replace(said, headers={**said.headers, "baggage": each}), get_global_textmap())
+    assert caplog.messages == []
+    W3CBaggagePropagator().extract({"baggage": "x"})  # somebody else's reading is theirs to log
+    assert len(caplog.messages) == 1
 
 
 def test_what_is_written_is_read() -> None:

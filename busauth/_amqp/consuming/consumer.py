@@ -311,11 +311,11 @@ class Consumer(GuardedConsumer[P, R]):
         self._taken_back = (self._taken_back & held) | {tag}
 
     def _release(self, case: Case) -> None:
-        if case.watch is not None:
-            self._context.watching.let_go(case)
         self._held.discard(id(case))
         if not self._held:
             self._idle.set()
+        if case.watch is not None:
+            self._context.watching.let_go(case)
 
     @property
     def handling(self) -> bool:

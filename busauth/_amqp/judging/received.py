@@ -40,8 +40,8 @@ class Received:
         redelivered: the broker's word for whether it delivered this message before.
         queue: where it came from; None leaves that unchecked.
         headers: its headers table, None where there is none.
-        content_type, content_encoding, delivery_mode, priority, correlation_id, reply_to,
-            expiration, message_id, type, user_id, app_id: its properties, None where it has none.
+        content_type, content_encoding, delivery_mode, priority: properties of it, None for none.
+        correlation_id, reply_to, expiration, message_id, type, user_id, app_id: likewise.
         timestamp: as a client decodes it: seconds since the epoch, or an instant.
         cluster_id: deprecated, and never looked at.
     """

@@ -127,17 +127,17 @@ class NotNow(Outcome):
 class Judge(ABC):
     """Judges one queue's messages for whoever has them in hand; `Guard.judge` makes it.
 
-    ::
+    ```python
+    judge = guard.judge(queue="orders.placed", scopes={"orders:write"})
 
-        judge = guard.judge(queue="orders.placed", scopes={"orders:write"})
-
-        async with judge(message) as judged:
-            match judged:
-                case Accepted(caller=caller):
-                    ...  # do its work
-                case Refusal(copy=copy) | Held(copy=copy):
-                    ...  # publish the copy, if there is one, and wait until that is confirmed
-        ...  # acknowledge; after `NotNow`, and whatever was raised: give back
+    async with judge(message) as judged:
+        match judged:
+            case Accepted(caller=caller):
+                ...  # do its work
+            case Refusal(copy=copy) | Held(copy=copy):
+                ...  # publish the copy, if there is one, and wait until that is confirmed
+    ...  # acknowledge; after `NotNow`, and whatever was raised: give back
+    ```
 
     Inside of the block stands what must be done before the message is acknowledged. Left without an
     error, it is noted as done in the replay memory. Left with one, it is not: what was accepted is

@@ -29,7 +29,7 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import header_frame_size
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.lanes import Lanes, Sent
-from busauth.errors import PublishError, held_by
+from busauth.errors import PublishError, evidence, held_by
 
 Outlet = Callable[[Delivery], Awaitable[AbstractConnection]]
 """Returns the connection on which to publish about a message; may raise `PublishError`."""
@@ -226,7 +226,8 @@ def check_frame(outgoing: Outgoing, limit: int) -> None:
     try:
         size = header_frame_size(outgoing.properties)
     except (ValueError, TypeError, OverflowError) as error:
-        raise PublishError(f"a header or property cannot be encoded: {error}") from error
+        said = evidence(str(error))  # its words have the whole value, which may be a token
+        raise PublishError(f"a header or property cannot be encoded: {said}") from None
     if limit and size > limit:
         raise PublishError(
             f"headers and properties take {size} bytes: expected at most {limit}, the negotiated "

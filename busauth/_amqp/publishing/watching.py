@@ -19,7 +19,7 @@ from busauth._amqp.headers import SEAL
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import check_frame, frame_max
 from busauth._retold import retold
-from busauth.audit import LOGGER, Event, Lines
+from busauth.audit import ENDING, LOGGER, Event, Lines
 from busauth.errors import PublishError
 
 _UNWATCHED = nullcontext()
@@ -164,16 +164,17 @@ class Watching:
     @contextmanager
     def handling(self, held: Held, watcher: Watcher) -> Iterator[None]:
         """Watch a delivery, and what runs while inside; it is watched until it is `let_go`."""
+        watch = None
         with self._safely():
-            held.watch = watcher.handling(_arrived(held.delivery, held.queue))
-            held.delivery.mark = held.watch.mark
-            held.watch.enter()
+            watch = held.watch = watcher.handling(_arrived(held.delivery, held.queue))
+            held.delivery.mark = watch.mark
+            watch.enter()
         try:
             yield
         finally:
             with self._safely():
-                if held.watch is not None:
-                    held.watch.leave()
+                if watch is not None:  # which the delivery may have been `let_go` of by now
+                    watch.leave()
 
     def let_go(self, held: Held) -> None:
         """End the watch over a delivery, if there is one."""
@@ -186,7 +187,9 @@ class Watching:
     def _safely(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever a user's exporter raises, no message is worse for it
+        except ENDING:
+            raise
+        except BaseException as error:  # whatever a user's exporter raises, no message is worse
             if self._lines.admit("watching failed", type(error).__name__):
                 LOGGER.error("watching a message failed", exc_info=retold(error))
 

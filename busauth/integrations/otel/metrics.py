@@ -131,14 +131,20 @@ class Metrics:
             yield Observation(value, {names.DESTINATION: queue})
 
     def _keys_age(self, _: CallbackOptions) -> Iterator[Observation]:
+        """Observe the oldest of an issuer's keys: several guards may have fetched them."""
+        oldest: dict[str, float] = {}
         for verifier in [each for core in self._cores for each in core.verifiers]:
             keys = verifier.keys if isinstance(verifier, Verifier) else None
             age = keys.age if isinstance(keys, JWKS) else None
             if isinstance(verifier, Verifier) and age is not None:
-                yield Observation(age, {names.ISSUER: verifier.issuer})
+                oldest[verifier.issuer] = max(age, oldest.get(verifier.issuer, 0.0))
+        for issuer, age in oldest.items():
+            yield Observation(age, {names.ISSUER: issuer})
 
     def _feed_lag(self, _: CallbackOptions) -> Iterator[Observation]:
-        feeds = {id(core.revocations): core.revocations for core in self._cores}
-        for feed in feeds.values():
-            if isinstance(feed, RevocationFeed) and (lag := feed.lag) is not None:
-                yield Observation(lag)
+        """Observe the feed that is furthest behind."""
+        feeds = [each.revocations for each in self._cores]
+        lags = [feed.lag for feed in feeds if isinstance(feed, RevocationFeed)]
+        known = [lag for lag in lags if lag is not None]
+        if known:
+            yield Observation(max(known))

@@ -1,11 +1,14 @@
 """Trace context in AMQP headers: read with suspicion, and written where nobody has said one.
 
 A sender writes what they like. So only headers that the propagator names are read, as text of a
-bounded length; and which trace a message says it is a part of decides nothing about it.
+bounded length; which trace a message says it is a part of decides nothing about it; and what a
+propagator finds wrong with it is not logged, which would be some lines for each part of it.
 """
 
+import logging
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 from opentelemetry.context import Context, get_current
@@ -28,6 +31,23 @@ _LONGEST: Final = 8192
 
 _MARK: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
 
+_reads: ContextVar[bool] = ContextVar("busauth_reads_trace_context", default=False)
+"""Whether a sender's headers are being read here."""
+
+
+class _Unsaid(logging.Filter):
+    """Drops what is said of a sender's headers: it is as long as they like, and quotes them."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is of something else."""
+        del record
+        return not _reads.get()
+
+
+_UNSAID: Final = _Unsaid()
+for _each in ("opentelemetry.baggage.propagation", "opentelemetry.trace.span"):
+    logging.getLogger(_each).addFilter(_UNSAID)
+
 
 class _Reader(Getter[Mapping[str, Any]]):
     """Reads headers that are text, of those that a propagator names."""
@@ -45,6 +65,15 @@ class _Reader(Getter[Mapping[str, Any]]):
 _READER: Final = _Reader()
 
 
+def _read(headers: Mapping[str, Any], propagator: TextMapPropagator, context: Context) -> Context:
+    """Return a context with what headers say."""
+    reading = _reads.set(True)
+    try:
+        return propagator.extract(headers, context=context, getter=_READER)
+    finally:
+        _reads.reset(reading)
+
+
 def parent_of(passage: Passage, propagator: TextMapPropagator) -> Context:
     """Return the context in which a delivery is handled.
 
@@ -53,7 +82,7 @@ def parent_of(passage: Passage, propagator: TextMapPropagator) -> Context:
     does, and then a span of the same trace is the nearer parent.
     """
     around = get_current() if passage.is_called else Context()
-    found = propagator.extract(passage.headers, context=around, getter=_READER)
+    found = _read(passage.headers, propagator, around)
     here = get_current_span(around).get_span_context()
     said = get_current_span(found).get_span_context()
     if here.is_valid and here.trace_id == said.trace_id:
@@ -63,7 +92,7 @@ def parent_of(passage: Passage, propagator: TextMapPropagator) -> Context:
 
 def context_of(headers: Mapping[str, Any], propagator: TextMapPropagator) -> SpanContext | None:
     """Return the span that made a message, as its headers say, None where they say none."""
-    found = propagator.extract(headers, context=Context(), getter=_READER)
+    found = _read(headers, propagator, Context())
     said = get_current_span(found).get_span_context()
     return said if said.is_valid else None
 

@@ -7,6 +7,7 @@ says only where that was asked for: identities in telemetry are personal data.
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from opentelemetry.context import Context, attach, detach
@@ -64,7 +65,8 @@ class Tracing:
             attributes=_attributes(passage, names.PUBLISH, names.SEND),
             links=[] if said is None else [Link(said)],
         )
-        return Sending(span, written(span.get_span_context(), passage, self.propagator), measured)
+        writing = partial(written, span.get_span_context(), passage, self.propagator)
+        return Sending(span, writing, measured)
 
     def handling(self, passage: Passage) -> "Processing":
         """Begin the span of a delivery, a child of what published the message."""
@@ -82,21 +84,32 @@ class Tracing:
 class Sending:
     """The span of one publication.
 
-    Attributes:
-        headers: its trace context, which goes along.
+    Args:
+        span: has begun.
+        writing: returns its trace context; what it raises leaves a span that is ended.
+        measured: is told how long it took.
     """
 
-    def __init__(self, span: Span, headers: Mapping[str, str], measured: Measured) -> None:
-        self.headers = headers
-        self._span, self._measured, self._began = span, measured, perf_counter()
+    def __init__(
+        self, span: Span, writing: Callable[[], Mapping[str, str]], measured: Measured
+    ) -> None:
+        self._span, self._writing = span, writing
+        self._measured, self._began = measured, perf_counter()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Return its trace context, which goes along."""
+        return self._writing()
 
     def end(self, error: BaseException | None) -> None:
         """End the span; of an error it says the type alone."""
         kind = None if error is None else type(error).__name__
-        self._measured(perf_counter() - self._began, kind)
         if kind is not None:
             _fail(self._span, kind)
-        self._span.end()
+        try:
+            self._measured(perf_counter() - self._began, kind)
+        finally:
+            self._span.end()
 
 
 class Processing:

@@ -1,8 +1,9 @@
 """The one switch: `Telemetry().watch(bus)`."""
 
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import MeterProvider, get_meter, get_meter_provider
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import TracerProvider, get_tracer
@@ -18,13 +19,19 @@ from busauth.integrations.otel.spans import Sending, Tracing
 
 Watched = TypeVar("Watched", Bus, Guard)
 
+_global = get_meter_provider
+"""Stands for the global provider, whichever that is: it may be set later."""
+
+_measuring: WeakKeyDictionary[object, Metrics] = WeakKeyDictionary()
+"""Who measures, for each provider."""
+
 
 class Telemetry:
     """Traces and measures the messages of services.
 
-    ::
-
-        bus = Telemetry().watch(Bus("amqp://localhost/", guard=guard, service="orders"))
+    ```python
+    bus = Telemetry().watch(Bus("amqp://localhost/", guard=guard, service="orders"))
+    ```
 
     By itself it exports nothing: an application configures OpenTelemetry's SDK as ever, and its
     samplers, exporters and views hold here as well.
@@ -51,8 +58,7 @@ class Telemetry:
         self._tracer = get_tracer(
             names.SCOPE, tracer_provider=tracer_provider, schema_url=names.SCHEMA
         )
-        meter = get_meter(names.SCOPE, meter_provider=meter_provider, schema_url=names.SCHEMA)
-        self._metrics = Metrics(meter)
+        self._metrics = _metrics_of(meter_provider)
 
     def watch(self, watched: Watched) -> Watched:
         """Watch what a bus or a guard publishes and handles from now on, and return it.
@@ -81,6 +87,18 @@ class _Watcher:
     def publishing(self, passage: Passage) -> Sending:
         """Begin to watch a publication."""
         return self._tracing.publishing(passage, self._metrics.published)
+
+
+def _metrics_of(provider: MeterProvider | None) -> Metrics:
+    """Return the one that measures for a provider, the global one if it is None or that.
+
+    Of two instruments of a name the SDK keeps the first: a second one's gauges would be lost.
+    """
+    key = _global if provider in (None, get_meter_provider()) else provider
+    if key not in _measuring:
+        meter = get_meter(names.SCOPE, meter_provider=provider, schema_url=names.SCHEMA)
+        _measuring[key] = Metrics(meter)
+    return _measuring[key]
 
 
 def _check(guard: Guard, propagator: TextMapPropagator) -> None:

@@ -1,27 +1,31 @@
 """An issuer of one's own: mints tokens, good and hostile, and answers for them over HTTP.
 
-Tokens::
+Tokens:
 
-    issuer = Issuer(algorithm="ES256", clock=clock)
-    issuer.token("alice", scope="orders:write")       # verifies; changes are claims, None drops one
-    issuer.token(header={"typ": "JWT"}, exp=math.inf)  # any header, any claim, any JSON
-    issuer.token(algorithm="none")                     # or key=SigningKey(...), algorithm="HS256"
-    issuer.sign(b"no claims at all")                   # any payload
-    issuer.verbatim(exp="1e999")                       # a claim spelled as this text
-    issuer.forged("alice")                             # the right kid, somebody else's signature
-    issuer.hostile()                                   # everything that must be refused, by name
-    issuer.reference("alice")                          # opaque: only introspection knows it
+```python
+issuer = Issuer(algorithm="ES256", clock=clock)
+issuer.token("alice", scope="orders:write")       # verifies; changes are claims, None drops one
+issuer.token(header={"typ": "JWT"}, exp=math.inf)  # any header, any claim, any JSON
+issuer.token(algorithm="none")                     # or key=SigningKey(...), algorithm="HS256"
+issuer.sign(b"no claims at all")                   # any payload
+issuer.verbatim(exp="1e999")                       # a claim spelled as this text
+issuer.forged("alice")                             # the right kid, somebody else's signature
+issuer.hostile()                                   # everything that must be refused, by name
+issuer.reference("alice")                          # opaque: only introspection knows it
+```
 
 Keys: `rotate` signs with another one, `retire` stops publishing one. Tokens: `revoke` takes one
 back, `introspect` says what one is worth.
 
 Over HTTP there are discovery (RFC 8414 and OpenID Connect), the JWK set, introspection (RFC 7662,
 signed on demand: RFC 9701), revocation (RFC 7009) and token exchange (RFC 8693), for the clients
-that `register` made and for `issuer.client`. They are asked in process or on a socket::
+that `register` made and for `issuer.client`. They are asked in process or on a socket:
 
-    async with httpx.AsyncClient(transport=issuer.transport()) as http: ...
-    Fetcher(transport=issuer.transport())
-    with IssuerServer(issuer) as server: ...
+```python
+async with httpx.AsyncClient(transport=issuer.transport()) as http: ...
+Fetcher(transport=issuer.transport())
+with IssuerServer(issuer) as server: ...
+```
 
 Transport and server remember what was asked (`requests`, `received`), and fail when told: `down`,
 `delay`, `broken`, `replies`.
