@@ -26,6 +26,7 @@ from busauth import Bus, ConfigurationError, Event, Grace, Park
 from busauth._amqp.publishing.watching import Passage
 from busauth.integrations.otel import Telemetry
 from busauth.integrations.starlette import authenticated, lifespan
+from busauth.messages import Accepted
 from busauth.testing import Issuer
 from tests.parties import Party, Scene, security
 from tests.support import Broker, Trail, consuming, guard_for
@@ -131,6 +132,27 @@ async def test_beside_the_contrib_instrumentation_it_is_one_trace(
     ]
     paths = [" > ".join(one[: length + 1]) for length in range(len(one))]
     assert traces.tree() == sorted(paths * 2)
+
+
+async def test_a_judged_message_is_in_its_trace(
+    broker: Broker, issuer: Issuer, trail: Trail, traces: Traces
+) -> None:
+    """A block is what a handler is: below what published its message, above what it publishes."""
+    guard = traces.telemetry().watch(guard_for(issuer, trail))
+    name, target = await broker.declare("orders"), await broker.declare("stock")
+    exchange, judge = broker.channel.default_exchange, guard.judge(queue=name)
+    await guard.publish(exchange, Message(b"{}"), name, token=issuer.token("ann"))
+    await broker.settles_at(name, 1)
+    message = await (await broker.channel.get_queue(name)).get()
+    async with judge(message) as judged:
+        assert isinstance(judged, Accepted)
+        await guard.publish(exchange, Message(b"{}"), target)
+    await message.ack()
+    assert not get_current_span().get_span_context().is_valid
+    steps = [f"publish {name}", f"process {name}", f"publish {target}"]
+    assert traces.tree() == sorted(" > ".join(steps[: each + 1]) for each in range(3))
+    (process,) = traces.named("process")
+    assert (process.attributes or {})["busauth.outcome"] == "handled"
 
 
 async def test_further_attempts_point_back_at_the_first(scene: Scene, traces: Traces) -> None:

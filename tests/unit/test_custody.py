@@ -10,7 +10,7 @@ from busauth._amqp.consuming import consumer, pipeline, settling
 from busauth._amqp.settling import disposal, settlement
 
 _PASSING = {
-    "__call__", "received", "take", "_receive", "_settled", "settle", "_settle_unhandled",
+    "__call__", "received", "take", "_receive", "_seen", "_settled", "settle", "_settle_unhandled",
     "_returned", "_surely", "_failed", "_retried", "_park", "idle", "close", "ready", "_unblocked",
     "_handle", "_put_off", "_publish_waiting", "_publish_letter", "put_back",
     "_put_away", "_elsewhere", "judged", "dead_letter", "park", "retry", "postpone",

@@ -76,6 +76,7 @@ from busauth._amqp.delivery import Delivery, channel_of, handed_directly
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.publishing.publisher import raise_if_ending
+from busauth._amqp.publishing.watching import Watcher
 from busauth._amqp.settling import settlement
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
@@ -213,15 +214,15 @@ class Consumer(GuardedConsumer[P, R]):
             self.open()
         self._running[id(case)] = case
         try:
-            deferred = await self._settled(case)
+            deferred = await self._watched(case)
+            if deferred is not None:
+                self._returns.add(case.delivery)
+                self._context.auditor.tell(case, EventKind.DEFERRED, detail=deferred.reason)
         except asyncio.CancelledError:
             self._context.auditor.tell(case, EventKind.ABANDONED, detail="its task was cancelled")
             raise
         finally:
             self._over(case)
-        if deferred is not None:
-            self._returns.add(case.delivery)
-            self._context.auditor.tell(case, EventKind.DEFERRED, detail=deferred.reason)
         return deferred
 
     async def _elsewhere(self, delivery: Delivery, error: ConfigurationError) -> None:
@@ -407,18 +408,22 @@ class Consumer(GuardedConsumer[P, R]):
         if reason is not None and not isinstance(reason, Misdirected):
             await self._hold_off(case, reason)
             return
-        watching = self._context.watching
-        if watching.watcher is None:
-            deferred = await self._settled(case)
-        else:
-            with watching.handling(case, watching.watcher):
-                deferred = await self._settled(case)
+        deferred = await self._watched(case)
         if deferred is None:
             if self._pause.streak:
                 self._pause.progressed()
         elif not case.is_acknowledged:
             self._returns.add(case.delivery)
             await self._hold_off(case, deferred)
+
+    def _watched(self, case: Case) -> Awaitable[Deferred | None]:
+        """Settle a delivery, before the eyes of whoever watches: usually of nobody."""
+        watcher = self._context.watching.watcher
+        return self._settled(case) if watcher is None else self._seen(case, watcher)
+
+    async def _seen(self, case: Case, watcher: Watcher) -> Deferred | None:
+        with self._context.watching.handling(case, watcher):
+            return await self._settled(case)
 
     async def _settled(self, case: Case) -> Deferred | None:
         """Settle a delivery; return why that is not possible now.

@@ -93,6 +93,11 @@ class InHand(Delivery):
         self._is_put_back = True
 
     @property
+    def is_called(self) -> bool:
+        """Return True: what goes on where it is judged is around it."""
+        return True
+
+    @property
     def is_lost(self) -> bool:
         """Return False: whether its channel lives is known to others."""
         return False
