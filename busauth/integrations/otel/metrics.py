@@ -28,7 +28,7 @@ _LONG: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Seconds: what tokens and queues live by."""
 
 _MOST: Final = 200
-"""Codes, and types of errors, that are told apart."""
+"""Codes that are told apart, and as many types of errors: handlers may make up either."""
 
 _OTHER: Final = "_OTHER"  # as the conventions call a type of error that has no name of its own
 _SETTLED_BY: Final = {names.SYSTEM: names.RABBITMQ, names.OPERATION: names.PROCESS}
@@ -44,7 +44,8 @@ class Metrics:
 
     def __init__(self, meter: Meter) -> None:
         self._cores: list[GuardCore] = []
-        self._known: set[str] = set()
+        self._codes: set[str] = set()
+        self._errors: set[str] = set()
         decisions = names.DECISIONS
         self._decisions = meter.create_counter(
             decisions.name, unit=decisions.unit, description=decisions.description
@@ -84,10 +85,10 @@ class Metrics:
         queue = {names.DESTINATION: event.queue}
         labels = {**queue, names.OUTCOME: event.kind.value}
         if event.code is not None:
-            labels[names.CODE] = self._bounded(event.code)
+            labels[names.CODE] = _bounded(event.code, self._codes)
         self._decisions.add(1, labels)
         if event.duration is not None and event.kind.is_outcome:
-            failed = {names.ERROR: self._bounded(event.error)} if event.error else {}
+            failed = {names.ERROR: _bounded(event.error, self._errors)} if event.error else {}
             self._handled.record(event.duration, {**_SETTLED_BY, **queue, **failed})
         elif event.duration is None and event.decided_at is not None:
             self._judged(event, queue)
@@ -107,14 +108,8 @@ class Metrics:
 
     def published(self, seconds: float, error: str | None) -> None:
         """Measure a publication."""
-        failed = {names.ERROR: self._bounded(error)} if error else {}
+        failed = {names.ERROR: _bounded(error, self._errors)} if error else {}
         self._published.record(seconds, {**_SENT_BY, **failed})
-
-    def _bounded(self, value: str) -> str:
-        if value not in self._known and len(self._known) >= _MOST:
-            return _OTHER
-        self._known.add(value)
-        return value
 
     def _in_flight(self, _: CallbackOptions) -> Iterator[Observation]:
         return self._by_queue(lambda consumer: consumer.held)
@@ -148,3 +143,10 @@ class Metrics:
         known = [lag for lag in lags if lag is not None]
         if known:
             yield Observation(max(known))
+
+
+def _bounded(value: str, known: set[str]) -> str:
+    if value not in known and len(known) >= _MOST:
+        return _OTHER
+    known.add(value)
+    return value
