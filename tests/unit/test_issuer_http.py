@@ -264,13 +264,15 @@ def test_a_server_answers_many_at_once() -> None:
     assert len(server.requests) == 100
 
 
-def test_a_length_that_is_none_is_no_body() -> None:
+@pytest.mark.parametrize("length", ["-5", "", "9" * 5000], ids=len)
+def test_a_length_that_is_none_is_no_body(length: str) -> None:
     """A request whose length cannot be read is answered all the same."""
     with (
         IssuerServer(make_issuer()) as server,
         socket.create_connection(("127.0.0.1", server.port)) as client,
     ):
-        client.sendall(b"POST /token HTTP/1.0\r\nContent-Length: -5\r\n\r\n")
+        client.sendall(f"POST /token HTTP/1.0\r\nContent-Length: {length}\r\n\r\n".encode())
+        client.shutdown(socket.SHUT_WR)
         client.settimeout(5)
         assert client.recv(100).startswith(b"HTTP/1.0 400 ")
 
