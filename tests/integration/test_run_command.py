@@ -1,6 +1,7 @@
 """`busauth run`: real processes, which are killed, signalled and probed."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -10,11 +11,14 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import psutil
 import pytest
+import typer
 
+from busauth.cli.options import warn
 from busauth.cli.run.lives import Pace
 from busauth.cli.run.supervisor import GaveUpError, Supervisor
 from busauth.testing import Broker as EmbeddedBroker
@@ -248,6 +252,14 @@ async def test_workers_are_started_anew(alone: Service) -> None:
         assert not before & alone.processes()
         await run.until(200)
         assert await run.ended(signal.SIGTERM) == 0
+
+
+def test_nothing_ends_because_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What supervisors tell goes to standard error, which may be a file on a full disk."""
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(typer, "echo", full)
+    warn("worker 1 ended")
+    full.assert_called_once()
 
 
 async def test_one_that_never_comes_up_ends_all() -> None:
