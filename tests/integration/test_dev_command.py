@@ -242,6 +242,30 @@ def test_what_listens_there_is_somebody_elses(answer: Any, said: str) -> None:
     assert "\x1b" not in result.stderr
 
 
+async def test_a_signal_is_heard_while_a_broker_does_not_answer(tmp_path: Path) -> None:
+    """Ctrl-C ends it at once, and nothing is told of a broker that nobody waits for any more."""
+    arrived = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
+
+    mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    url = f"amqp://127.0.0.1:{mute.sockets[0].getsockname()[1]}/"
+    command = ("-m", "busauth", "dev", "shop:bus", "--url", url, "--port", "0")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=tmp_path, stdout=PIPE, stderr=STDOUT
+    )
+    async with asyncio.timeout(SECONDS), mute:
+        await arrived.wait()
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        told, _ = await process.communicate()
+    assert (process.returncode, told) == (0, b"")
+    assert time.monotonic() - began < 5
+
+
 def test_no_bus() -> None:
     """What names no bus is told before anything starts."""
     result = CliRunner().invoke(app, ["dev", "shop"])
