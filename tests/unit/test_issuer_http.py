@@ -277,6 +277,21 @@ def test_a_length_that_is_none_is_no_body(length: str) -> None:
         assert client.recv(100).startswith(b"HTTP/1.0 400 ")
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /to", b"POST /token HTTP/1.0\r\nContent-Length: 5\r\n\r\na"]
+)
+def test_who_says_nothing_more_is_hung_up_on(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection has a thread, and none is there for good."""
+    monkeypatch.setattr("busauth.testing.issuer.server._PATIENCE_SECONDS", 0.1)
+    with (
+        IssuerServer(make_issuer()) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as client,
+    ):
+        client.sendall(said)
+        client.settimeout(5)
+        assert client.recv(100) == b""
+
+
 def test_the_core_needs_no_front() -> None:
     """A request as a value is answered with a response as a value."""
     issuer: Issuer = make_issuer()

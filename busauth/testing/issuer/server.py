@@ -13,6 +13,9 @@ from busauth.testing.issuer.issuer import Issuer
 _POLL_SECONDS = 0.05
 _MOST_BYTES = 4 * 1024 * 1024  # of a body: what is longer is cut off, and so is no form and no JSON
 
+_PATIENCE_SECONDS = 30.0
+"""Without a byte, after which a client is hung up on: each has a thread."""
+
 _DIGITS = 12  # of a length: more than any body has
 
 
@@ -85,6 +88,8 @@ class IssuerServer(Front):
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _PATIENCE_SECONDS
+
             def handle_any(self) -> None:
                 answer = outer._heard(_read(self))
                 if answer is not None:
