@@ -46,7 +46,7 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
 def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
     expected = f"an access token, {profile.name}"
     for name in profile.absent:
-        if name in claims:
+        if value_at(claims, name) is not MISSING:
             raise NotGenuine("token.type", found=f"a token with {name}", expected=expected)
     for name, value in profile.equals:
         if value_at(claims, name) != value:

@@ -69,6 +69,8 @@ async def _serve(server: Broker) -> None:
     except OSError as error:
         reason = error.strerror or error
         fail(f"cannot listen on {server.host}:{server.port} ({reason}); try --port 0")
+    except UnicodeError as error:
+        fail(f"--host {server.host}: no host can have that name ({error})")
     typer.echo(server.url)  # alone on standard output, for scripts: port 0 took a free one
     typer.echo(
         "In memory: messages are gone when it ends. For tests and demos. Ctrl-C ends it.", err=True

@@ -1,5 +1,6 @@
 """What commands share: exit codes, options, and ending with a sentence instead of a traceback."""
 
+from contextlib import suppress
 from enum import IntEnum
 from typing import NoReturn
 
@@ -34,7 +35,8 @@ def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
 
 def warn(sentence: str) -> None:
     """Say what is wrong, and go on."""
-    typer.echo(f"busauth: {sentence}", err=True)
+    with suppress(OSError):  # a full disk, a broken pipe: no worker ends because of it
+        typer.echo(f"busauth: {sentence}", err=True)
 
 
 def fail(sentence: str) -> NoReturn:

@@ -113,7 +113,7 @@ class ClaimSettings(Table):
         scopes, roles, role_keys, client: places, the profile's by default.
         required: places where something must be.
         equals: values, by the places where they must be.
-        absent: claims that give another kind of token away.
+        absent: places where something gives another kind of token away.
     """
 
     scopes: Places | None = None
@@ -122,7 +122,7 @@ class ClaimSettings(Table):
     client: Places | None = None
     required: tuple[Place, ...] = ()
     equals: Mapping[Place, str] = Field(default_factory=dict)
-    absent: tuple[Name, ...] = ()
+    absent: tuple[Place, ...] = ()
 
     def on(self, profile: Profile) -> Profile:
         """Return a profile with these places in it, and these demands beside its own."""

@@ -20,7 +20,7 @@ from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.bus import BusSettings
 from busauth.settings.model import Settings
-from busauth.settings.places import PREFIX, Place, Source
+from busauth.settings.places import PREFIX, Place, Source, no_password
 from busauth.settings.variables import WHOLE, Unreadable
 
 _OF_COMMANDS = frozenset(
@@ -141,7 +141,7 @@ def _problems(error: ValidationError, source: Source) -> Iterator[str]:
                 or _in_toml(location, problem)
                 or expected(Settings, problem)
             )
-            yield f"{source.of(location)}: {key}: {wanted}"
+            yield no_password(f"{source.of(location)}: {key}: {wanted}")
 
 
 def _unread(location: Sequence[str], problem: ErrorDetails) -> str | None:
@@ -149,7 +149,9 @@ def _unread(location: Sequence[str], problem: ErrorDetails) -> str | None:
     found = problem["input"]
     if not isinstance(found, Unreadable):
         return None
-    example = "" if _may_be_secret(location) else f", such as {evidence(found.example)}"
+    example = (
+        "" if _may_be_secret(location) else f", such as {evidence(no_password(found.example))}"
+    )
     return f"expected {found.expected}{example}: {found.why}"
 
 
@@ -180,7 +182,7 @@ def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:
     kind, value = problem["type"], problem["input"]
     if kind in ("tuple_type", "set_type", "frozen_set_type"):
         is_shown = isinstance(value, str) and not _may_be_secret(location)
-        return f"expected a list{f', such as {evidence(json.dumps([value]))}' if is_shown else ''}"
+        return f"expected a list{f', such as {_shown([value])}' if is_shown else ''}"
     if kind not in ("model_attributes_type", "model_type", "dict_type", "mapping_type"):
         return None
     if "on_expired" not in location:
@@ -240,6 +242,6 @@ def _holds_secret(location: Sequence[str], value: object) -> bool:
 
 def _shown(value: object) -> str | None:
     try:
-        return evidence(json.dumps(value))
+        return evidence(no_password(json.dumps(value)))  # first: cut off, a URL looks like none
     except TypeError:  # TOML has instants, and JSON has none
-        return evidence(value)
+        return evidence(no_password(repr(value)))

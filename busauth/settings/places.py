@@ -1,6 +1,7 @@
 """Where in the settings something stands: told with what is wrong with it, several at once."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,17 @@ from busauth.errors import ConfigurationError
 PREFIX = "BUSAUTH_"
 
 Place = tuple[str, ...]
+
+_USER = re.compile(r"(?<=://)[^\s\"']*@")
+"""Who logs in, in a URL, up to the last `@`: a password may have one that is not escaped."""
+
+
+def no_password(text: str) -> str:
+    """Return text without what stands before the host in its URLs: there a password may be.
+
+    A broker's URL may have been written under any key.
+    """
+    return _USER.sub("…@", text)
 
 
 class MisplacedError(ConfigurationError):
@@ -27,7 +39,7 @@ class MisplacedError(ConfigurationError):
 
 def told(place: Sequence[str], why: str) -> str:
     """Return a sentence with its place, if it has one."""
-    return ": ".join(filter(None, (dotted(place), why)))
+    return no_password(": ".join(filter(None, (dotted(place), why))))
 
 
 @contextmanager

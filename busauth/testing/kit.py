@@ -76,7 +76,8 @@ class Kit(Witness):
     Args:
         broker: started already.
         clock: the time of the guards, and of an embedded broker that was given it.
-        issuer: who signs, on the same clock; takes the name of the issuer that a guard trusts.
+        issuer: who signs, on the same clock; takes the name of the issuer that a guard trusts, of
+            many tenants that of one.
 
     Attributes:
         broker, clock, issuer: as given.
@@ -184,15 +185,15 @@ class Kit(Witness):
         verifiers = [each for each in guard.verifiers if isinstance(each, Verifier)]
         if not verifiers:
             raise ConfigurationError("the guard verifies no JWT: give it a guard of the kit's")
-        by_name = {verifier.issuer: verifier for verifier in verifiers}
-        adopted = by_name.get(self.issuer.url, verifiers[0])
+        adopted = next(filter(self._is_named_as, verifiers), verifiers[0])
         algorithm = self.issuer.signing.algorithm
         if algorithm not in adopted.algorithms:
             raise ConfigurationError(
                 f"the test's issuer signs with {algorithm}, the guard takes "
                 f"{' or '.join(adopted.algorithms)}: give the kit an Issuer(algorithm=...)"
             )
-        self.issuer.url = adopted.issuer
+        if not self._is_named_as(adopted):
+            self.issuer.url = adopted.issuer if adopted.tenants is None else adopted.tenants.one
         if self.issuer.audience not in adopted.audience:
             self.issuer.audience = min(adopted.audience)
         trusted = self._trusted = adopted.with_keys(IssuerKeys(self.issuer))
@@ -200,6 +201,11 @@ class Kit(Witness):
         asked = guard.core.revocations
         revocations = None if isinstance(asked, NoRevocations) else self._revoking.beside(asked)
         return self._replica(guard, trusted, *others, revocations=revocations)
+
+    def _is_named_as(self, verifier: Verifier) -> bool:
+        """Whether the issuer's name is one whose tokens a verifier takes; no template is."""
+        tenants, name = verifier.tenants, self.issuer.url
+        return name == verifier.issuer if tenants is None else tenants.tenant_of(name) is not None
 
     def _replica(
         self,

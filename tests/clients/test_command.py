@@ -117,6 +117,13 @@ def test_open_to_others(host: str) -> None:
     assert "--user" in result.stderr
 
 
+def test_no_host() -> None:
+    """A name that no host can have is told as one that is taken would be."""
+    result = refused("broker", "--port", "0", "--host", "a..b", "--user", "ann:secret")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "--host a..b: no host can have that name" in result.stderr
+
+
 async def test_open_to_named_users() -> None:
     """With users it may listen everywhere."""
     async with serving("--host", "0.0.0.0", "--user", "ann:secret") as (_, url):

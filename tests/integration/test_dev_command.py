@@ -1,6 +1,7 @@
 """`busauth dev` and `busauth token`: the first minute, and somebody's own bus after it."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -12,12 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from busauth.cli import app
+from busauth.testing import Issuer, IssuerServer
 from tests.support import Broker
 
 pytestmark = pytest.mark.processes
@@ -203,7 +206,11 @@ def test_port_that_is_taken(option: str) -> None:
         (["alice", "--url", "http://127.0.0.1:1"], "start `busauth dev` first"),
         (["alice", "--url", "http://issuer.example"], "expected http:// and loopback"),
         (["alice", "--url", "https://127.0.0.1:1"], "expected http:// and loopback"),
+        (["alice", "--url", "http://127.0.0.1"], "nothing answers at 127.0.0.1: start"),
         (["alice", "--claim", "roles"], "expected NAME=VALUE"),
+        (["alice", "--claim", "level=NaN"], "are no JSON: expected another --lifetime or --claim"),
+        (["alice", "--lifetime", "inf"], "are no JSON: expected another --lifetime or --claim"),
+        (["\udcff"], "is no text: expected UTF-8"),
     ],
 )
 def test_no_token(arguments: list[str], said: str) -> None:
@@ -211,6 +218,52 @@ def test_no_token(arguments: list[str], said: str) -> None:
     result = CliRunner().invoke(app, ["token", *arguments])
     assert (result.exit_code, result.stdout) == (1, "")
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([], "is no `busauth dev`"),
+        (1, "is no `busauth dev`"),
+        ({"keys": []}, "is no `busauth dev`"),
+        ({"error_description": "\x1b]0;"}, r"'\x1b]0;'"),
+        ({"access_token": "\x1b]0;"}, "it answered 200"),
+        ({"access_token": 1}, "it answered 200"),
+    ],
+)
+def test_what_listens_there_is_somebody_elses(answer: Any, said: str) -> None:
+    """Whatever it answers, nothing of it is a token or steers a terminal."""
+    with IssuerServer(Issuer()) as server:
+        server.replies["/mint"] = (200, json.dumps(answer).encode())
+        url = f"http://127.0.0.1:{server.port}"
+        result = CliRunner().invoke(app, ["token", "alice", "--url", url])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+async def test_a_signal_is_heard_while_a_broker_does_not_answer(tmp_path: Path) -> None:
+    """Ctrl-C ends it at once, and nothing is told of a broker that nobody waits for any more."""
+    arrived = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await reader.read()
+        writer.close()
+
+    mute = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    url = f"amqp://127.0.0.1:{mute.sockets[0].getsockname()[1]}/"
+    command = ("-m", "busauth", "dev", "shop:bus", "--url", url, "--port", "0")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=tmp_path, stdout=PIPE, stderr=STDOUT
+    )
+    async with asyncio.timeout(SECONDS), mute:
+        await arrived.wait()
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        told, _ = await process.communicate()
+    assert (process.returncode, told) == (0, b"")
+    assert time.monotonic() - began < 5
 
 
 def test_no_bus() -> None:

@@ -1,6 +1,7 @@
 """`busauth run`: real processes, which are killed, signalled and probed."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -10,11 +11,14 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import psutil
 import pytest
+import typer
 
+from busauth.cli.options import warn
 from busauth.cli.run.lives import Pace
 from busauth.cli.run.supervisor import GaveUpError, Supervisor
 from busauth.testing import Broker as EmbeddedBroker
@@ -248,6 +252,89 @@ async def test_workers_are_started_anew(alone: Service) -> None:
         assert not before & alone.processes()
         await run.until(200)
         assert await run.ended(signal.SIGTERM) == 0
+
+
+WORKER = """
+import os, pathlib, signal, socket, sys, time
+link = socket.socket(fileno=int(sys.argv[-1].partition("=")[2]))
+lives = pathlib.Path(sys.argv[1])
+is_first = not lives.exists()
+with lives.open("a") as file:
+    file.write("+")
+
+def say(reasons):
+    link.send(b'{"reasons": [%s], "drain": 5}\\n' % reasons)
+
+def end(*_):
+    if is_first and sys.argv[2] == "late":
+        say(b"")
+        time.sleep(0.5)
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, end)
+say(b"" if sys.argv[2] == "soon" else b'"starting"')
+while True:
+    signal.pause()
+"""
+
+
+@asynccontextmanager
+async def supervised(lives: Path, comes_up: str) -> AsyncIterator[tuple[Supervisor, list[str]]]:
+    """Supervise one worker that comes up "soon", or "late": only as it is told to end."""
+    told: list[str] = []
+    command = (sys.executable, "-c", WORKER, str(lives), comes_up)
+    supervisor = Supervisor(command, 1, tell=told.append, pace=Pace(first=0.01))
+    running = asyncio.create_task(supervisor.run())
+    try:
+        async with asyncio.timeout(SECONDS):
+            yield supervisor, told
+    finally:
+        supervisor.stop()
+        await running
+
+
+def count(lives: Path) -> int:
+    return len(lives.read_text()) if lives.exists() else 0
+
+
+async def begun(lives: Path, number: int) -> None:
+    while count(lives) < number:
+        await asyncio.sleep(0.01)
+
+
+def test_nothing_ends_because_nobody_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What supervisors tell goes to standard error, which may be a file on a full disk."""
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(typer, "echo", full)
+    warn("worker 1 ended")
+    full.assert_called_once()
+
+
+async def test_a_start_anew_is_not_lost_on_another(tmp_path: Path) -> None:
+    """What came while workers were started anew counts as well: who began before has it not."""
+    lives = tmp_path / "lives"
+    async with supervised(lives, "soon") as (supervisor, told):
+        await begun(lives, 1)
+        supervisor.renew()
+        await asyncio.sleep(0)
+        supervisor.renew()
+        supervisor.renew()
+        while not told:
+            await asyncio.sleep(0.01)
+    assert told == ["all workers were started anew"]
+    assert count(lives) == 3
+
+
+async def test_who_is_ready_as_it_ends_is_not_the_next_one(tmp_path: Path) -> None:
+    """A worker is replaced once the new one is ready, not once the old one has said so at last."""
+    lives = tmp_path / "lives"
+    async with supervised(lives, "late") as (supervisor, told):
+        await begun(lives, 1)
+        await asyncio.sleep(0.2)
+        supervisor.renew()
+        await begun(lives, 2)
+        await asyncio.sleep(0.2)
+        assert not told
 
 
 async def test_one_that_never_comes_up_ends_all() -> None:

@@ -25,6 +25,10 @@ from busauth.tokens import keycloak
 from tests.kit import shop
 from tests.kit.shop import Order
 
+TEMPLATE = "https://login.example/{tenantid}/v2.0"
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+FURTHER = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
 
 class Listed:
     """A store of a user's own."""
@@ -176,6 +180,33 @@ async def test_a_caller_is_read_as_the_bus_would(busauth_kit: Kit) -> None:
     async with busauth_kit.using(bus):
         caller = busauth_kit.caller("ann", typ="Bearer", realm_access={"roles": ["admin"]})
     assert (caller.issuer, set(caller.roles)) == ("https://kc.example", {"admin"})
+
+
+@pytest.mark.parametrize(
+    ("own", "tenants", "taken"),
+    [
+        (None, [FURTHER, TENANT], TENANT),
+        (FURTHER, [TENANT, FURTHER], FURTHER),
+        (FURTHER, "any", FURTHER),
+        (None, "any", "00000000-0000-0000-0000-000000000000"),
+    ],
+)
+async def test_an_issuer_of_many_tenants(
+    busauth_kit: Kit, own: str | None, tenants: str | list[str], taken: str
+) -> None:
+    """The kit signs in one tenant's name, the test's own if it has one; a template is no name."""
+    verifier = Verifier(
+        StaticKeys(busauth_kit.issuer.jwks()),
+        issuer=TEMPLATE,
+        audience="shop",
+        profile="entra",
+        tenants=tenants,
+    )
+    if own:
+        busauth_kit.issuer.url = TEMPLATE.replace("{tenantid}", own)
+    async with busauth_kit.using(Bus("amqp://nowhere/", guard=Guard(verifier), service="orders")):
+        caller = busauth_kit.caller("ann", tid=taken)
+    assert caller.issuer == busauth_kit.issuer.url == TEMPLATE.replace("{tenantid}", taken)
 
 
 # --- revocation -----------------------------------------------------------------------------------

@@ -50,6 +50,13 @@ UNESCAPED = [
 ]
 
 
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64])
+def test_a_name_that_no_host_can_have_is_not_waited_for(host: str) -> None:
+    """No broker will ever be found there, so nobody tries time after time."""
+    with pytest.raises(ConfigurationError, match="names no broker: expected amqp://host/"):
+        broker_url(f"amqp://{host}/")
+
+
 @pytest.mark.parametrize("url", UNESCAPED)
 def test_nothing_of_a_url_that_cannot_be_read_is_shown(url: str) -> None:
     """An unescaped character in a password is told as such, and so is what is no broker's URL."""

@@ -69,6 +69,14 @@ def test_pages_of_others(path: str, method: str, headers: dict[str, str]) -> Non
     assert b"access_token" not in answer.body
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.1:80"])
+def test_port_that_nobody_names(host: str) -> None:
+    """At HTTP's own port clients leave it out, and a rebound name is another one all the same."""
+    own = {"host": host, "origin": f"http://{host}"}
+    assert why_not(Request("POST", "/mint", own), 80) is None
+    assert why_not(Request("POST", "/mint", {"host": "rebound.example"}), 80)
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "", "unknown"])
 def test_sites_of_others(site: str) -> None:
     """What a browser says of a request counts as well; only a link may lead to the page."""

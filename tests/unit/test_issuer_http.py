@@ -264,15 +264,32 @@ def test_a_server_answers_many_at_once() -> None:
     assert len(server.requests) == 100
 
 
-def test_a_length_that_is_none_is_no_body() -> None:
+@pytest.mark.parametrize("length", ["-5", "", "9" * 5000], ids=len)
+def test_a_length_that_is_none_is_no_body(length: str) -> None:
     """A request whose length cannot be read is answered all the same."""
     with (
         IssuerServer(make_issuer()) as server,
         socket.create_connection(("127.0.0.1", server.port)) as client,
     ):
-        client.sendall(b"POST /token HTTP/1.0\r\nContent-Length: -5\r\n\r\n")
+        client.sendall(f"POST /token HTTP/1.0\r\nContent-Length: {length}\r\n\r\n".encode())
+        client.shutdown(socket.SHUT_WR)
         client.settimeout(5)
         assert client.recv(100).startswith(b"HTTP/1.0 400 ")
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"POST /to", b"POST /token HTTP/1.0\r\nContent-Length: 5\r\n\r\na"]
+)
+def test_who_says_nothing_more_is_hung_up_on(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection has a thread, and none is there for good."""
+    monkeypatch.setattr("busauth.testing.issuer.server._PATIENCE_SECONDS", 0.1)
+    with (
+        IssuerServer(make_issuer()) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as client,
+    ):
+        client.sendall(said)
+        client.settimeout(5)
+        assert client.recv(100) == b""
 
 
 def test_the_core_needs_no_front() -> None:

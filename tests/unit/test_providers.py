@@ -200,6 +200,14 @@ async def test_a_nonce_can_be_what_tells_them_apart() -> None:
     assert (await refusal(raw, profile=profile)).code == "token.type"
 
 
+@pytest.mark.parametrize("held", ["n", None, [], False])
+async def test_what_is_inside_of_a_claim_can_tell_them_apart(held: Any) -> None:
+    """A pointer leads inside here as it does elsewhere, and is no claim that nothing ever has."""
+    profile = replace(LENIENT, absent=(*LENIENT.absent, "/app/draft"))
+    raw = Signer().sign({**payload(), "app": {"draft": held}}, header=_PLAIN)
+    assert (await refusal(raw, profile=profile)).code == "token.type"
+
+
 async def test_auth0() -> None:
     """Permissions of Auth0's RBAC count as scopes."""
     caller = await read(AUTH0_TOKEN, AUTH0, "https://api.shop.example", typ="JWT")

@@ -122,6 +122,14 @@ async def test_a_port_that_is_taken_is_told() -> None:
                 pass
 
 
+@pytest.mark.parametrize("host", ["a..b", "..", "a" * 64])
+async def test_a_name_that_no_host_can_have_is_told(host: str) -> None:
+    """It is a sentence, and no error of the codec that looked at it."""
+    with pytest.raises(ConfigurationError, match=r"cannot listen on .*expected a free port"):
+        async with answering(Address(host, 0), Readiness):
+            pass
+
+
 async def test_nothing_listens_unasked() -> None:
     """Without an address there is nobody who answers."""
     async with answering(None, Readiness) as address:

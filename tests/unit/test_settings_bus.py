@@ -127,6 +127,15 @@ def test_what_cannot_be_made_is_told_with_its_place(file: Path, said: str, told:
         f"bus = '{URL_WITH}'",
         f"url = '{URL_WITH}'",
         f"bus = [{{ url = '{URL_WITH}' }}]",
+        f"algorithms = '{URL_WITH}'",
+        f"algorithms = ['{URL_WITH}']",
+        f"algorithms = ['{'R' * 180}', '{URL_WITH}']",
+        f"profile = 'amqp://orders:{SECRET}@{SECRET}@rabbit/'",
+        f"[consumers]\nurl = '{URL_WITH}'",
+        f"[guard.consumers]\nurl = ['{URL_WITH}']",
+        f"[on_expired]\nurl = '{URL_WITH}'",
+        f"[claims]\nroles = {{ url = '{URL_WITH}' }}",
+        f"tenants = '{URL_WITH}'",
     ],
 )
 def test_no_error_shows_a_password(file: Path, said: str) -> None:
@@ -134,6 +143,18 @@ def test_no_error_shows_a_password(file: Path, said: str) -> None:
     file.write_text(f"{BASE}{said}")
     with pytest.raises(ConfigurationError) as caught:
         load_settings(file)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["GUARD", "PROFILE", "CONSUMERS__URL", "ON_EXPIRED__URL"])
+@pytest.mark.parametrize("said", [URL_WITH, f'["{URL_WITH}', f'{URL_WITH}"'])
+def test_no_error_shows_a_password_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    """Nor is one shown in what was expected, which is made of what the variable holds."""
+    monkeypatch.setenv(f"BUSAUTH_{name}", said)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
     assert SECRET not in str(caught.value)
 
 

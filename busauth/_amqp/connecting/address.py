@@ -43,7 +43,7 @@ def broker_url(given: str | URL) -> URL:
             "from 1 to 65535 after the host if any, and in names and passwords "
             "@ / # ? : [ ] % as %40 %2F %23 %3F %3A %5B %5D %25"
         )
-    if parsed.scheme not in _PORTS or not parsed.host:
+    if parsed.scheme not in _PORTS or not _can_be_a_host(parsed.host):
         raise ConfigurationError(
             "the broker's URL names no broker: expected amqp://host/ or amqps://host/"
         )
@@ -131,6 +131,14 @@ def _check_parameter(name: str, said: str) -> None:
         raise ConfigurationError(
             f"{name} in the broker's URL: expected {_PARAMETERS[name].told} (amqp://host/?{name}=…)"
         )
+
+
+def _can_be_a_host(name: str | None) -> bool:
+    """Whether a name can be looked up; where it cannot, that is no broker that may come back."""
+    try:
+        return bool(name and name.encode("idna"))
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        return False
 
 
 def _parsed(given: str) -> URL | None:

@@ -43,7 +43,7 @@ class Profile:
         required: places where something must be, next to `exp` and `iss` which always must.
         audience: the claim that names whom the token is for.
         equals: places where exactly this value must be.
-        absent: claims that give another kind of token away, whatever their value.
+        absent: places where something gives another kind of token away, whatever it is.
         others: claims that do so by what they say.
         scopes: where scopes are; a string is split at spaces (RFC 6749, section 3.3), a list is
             taken as it is.
@@ -74,7 +74,7 @@ class Profile:
         """Check what would otherwise be found missing in each token."""
         values = (name for name, _ in self.equals)
         searched = (*self.scopes, *self.roles, *self.role_keys, *self.client)
-        for place in (*self.required, *values, *searched):
+        for place in (*self.required, *values, *self.absent, *searched):
             check_place(place)
         if self.clients is not None and (not self.clients or "" in self.clients):
             raise ConfigurationError(

@@ -20,6 +20,7 @@ ANY = "any"
 _PLACEHOLDER = "{tenantid}"
 _TENANT = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LENGTH = 36  # characters of an identifier
+_NOBODYS = "00000000-0000-0000-0000-000000000000"
 _CLAIM = "tid"
 
 
@@ -39,6 +40,11 @@ class Tenants:
     def named(self) -> tuple[str, ...]:
         """Return them as they were given."""
         return (ANY,) if self.accepted is None else tuple(sorted(self.accepted))
+
+    @property
+    def one(self) -> str:
+        """Return the issuer of one of them, for tests; where any may come, of nobody's."""
+        return self._issuer(_NOBODYS if self.accepted is None else min(self.accepted))
 
     def tenant_of(self, issuer: object) -> str | None:
         """Return the tenant of an issuer that is the template with an accepted one in it."""

@@ -1,6 +1,7 @@
 """`busauth token`: a token from the issuer of `busauth dev`, alone on standard output."""
 
 import json
+import re
 from typing import Annotated, Any
 
 import httpx
@@ -9,8 +10,10 @@ import typer
 from busauth.cli.dev.web.gate import PORT
 from busauth.cli.loopback import is_loopback
 from busauth.cli.options import fail
+from busauth.errors import evidence
 
 _SECONDS = 5.0
+_TOKEN = re.compile(r"[A-Za-z0-9_.-]+")
 
 Subject = Annotated[str, typer.Argument(help="Whose token it is: its `sub`.")]
 Scope = Annotated[
@@ -39,7 +42,7 @@ def token(
         "lifetime": lifetime,
         "claims": dict(_claim(each) for each in claim or ()),
     }
-    typer.echo(_asked(_mint_url(url), wanted)["access_token"])
+    typer.echo(_asked(_mint_url(url), _body(wanted)))
     typer.echo(f"A token of {subject}'s for {lifetime:g} s, for development alone.", err=True)
 
 
@@ -53,6 +56,15 @@ def _mint_url(url: str) -> httpx.URL:
     return parsed.join("/mint")
 
 
+def _body(wanted: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(wanted, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeError:
+        fail("the subject, a scope or a claim is no text: expected UTF-8")
+    except ValueError:  # Python reads NaN and Infinity, which are no JSON
+        fail("NaN and infinities are no JSON: expected another --lifetime or --claim")
+
+
 def _claim(given: str) -> tuple[str, Any]:
     name, equals, text = given.partition("=")
     if not (name and equals):
@@ -63,16 +75,21 @@ def _claim(given: str) -> tuple[str, Any]:
         return name, text
 
 
-def _asked(url: httpx.URL, wanted: dict[str, Any]) -> dict[str, Any]:
+def _asked(url: httpx.URL, body: bytes) -> str:
+    place = url.netloc.decode("ascii").rpartition("@")[2]
     try:
         # No proxy of the environment: it is on this machine.
         with httpx.Client(trust_env=False, timeout=_SECONDS) as client:
-            answer = client.post(url, json=wanted)
+            answer = client.post(url, content=body, headers={"content-type": "application/json"})
         said = answer.json()
-    except httpx.TransportError as error:
-        fail(f"nothing answers at {url.host}:{url.port}: start `busauth dev` first ({error})")
+    except httpx.RequestError as error:
+        fail(f"nothing answers at {place}: start `busauth dev` first ({error})")
     except ValueError:
-        fail(f"what answers at {url.host}:{url.port} is no `busauth dev`")
-    if not answer.is_success or "access_token" not in said:
-        fail(str(said.get("error_description", f"it answered {answer.status_code}")))
-    return dict(said)
+        said = None
+    # Whoever listens there may be anybody's: what it says is held to a token, or to one line.
+    if not isinstance(said, dict) or not {"access_token", "error_description"} & said.keys():
+        fail(f"what answers at {place} is no `busauth dev`")
+    token = said.get("access_token")
+    if not answer.is_success or not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        fail(evidence(said.get("error_description")) or f"it answered {answer.status_code}")
+    return token

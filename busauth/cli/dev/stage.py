@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from yarl import URL
 
+from busauth._amqp.bus import Bus
 from busauth._tokens.keys.development import ISSUER_PATH
 from busauth.audit import Event, EventKind
 from busauth.cli.dev.edge import EDGE_PATH, Edge
@@ -79,7 +80,8 @@ class Stage:
             if broker is None:
                 broker = await stack.enter_async_context(self._broker())
             edge = Edge(self._issuer, broker, self._timeline.add)
-            await stack.enter_async_context(edge.bus)
+            if not await self._is_entered(stack, edge.bus):
+                return
             edge.open()
             self._issuer.edge = edge.answer
             folder = Path.cwd() if self._plan.targets else None  # the example's file is nobody's
@@ -88,6 +90,13 @@ class Stage:
             await self._keep_running(broker, changed)
             self._timeline.settle()
             self._terminal.say("Ending.", "dim")
+
+    async def _is_entered(self, stack: AsyncExitStack, bus: Bus) -> bool:
+        """Connect, unless a signal comes first: a broker that does not answer takes its time."""
+        entering = asyncio.ensure_future(stack.enter_async_context(bus))
+        await self._first_of(entering, self._stopped.wait())
+        await asyncio.wait((entering,))
+        return not entering.cancelled() and entering.result() is bus
 
     @asynccontextmanager
     async def _broker(self) -> AsyncIterator[str]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -94,7 +94,8 @@ async def _supervised(target: str, workers: int, address: Address | None) -> boo
 async def _probed(address: Address | None, ready: Ready) -> AsyncIterator[None]:
     async with answering(address, ready) as where:
         if where is not None:
-            typer.echo(f"Health: http://{where}/live and http://{where}/ready", err=True)
+            with suppress(OSError):  # as `warn`
+                typer.echo(f"Health: http://{where}/live and http://{where}/ready", err=True)
         yield
 
 

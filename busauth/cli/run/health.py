@@ -50,10 +50,11 @@ async def answering(
     probes = Probes(ready, seconds)
     try:
         server = await asyncio.start_server(probes.meet, *address, limit=_READ_BYTES)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        why = error.strerror if isinstance(error, OSError) else None
         raise ConfigurationError(
-            f"health: cannot listen on {address} ({error.strerror or error}): expected a free port "
-            "of an address of this machine"
+            f"health: cannot listen on {address} ({why or error}): expected a free port of an "
+            "address of this machine"
         ) from None
     try:
         yield Address(address.host, server.sockets[0].getsockname()[1])

@@ -51,6 +51,7 @@ class Supervisor:
         self._places = [_Place(number, Lives(pace or Pace()), terms) for number in numbers]
         self._is_stopping = False
         self._renewing: asyncio.Task[None] | None = None
+        self._is_due = False  # to start them anew, once more where that goes on
 
     @property
     def ready(self) -> Readiness:
@@ -83,13 +84,19 @@ class Supervisor:
             place.stop()
 
     def renew(self) -> None:
-        """Start each of them anew, one after the other, each once the one before is ready."""
+        """Start each of them anew, one after the other, each once the one before is ready.
+
+        Said again meanwhile, all of them once more: who has begun already has not what came since.
+        """
+        self._is_due = True
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.create_task(self._renew_each())
 
     async def _renew_each(self) -> None:
-        for place in self._places:
-            await place.renewed()
+        while self._is_due:
+            self._is_due = False
+            for place in self._places:
+                await place.renewed()
         self._tell("all workers were started anew")
 
     async def _keep(self, place: "_Place") -> bool:
@@ -181,7 +188,8 @@ class _Place:
 
     def _came_up(self) -> None:
         self._lives.came_up()
-        self._readied.set()
+        if not self._asked.is_set():  # it ends already: the next one is waited for
+            self._readied.set()
 
     def _has_drained(self, life: Life, code: int) -> bool:
         # One that has not begun yet ends by the signal itself: nothing of it is to be drained.

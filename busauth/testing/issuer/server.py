@@ -13,6 +13,11 @@ from busauth.testing.issuer.issuer import Issuer
 _POLL_SECONDS = 0.05
 _MOST_BYTES = 4 * 1024 * 1024  # of a body: what is longer is cut off, and so is no form and no JSON
 
+_PATIENCE_SECONDS = 30.0
+"""Without a byte, after which a client is hung up on: each has a thread."""
+
+_DIGITS = 12  # of a length: more than any body has
+
 
 class _Sockets(ThreadingHTTPServer):
     daemon_threads = True
@@ -83,6 +88,8 @@ class IssuerServer(Front):
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _PATIENCE_SECONDS
+
             def handle_any(self) -> None:
                 answer = outer._heard(_read(self))
                 if answer is not None:
@@ -100,7 +107,9 @@ class IssuerServer(Front):
 def _read(handler: BaseHTTPRequestHandler) -> Request:
     headers = {name.lower(): value for name, value in handler.headers.items()}
     length = headers.get("content-length", "")
-    body = handler.rfile.read(min(int(length), _MOST_BYTES) if length.isdecimal() else 0)
+    # Of a number without end Python makes none: its last digits would change nothing.
+    said = int(length[:_DIGITS]) if length.isdecimal() else 0
+    body = handler.rfile.read(min(said, _MOST_BYTES))
     return Request(handler.command, handler.path, headers, body)
 
 

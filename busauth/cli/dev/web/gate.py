@@ -10,6 +10,8 @@ from busauth.testing.issuer import Request
 PORT = 7600
 """Where it listens, unless told otherwise."""
 
+_NAMES = ("127.0.0.1", "localhost")
+_HTTP_PORT = 80  # which nobody names, as a URL without a port has it
 _OWN_SITES = (None, "same-origin", "none")
 
 
@@ -21,7 +23,8 @@ def why_not(request: Request, port: int) -> str | None:
         port: where this server listens.
     """
     host, origin = request.headers.get("host"), request.headers.get("origin")
-    if host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+    unnamed = _NAMES if port == _HTTP_PORT else ()
+    if host not in (*(f"{name}:{port}" for name in _NAMES), *unnamed):
         return f"it was sent to another host: expected Host: 127.0.0.1:{port} or localhost:{port}"
     if origin not in (None, f"http://{host}"):
         return f"it comes from a page of another origin: expected http://{host}, or none"
