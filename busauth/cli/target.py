@@ -2,13 +2,17 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 
 import typer
 
 from busauth._amqp.bus import Bus
+from busauth._arguments import kind_of
 
 _EXPECTED = "expected MODULE:BUS, such as shop.orders:bus"
+_MOST_NAMED = 3
 
 
 def find_bus(target: str) -> Bus:
@@ -26,7 +30,11 @@ def find_bus(target: str) -> Bus:
     name, colon, attribute = target.partition(":")
     if not (colon and all(name.split(".")) and all(attribute.split("."))):
         raise typer.BadParameter(f"got {target!r}: {_EXPECTED}")
-    return _bus(target, _attribute(_module(name), attribute))
+    module = _module(name)
+    try:
+        return _bus(target, _attribute(module, attribute))
+    except typer.BadParameter as error:
+        raise typer.BadParameter(f"{error.message}{_meant(name, module)}") from None
 
 
 def _module(name: str) -> object:
@@ -61,9 +69,18 @@ def _attribute(found: object, path: str) -> object:
 def _bus(target: str, found: object) -> Bus:
     if isinstance(found, Bus):
         return found
-    if callable(found):
+    if isinstance(found, FunctionType | type):
+        kind = "class" if isinstance(found, type) else "function"
         raise typer.BadParameter(
-            f"{target} is a {type(found).__name__}, which would have to be called: expected a Bus "
+            f"{target} is a {kind}, which would have to be called: expected a Bus "
             f"at module level, such as `bus = {target.rpartition(':')[2]}()`"
         )
-    raise typer.BadParameter(f"{target} is a {type(found).__name__}: expected a busauth.Bus")
+    raise typer.BadParameter(f"{target} is {kind_of(found)}: expected a busauth.Bus")
+
+
+def _meant(name: str, module: object) -> str:
+    """Say which buses a module has at its top; nothing where it has none."""
+    held: Mapping[str, object] = getattr(module, "__dict__", {})
+    names = [each for each, value in held.items() if isinstance(value, Bus)]
+    named = " or ".join(f"{name}:{each}" for each in names[:_MOST_NAMED])
+    return f"; did you mean {named}?" if named else ""

@@ -9,8 +9,8 @@ from busauth.cli.target import find_bus
 
 _BUS = """
 from busauth import Bus, Guard
-bus = Bus("amqp://localhost/", guard=Guard(issuer="https://idp.example", audience="shop"),
-          service="shop")
+guard = Guard(issuer="https://idp.example", audience="shop")
+bus = Bus("amqp://localhost/", guard=guard, service="shop")
 class here: bus = bus
 def make(): return bus
 number = 7
@@ -46,7 +46,10 @@ def test_found(target: str) -> None:
         (".target_shop:bus", "expected MODULE:BUS"),
         ("target_shop:here..bus", "expected MODULE:BUS"),
         ("target_shop:buss", "has no 'buss'"),
-        ("target_shop:number", "is a int: expected a busauth.Bus"),
+        ("target_shop:number", "is an int: expected a busauth.Bus"),
+        ("target_shop:guard", "guard is a Guard: expected a busauth.Bus; did you mean target_"),
+        ("target_shop:buss", "; did you mean target_shop:bus?"),
+        ("target_shop:here", "here is a class, which would have to be called"),
         ("target_shop:make", "would have to be called"),
     ],
 )
