@@ -5,7 +5,7 @@ neither its unit nor the other end of its range.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 from busauth._arguments import Range, kind_of, ranges
 from busauth.errors import ConfigurationError, evidence
 
+_ONE_OF = frozenset({"literal_error", "enum", "union_tag_invalid"})
+_QUOTED = re.compile(r"'([^']*)'")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -98,6 +100,8 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
     """
     *place, name = map(str, problem["loc"] or ("",))  # a model's own validator names no place
     tables = _tables(kind, place)
+    if problem["type"] in _ONE_OF:
+        return _one_of(problem)
     if problem["type"] != "extra_forbidden":
         why = problem["msg"].removeprefix("Value error, ")
         fields = (table.model_fields.get(name) for table in tables)
@@ -108,6 +112,18 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
     if near := closest(name, known):
         return f"there is no such key; did you mean {near}?"
     return f"there is no such key; expected one of {', '.join(known)}"
+
+
+def _one_of(problem: ErrorDetails) -> str:
+    """Say which values there are, or which of them may have been meant."""
+    context, given = problem.get("ctx", {}), problem["input"]
+    known = _QUOTED.findall(str(context.get("expected_tags") or context.get("expected")))
+    what = context.get("discriminator", "value").strip("'")
+    value = given.get(what) if isinstance(given, Mapping) else given
+    if isinstance(value, str) and (near := closest(value.lower(), known)):
+        return f"there is no such {what}; did you mean {near!r}?"
+    several = "one of " if len(known) > 1 else ""
+    return f"there is no such {what}; expected {several}{', '.join(map(repr, known))}"
 
 
 def ranges_of(field: FieldInfo) -> Iterator[Range]:
