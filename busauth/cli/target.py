@@ -4,15 +4,44 @@ import importlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from traceback import format_exception
 from types import FunctionType
 
 import typer
 
 from busauth._amqp.bus import Bus
 from busauth._arguments import kind_of
+from busauth.errors import ConfigurationError
 
 _EXPECTED = "expected MODULE:BUS, such as shop.orders:bus"
 _MOST_NAMED = 3
+_IN_FRONT = frozenset({"busauth", "importlib", "_frozen_importlib", "_frozen_importlib_external"})
+
+
+def bus_or_traceback(target: str) -> Bus:
+    """Return the bus of `find_bus`, or end with the traceback of its module, from there on.
+
+    Raises:
+        typer.BadParameter: as of `find_bus`.
+        ConfigurationError, ConnectionError: the module raises it, and its sentence is enough.
+        SystemExit: the module raises something else, which has been shown.
+    """
+    try:
+        return find_bus(target)
+    except (typer.BadParameter, ConfigurationError, ConnectionError):
+        raise
+    except Exception as error:  # whatever a module of a user's raises
+        typer.echo("".join(format_exception(_from_module_on(error))), err=True, nl=False)
+        raise SystemExit(1) from None
+
+
+def _from_module_on(error: Exception) -> Exception:
+    """Leave out the frames in front of the module; all are kept where it is not among them."""
+    left = error.__traceback__
+    while left and left.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _IN_FRONT:
+        left = left.tb_next
+    is_unread = isinstance(error, SyntaxError)  # of the module itself, which says where
+    return error.with_traceback(left) if left or is_unread else error
 
 
 def find_bus(target: str) -> Bus:
