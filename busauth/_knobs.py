@@ -6,7 +6,6 @@ neither its unit nor the other end of its range.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
@@ -15,7 +14,7 @@ from pydantic._internal._model_construction import ModelMetaclass  # it has no p
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from busauth._arguments import Range, kind_of, ranges
+from busauth._arguments import Range, closest, kind_of, ranges
 from busauth.errors import ConfigurationError, evidence
 
 _ONE_OF = frozenset({"literal_error", "enum", "union_tag_invalid"})
@@ -156,8 +155,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for each in get_args(annotation):
         yield from _models(each)
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name that may have been meant, None where none is close."""
-    return next(iter(get_close_matches(name, sorted(known), 1)), None)

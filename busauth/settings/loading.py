@@ -14,8 +14,8 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from busauth._amqp.options import ConsumerOptions, RetryOptions
-from busauth._arguments import checked
-from busauth._knobs import closest, dotted, expected
+from busauth._arguments import checked, closest
+from busauth._knobs import dotted, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.bus import BusSettings

@@ -13,7 +13,7 @@ from aio_pika import DeliveryMode, Message
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
-from busauth._knobs import closest
+from busauth._arguments import closest
 from busauth._tokens.verifier import Verifier
 from busauth.audit import Event
 from busauth.cli.dev.rows import Row, refused
