@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from functools import cache, wraps
 from typing import Annotated, Any, Protocol, TypeVar, Union, cast, get_args, get_origin
@@ -41,6 +42,7 @@ def checked(called: Called) -> Called:
         try:
             bound = signature.bind(*given, **named)
         except TypeError:
+            _check_names(name, named, signature)
             return given, named  # the call says it in Python's own words
         for argument in bound.arguments.keys() - several:
             hint = _hints(called).get(argument, Any)
@@ -59,6 +61,23 @@ def checked(called: Called) -> Called:
         return await called(*given, **named)
 
     return cast("Called", call_async if is_async(called) else call)
+
+
+def _check_names(called: str, named: Iterable[str], signature: inspect.Signature) -> None:
+    """Say which argument may have been meant by a name that there is not."""
+    parameters = signature.parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    for name in named:
+        if name not in parameters and (near := closest(name, parameters)):
+            raise TypeError(
+                f"{called}() got an unexpected keyword argument {name!r}; did you mean {near!r}?"
+            )
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that may have been meant, None where none is close."""
+    return next(iter(get_close_matches(name, sorted(known), 1)), None)
 
 
 def decorator(usage: str) -> Callable[[Called], Called]:

@@ -5,8 +5,7 @@ neither its unit nor the other end of its range.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
@@ -15,9 +14,11 @@ from pydantic._internal._model_construction import ModelMetaclass  # it has no p
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from busauth._arguments import Range, kind_of, ranges
+from busauth._arguments import Range, closest, kind_of, ranges
 from busauth.errors import ConfigurationError, evidence
 
+_ONE_OF = frozenset({"literal_error", "enum", "union_tag_invalid"})
+_QUOTED = re.compile(r"'([^']*)'")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -98,6 +99,8 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
     """
     *place, name = map(str, problem["loc"] or ("",))  # a model's own validator names no place
     tables = _tables(kind, place)
+    if problem["type"] in _ONE_OF:
+        return _one_of(problem)
     if problem["type"] != "extra_forbidden":
         why = problem["msg"].removeprefix("Value error, ")
         fields = (table.model_fields.get(name) for table in tables)
@@ -108,6 +111,18 @@ def expected(kind: type[BaseModel], problem: ErrorDetails) -> str:
     if near := closest(name, known):
         return f"there is no such key; did you mean {near}?"
     return f"there is no such key; expected one of {', '.join(known)}"
+
+
+def _one_of(problem: ErrorDetails) -> str:
+    """Say which values there are, or which of them may have been meant."""
+    context, given = problem.get("ctx", {}), problem["input"]
+    known = _QUOTED.findall(str(context.get("expected_tags") or context.get("expected")))
+    what = context.get("discriminator", "value").strip("'")
+    value = given.get(what) if isinstance(given, Mapping) else given
+    if isinstance(value, str) and (near := closest(value.lower(), known)):
+        return f"there is no such {what}; did you mean {near!r}?"
+    several = "one of " if len(known) > 1 else ""
+    return f"there is no such {what}; expected {several}{', '.join(map(repr, known))}"
 
 
 def ranges_of(field: FieldInfo) -> Iterator[Range]:
@@ -140,8 +155,3 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for each in get_args(annotation):
         yield from _models(each)
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name that may have been meant, None where none is close."""
-    return next(iter(get_close_matches(name, sorted(known), 1)), None)

@@ -39,10 +39,10 @@ from busauth._amqp.topology import (
     rejected_queue,
 )
 from busauth._amqp.trust import check_retired_sources, trust
+from busauth._arguments import closest
 from busauth._callables import is_async, name_of
 from busauth._decision import Demand, Rules
 from busauth._expiry import DeadLetter, Policies, PolicyChain
-from busauth._knobs import closest
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked

@@ -61,7 +61,8 @@ def check_retired_sources(verifiers: tuple[object, ...], sources: frozenset[str]
             raise ConfigurationError(
                 f"RetiredKeys(sources={sorted(wanted)}): expected whose word for a published "
                 f"instant the guard can have: {' or '.join(sorted(sources)) or 'nobody'}; see "
-                "MessageSecurity(proofs=...) and GuardOptions(broker_stamps=True)"
+                "MessageSecurity(proofs=...) and GuardOptions(broker_stamps=True), or "
+                "[messages.proofs] and guard.broker_stamps = true in a settings file"
             )
 
 

@@ -131,7 +131,7 @@ class PolicyChain:
                 raise PolicyFailed(f"{type(error).__name__} in {name}", error) from error
             if verdict is not None:
                 return _checked(verdict, name), name
-        return DeadLetter(reason="no policy accepts it"), "default"
+        return DeadLetter(), "default"
 
 
 @dataclass(frozen=True, slots=True)

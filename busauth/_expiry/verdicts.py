@@ -131,7 +131,7 @@ class DeadLetter(_Always):
     """
 
     policy: Literal["dead-letter"] = "dead-letter"
-    reason: str = Field(default="refused by policy", min_length=1)
+    reason: str = Field(default="no policy accepts it", min_length=1)
     keep_token: Annotated[
         InstanceOf[TokenEncryption] | None, BeforeValidator(_keeping), Field(repr=False)
     ] = None

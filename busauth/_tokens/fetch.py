@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from urllib.parse import urlencode
 
 from busauth._arguments import Bytes, Seconds, checked_class, kind_of
-from busauth.errors import ConfigurationError, Deferred
+from busauth.errors import ConfigurationError, Deferred, evidence
 
 if TYPE_CHECKING:
     import httpx  # by each that asks: it brings a terminal's libraries along, and not all ask
@@ -99,7 +99,8 @@ class Fetcher:
             return url
         raise ConfigurationError(
             f"{shown(url)!r}: expected https. Plain http is taken from loopback only, or from "
-            "hosts that are named in UnsafeHttp(...)"
+            "hosts that are named, in the settings or of a Fetcher: "
+            f"unsafe_http = [{json.dumps(_host(url) or 'idp.internal')}]"
         )
 
     def _may_ask(self, url: str) -> bool:
@@ -247,6 +248,16 @@ def _why(error: Exception, timeout: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
     return str(error) or type(error).__name__
+
+
+def _host(url: str) -> str | None:
+    """Return a URL's host for people, as far as one can be told."""
+    import httpx
+
+    try:
+        return evidence(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return None
 
 
 def _is_loopback(host: str) -> bool:

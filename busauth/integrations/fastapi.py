@@ -21,26 +21,29 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated
 
-from fastapi import Depends, Request, WebSocketException, status
-from fastapi.openapi.models import HTTPBearer
-from fastapi.security import SecurityScopes
-from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection
-
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._arguments import checked
 from busauth._decision import Demand
 from busauth._expiry import Policies
+from busauth._extras import needs
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError
-from busauth.integrations.starlette import (
-    authenticated,
-    guard_of,
-    lifespan,
-    problems,
-    readiness,
-)
+
+with needs(__name__, "fastapi", "fastapi", "starlette"):
+    from fastapi import Depends, Request, WebSocketException, status
+    from fastapi.openapi.models import HTTPBearer
+    from fastapi.security import SecurityScopes
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
+
+    from busauth.integrations.starlette import (
+        authenticated,
+        guard_of,
+        lifespan,
+        problems,
+        readiness,
+    )
 
 __all__ = ["CallerBearer", "lifespan", "problems", "readiness"]
 

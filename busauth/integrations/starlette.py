@@ -29,20 +29,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Lifespan
-
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._amqp.readiness import Readiness
 from busauth._arguments import Range, check, checked, kind_of
 from busauth._decision import Demand
 from busauth._expiry import Policies
+from busauth._extras import needs
 from busauth.audit import LOGGER, Lines
 from busauth.caller import Caller, Lease, acting
 from busauth.clock import SystemClock
 from busauth.errors import CallerError, ConfigurationError, Deferred, PublishError, Refused, held_by
+
+with needs(__name__, "starlette"):
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.types import Lifespan
 
 Answering = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 """An exception handler of Starlette's and FastAPI's."""

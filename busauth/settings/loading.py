@@ -14,8 +14,8 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from busauth._amqp.options import ConsumerOptions, RetryOptions
-from busauth._arguments import checked
-from busauth._knobs import closest, dotted, expected
+from busauth._arguments import checked, closest
+from busauth._knobs import dotted, expected
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.bus import BusSettings
@@ -54,6 +54,9 @@ _ELSEWHERE = {
 _SEARCHED = frozenset({"guard", "bus", "consumers"})
 """The tables, next to the file itself, in which they may."""
 
+_NO_TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "mapping_type"})
+"""What pydantic calls it where a table was expected."""
+
 _TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
@@ -73,6 +76,10 @@ class _Loaded(Settings):
 
     def _told(self, place: Place, why: str) -> str:
         return self._source.told(place, why)
+
+    def _no_file(self) -> str:
+        named = f"--settings, {SETTINGS} or load_settings(path)"
+        return "" if self._source.path else f"; no settings file was named: {named} does so"
 
 
 @checked
@@ -183,14 +190,16 @@ def _in_toml(location: Sequence[str], problem: ErrorDetails) -> str | None:
     if kind in ("tuple_type", "set_type", "frozen_set_type"):
         is_shown = isinstance(value, str) and not _may_be_secret(location)
         return f"expected a list{f', such as {_shown([value])}' if is_shown else ''}"
-    if kind not in ("model_attributes_type", "model_type", "dict_type", "mapping_type"):
+    is_table = kind == "union_tag_not_found"  # of which kind, it does not say
+    if kind not in _NO_TABLE and not is_table:
         return None
     if "on_expired" not in location:
         return "expected a table"
     policy = {"policy": value if isinstance(value, str) and value in _TAGS else "grace"}
     example = policy if policy != {"policy": "grace"} else {"policy": "grace", "minutes": 10}
     in_toml = ", ".join(f"{name} = {json.dumps(each)}" for name, each in example.items())
-    return f"expected a table, such as {{ {in_toml} }}; in a variable, {json.dumps(example)}"
+    wanted = "it names no policy: expected one" if is_table else "expected a table"
+    return f"{wanted}, such as {{ {in_toml} }}; in a variable, {json.dumps(example)}"
 
 
 def _location(problem: ErrorDetails) -> tuple[str, ...]:

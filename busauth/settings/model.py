@@ -181,6 +181,10 @@ class Settings(IssuerTable, BaseSettings):
         """Return a sentence with its place; where that stands, only who read it knows."""
         return told(place, why)
 
+    def _no_file(self) -> str:
+        """Say that no file was read, where somebody may believe that one was."""
+        return ""
+
     def _all_issuers(self) -> list[tuple[Place, IssuerSettings]]:
         further: list[tuple[Place, IssuerSettings]] = [
             (("issuers", str(index)), each) for index, each in enumerate(self.issuers)
@@ -188,7 +192,7 @@ class Settings(IssuerTable, BaseSettings):
         if not self.issuer and not self.issuers:
             raise ConfigurationError(
                 f"issuer = {self.issuer!r}: expected the exact `iss` of your identity provider "
-                "(issuer in the settings file, or BUSAUTH_ISSUER)"
+                f"(issuer in the settings file, or BUSAUTH_ISSUER){self._no_file()}"
             )
         if not self.issuer:
             return further

@@ -346,3 +346,15 @@ async def test_what_is_awaited_holds_its_numbers_to_a_range() -> None:
         ConfigurationError, match=r"FeedPublisher\(timeout=\.\.\.\): got 0, expected"
     ):
         revocation.FeedPublisher(URL, timeout=0)
+
+
+def test_a_misspelt_argument_is_told_with_the_one_that_was_meant() -> None:
+    """It stays the TypeError that it is in Python; a name that is like none is told by Python."""
+    guard: Any = Guard(issuer="https://idp.example", audience="shop")
+    bus: Any = Bus("amqp://localhost/", guard=guard, service="shop")
+    with pytest.raises(TypeError, match=r"consumer\(\) got .* 'scope'; did you mean 'scopes'\?"):
+        bus.consumer("orders", scope={"a"})
+    with pytest.raises(TypeError, match=r"'on_expire'; did you mean 'on_expired'\?"):
+        guard(queue="orders", on_expire=None)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zebra'$"):
+        bus.consumer("orders", zebra=1)

@@ -74,7 +74,7 @@ async def test_a_token_is_late_from_exp_on(leeway: float) -> None:
 @pytest.mark.parametrize(
     ("policies", "error", "evidence"),
     [
-        (DeadLetter(), DeadLettered, "60 s past exp, refused by policy"),
+        (DeadLetter(), DeadLettered, "60 s past exp, no policy accepts it"),
         (Grace(seconds=60), DeadLettered, "60 s past exp, no policy accepts it"),
         (Discard(), Discarded, "60 s past exp"),
     ],

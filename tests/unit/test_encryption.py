@@ -292,7 +292,7 @@ def test_without_the_extra_it_says_what_to_install(
     keys = private_jwks()
     without(missing)
     for make in (lambda: Decryption(keys), lambda: TokenEncryption({"shop": {}})):
-        with pytest.raises(ConfigurationError, match=r"busauth\[encryption\]"):
+        with pytest.raises(ConfigurationError, match=r"pip install '.\[encryption\]'"):
             make()
 
 

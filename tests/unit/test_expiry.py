@@ -68,7 +68,7 @@ def left(scopes: Iterable[str] = (), roles: Iterable[str] = ()) -> Accept:
         (Restrict("orders:read", roles="clerk"), left({"orders:read"}, {"clerk"})),
         (Restrict(roles=["clerk", "boss"]), left(roles={"clerk", "boss"})),
         (Restrict(), left()),
-        (DeadLetter(), DeadLetter(reason="refused by policy")),
+        (DeadLetter(), DeadLetter(reason="no policy accepts it")),
         (Discard(), Discard()),
         (Patient(100), Accept(until=NOW + DAY)),
     ],

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 EXTRAS = ("joserfc", "redis", "starlette", "fastapi", "uvicorn", "rich", "typer", "opentelemetry")
 LATE = ("httpx", "pydantic_settings", "busauth.settings", "busauth.testing", "busauth.integrations")
 
@@ -27,3 +29,36 @@ def test_settings_come_out_of_the_root_all_the_same() -> None:
         check=False,
     )
     assert "cannot import name 'settings_of'" in missing.stderr
+
+
+def _without(library: str, door: str) -> str:
+    """Return how the import of a door ends where a library is not installed."""
+    code = f"import sys; sys.modules[{library!r}] = None; import busauth.integrations.{door}"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    return ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("door", "library", "extra"),
+    [
+        ("redis", "redis", "redis"),
+        ("otel", "opentelemetry", "otel"),
+        ("starlette", "starlette", "starlette"),
+        ("fastapi", "fastapi", "fastapi"),
+        ("fastapi", "starlette", "fastapi"),
+    ],
+)
+def test_a_door_whose_library_is_missing_names_the_extra(
+    door: str, library: str, extra: str
+) -> None:
+    """The last line of the traceback is a sentence that says what to install."""
+    told = _without(library, door)
+    assert f"busauth.integrations.{door} needs {library}" in told
+    assert f"the extra `{extra}` brings" in told
+
+
+def test_another_module_that_is_missing_is_told_as_it_is() -> None:
+    """What a library itself lacks is no extra of busauth's."""
+    assert _without("anyio", "starlette").startswith("ModuleNotFoundError: import of anyio")

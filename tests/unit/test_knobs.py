@@ -80,7 +80,15 @@ def made(kind: Any, *given: Any, **said: Any) -> object:
         ),
         (
             lambda: made(FeedOptions, on_stale="stop"),
-            "FeedOptions: on_stale=stop: Input should be 'pause'",
+            "FeedOptions: on_stale=stop: there is no such value; expected one of 'pause', 'go-on'",
+        ),
+        (
+            lambda: made(IssuerSettings, issuer="i", audience="a", profile="Okta"),
+            "there is no such value; did you mean 'okta'?",
+        ),
+        (
+            lambda: made(ConsumerOptions, on_expired={"policy": "grase"}),
+            "there is no such policy; did you mean 'grace'?",
         ),
         (lambda: made(ConsumerOptions, on_expired=[]), "on_expired is empty: expected a policy"),
         (lambda: GuardOptions(transient=(Exception,)), "transient=Exception: expected errors of a"),
@@ -96,7 +104,7 @@ def made(kind: Any, *given: Any, **said: Any) -> object:
         (lambda: GuardOptions(pause_first=61), "GuardOptions: pause_first=61 is longer than paus"),
         (
             lambda: made(GuardOptions, consumers={"a.b": {"proof": 1}}),
-            'GuardOptions: consumers."a.b".proof=1: Input should be',
+            'GuardOptions: consumers."a.b".proof=1: there is no such value; expected one of',
         ),
         (Grace, "Grace: Grace of nothing: expected hours, minutes or seconds above 0"),
         (lambda: DeadLetter(reason=""), "DeadLetter: reason=: String should have at least 1"),

@@ -152,7 +152,7 @@ MISCONFIGURED: list[tuple[Callable[..., object], str, str, str]] = [
         "expected a Profile",
         "one of lenient, at+jwt",
     ),
-    (lambda: JWKS("http://idp/keys"), "http://idp/keys", "expected https", "UnsafeHttp"),
+    (lambda: JWKS("http://idp/keys"), "http://idp/keys", "expected https", "unsafe_http"),
     (lambda: shared_secret(b"short"), "5 bytes", "expected 32 or more", "secret"),
     (
         lambda: wrongly(MessageSecurity, seal=b"short"),

@@ -307,6 +307,46 @@ async def optional_caller(who: Caller | None) -> None:
     """Do nothing."""
 
 
+async def caller_or_default(order: Order, who: Caller | None = None) -> None:
+    """Do nothing."""
+
+
+async def caller_or_another(who: Annotated[Caller | None, "z"] = ALICE) -> None:
+    """Do nothing."""
+
+
+async def proof_or_text(proven: Proven | str = "") -> None:
+    """Do nothing."""
+
+
+async def late_or_default(late: Late | None = None) -> None:
+    """Do nothing."""
+
+
+async def message_or_default(raw: IncomingMessage | None = None) -> None:
+    """Do nothing."""
+
+
+async def body_or_default(order: Order | None = None) -> None:
+    """Do nothing."""
+
+
+async def unsaid_default(who: Caller, order: Order = None) -> None:  # type: ignore[assignment]
+    """Do nothing."""
+
+
+async def tools(
+    order: Order,
+    other: Other | None = None,
+    make: Callable[[Order], Caller | None] | None = None,
+) -> None:
+    """Do nothing."""
+
+
+async def settings(other: Other = Other(), note: str | None = None) -> None:  # noqa: B008
+    """Do nothing."""
+
+
 async def many(*bodies: Order) -> None:
     """Do nothing."""
 
@@ -322,6 +362,13 @@ async def positional(body: Order, /) -> None:
 @pytest.mark.parametrize(
     ("handler", "advice"),
     [
+        (caller_or_default, "expected Caller alone, without a default"),
+        (caller_or_another, "'who' would be its default with each message"),
+        (proof_or_text, "expected `Proven | None`, without a default"),
+        (late_or_default, "expected a Caller, which has it"),
+        (message_or_default, "expected IncomingMessage alone, without a default"),
+        (body_or_default, "'order' would be None with each message"),
+        (unsaid_default, "leave out the default where it is the body"),
         (untyped, "parameter 'body' cannot be injected; annotate it as Caller"),
         (two_bodies, "first and second are both its body; expected one: bind the other"),
         (two_callers, "first and second are both its caller"),
@@ -638,3 +685,19 @@ def test_a_body_of_no_particular_model_is_told_at_decoration() -> None:
     """Plain BaseModel cannot be validated."""
     with pytest.raises(TypeError, match="cannot be injected"):
         compile_plan(takes_anything)
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (tools, {"order": Order(id=1)}),
+        (settings, {}),
+        (partial(body_or_default, order=None), {}),
+        (partial(caller_or_another, who=None), {}),
+    ],
+)
+def test_a_dependency_keeps_its_default(
+    handler: Callable[..., Any], expected: dict[str, Any]
+) -> None:
+    """What is bound, or stands beside the body, or has a default of its own is left alone."""
+    assert compile_plan(handler).arguments(MESSAGE, ALICE) == expected

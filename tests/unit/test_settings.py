@@ -236,7 +236,7 @@ def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
         ),
         pytest.param(
             f"{BASE}[consumers.'orders.placed']\non_expired = {{ policy = 'dead-lettr' }}",
-            ['consumers."orders.placed".on_expired = ', "'dead-lettr'", "expected tags: 'grace'"],
+            ['consumers."orders.placed".on_expired = ', '"dead-lettr"', "mean 'dead-letter'?"],
             id="policy-of-a-consumer",
         ),
         pytest.param(
@@ -316,6 +316,31 @@ def test_without_a_word_nothing_late_is_accepted(file: Path) -> None:
             f"{BASE}[consumers.'orders.placed']\nconcurrency = 0",
             ['consumers."orders.placed".concurrency = 0', "greater than or equal to 1"],
             id="consumer",
+        ),
+        pytest.param(
+            f"{BASE}profile = 'Okta'",
+            ["profile = \"Okta\": there is no such value; did you mean 'okta'?"],
+            id="profile-misspelt",
+        ),
+        pytest.param(
+            f"{BASE}profile = 3",
+            ["profile = 3: there is no such value; expected one of 'lenient', 'at+jwt'"],
+            id="profile-number",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ policy = 'grase', minutes = 1 }}",
+            ["there is no such policy; did you mean 'grace'?"],
+            id="policy-misspelt",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = [{{ policy = 7 }}]",
+            ["there is no such policy; expected one of 'grace', 'valid-when-published'"],
+            id="policy-number",
+        ),
+        pytest.param(
+            f"{BASE}on_expired = {{ minutes = 1 }}",
+            ['it names no policy: expected one, such as { policy = "grace", minutes = 10 }'],
+            id="policy-unsaid",
         ),
         pytest.param(
             f"{BASE}[consumers.discard]\nconcurrency = 0",
@@ -731,3 +756,19 @@ def test_kinds_of_errors_are_said_in_code(file: Path) -> None:
     assert guard.options == GuardOptions(transient=(KeyError,))
     file.write_text(BASE + '[guard]\ntransient = ["KeyError"]\n')
     assert "transient" in wrong(file)
+
+
+def test_without_a_file_it_is_said_that_none_was_named(file: Path) -> None:
+    """Who has written a file and named it nowhere is told so; who has named one is not."""
+    file.write_text("audience = 'shop'")
+    for path, is_told in ((None, True), (file, False)):
+        with pytest.raises(ConfigurationError) as told:
+            load_settings(path).make_guard()
+        assert ("no settings file was named: --settings, BUS" in str(told.value)) is is_told
+
+
+def test_plain_http_is_told_in_the_files_words(file: Path) -> None:
+    """What would let a host be asked can be pasted into the file."""
+    file.write_text("issuer = 'http://idp.lan:8080'\naudience = 'shop'")
+    with pytest.raises(ConfigurationError, match=r'unsafe_http = \["idp.lan"\]'):
+        load_settings(file).make_guard()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from yarl import URL
 
-from busauth._knobs import closest
+from busauth._arguments import closest
 from busauth.errors import ConfigurationError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}  # as IANA has them, and RabbitMQ by default

@@ -5,9 +5,10 @@ A parameter is injected for what it is annotated with, never for what it is call
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
@@ -93,7 +94,8 @@ def compile_plan(handler: Callable[..., Any]) -> CallPlan:
         raise TypeError(f"{name}: got {wrong}")
     hints = _hints(handler, name)
     slots: dict[str, tuple[str, Any]] = {}
-    for parameter in _parameters(handler, name):
+    parameters = _parameters(handler, name)
+    for parameter in parameters:
         slot = _slot(parameter, hints.get(parameter.name), name)
         if slot is None:
             continue
@@ -103,6 +105,8 @@ def compile_plan(handler: Callable[..., Any]) -> CallPlan:
                 "bind the other with functools.partial, or give it a default"
             )
         slots[slot] = (parameter.name, hints[parameter.name])
+    if "body" not in slots:
+        _check_no_body_is_left_out(parameters, hints, name)
     named = {slot: found[0] for slot, found in slots.items()}
     return CallPlan(
         handler,
@@ -187,6 +191,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
     if keyword and bare in _MESSAGE_TYPES:
         return "message"
     if parameter.default is not parameter.empty:
+        _check_default(parameter, hint, name)
         return None
     if keyword and is_body(hint, _PROVEN):
         return "body"
@@ -195,3 +200,43 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         f"Proven, as AbstractIncomingMessage or as what the body is ({BODIES}), or give it a "
         "default"
     )
+
+
+def _check_default(parameter: inspect.Parameter, hint: Any, name: str) -> None:
+    """Refuse a default that would win always over what somebody hopes to be given."""
+    meant = next((each for each in _members(hint) if each in _PROVEN), None)
+    if meant is None:
+        return
+    annotation = "`Proven | None`" if meant is Proven else f"{meant.__name__} alone"
+    expected = (
+        f"expected {annotation}, without a default, as it is given always"
+        if meant in (Caller, Proven, *_MESSAGE_TYPES)
+        else "expected a Caller, which has it"
+    )
+    raise TypeError(
+        f"{name}: parameter {parameter.name!r} would be its default with each message, and never "
+        f"what came with it; {expected}"
+    )
+
+
+def _check_no_body_is_left_out(
+    parameters: Iterable[inspect.Parameter], hints: Mapping[str, Any], name: str
+) -> None:
+    """Refuse what reads as a body that may be missing, where nothing else is the body."""
+    for each in parameters:
+        if each.default is None and is_body(hints.get(each.name), _PROVEN):
+            raise TypeError(
+                f"{name}: parameter {each.name!r} would be None with each message, and its body "
+                "would be read by nobody; leave out the default where it is the body (a body of "
+                "`null` is None by `| None`), and bind with functools.partial what is none"
+            )
+
+
+def _members(hint: Any) -> Iterator[type]:
+    """Yield the plain types that a union is made of; of such a type, that."""
+    bare = bare_of(hint)
+    if get_origin(bare) in (Union, UnionType):
+        for each in get_args(bare):
+            yield from _members(each)
+    elif isinstance(bare, type):
+        yield bare

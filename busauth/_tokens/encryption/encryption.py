@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from busauth._arguments import Bytes, checked
+from busauth._extras import MissingExtraError, needs
 from busauth._tokens.compact import split
 from busauth._tokens.envelope import check_header, is_encrypted, read, sealed_length
 from busauth._tokens.keys.signing import b64url
@@ -236,13 +237,10 @@ def shared_encryption_key(secret: bytes, *, key_id: str) -> dict[str, str]:
 
 def _key(jwk: Mapping[str, Any], *, private: bool) -> "EncryptionKey":
     try:
-        from busauth._tokens.encryption.jose import EncryptionKey  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "joserfc":
-            raise
-        raise ConfigurationError(
-            "encrypted tokens need joserfc: install the extra, busauth[encryption]"
-        ) from None
+        with needs("a token's encryption", "encryption", "joserfc"):
+            from busauth._tokens.encryption.jose import EncryptionKey  # noqa: PLC0415 -- an extra
+    except MissingExtraError as error:
+        raise ConfigurationError(str(error)) from None
     return EncryptionKey(jwk, private=private)
 
 

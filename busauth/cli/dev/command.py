@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from busauth._amqp.connecting.address import broker_url
+from busauth._extras import MissingExtraError, needs
 from busauth.cli.dev.web.gate import PORT
 from busauth.cli.loopback import is_loopback
 from busauth.cli.options import fail
@@ -51,14 +52,10 @@ def dev(
             )
     _check(url)
     try:
-        from busauth.cli.dev.stage import Plan, Stage  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        if error.name not in ("rich", "watchfiles"):
-            raise
-        fail(
-            f"`busauth dev` needs {error.name}, which the extra `standard` brings: from a checkout "
-            "of busauth, pip install '.[standard]'"
-        )
+        with needs("`busauth dev`", "standard", "rich", "watchfiles"):
+            from busauth.cli.dev.stage import Plan, Stage  # noqa: PLC0415 -- an extra
+    except MissingExtraError as error:
+        fail(str(error))
     try:
         asyncio.run(Stage(Plan(tuple(targets or ()), url, port, amqp_port)).perform())
     except (ConnectionError, ConfigurationError) as error:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +13,7 @@ from aio_pika import DeliveryMode, Message
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
+from busauth._arguments import closest
 from busauth._tokens.verifier import Verifier
 from busauth.audit import Event
 from busauth.cli.dev.rows import Row, refused
@@ -32,10 +33,17 @@ class Edge:
         issuer: whose tokens count.
         broker: where messages go.
         told: is given the row of a refusal.
+        queues: says which there are, of the buses that run.
     """
 
-    def __init__(self, issuer: Issuer, broker: str, told: Callable[[Row], None]) -> None:
-        self._issuer, self._told = issuer, told
+    def __init__(
+        self,
+        issuer: Issuer,
+        broker: str,
+        told: Callable[[Row], None],
+        queues: Callable[[], Sequence[str]],
+    ) -> None:
+        self._issuer, self._told, self._queues = issuer, told, queues
         self.bus = Bus(broker, guard=self._guard(), service="the edge of busauth dev")
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -60,8 +68,11 @@ class Edge:
             error = f'Bearer error="{challenge or "invalid_token"}"'
             return _problem({**refusal.problem(), "detail": refusal.detail}, error)
         except (Deferred, PublishError) as error:
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-            return _problem({"status": status, "title": status.phrase, "detail": str(error)})
+            status, detail = HTTPStatus.SERVICE_UNAVAILABLE, str(error)
+            known = self._queues()
+            if isinstance(error, PublishError) and routing_key not in known:
+                status, detail = HTTPStatus.NOT_FOUND, f"{detail}; {_there_are(known, routing_key)}"
+            return _problem({"status": status, "title": status.phrase, "detail": detail})
 
     async def _published(self, routing_key: str, request: Request) -> Response:
         caller = await self._guard().authenticate(request.headers.get("authorization"))
@@ -84,6 +95,15 @@ class Edge:
             leeway=0,
         )
         return Guard(verifier, auditor=_unheard)
+
+
+def _there_are(queues: Sequence[str], asked: str) -> str:
+    """Say which queues there are, and which of them may have been meant."""
+    if not queues:
+        return "no bus runs that has queues"
+    near = closest(asked, queues)
+    meant = f"; did you mean {near}?" if near else ""
+    return f"queues with a consumer: {', '.join(queues)}{meant}"
 
 
 def _problem(details: Mapping[str, Any], challenge: str | None = None) -> Response:

@@ -24,7 +24,7 @@ from busauth._amqp.guard import Guard
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier
 from busauth.audit import Event
-from busauth.cli.target import find_bus
+from busauth.cli.target import bus_or_traceback
 from busauth.clock import SystemClock
 from busauth.errors import ConfigurationError
 from busauth.testing.issuer.keys import ALGORITHMS
@@ -46,7 +46,7 @@ def main() -> None:
     sys.stdin = io.StringIO()
     tell = _teller(orders["tell"])
     try:
-        _run(find_bus(orders["target"]), orders, tell)
+        _run(bus_or_traceback(orders["target"]), orders, tell)
     except typer.BadParameter as error:
         sys.exit(f"busauth: {error.message}")
     except (ConfigurationError, ConnectionError) as error:

@@ -79,7 +79,7 @@ class Stage:
             broker = self._plan.url
             if broker is None:
                 broker = await stack.enter_async_context(self._broker())
-            edge = Edge(self._issuer, broker, self._timeline.add)
+            edge = Edge(self._issuer, broker, self._timeline.add, self._queues)
             if not await self._is_entered(stack, edge.bus):
                 return
             edge.open()
@@ -197,6 +197,9 @@ class Stage:
     def _learned(self, target: str, about: Mapping[str, Any]) -> None:
         self._about[target] = about
         self._issuer.adapt([self._about[each] for each in self._targets if each in self._about])
+
+    def _queues(self) -> list[str]:
+        return sorted({queue for about in self._about.values() for queue in about["queues"]})
 
     # --- what happens ---------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from busauth.cli.run.health import Ready, answering
 from busauth.cli.run.process import NUMBER
 from busauth.cli.run.supervisor import HOPELESS, GaveUpError, Supervisor
 from busauth.cli.run.worker import work
-from busauth.cli.target import find_bus
+from busauth.cli.target import bus_or_traceback
 from busauth.errors import ConfigurationError
 from busauth.settings import Settings, load_settings
 from busauth.settings.bus import Address, read_address
@@ -100,7 +100,7 @@ async def _probed(address: Address | None, ready: Ready) -> AsyncIterator[None]:
 
 
 def _bus(target: str) -> Bus:
-    bus = find_bus(target)
+    bus = bus_or_traceback(target)
     _check_no_development(bus)
     return bus
 
