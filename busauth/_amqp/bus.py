@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
+from weakref import WeakMethod
 
 from aiormq.abc import AbstractConnection
 
@@ -85,6 +86,7 @@ class Bus:
         self._stopped = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_run = False
+        self._threads: set[WeakMethod[Callable[[], None]]] = set()
 
     def __repr__(self) -> str:
         return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
@@ -103,6 +105,11 @@ class Bus:
             for queue, intake in self._intakes.items()
             for name in arguments_of(queue, options, parks=intake.consumer.parks)
         )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop that it lives in; None where it does not run."""
+        return self._running.loop
 
     @property
     def ready(self) -> Readiness:
@@ -415,9 +422,29 @@ class Bus:
             if not any(busy) and taken == sum(intake.consumer.taken for intake in intakes):
                 return
 
+    def add_thread(self, end: Callable[[], None]) -> None:
+        """Remember who may start it in a thread of its own, as long as they are there.
+
+        Args:
+            end: their method that ends this thread, if it runs, and waits for its end.
+        """
+        self._threads.add(WeakMethod(end, self._threads.discard))
+
+    def end_threads(self) -> None:
+        """End what `BusThread` has started, and wait for it; the next call starts it again.
+
+        It blocks, for seconds where a broker does not answer.
+        """
+        for method in tuple(self._threads):
+            if (end := method()) is not None:
+                end()
+
     @contextmanager
     def overridden(self, *, url: str, guard: Guard, declares: bool = False) -> Iterator[None]:
         """Use another broker and another guard while inside, with the same consumers: for tests.
+
+        A thread that `BusThread` has started ends as this begins, and as it ends: what it connected
+        there is of no use on the other side. That is waited for (`end_threads`).
 
         Args:
             url: the broker.
@@ -428,6 +455,7 @@ class Bus:
         Raises:
             ConfigurationError: the bus runs.
         """
+        self.end_threads()
         self._running.check_idle("a bus that runs cannot change its broker; expected it before")
         before = self._connections, self.guard, self._intakes, self._options
         self._connections, self.guard = Connections(url, self._service), guard
@@ -439,6 +467,7 @@ class Bus:
         try:
             yield
         finally:
+            self.end_threads()  # first: it closes what it has opened
             self._connections, self.guard, self._intakes, self._options = before
 
     async def __aenter__(self) -> Self:

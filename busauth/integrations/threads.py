@@ -1,4 +1,4 @@
-"""Publishing from code that does not await (Django, Flask, scripts): a bus in a thread of its own.
+"""Publishing from code that does not await: handlers that block, Django, Flask, scripts.
 
 ```python
 from busauth.integrations.threads import BusThread
@@ -12,8 +12,10 @@ def place_order(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=202)
 ```
 
-Nothing starts before it is first used: a server that forks has a bus in each of its processes.
-Whatever is called waits, for so many seconds at most, and raises what it would raise if awaited.
+A bus that runs is asked in its event loop. One that does not, and has no consumers, is started in a
+thread of its own, and not before it is first used: a server that forks has a bus in each of its
+processes. Whatever is called waits, for so many seconds at most, and raises what it would raise if
+awaited.
 """
 
 import asyncio
@@ -22,8 +24,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import CancelledError, Future
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import CancelledError, Future, wait
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +51,9 @@ _LEAST = 0.001
 
 _MOST = threading.TIMEOUT_MAX / 2
 """Seconds: years, and as long as a thread can wait for another one."""
+
+_LOOK = 0.5
+"""Seconds between two looks whether a loop is still there: one that is closed tells nobody."""
 
 _CLOSED = "the bus's thread was closed"
 
@@ -121,19 +126,48 @@ class _Life:
         return await work()
 
 
-class BusThread:
-    """A bus that publishes, in a thread of its own, for all threads of a process.
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where the bus lives at this moment.
 
-    It starts as it is first used, or entered (``with BusThread(bus) as publisher:``), once for a
-    process, and stops as it is closed, left, or as the process ends. A start that fails is tried
-    again with the next call. What publishes inside a handler's thread (`asyncio.to_thread`) does so
-    for the handler's caller, as it would by awaiting.
+    Attributes:
+        loop: its event loop.
+        does: makes of what is asked for what that loop runs.
+        ended, mute: how it is told that the loop is no more, and that it did not answer.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    does: Callable[[Callable[[], Awaitable[Any]]], Coroutine[Any, Any, Any]]
+    ended: str
+    mute: str
+
+    @classmethod
+    def own(cls, life: _Life, loop: asyncio.AbstractEventLoop) -> Self:
+        """Return the thread that was started for it."""
+        return cls(loop, life.tracked, _CLOSED, "the bus's thread did not answer")
+
+    @classmethod
+    def elsewhere(cls, loop: asyncio.AbstractEventLoop) -> Self:
+        """Return the loop where somebody else has started it, who says how long it lives."""
+        has_ended = "the event loop where the bus ran has ended"
+        return cls(loop, _done, has_ended, "the event loop where the bus runs did not answer")
+
+
+class BusThread:
+    """A bus for all threads of a process that cannot await it.
+
+    Where the bus runs (`async with bus`, `bus.run()`), calls are handed over to its event loop.
+    Where it does not, it is started in a thread of its own as this is first used, or entered
+    (``with BusThread(bus) as publisher:``), once for a process, and stops as this is closed, left,
+    or as the process ends. A start that fails is tried again with the next call. What publishes
+    inside a handler's thread (a plain `def`, `asyncio.to_thread`) does so for the handler's caller,
+    as it would by awaiting.
 
     A process that is forked before the first use has a thread and a connection of its own. One that
     is forked after it has neither, and is refused: the connection is its parent's.
 
     Args:
-        bus: one without consumers; nobody else starts it.
+        bus: any; with consumers, one that somebody starts: it is not started for being called.
     """
 
     @checked
@@ -141,10 +175,11 @@ class BusThread:
         self._bus = bus
         self._guarded = threading.Lock()
         self._life: _Life | None = None
-        self._parents: _Life | None = None
+        self._parents: _Life | asyncio.AbstractEventLoop | None = None
         self._is_closed = False
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=partial(_call, weakref.WeakMethod(self._forked)))
+        bus.add_thread(self.rest)
         atexit.register(_call, weakref.WeakMethod(self.close))
 
     def __repr__(self) -> str:
@@ -178,9 +213,11 @@ class BusThread:
         Raises:
             CallerError, NotGenuine, Untimely: as there.
             PublishError: the broker did not confirm that it was routed, or cannot be reached, or
-                this was closed; where its fate is unknown, it says so.
-            ConfigurationError: it cannot start as it is configured, it was started before this
-                process was forked, or an event loop runs in this thread, which it would block.
+                this was closed, or the bus has ended meanwhile; where its fate is unknown, it says
+                so.
+            ConfigurationError: it cannot start as it is configured, it has consumers and does not
+                run, it was started before this process was forked, or an event loop runs in this
+                thread, which it would block.
         """
         until = self._until(timeout)
 
@@ -226,12 +263,20 @@ class BusThread:
     def close(self) -> None:
         """Stop, once what is under way is done, for ten seconds at most; nothing starts any more.
 
+        A bus that somebody else has started goes on.
+
         Raises:
             ConfigurationError: an event loop runs in this thread, which it would block.
         """
         _check_no_loop("closed")
         with self._guarded:
-            self._is_closed, life = True, self._life
+            self._is_closed = True
+        self.rest()
+
+    def rest(self) -> None:
+        """Stop likewise, until the next call; `Bus.overridden` asks for it."""
+        with self._guarded:
+            life = self._life
         if life is None:
             return
         try:
@@ -242,7 +287,7 @@ class BusThread:
         life.thread.join(_DRAIN)
 
     def __enter__(self) -> Self:
-        """Start, and wait until it is connected.
+        """Start, and wait until it is connected; a bus that runs already is left to run.
 
         Raises:
             PublishError, ConfigurationError: as of `publish`.
@@ -266,50 +311,61 @@ class BusThread:
         return time.monotonic() + min(seconds, _MOST)
 
     def _awaited(self, work: Callable[[], Awaitable[T]], until: float, asked: _Asked) -> T:
-        """Have the bus's thread do something, with this thread's context, and wait for it."""
+        """Have the bus's loop do something, with this thread's context, and wait for it."""
         _check_no_loop("called")
-        life, loop = self._begun(until, asked)
-        doing = life.tracked(work)
+        home = self._begun(until, asked)
+        doing = home.does(work)
         try:  # the context goes along, and this thread's caller in it
-            future = asyncio.run_coroutine_threadsafe(doing, loop)
+            future = asyncio.run_coroutine_threadsafe(doing, home.loop)
         except RuntimeError as error:  # the loop was closed meanwhile
             doing.close()
-            raise asked.kind(f"{_CLOSED}: {asked.undone}") from error
+            raise asked.kind(f"{home.ended}: {asked.undone}") from error
         try:
-            return future.result(max(until - time.monotonic(), 0) + asked.grace)
+            if _is_done(future, home.loop, max(until, time.monotonic()) + asked.grace):
+                return future.result()  # type: ignore[no-any-return]
         except CancelledError as error:
-            raise asked.kind(f"{_CLOSED} meanwhile; {asked.unknown}") from error
-        except TimeoutError as error:
-            if future.done():
-                raise
-            raise asked.kind(f"the bus's thread did not answer; {asked.unknown}") from error
+            raise asked.kind(f"{home.ended} meanwhile; {asked.unknown}") from error
         finally:
-            future.cancel()
+            if not home.loop.is_closed():  # else nobody is there to be told
+                future.cancel()
+        said = f"{home.ended} meanwhile" if home.loop.is_closed() else home.mute
+        raise asked.kind(f"{said}; {asked.unknown}")
 
-    def _begun(self, until: float, asked: _Asked) -> tuple[_Life, asyncio.AbstractEventLoop]:
-        """Return what runs, begun now where nothing does.
+    def _begun(self, until: float, asked: _Asked) -> _Home:
+        """Return where it runs, begun now where nobody has.
 
         Raises:
             BusauthError: it does not run, or not in time.
         """
         with self._guarded:
-            self._check_may_begin(asked)
-            life = self._life
+            self._check_may_be_used(asked)
+            life, loop = self._life, self._bus.loop
+            if life is None and loop is not None:
+                return _Home.elsewhere(loop)
             if life is None:
-                life = _Life(self._bus, self._over)
-                try:
-                    life.thread.start()
-                except RuntimeError as error:  # there are no more, or the interpreter ends
-                    raise asked.kind(f"{error}: {asked.undone}") from error
-                self._life = life
+                life = self._life = self._started(asked)
         try:
-            return life, life.begun.result(max(until - time.monotonic(), 0))
+            return _Home.own(life, life.begun.result(max(until - time.monotonic(), 0)))
         except TimeoutError as error:
             raise asked.kind(f"the bus was not connected in time: {asked.undone}") from error
         except OSError as error:  # a broker out of reach, or no more files for a loop
             raise asked.kind(f"{error}: {asked.undone}") from error
 
-    def _check_may_begin(self, asked: _Asked) -> None:
+    def _started(self, asked: _Asked) -> _Life:
+        if self._bus.queues:
+            raise ConfigurationError(
+                f"{self._bus!r} does not run, and is not started for being called: expected it "
+                "started, by `async with bus` or `bus.run()`; or a bus without consumers, which "
+                "only publishes"
+            )
+        life = _Life(self._bus, self._over)
+        try:
+            life.thread.start()
+        except RuntimeError as error:  # there are no more, or the interpreter ends
+            raise asked.kind(f"{error}: {asked.undone}") from error
+        return life
+
+    def _check_may_be_used(self, asked: _Asked) -> None:
         if self._is_closed:
             raise asked.kind(f"{_CLOSED}: {asked.undone}")
         if self._parents is not None:
@@ -317,11 +373,6 @@ class BusThread:
                 "the bus was started before this process was forked, and its connection is the "
                 "parent's: expected its first use after that; do not publish while a server loads "
                 "the application that it forks"
-            )
-        if self._bus.queues:
-            raise ConfigurationError(
-                f"{self._bus!r}: expected a bus without consumers, which only publishes: those "
-                "are a service of their own, with `bus.run()`"
             )
 
     def _over(self, life: _Life) -> None:
@@ -333,8 +384,19 @@ class BusThread:
         """Be the child's: only the thread that has forked is there, whoever held the lock."""
         self._guarded = threading.Lock()
         # Kept: whatever is done to the parent's loop in here, it would be done to its sockets, too.
-        self._parents = self._parents or self._life
+        self._parents = self._parents or self._life or self._bus.loop
         self._life = None
+
+
+async def _done(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()
+
+
+def _is_done(future: Future[Any], loop: asyncio.AbstractEventLoop, until: float) -> bool:
+    """Wait for a loop's answer, as long as the loop is there; return whether there is one."""
+    while not future.done() and not loop.is_closed() and (left := until - time.monotonic()) > 0:
+        wait((future,), min(left, _LOOK))
+    return future.done()
 
 
 def _check_no_loop(called: str) -> None:

@@ -4,6 +4,7 @@ Time stands still unless the test moves it: a token expires in a queue because `
 awaited, not because somebody slept.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from copy import copy
@@ -163,19 +164,24 @@ class Kit(Witness):
         """Have a service's own bus use this kit's broker, clock and issuer while inside.
 
         Its consumers, policies and options stay. Its queues are declared, so that messages can
-        wait in them; `async with bus` begins to consume.
+        wait in them; `async with bus` begins to consume. A thread that `BusThread` has started for
+        it ends before, and ends with this.
 
         Raises:
             ConfigurationError: the bus runs, no verifier of its guard takes what the issuer signs,
                 or one of its queues exists already on a RabbitMQ.
             AssertionError: a task goes on that published as a handler's caller: `check_tasks`.
         """
+        await asyncio.to_thread(bus.end_threads)
         guard = self._trusting(bus.guard)
         try:
             with bus.overridden(url=self.broker.url, guard=guard):
-                await self.claim(bus)
-                await bus.declare()
-                yield bus
+                try:
+                    await self.claim(bus)
+                    await bus.declare()
+                    yield bus
+                finally:  # not in this thread: the broker that it leaves may live in this loop
+                    await asyncio.to_thread(bus.end_threads)
         finally:
             self._revoking.forget(guard.core.revocations)
         self.check_tasks()

@@ -42,6 +42,14 @@ class Book(BaseModel):
 async def read(book: Book, caller: Caller) -> None:
     {handles}
 """
+LENDING = """
+from busauth.integrations.threads import BusThread
+publisher = BusThread(bus)
+
+@bus.consumer("loans")
+def lend(book: Book) -> None:
+    publisher.publish("books", book, timeout=10)
+"""
 
 
 def shop_that(handles: str) -> str:
@@ -160,6 +168,17 @@ async def test_bus_of_ones_own(tmp_path: Path) -> None:
         await dev.until("accepted", "books", "bob")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_what_blocks_publishes_to_its_broker(tmp_path: Path) -> None:
+    """A handler in a thread, by the bus that runs here, and not where that was made for."""
+    shop = SHOP.format(queue="books", declare=True, handles="pass")
+    (tmp_path / "shop.py").write_text(f"{shop}{LENDING}")
+    async with developing(tmp_path, "shop:bus") as dev:
+        await dev.until("consumes books, loans")
+        token = await dev.token("bob", "--scope", "books:read")
+        assert await dev.publish("loans", {"number": 7}, token) == 202
+        await dev.until("handled", "books", "bob")
 
 
 async def test_broker_of_ones_own(tmp_path: Path, url: str, broker: Broker) -> None:

@@ -201,14 +201,15 @@ async def test_a_thread_whose_connection_is_lost_runs_once(
     await broker.settles_at(queue, 0)
 
 
+@pytest.mark.parametrize("buses", [1, 2])
 async def test_a_handler_that_blocks_publishes_in_its_callers_name(
-    broker: Broker, issuer: Issuer, trail: Trail, url: str
+    broker: Broker, issuer: Issuer, trail: Trail, url: str, buses: int
 ) -> None:
-    """By a bus in a thread, which may share its guard, as `bus.publish` is for who can await."""
+    """By its own bus, or by one in a thread, which may share its guard."""
     orders, reserved = broker.name("orders"), await broker.declare("reserved")
     guard = guard_for(issuer, trail)
     bus = Bus(url, guard=guard, service="orders", options=QUICK)
-    publisher = BusThread(Bus(url, guard=guard, service="orders"))
+    publisher = BusThread(bus if buses == 1 else Bus(url, guard=guard, service="orders"))
 
     @bus.consumer(orders)
     def reserve(order: Order) -> None:

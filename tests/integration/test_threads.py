@@ -1,4 +1,4 @@
-"""Code that does not await publishes by a bus in a thread of its own."""
+"""Code that does not await publishes by a bus in its loop, or in a thread of its own."""
 
 import asyncio
 import errno
@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,15 @@ def bus_at(url: str, issuer: Issuer) -> Bus:
     return Bus(url, guard=guard_for(issuer, Deaf()), service="web")
 
 
+def consuming(broker: Broker, issuer: Issuer) -> Bus:
+    bus = bus_at(broker.url, issuer)
+
+    @bus.consumer(broker.name("orders"))
+    async def consume(caller: Caller) -> None: ...
+
+    return bus
+
+
 async def test_the_pages_application(broker: Broker, issuer: Issuer) -> None:
     """Who may is answered once the broker has the message, in their name; others are told why."""
     names: dict[str, Any] = {"__name__": "web"}
@@ -175,13 +184,8 @@ async def test_errors_are_the_calling_threads(near: Broker, issuer: Issuer) -> N
     await asyncio.to_thread(work)
     with pytest.raises(ConfigurationError, match="event loop runs"):
         BusThread(bus_at(near.url, issuer)).publish("q", b"1", token=token)
-    consuming = bus_at(near.url, issuer)
-
-    @consuming.consumer("orders")
-    async def consume(caller: Caller) -> None: ...
-
-    with pytest.raises(ConfigurationError, match="without consumers"):
-        await asyncio.to_thread(BusThread(consuming).publish, "q", b"1", token=token)
+    with pytest.raises(ConfigurationError, match=r"does not run.*without consumers"):
+        await asyncio.to_thread(BusThread(consuming(near, issuer)).publish, "q", b"", token=token)
 
 
 @pytest.mark.processes
@@ -265,3 +269,73 @@ async def test_a_thread_that_does_not_answer_is_given_up(near: Broker, issuer: I
 
     await asyncio.to_thread(work)
     assert held[0].is_closed()
+
+
+async def test_a_bus_that_runs_is_asked_in_its_own_loop(broker: Broker, issuer: Issuer) -> None:
+    """No thread is started for it, from any thread and loop; closed, it leaves the bus running."""
+    bus, queue, token = consuming(broker, issuer), await broker.declare("sent"), issuer.token("ann")
+    publishers = BusThread(bus), BusThread(bus)
+
+    def work(publisher: BusThread) -> str:
+        with publisher:
+            caller = publisher.authenticate(f"Bearer {token}")
+            publisher.publish(queue, caller.subject, token=token)
+            assert all(each.name != "busauth" for each in threading.enumerate())
+        return caller.subject
+
+    assert bus.loop is None
+    async with bus:
+        assert bus.loop is asyncio.get_running_loop()
+        asked = await asyncio.gather(*(asyncio.to_thread(work, each) for each in publishers))
+        assert asked == ["ann", "ann"]
+        with pytest.raises(ConfigurationError, match="event loop runs"):
+            publishers[0].publish(queue, b"1", token=token)
+        await bus.publish(queue, b"ann", token=token)
+    await broker.settles_at(queue, 3)
+
+
+def leave_behind(program: Coroutine[Any, Any, None]) -> None:
+    """Run it, and close its loop, whatever is still to be done there."""
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(program)
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+
+@pytest.mark.parametrize("ends", ["bus", "task", "loop"])
+def test_the_end_of_the_bus_is_told(issuer: Issuer, ends: str) -> None:
+    """Who waits for a publication as the bus, its tasks or its loop end hears so, and no later."""
+    begun, told = threading.Event(), Future[PublishError]()
+
+    class Slow(Bus):
+        async def publish(self, *given: Any, **named: Any) -> None:
+            begun.set()
+            if ends == "bus":
+                while self.loop is not None:
+                    await asyncio.sleep(0.01)
+                await super().publish(*given, **named)
+            await asyncio.sleep(30)
+
+    def work(publisher: BusThread) -> None:
+        with pytest.raises(PublishError) as raised:
+            publisher.publish("q", b"1", token=issuer.token("ann"), timeout=20)
+        told.set_result(raised.value)
+
+    async def serve() -> None:
+        async with EmbeddedBroker() as embedded, connected(embedded.url) as near:
+            bus = Slow(near.url, guard=guard_for(issuer, Deaf()), service="web")
+            async with bus:
+                working = threading.Thread(target=work, args=[BusThread(bus)])
+                working.start()
+                await asyncio.to_thread(begun.wait)
+            while ends == "bus" and working.is_alive():
+                await asyncio.sleep(0.01)
+
+    (leave_behind if ends == "loop" else asyncio.run)(serve())
+    said = {
+        "bus": "not connected",
+        "task": "has ended meanwhile; whether it was published is unknown",
+        "loop": "has ended meanwhile; whether it was published is unknown",
+    }
+    assert said[ends] in str(told.result(5))

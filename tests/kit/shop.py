@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from busauth import Bus, Caller, Grace, Guard
+from busauth.integrations.threads import BusThread
 
 
 class Order(BaseModel):
@@ -11,6 +12,10 @@ class Order(BaseModel):
 
 guard = Guard(issuer="https://idp.example", audience="shop", on_expired=Grace(minutes=10))
 bus = Bus("amqp://nowhere.example/", guard=guard, service="orders")
+parcels = Bus("amqp://nowhere.example/", guard=guard, service="parcels")
+out = Bus("amqp://nowhere.example/", guard=guard, service="labels")
+publishers = {each: BusThread(each) for each in (parcels, out)}
+publisher = publishers[parcels]
 handled: list[tuple[int, str]] = []
 
 
@@ -25,3 +30,8 @@ async def reserve(order: Order, caller: Caller) -> None:
 @bus.consumer("stock.reserve")
 async def take(order: Order) -> None:
     handled.append((order.id, "stock"))
+
+
+@parcels.consumer("parcels")
+def label(order: Order) -> None:
+    publisher.publish("labels", order)

@@ -1,10 +1,12 @@
 """What a user of the kit can rely on, on the embedded broker and on RabbitMQ."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
 from busauth import (
+    ANONYMOUS,
     Bus,
     Caller,
     ConfigurationError,
@@ -16,7 +18,8 @@ from busauth import (
     StaticKeys,
     Verifier,
 )
-from busauth.testing import Issuer, Kit, Sent, Step, Story
+from busauth.integrations.threads import BusThread
+from busauth.testing import Broker, Issuer, Kit, Sent, Step, Story
 from tests.kit import shop
 from tests.kit.shop import Order
 
@@ -195,3 +198,39 @@ async def test_a_bus_that_runs_keeps_its_broker(busauth_kit: Kit, busauth_bus: B
                 pass
         with pytest.raises(ConfigurationError, match="declares its queues by itself"):
             await busauth_bus.declare()
+
+
+@pytest.mark.parametrize("in_a_row", [1, 2])
+@pytest.mark.parametrize("out", [shop.parcels, shop.out])
+async def test_what_blocks_is_tested_as_it_is(busauth_kit: Kit, out: Bus, in_a_row: int) -> None:
+    """A module's `BusThread` publishes to the kit's broker, in one test and in the next."""
+    await busauth_kit.declare("labels")
+    async with busauth_kit.using(shop.out), busauth_kit.using(shop.parcels), shop.parcels:
+        shop.publisher = shop.publishers[out]
+        for number in range(in_a_row):
+            sent = await busauth_kit.publish("parcels", Order(id=number))
+            await shop.parcels.idle()
+            busauth_kit.assert_handled(sent)
+    assert [each.by for each in busauth_kit.published("labels")] == ["alice"] * in_a_row
+    assert out.loop is None
+
+
+async def test_a_thread_ends_where_its_bus_is_overridden(busauth_kit: Kit) -> None:
+    """One that runs on another broker is no hindrance, and is there again with the next call."""
+    await busauth_kit.declare("labels")
+    async with Broker() as other:
+        bus = Bus(other.url, guard=shop.guard, service="labels")
+        publisher = BusThread(bus)
+
+        def publish() -> None:
+            publisher.publish("labels", b"1", token=ANONYMOUS)
+
+        for _ in range(2):
+            with pytest.raises(PublishError, match="unroutable"):
+                await asyncio.to_thread(publish)
+            assert bus.loop is not None
+            async with busauth_kit.using(bus):
+                assert bus.loop is None
+                await asyncio.to_thread(publish)
+        await asyncio.to_thread(publisher.close)
+    assert len(busauth_kit.published("labels")) == 2

@@ -44,6 +44,12 @@ class Running:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beginning = threading.Lock()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the loop that has it; None where nobody has, or that loop is closed."""
+        loop = self._loop  # once: another thread may ask
+        return None if loop is None or loop.is_closed() else loop
+
     def begin(self, phase: Phase = Phase.STARTING) -> None:
         """Let the running loop have the bus.
 
