@@ -17,7 +17,7 @@ has a virtual host of its own.
 
 import inspect
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 from unittest import TestCase
 
@@ -29,6 +29,7 @@ from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
 from busauth.testing.kit import AnyBroker, Kit, RabbitMQ
 from busauth.testing.loops import LINES, ForeignLoopError
+from busauth.testing.published import telling_forgotten
 from busauth.testing.vhosts import own_virtual_host
 
 async_fixture: Callable[..., Any]
@@ -118,6 +119,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     used = next((name for name in names if name in _ON_A_LOOP), None)
     if used is not None and (missing := _missing(item)):
         pytest.fail(f"{item.name} uses {used}, {missing}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test in which something was published and never awaited; say so of a failed one."""
+    if _ON_A_LOOP.isdisjoint(getattr(item, "fixturenames", ())):
+        return (yield)
+    forgotten: list[str] = []
+    with telling_forgotten(forgotten.append):
+        try:
+            result = yield
+        except BaseException as error:
+            for sentence in forgotten:
+                error.add_note(sentence)
+            raise
+    if forgotten:
+        pytest.fail("\n".join(forgotten), pytrace=False)
+    return result
 
 
 def _missing(item: pytest.Item) -> str | None:

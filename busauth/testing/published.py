@@ -1,7 +1,15 @@
-"""What services under test have published: body, caller and headers, and no token of it."""
+"""What services under test have published: body, caller and headers, and no token of it.
 
-from collections.abc import Mapping
+And what they have not: a publication that nobody awaits is none, and the handler around it counts
+as handled. Python has a warning for it, which is easily missed among other lines.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -15,6 +23,7 @@ from busauth.testing.issuer import Issuer
 
 _TOKENS = frozenset({names.AUTHORIZATION, names.TXN_TOKEN, names.PROOF})
 _SOMEBODY = "somebody with an opaque token"
+_UNAWAITED = r"coroutine '((?:Bus|Guard|Kit)\.publish(?:_many)?)' was never awaited"
 T = TypeVar("T")
 
 
@@ -97,3 +106,40 @@ def _without_tokens(value: Any) -> Any:
 def _subject(token: str, issuer: Issuer) -> str:
     claims = issuer.read(token) or {}
     return str(claims.get("sub") or named_caller(token)[1] or _SOMEBODY)
+
+
+@contextmanager
+def telling_forgotten(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have a sentence told for each publication that nobody awaited while inside.
+
+    It takes the place of Python's warning, and is told where that one would be shown: who has
+    warnings ignored hears nothing, and who has them as errors gets the error.
+    """
+    shown = warnings.showwarning
+
+    def show(*told: Any, **named: Any) -> None:
+        message, _, filename, lineno, *_ = told
+        if found := re.match(_UNAWAITED, str(message)):
+            tell(_forgotten(found[1].lower(), f"{Path(filename).name}:{lineno}"))
+        else:
+            shown(*told, **named)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        if warnings.showwarning is show:  # else somebody has put another one there, or ours away
+            warnings.showwarning = shown
+
+
+def warn_always() -> None:
+    """Have each of them warned of: by itself Python does so once for each line of code."""
+    warnings.filterwarnings("always", _UNAWAITED, RuntimeWarning)
+
+
+def _forgotten(called: str, where: str) -> str:
+    return (
+        f"{called}(...) was called and never awaited (thrown away at {where}), so that nothing was "
+        f"published: write `await {called}(...)`; code that cannot await publishes by a BusThread "
+        "(docs/other-frameworks.md)"
+    )

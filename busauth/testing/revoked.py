@@ -78,8 +78,10 @@ class Revoking:
         if not self._asking:
             raise ConfigurationError(
                 "no guard in use asks what was revoked, so a revoked token would be handled: "
-                "expected Guard(revocations=...) on the bus that is tested, a RevocationFeed for "
-                "example, and kit.revoke(...) inside `async with kit.using(bus)`"
+                "expected Guard(revocations=...) on the bus that is tested, with an object that "
+                "has `def revoked(self, caller, now) -> bool` (a small class of yours, or a "
+                "RevocationFeed), and kit.revoke(...) inside `async with kit.using(bus)`; or "
+                "kit.bus(kit.guard()), whose guard asks the kit"
             )
         for asking in self._asking:
             asking.add(target, now)

@@ -181,6 +181,17 @@ async def test_what_blocks_publishes_to_its_broker(tmp_path: Path) -> None:
         await dev.until("handled", "books", "bob")
 
 
+async def test_a_publication_that_is_never_awaited(tmp_path: Path) -> None:
+    """It is told in a sentence, and each time."""
+    (tmp_path / "shop.py").write_text(shop_that('bus.publish("stock", b"")'))
+    async with developing(tmp_path, "shop:bus") as dev:
+        await dev.until("Bus of 'shop', consumes books")
+        token = await dev.token("bob", "--scope", "books:read")
+        for number in range(2):
+            assert await dev.publish("books", {"number": number}, token) == 202
+            await dev.until("busauth: bus.publish(...) was called and never awaited", "shop.py")
+
+
 async def test_broker_of_ones_own(tmp_path: Path, url: str, broker: Broker) -> None:
     """On another broker the bus tells by itself what every message met."""
     queue = broker.name("books")

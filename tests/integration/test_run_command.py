@@ -66,8 +66,11 @@ class Service:
         self.broker, self.issuer = broker, issuer
         self.queue = broker.name("orders")
         self._folder = folder
-        (folder / "shop.py").write_text(SERVICE)
+        self.write(SERVICE)
         (folder / "notes").touch()
+
+    def write(self, module: str) -> None:
+        (self._folder / "shop.py").write_text(module)
 
     @asynccontextmanager
     async def run(
@@ -211,6 +214,40 @@ async def test_a_signal_drains(alone: Service, workers: int) -> None:
             os.kill(worker, signal.SIGTERM)
         assert await run.process.wait() == 0
         assert alone.notes()[-1][0] == "7"
+
+
+OWN_LOGS = """
+import logging
+logging.basicConfig(format="mine: %(message)s", level="INFO")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "told"),
+    [
+        ((), "", " INFO busauth: shop: connected to 127.0.0.1:"),
+        (("--workers", "2"), "", " INFO worker 2 busauth: shop: connected to 127.0.0.1:"),
+        (("--log-level", "warning"), OWN_LOGS, "mine: shop: connected to 127.0.0.1:"),
+    ],
+    ids=["one", "several", "a program's own"],
+)
+async def test_what_it_logs(
+    arguments: tuple[str, ...], module: str, told: str, alone: Service
+) -> None:
+    """Connecting is told at INFO, by whom, unless the program has configured logs itself."""
+    alone.write(SERVICE + module)
+    async with alone.run(*arguments) as run:
+        assert "Traceback" not in await run.line(told)
+        assert await run.ended(signal.SIGTERM) == 0
+
+
+async def test_a_level_is_for_workers_too(alone: Service) -> None:
+    """Below it nothing is shown, of whichever process."""
+    async with alone.run("--workers", "2", "--log-level", "WARNING") as run:
+        await run.until(200)
+        assert await run.ended(signal.SIGTERM) == 0
+        assert run.process.stderr is not None
+        assert b"INFO" not in await run.process.stderr.read()
 
 
 async def test_a_second_signal_breaks_off(alone: Service) -> None:

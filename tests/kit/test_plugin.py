@@ -287,3 +287,53 @@ def test_fixtures_of_the_function(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess(*QUIET, *AUTO, timeout=60)
     result.assert_outcomes(failed=2 * USES)
     result.stdout.fnmatch_lines(SESSION_TEST * USES + ANYIO_TEST * USES)
+
+
+FORGETFUL = """
+import pytest
+from busauth.testing import Kit
+
+async def placed(kit: Kit, handler) -> None:
+    bus = kit.bus()
+    handler = bus.consumer("orders")(handler(bus))
+    async with bus:
+        sent = await kit.publish("orders", b"")
+        await bus.idle()
+    kit.assert_handled(sent)
+
+def asynchronous(bus):
+    async def handle() -> None:
+        bus.publish("stock", b"")
+    return handle
+
+def blocking(bus):
+    def handle() -> None:
+        bus.publish("stock", b"")
+    return handle
+
+def returning(bus):
+    async def handle():
+        return bus.publish("stock", b"")
+    return handle
+
+@pytest.mark.parametrize("handler", [asynchronous, blocking, returning])
+async def test_handler(busauth_kit: Kit, handler) -> None:
+    await placed(busauth_kit, handler)
+
+async def test_that_fails(busauth_kit: Kit) -> None:
+    await placed(busauth_kit, asynchronous)
+    assert busauth_kit.published("stock")
+
+async def test_that_awaits(busauth_kit: Kit) -> None:
+    await busauth_kit.declare("stock")
+"""
+
+
+def test_a_publication_that_is_never_awaited(pytester: pytest.Pytester) -> None:
+    """The test fails and names the line, whichever handler forgot it; one that fails says so."""
+    pytester.makepyfile(FORGETFUL)
+    run = pytester.runpytest_subprocess("-p", "no:cacheprovider", *AUTO, timeout=60)
+    run.assert_outcomes(passed=1, failed=4)
+    told = "*bus.publish(...) was called and never awaited (thrown away at {}:*), so that nothing *"
+    lines = [told.format(each) for each in ("test_*.py", "test_*.py", "*.py", "test_*.py")]
+    run.stdout.fnmatch_lines(lines)

@@ -18,6 +18,7 @@ from busauth._redaction import (
     redact,
     redacted_traceback,
 )
+from busauth.cli.run.logs import LogLevel, configure_logs
 from busauth.errors import (
     EVIDENCE_LIMIT,
     BadMessage,
@@ -295,3 +296,19 @@ def test_what_cannot_be_encoded_is_told_without_its_token() -> None:
         check_frame(outgoing, 4096)
     shown = "".join(traceback.format_exception(caught.value))
     assert RAW.split(".")[1] not in shown
+
+
+def test_no_token_is_in_what_the_command_logs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`busauth run` shows a handler's own lines as well, and no token in them."""
+    manager = logging.Manager(root := logging.RootLogger(logging.WARNING))
+    monkeypatch.setattr(
+        logging, "getLogger", lambda name="": manager.getLogger(name) if name else root
+    )
+    configure_logs(LogLevel.DEBUG, "3")
+    logging.getLogger("shop").debug("it came with %s", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.c2ln")
+    assert capsys.readouterr().err.endswith(f" DEBUG worker 3 shop: it came with {REDACTED}\n")
+    logging.getLogger("aiormq.connection").error("lost")
+    logging.getLogger("httpcore").debug("headers")
+    assert capsys.readouterr().err == ""

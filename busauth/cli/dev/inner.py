@@ -28,6 +28,7 @@ from busauth.cli.target import bus_or_traceback
 from busauth.clock import SystemClock
 from busauth.errors import ConfigurationError
 from busauth.testing.issuer.keys import ALGORITHMS
+from busauth.testing.published import telling_forgotten, warn_always
 
 PATIENCE_SECONDS = 2.0
 """What handlers get to finish; what they have not finished is the broker's again."""
@@ -45,8 +46,10 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdin = io.StringIO()
     tell = _teller(orders["tell"])
+    warn_always()
     try:
-        _run(bus_or_traceback(orders["target"]), orders, tell)
+        with telling_forgotten(lambda sentence: typer.echo(f"busauth: {sentence}", err=True)):
+            _run(bus_or_traceback(orders["target"]), orders, tell)
     except typer.BadParameter as error:
         sys.exit(f"busauth: {error.message}")
     except (ConfigurationError, ConnectionError) as error:

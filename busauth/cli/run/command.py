@@ -14,6 +14,7 @@ from busauth._amqp.bus import Bus
 from busauth._tokens.keys.development import is_for_development
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.run.health import Ready, answering
+from busauth.cli.run.logs import LogLevel, configure_logs
 from busauth.cli.run.process import NUMBER
 from busauth.cli.run.supervisor import HOPELESS, GaveUpError, Supervisor
 from busauth.cli.run.worker import work
@@ -41,6 +42,14 @@ File = Annotated[
         "--settings", envvar=SETTINGS, help="What `load_settings()` reads; variables count above."
     ),
 ]
+Level = Annotated[
+    LogLevel,
+    typer.Option(
+        "--log-level",
+        case_sensitive=False,
+        help="From which level on log lines are shown, where the program configures no logging.",
+    ),
+]
 Link = Annotated[int | None, typer.Option(hidden=True, help="Of a worker, to its supervisor.")]
 
 
@@ -50,6 +59,7 @@ def run(
     workers: Workers = 1,
     health: Health = None,
     settings: File = None,
+    log_level: Level = LogLevel.INFO,
     link: Link = None,
 ) -> None:
     """Run a bus until SIGTERM or SIGINT, then let its handlers finish.
@@ -60,22 +70,22 @@ def run(
     if settings is not None:
         os.environ[SETTINGS] = str(settings)  # for the bus's module, here and in workers
     if link is not None:
-        _work(target, link)
+        _work(target, link, log_level)
         return
     with _telling(Exit.FAILED):
         said = load_settings(settings)
         address = _address(health, said)
         if workers == 1:
-            asyncio.run(_alone(_bus(target), address))
+            asyncio.run(_alone(_bus(target, log_level), address))
             return
         _check_shared(said)
-        drained = asyncio.run(_supervised(target, workers, address))
+        drained = asyncio.run(_supervised(target, workers, address, log_level))
     raise typer.Exit(Exit.DONE if drained else Exit.FAILED)
 
 
-def _work(target: str, link: int) -> None:
+def _work(target: str, link: int, level: LogLevel) -> None:
     with _telling(HOPELESS):
-        asyncio.run(work(_bus(target), link))
+        asyncio.run(work(_bus(target, level, os.environ.get(NUMBER, "")), link))
 
 
 async def _alone(bus: Bus, address: Address | None) -> None:
@@ -83,8 +93,8 @@ async def _alone(bus: Bus, address: Address | None) -> None:
         await bus.run()
 
 
-async def _supervised(target: str, workers: int, address: Address | None) -> bool:
-    command = (sys.executable, "-m", "busauth", "run", target)
+async def _supervised(target: str, workers: int, address: Address | None, level: LogLevel) -> bool:
+    command = (sys.executable, "-m", "busauth", "run", target, f"--log-level={level}")
     supervisor = Supervisor(command, workers, tell=warn)
     async with _probed(address, lambda: supervisor.ready):
         return await supervisor.run()
@@ -99,8 +109,9 @@ async def _probed(address: Address | None, ready: Ready) -> AsyncIterator[None]:
         yield
 
 
-def _bus(target: str) -> Bus:
+def _bus(target: str, level: LogLevel, worker: str = "") -> Bus:
     bus = bus_or_traceback(target)
+    configure_logs(level, worker)  # the module may have done so itself
     _check_no_development(bus)
     return bus
 
