@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import pika  # type: ignore[import-untyped]
 
 from busauth import Caller, Park
@@ -113,6 +114,52 @@ async def test_all_four_outcomes(scene: Scene) -> None:
     await consume(stage, work, count=1)
     assert [body for _, body, _ in handled] == [b"good", b"later"]
     await broker.settles_at(queue, 0)
+
+
+AIO_PIKA = re.findall(r"```python\n(from collections.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
+
+
+async def test_all_outcomes_with_aio_pika(scene: Scene) -> None:
+    """The page's consumer with aio-pika: failed, forged, parked, released under seal, handled."""
+    names: dict[str, Any] = {"Caller": Caller}
+    exec(compile(AIO_PIKA, PAGE.name, "exec"), names)  # the document's own code
+    known = Revocations()
+    stage = Stage.set(scene, on_expired=Park(), guarded={"revocations": known})
+    judge = stage.bus.guard.judge(queue=stage.queue, scopes={"orders:write"})
+    handled: list[bytes] = []
+
+    async def work(body: bytes, _caller: Caller) -> None:
+        if body == b"bad":
+            raise ValueError("out of stock")
+        handled.append(body)
+
+    async def consume() -> float:
+        """Take what is there; the last one comes to where nothing can be decided."""
+        async with await aio_pika.connect(broker.url) as connection:
+            channel = await connection.channel(on_return_raises=True)
+            await channel.set_qos(prefetch_count=1)
+            taken = await channel.get_queue(stage.queue)
+            seconds: float = await names["consume"](channel, taken, judge, work)
+            return seconds
+
+    broker, queue = scene.broker, stage.queue
+    await stage.bus.declare()
+    await stage.publish(b"late")
+    await scene.clock.advance(600)
+    await stage.publish(b"bad", token=stage.token())
+    await broker.publish(queue, b"forged", token="x.y.z")
+    async with asyncio.timeout(30):
+        consuming = asyncio.create_task(consume())
+        await broker.settles_at(f"{queue}.parked", 1)
+        assert (await broker.one(f"{queue}.rejected")).body == b"forged"
+        assert (await broker.one(f"{queue}.dead")).body == b"bad"
+        assert len((await stage.bus.release(queue, stage.token())).sent) == 1
+        while handled != [b"late"]:
+            await asyncio.sleep(0.01)
+        known.is_away = True
+        await stage.publish(b"later")
+        assert await consuming > 0
+    assert (await broker.one(queue)).body == b"later"
 
 
 async def test_nothing_is_acknowledged_without_its_copy(scene: Scene) -> None:

@@ -21,6 +21,7 @@ from unittest.mock import AsyncMock, Mock, create_autospec
 import httpx
 import pytest
 from fastapi import FastAPI, Security
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -158,6 +159,8 @@ def files(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[P
     monkeypatch.chdir(tmp_path)
     forget_settings(monkeypatch)
     monkeypatch.setattr("prometheus_client.start_http_server", Mock())  # its port may be taken
+    reader = "opentelemetry.sdk.metrics.export.PeriodicExportingMetricReader"
+    monkeypatch.setattr(reader, lambda _exporter: InMemoryMetricReader())  # no thread that prints
     lay_keys(tmp_path)
     written = []
     for number, text in enumerate(files_of(PLACES[place])):
