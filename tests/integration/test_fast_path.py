@@ -16,8 +16,8 @@ from busauth.testing import Issuer
 from tests.support import Broker, Order, Trail, guard_for
 
 MANY = 30
-"""No more than RabbitMQ sends on at once: of a channel's single acknowledgements for a quorum queue it
-keeps those beyond 32 in flight to itself, and forgets them where that channel is closed meanwhile."""
+"""No more than RabbitMQ sends on at once: of a channel's single acknowledgements for a quorum queue
+it keeps those beyond 32 in flight to itself, and forgets them where the channel is closed then."""
 
 Note = Callable[[bytes], None]
 Wrapper = Callable[[GuardedConsumer, Note], Callable[[AbstractIncomingMessage], Awaitable[Any]]]
@@ -215,8 +215,8 @@ async def test_handlers_that_settle_themselves(
     await fill(broker, issuer, name)
     source = await opened(broker, name)
     await source.consume(handle)
-    await trail.until("settled-by-handler", count=27)
-    await trail.until("handled", count=13)
+    await trail.until("settled-by-handler", count=MANY - MANY // 3)
+    await trail.until("handled", count=MANY // 3)
     assert not source.channel.is_closed
     await source.channel.close()
     await broker.settles_at(name, 0)
