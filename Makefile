@@ -17,6 +17,9 @@ SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
 # node or a worker, is started in one process.
 IS_STARTING = processes and not alone and not (rabbitmq and long)
 BY_FILES = -rs -n $(WORKERS) --dist loadfile -m "$(IS_STARTING)"
+# What runs in processes of its own, and nowhere else.
+COMMANDS = -n $(WORKERS) --dist loadfile -m "processes and not rabbitmq" \
+	tests/integration/test_dev_command.py tests/integration/test_run_command.py
 ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STARTING))"
 # What pytest ends with where ARGS leave nothing of a part.
 NONE = 5
@@ -58,9 +61,10 @@ else
 	@$(MAKE) --no-print-directory quick others
 endif
 
-cover: install ## Measure what the quick tests cover; less than 95 % fails
+cover: install ## Measure what the quick tests and those of commands cover; less than 95 % fails
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m coverage run -m pytest $(QUICK)
+	@$(BIN)/python -m coverage run -m pytest $(COMMANDS)
 	@$(BIN)/python -m coverage combine -q
 	@$(BIN)/python -m coverage report --skip-covered --fail-under=95
 
