@@ -112,7 +112,7 @@ class Fetcher:
         except httpx.InvalidURL:
             return False
         if parts.scheme == "http":
-            return _is_loopback(parts.host) or parts.host in self.unsafe_http
+            return is_loopback(parts.host) or parts.host in self.unsafe_http
         return parts.scheme == "https" and bool(parts.host)
 
     async def get_object(self, url: str) -> dict[str, Any]:
@@ -260,8 +260,9 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by name or by address: nothing is looked up."""
+    if host.lower() == "localhost":  # RFC 6761, section 6.3
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from busauth.cli.loopback import is_loopback
+from busauth._tokens.fetch import is_loopback
 from busauth.cli.options import fail
 from busauth.testing.broker import Broker, Limits
 

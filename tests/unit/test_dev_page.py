@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busauth._tokens.fetch import is_loopback
 from busauth._tokens.keys.development import is_for_development
 from busauth.audit import Event, EventKind
 from busauth.cli.dev.rows import BrokerRows, decided, note
 from busauth.cli.dev.timeline import Timeline
 from busauth.cli.dev.web.gate import why_not
 from busauth.cli.dev.web.routes import DevIssuer
-from busauth.cli.loopback import is_loopback
 from busauth.testing import Request, Response, SigningKey
 from busauth.testing.broker.model.journal import Record
 from busauth.testing.broker.model.journal import Step as BrokerStep

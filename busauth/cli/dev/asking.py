@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import httpx
 import typer
 
+from busauth._tokens.fetch import is_loopback
 from busauth.cli.dev.web.gate import PORT
-from busauth.cli.loopback import is_loopback
 from busauth.cli.options import fail
 from busauth.errors import evidence
 

@@ -7,8 +7,8 @@ import typer
 
 from busauth._amqp.connecting.address import broker_url
 from busauth._extras import MissingExtraError, needs
+from busauth._tokens.fetch import is_loopback
 from busauth.cli.dev.web.gate import PORT
-from busauth.cli.loopback import is_loopback
 from busauth.cli.options import fail
 from busauth.errors import ConfigurationError
 
