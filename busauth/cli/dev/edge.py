@@ -64,9 +64,10 @@ class Edge:
             return await self._published(routing_key, request)
         except Refused as refusal:
             self._told(refused(refusal, routing_key, time.time()))
-            challenge = "insufficient_scope" if refusal.status == HTTPStatus.FORBIDDEN else ""
-            error = f'Bearer error="{challenge or "invalid_token"}"'
-            return _problem({**refusal.problem(), "detail": refusal.detail}, error)
+            is_forbidden = refusal.status == HTTPStatus.FORBIDDEN
+            error = "insufficient_scope" if is_forbidden else "invalid_token"
+            problem = {**refusal.problem(), "detail": refusal.detail}
+            return _problem(problem, f'Bearer error="{error}"')
         except (Deferred, PublishError) as error:
             status, detail = HTTPStatus.SERVICE_UNAVAILABLE, str(error)
             known = self._queues()
