@@ -9,6 +9,7 @@ import pytest
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, ManualClock
 from tests.parties import Scene
+from tests.scanning import Listening
 from tests.support import Broker, Trail, amqp_url, connected
 
 
@@ -17,6 +18,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: shares no RabbitMQ with other tests at that time")
     config.addinivalue_line("markers", "processes: starts programs, and waits for them")
     config.addinivalue_line("markers", "attack(name): carries out an attack of the security model")
+    config.addinivalue_line("markers", "prints_tokens(why): has to have a token said in the clear")
+    config.pluginmanager.register(Listening(), "tests.scanning")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 
