@@ -1,6 +1,7 @@
 """Dead letters and parked messages: looking at them, and sending them again."""
 
 from busauth._amqp.resending.again import Released
+from busauth._amqp.resending.authorities import FreshToken, KeptToken
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.resending.look import Found, look
 from busauth._amqp.resending.redrive import Redrive
@@ -11,7 +12,9 @@ from busauth._doors import hand_out
 
 __all__ = [
     "Found",
+    "FreshToken",
     "Group",
+    "KeptToken",
     "Letter",
     "Redrive",
     "Release",
