@@ -4,6 +4,7 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.authorities import FreshToken, KeptToken
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.resending.look import Found, look
+from busauth._amqp.resending.records import Record, history
 from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
 from busauth._amqp.resending.story import StoryEntry
@@ -16,6 +17,7 @@ __all__ = [
     "Group",
     "KeptToken",
     "Letter",
+    "Record",
     "Redrive",
     "Release",
     "Released",
@@ -23,6 +25,7 @@ __all__ = [
     "Wanted",
     "dead_letters",
     "groups",
+    "history",
     "look",
 ]
 
