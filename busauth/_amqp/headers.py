@@ -13,10 +13,19 @@ from pamqp import commands, frame, header
 from busauth._messages.proof import HEADER as PROOF
 from busauth._messages.seal import ATTEMPT, ORIGIN
 from busauth._messages.seal import HEADER as SEAL
+from busauth._messages.statements import HEADER as STATEMENT
+from busauth._messages.statements import LETTER
 from busauth._redaction import redact
 from busauth.errors import NotGenuine
 
-__all__ = ["ATTEMPT", "ORIGIN", "PROOF", "SEAL"]  # names of other rooms that are headers, too
+__all__ = [
+    "ATTEMPT",
+    "LETTER",
+    "ORIGIN",
+    "PROOF",
+    "SEAL",
+    "STATEMENT",
+]  # names of other rooms that are headers, too
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name

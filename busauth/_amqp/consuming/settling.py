@@ -187,6 +187,9 @@ class Settling:
         if key is not None:
             self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
             return
+        if case.replay_key is not None:  # sent again by an operator, it may be once more
+            await self._messages.replay.forget(case.replay_key, holder=case.holder)
+            case.replay_key = None
         homes = homes_of(case.delivery.headers, letter.sealed.purpose, self._rules.queue)
         home = await self._disposal.put_back(case.delivery, letter, homes)
         if home is None:
