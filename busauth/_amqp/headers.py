@@ -18,6 +18,7 @@ from busauth._messages.statements import LETTER
 from busauth._redaction import redact
 from busauth.errors import NotGenuine
 
+# names of other rooms that are headers, too
 __all__ = [
     "ATTEMPT",
     "LETTER",
@@ -25,7 +26,7 @@ __all__ = [
     "PROOF",
     "SEAL",
     "STATEMENT",
-]  # names of other rooms that are headers, too
+]
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
@@ -47,6 +48,7 @@ NOTED = "busauth-noted"
 CUT = "busauth-cut"
 KEPT = "busauth-kept"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
+BY = "busauth-by"
 HOP = "busauth-hop"
 PARENT = "busauth-parent"
 TRACE = "busauth-trace"

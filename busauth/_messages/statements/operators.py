@@ -1,7 +1,8 @@
 """What a consumer asks before it takes an operator's word for a letter of its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -59,6 +60,18 @@ class Operators(Knobs):
     issuers: Annotated[frozenset[str], BeforeValidator(_one_or_more)] | None = None
     max_age: Seconds = 7 * 24 * 3600.0
     within: Within = 900.0
+
+    if TYPE_CHECKING:  # a lone name and any collection are taken; the fields hold what is said
+
+        def __init__(
+            self,
+            *,
+            desks: TrustedDesk | Iterable[TrustedDesk],
+            scopes: str | Iterable[str] = ...,
+            issuers: str | Iterable[str] | None = ...,
+            max_age: float = ...,
+            within: float = ...,
+        ) -> None: ...
 
     def __str__(self) -> str:
         return f"Operators by {', '.join(desk.name for desk in self.desks)}"

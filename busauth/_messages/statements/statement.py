@@ -29,7 +29,7 @@ SIGNED_WITH = ("ES256", "EdDSA")
 MAX_BYTES = 16 * 1024
 """Characters of the longest statement that is signed or read."""
 
-MAX_LETTERS = 1000
+MAX_LETTERS = 100
 """Letters that one request states at most."""
 
 REDRIVE_SCOPE = "letters:redrive"
