@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from busauth.cli.again import redrive, release
+from busauth.cli.again import release
 from busauth.cli.broker import broker
 from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
+for command in (dev, token, run, broker, revoke, heartbeats, release):
     app.command(epilog=EXITS)(command)
 app.add_typer(letters)
 

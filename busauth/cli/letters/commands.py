@@ -4,6 +4,7 @@ import typer
 
 from busauth.cli.letters.history import show_history
 from busauth.cli.letters.looking import group_letters, list_letters, show
+from busauth.cli.letters.redriving import redrive
 from busauth.cli.options import EXITS
 
 letters = typer.Typer(
@@ -18,5 +19,6 @@ for name, command in {
     "groups": group_letters,
     "show": show,
     "history": show_history,
+    "redrive": redrive,
 }.items():
     letters.command(name, epilog=EXITS)(command)
