@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busauth._amqp.resending.story import told_by
+from busauth._amqp.resending.reading.story import told_by
 from busauth._amqp.resending.wanted import Census
 from busauth.errors import ConfigurationError
 from busauth.letters import Group, Letter, StoryEntry, Wanted, groups

@@ -25,8 +25,8 @@ from busauth._amqp import headers as names
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
-from busauth._amqp.resending.story import StoryEntry, told_by
-from busauth._amqp.resending.unreadable import Unreadable, message_of
+from busauth._amqp.resending.reading.story import StoryEntry, told_by
+from busauth._amqp.resending.reading.unreadable import Unreadable, message_of
 from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
 from busauth._tokens.compact import split
