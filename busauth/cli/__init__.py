@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from busauth.cli.again import redrive, release
+from busauth.cli.again import release
 from busauth.cli.broker import broker
 from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
+from busauth.cli.letters.commands import letters
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
@@ -20,8 +21,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
+for command in (dev, token, run, broker, revoke, heartbeats, release):
     app.command(epilog=EXITS)(command)
+app.add_typer(letters)
 
 
 @app.callback()

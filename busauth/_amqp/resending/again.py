@@ -17,18 +17,13 @@ from busauth._amqp import headers
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import TURN, permitted
-from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
-from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
-from busauth._amqp.publishing.publisher import check_frame, frame_max
+from busauth._amqp.publishing.publisher import frame_max
 from busauth._amqp.resending.letters import Waiting, looked_at, taken
-from busauth._messages.first import HEADER as FIRST
-from busauth._messages.first import read
-from busauth._messages.seal import PURPOSE, Purpose, is_seal
 from busauth.audit import Event, EventKind
-from busauth.caller import Caller, FirstToken
-from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
+from busauth.caller import Caller
+from busauth.errors import Deferred, PublishError, Refused, evidence
 
 # 20 s in all: who has just ended a turn gives back within that, and who is at work takes longer
 _TURNS, _BETWEEN = 200, 0.1
@@ -53,59 +48,6 @@ class Released:
 Renewal = Callable[[AbstractIncomingMessage, int], Awaitable[Outgoing | None]]
 """Returns the copy of a message that goes back, within a frame; None for one that stays. What it
 refuses stays, too, and is told."""
-
-
-def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken:
-    """Return the record of the first token of a message that waits, as it stands there.
-
-    Whether the seal holds is its consumer's question, who alone has the key. What has none at all,
-    or one for something else, would only be refused: it stays.
-
-    Raises:
-        Forbidden: ``seal.missing`` or ``seal.purpose``.
-    """
-    first = recorded_first(message, purpose)
-    if first is None:
-        raise _unsealed("no record of its first token")
-    return first
-
-
-def recorded_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken | None:
-    """Return the same, None where there is no record: that token was nobody's for its consumer.
-
-    Raises:
-        Forbidden: as above.
-    """
-    if not is_seal(message.headers.get(headers.SEAL)):
-        raise _unsealed("no seal of its consumer's, as on what an earlier version wrote")
-    if message.headers.get(PURPOSE) != purpose.value:
-        raise Forbidden("seal.purpose", found=message.headers.get(PURPOSE), expected=purpose.value)
-    return read(message.headers.get(FIRST))
-
-
-def _unsealed(found: str) -> Forbidden:
-    return Forbidden("seal.missing", found=found, expected="one, with a first token's record")
-
-
-def renewed(
-    message: AbstractIncomingMessage, identity: Mapping[str, str], frame_max: int
-) -> Outgoing:
-    """Return the copy of a message that goes back.
-
-    Args:
-        message: as it waited.
-        identity: the headers of its token and of its proof.
-        frame_max: the negotiated frame, in bytes.
-
-    Raises:
-        BadMessage: ``message.too_large``: it does not fit a frame with those.
-    """
-    outgoing = copies.again(Delivery.of(message), identity)
-    try:
-        check_frame(outgoing, frame_max)
-    except PublishError as error:
-        raise BadMessage("message.too_large", found=error.reason) from error
-    return outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +84,7 @@ class Sending:
             ConnectionError: the broker is out of reach.
         """
         async with leaving(await connected(self.url)) as connection:
-            waiting = await self._alone(connection)
+            waiting = await alone(connection, self.source)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
                 message_id = evidence(message.message_id) or ""
@@ -150,12 +92,12 @@ class Sending:
                     was_sent = await self._sent(connection, message, renew)
                 except Refused as refusal:  # it stays; the others are no worse for it
                     refused[message_id] = refusal.code
-                    self._tell(EventKind.REFUSED, message, refusal)
+                    self.tell(EventKind.REFUSED, message, refusal)
                     continue
                 if was_sent:
                     # told before it is taken away: cut off in between, it is in both, and was sent
                     sent.append(message_id)
-                    self._tell(self.told, message)
+                    self.tell(self.told, message)
                     waiting.check()  # only while it was held, it is gone from there
                     await answered(below(connection), message.ack())
                 else:
@@ -174,31 +116,7 @@ class Sending:
         await self.guard.core.send(outlet, outgoing, "", self.queue)
         return True
 
-    async def _alone(self, connection: AbstractConnection) -> Waiting:
-        """Take alone: two that share a queue would each see a part of it.
-
-        A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
-        Who has ended a turn may not have given everything back while a consumer of theirs is there.
-        """
-        for _ in range(_TURNS):
-            if await answered(below(connection), self._has_turn(connection)):
-                return await taken(connection, self.source)
-            await asyncio.sleep(_BETWEEN)
-        raise Deferred(f"{self.source} is in somebody else's hands: try again later")
-
-    async def _has_turn(self, connection: AbstractConnection) -> bool:
-        channel = await connection.channel()
-        with suppress(ChannelLockedResource):  # somebody else's turn: ask again later
-            # the turn before the look: who has it alone knows that a consumer there is an old one
-            with permitted(TURN):
-                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
-            declared = await looked_at(channel, self.source)
-            if not declared.declaration_result.consumer_count:
-                return True
-        await left(channel)  # the next attempt opens another: the answer may have closed this one
-        return False
-
-    def _tell(
+    def tell(
         self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None
     ) -> None:
         """Tell whose it is: who asked for it, else who the message says."""
@@ -216,3 +134,37 @@ class Sending:
                 publisher=self.publisher,
             )
         )
+
+
+async def alone(connection: AbstractConnection, source: str) -> Waiting:
+    """Take alone: two that share a queue would each see a part of it.
+
+    A queue of the connection's own is the turn, as quorum queues know no exclusive consumer. Who
+    has ended a turn may not have given everything back while a consumer of theirs is there.
+
+    Args:
+        connection: of no other use; whoever closes it ends the turn, and gives everything back.
+        source: the queue beside the consumer's.
+
+    Raises:
+        Deferred: somebody else has it.
+        ConfigurationError: there is no such queue, or a right is missing.
+    """
+    for _ in range(_TURNS):
+        if await answered(below(connection), _has_turn(connection, source)):
+            return await taken(connection, source)
+        await asyncio.sleep(_BETWEEN)
+    raise Deferred(f"{source} is in somebody else's hands: try again later")
+
+
+async def _has_turn(connection: AbstractConnection, source: str) -> bool:
+    channel = await connection.channel()
+    with suppress(ChannelLockedResource):  # somebody else's turn: ask again later
+        # the turn before the look: who has it alone knows that a consumer there is an old one
+        with permitted(TURN):
+            await channel.declare_queue(f"{source}.turn", exclusive=True)
+        declared = await looked_at(channel, source)
+        if not declared.declaration_result.consumer_count:
+            return True
+    await left(channel)  # the next attempt opens another: the answer may have closed this one
+    return False
