@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 from weakref import WeakMethod
 
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.connections import Connections
@@ -19,6 +20,8 @@ from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
+from busauth._amqp.judging.foreseen import Foreseen
+from busauth._amqp.judging.received import Received
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
 from busauth._amqp.publishing.copies import Outgoing
@@ -305,6 +308,23 @@ class Bus:
             proofs=spec.proofs,
         )
         return await release.for_caller(token)
+
+    async def foresee(self, queue: str, message: Received | AbstractIncomingMessage) -> Foreseen:
+        """Return what the consumer of a queue would decide about a message now.
+
+        Nothing happens; see `Guard.foresee`. The bus need not run.
+
+        Args:
+            queue: the consumer's queue.
+            message: aio-pika's, or another client's as a `Received`.
+
+        Raises:
+            ConfigurationError: no such consumer, the message came from another queue or is none; or
+                the guard's consumers run in another thread's event loop.
+        """
+        if queue not in self._intakes:
+            raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
+        return await self.guard.foresee(self._intakes[queue].consumer, message)
 
     async def run(self, *, signals: bool = True) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.

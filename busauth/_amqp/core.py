@@ -18,6 +18,7 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
 from busauth._amqp.handling.threads import in_threads
+from busauth._amqp.judging.foresight import Foresight
 from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
 from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
@@ -214,6 +215,22 @@ class GuardCore:
         self._queues.add(spec.queue)
         return ConsumersJudge(rules, self._context, waiting, frame_max=frame_max)
 
+    def foresight(
+        self, queue: str, consumer: Consumer[..., Any] | None, *, frame_max: int
+    ) -> Foresight:
+        """Return who looks ahead for one consumer; None for one of which only options are known.
+
+        Raises:
+            ConfigurationError: as of `consumer`.
+        """
+        spec = ConsumerSpec(queue=queue)
+        is_whole = consumer is not None
+        plan = compile_plan(_of_anything) if consumer is None else consumer.plan
+        rules = self._rules(spec) if consumer is None else consumer.rules
+        return Foresight(
+            plan, rules, self._context, self._tail(spec), frame_max=frame_max, is_whole=is_whole
+        )
+
     def _tail(self, spec: ConsumerSpec) -> Tail:
         # A ladder has a limit of its own; this one is for the end of the queue itself.
         return Tail(spec.queue, self.options.retries if spec.on_error is OnError.RETRY else 0)
@@ -348,6 +365,10 @@ class GuardCore:
         """Close what was opened here, and tell what the log has counted."""
         self._context.auditor.lines.close()
         await self._context.replies.close()
+
+
+async def _of_anything() -> None:
+    """Be a handler of which nothing is known."""
 
 
 def _check_plain(what: str, called: object) -> None:

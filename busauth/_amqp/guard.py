@@ -5,24 +5,27 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from aio_pika.abc import AbstractExchange
+from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
 from aio_pika.exchange import Exchange
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.running import check_loop
 from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
 from busauth._amqp.headers import bearer_token
+from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.judge import FRAME, FrameBytes
+from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Judge
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
-from busauth._arguments import checked, decorator
+from busauth._arguments import checked, decorator, kind_of
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
@@ -38,6 +41,7 @@ from busauth.audit import LOGGER, Auditor, EventLog, both, log_event
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
+    ConfigurationError,
     Deferred,
     PublishError,
     Refused,
@@ -201,6 +205,36 @@ class Guard:
             on_error=on_error,
         )
         return self.core.judge(spec, frame_max=frame_max)
+
+    async def foresee(
+        self,
+        consumer: GuardedConsumer[..., Any],
+        message: Received | AbstractIncomingMessage,
+        *,
+        frame_max: FrameBytes = FRAME,
+    ) -> Foreseen:
+        """Return what a decorated handler's consumer would decide about a message now.
+
+        The message passes the consumer's own stages, and nothing happens: no handler runs, nothing
+        is published, settled, told or remembered, and no policy of yours is run that does not say
+        that it is `pure`. What cannot be known so is said. Keys are fetched, and issuers and what
+        knows of revocations are asked, as the consumer would.
+
+        Args:
+            consumer: what decorating the handler returned.
+            message: aio-pika's, or another client's as a `Received`.
+            frame_max: bytes of a frame, as negotiated by the connection that copies go out on.
+
+        Raises:
+            ConfigurationError: it is no consumer of a guard's, the message came from another queue
+                or is none; or the guard's consumers run in another thread's event loop.
+        """
+        if not isinstance(consumer, Consumer):
+            raise ConfigurationError(
+                f"got {kind_of(consumer)}, expected what @guard(queue=...) returned"
+            )
+        foresight = self.core.foresight(consumer.queue, consumer, frame_max=frame_max)
+        return await foresight.foresee(message)
 
     def replica(
         self,

@@ -97,6 +97,7 @@ _ELSEWHERE = frozenset(
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
+        *("Foreseen", "Stage", "pure"),
         *("SecurityEvent", "Session"),
         *(
             "GuardedConsumer",

@@ -58,7 +58,7 @@ never settled, unless a thread has done its work; whatever else happens, the con
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from functools import partial
 
@@ -91,6 +91,9 @@ from busauth.errors import (
     evidence,
 )
 
+Course = Callable[[CallPlan, ConsumerRules, GuardContext, Mapping[int, Case]], Pipeline]
+"""Makes what deliveries pass."""
+
 
 class Consumer(GuardedConsumer[P, R]):
     """A guarded handler, as its intake sees it.
@@ -99,6 +102,7 @@ class Consumer(GuardedConsumer[P, R]):
         parks: whether its late messages may wait for their callers.
         blocks: whether its handler runs in threads, which nobody can cancel.
         taken: how many deliveries it was given.
+        plan, rules: how its handler is called, and on what terms.
     """
 
     def __init__(
@@ -108,8 +112,11 @@ class Consumer(GuardedConsumer[P, R]):
         context: GuardContext,
         disposal: Disposal,
         returns: Returns,
+        *,
+        course: Course = Pipeline,
     ) -> None:
         self.handler: Callable[P, R] = plan.handler
+        self.plan, self.rules = plan, rules
         self.blocks = plan.blocks
         self.queue = rules.queue
         self.concurrency = rules.concurrency
@@ -122,7 +129,7 @@ class Consumer(GuardedConsumer[P, R]):
         self._returns = returns
         self._directions = Directions(rules.queue, rules.issued)
         self._running: dict[int, Case] = {}
-        self._pipeline = Pipeline(plan, rules, context, self._running)
+        self._pipeline = course(plan, rules, context, self._running)
         self._settling = Settling(
             rules,
             context,
