@@ -11,6 +11,7 @@ from weakref import WeakMethod
 
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
+from yarl import URL
 
 from busauth._amqp.connecting.connections import Connections
 from busauth._amqp.connecting.running import Phase, Running
@@ -98,6 +99,11 @@ class Bus:
     def options(self) -> BusOptions:
         """Return how it consumes, as given or by default."""
         return self._options
+
+    @property
+    def url(self) -> URL:
+        """Return the broker, with the password where it was given one: not for logs."""
+        return self._connections.url
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -323,7 +329,8 @@ class Bus:
                 the guard's consumers run in another thread's event loop.
         """
         if queue not in self._intakes:
-            raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
+            known = " or ".join(sorted(self._intakes)) or "none"
+            raise ConfigurationError(f"{queue!r} has no consumer here: expected {known}")
         return await self.guard.foresee(self._intakes[queue].consumer, message)
 
     async def run(self, *, signals: bool = True) -> None:

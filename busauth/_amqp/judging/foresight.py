@@ -54,7 +54,7 @@ STAGES: Mapping[str, tuple[str, str]] = {
 """Each stage's name; what is asked there; what is said of one that its course had no need of."""
 
 _RUN = "run"
-_DEMANDS_UNKNOWN = "what its handler demands of a caller is not known here"
+_DEMANDS_UNKNOWN = "what its handler demands of a caller, and who was revoked, is not known here"
 _NEVER = "no handler is run to look ahead"
 
 
