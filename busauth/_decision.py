@@ -25,7 +25,7 @@ from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth._tokens.verifier import Verified
-from busauth.caller import Caller, Late, as_caller
+from busauth.caller import Caller, FirstToken, Late, as_caller, operated
 from busauth.errors import (
     ConfigurationError,
     Deferred,
@@ -196,6 +196,37 @@ async def decide(
     verified.check_started(now)
     late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
     return _judged(await _late(late, rules), rules, now)
+
+
+def decide_for_operator(
+    first: FirstToken, operator: FirstToken, rules: Rules, now: float, until: float
+) -> Caller:
+    """Return the caller of a first token, for whom an operator may have the handler run.
+
+    Who the operator is, and that they may, was proven. No policy is asked, and nothing is awaited.
+
+    Args:
+        first: the record of the token that the work was asked for with, under a seal that holds.
+        operator: the record of the operator's token, in a statement that holds.
+        rules: what the caller is held to.
+        now: the one instant of this decision.
+        until: seconds since the epoch: the acceptance holds before that instant.
+
+    Raises:
+        Refused: `Untimely` (``token.revoked``), for either of both, or `Forbidden`.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    if rules.revocations is not None:
+        acts = as_caller(operator, rules.session_claim)
+        check_revoked(rules.revocations, acts, now, rules.transient)
+        # the caller is asked about with the first token's own actors, by which it may be revoked
+        caller = as_caller(first, rules.session_claim)
+        check_revoked(rules.revocations, caller, now, rules.transient)
+    seconds = max(0.0, now - first.expires_at)
+    late = Late(first.expires_at, seconds, "Operators", until)
+    caller = operated(first, operator, rules.session_claim, late)
+    rules.demand.check(caller)
+    return caller
 
 
 def decide_in_time(

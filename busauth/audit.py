@@ -100,6 +100,9 @@ class EventKind(StrEnum):
     REDRIVEN = "redriven", WARNING
     """A dead letter was sent again, with the token that it kept."""
 
+    STATED = "stated", WARNING
+    """A desk has signed for an operator that a dead letter may be sent again."""
+
     DUPLICATE = "duplicate", WARNING, _OUTCOME
     """It was handled before, and its acknowledgement got lost: acknowledged again."""
 

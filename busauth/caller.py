@@ -202,9 +202,14 @@ def lease_for(
     published_at: float | None = None,
     cause: Callable[[], Cause] | None = None,
 ) -> Lease:
-    """Open a lease; on a token that allows more than its caller was left with, an ended one."""
+    """Open a lease; an ended one without a token, or on one that allows more than its caller."""
     # Ended, and not refused: a handler that sends nothing on in their name may do its work.
     lease = Lease(token, hop=hop, published_at=published_at, cause=cause)
+    if not token:
+        lease.end(
+            "an operator had this message sent again, and there is none; publish as the service "
+            "itself, token=..., or say token=ANONYMOUS"
+        )
     if caller.late is not None and caller.late.restricted:
         lease.end("it was accepted late with less authority than it carries")
     if caller.restricted:
@@ -278,6 +283,19 @@ def as_caller(first: FirstToken, session_claim: str) -> Caller:
         actors=first.actors,
         claims=read_only(session),
     )
+
+
+def operated(first: FirstToken, operator: FirstToken, session_claim: str, late: Late) -> Caller:
+    """Return the caller of a first token, for whom an operator acts.
+
+    Args:
+        first: the record of the token that the work was asked for with.
+        operator: the record of the operator's token.
+        session_claim: the claim that names sessions.
+        late: who accepted it, and up to when.
+    """
+    acts = Actor(operator.subject, operator.issuer, operator.client)
+    return replace(as_caller(first, session_claim), actors=(acts, *first.actors), late=late)
 
 
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)

@@ -37,6 +37,7 @@ from busauth._callables import name_of
 from busauth._decision import Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
+from busauth._messages.statements import Operators
 from busauth._tokens.asking.checking import any_of
 from busauth.audit import LOGGER, cut_short
 from busauth.caller import caller_in_scope
@@ -147,6 +148,7 @@ class Bus:
         proofs: Proofs | None = None,
         bindings: Iterable[Binding] = (),
         deadline: float | None = None,
+        on_redrive: Operators | None = None,
     ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler that consumes a queue; see `Guard` for the arguments they share.
 
@@ -167,6 +169,8 @@ class Bus:
                 that messages were published to either.
             deadline: seconds after which the handler is cancelled, and its message tried again;
                 instead of the guard's.
+            on_redrive: whose word counts for a dead letter whose token is gone; see
+                `busauth.letters.Operators`. Default: nobody's.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
@@ -185,6 +189,7 @@ class Bus:
                 proofs=proofs,
                 routes=tuple(binding.route() for binding in bound),
                 deadline=deadline,
+                on_redrive=on_redrive,
             )
             subscription = _Subscription(handler, spec, bound)
             intake = self._intakes[queue] = self._intake(subscription)

@@ -13,7 +13,12 @@ from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.consuming.rules import ConsumerRules, ConsumerSpec, GuardContext
-from busauth._amqp.consuming.security import MessageSecurity, check_seal, message_rules_of
+from busauth._amqp.consuming.security import (
+    MessageSecurity,
+    check_seal,
+    message_rules_of,
+    operator_rules_of,
+)
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
@@ -50,7 +55,7 @@ from busauth._revocation.revocations import NoRevocations, Revocations, check_re
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.audit import LOGGER, Auditor, Event, EventKind, told_safely
-from busauth.caller import FirstToken, as_caller
+from busauth.caller import Caller, FirstToken, as_caller, first_token
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Refused, evidence
 
@@ -259,6 +264,18 @@ class GuardCore:
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
         check_seal(self.messages, policies)
+        operators = operator_rules_of(
+            self.messages,
+            spec.queue,
+            spec.on_redrive if said.on_redrive is None else said.on_redrive,
+            options=self.options,
+            clock=self.clock,
+        )
+        if operators is not None and spec.introspect and _is_unasked(self.revocations):
+            raise ConfigurationError(
+                f"{spec.queue}: introspect=True with on_redrive: no issuer can be asked about a "
+                "token that is gone: expected revocations=..., too"
+            )
         self.introspects |= spec.introspect  # so that `Guard.check` asks those who will be asked
         return ConsumerRules(
             queue=spec.queue,
@@ -276,6 +293,7 @@ class GuardCore:
             concurrency=said.concurrency or self.options.concurrency,
             on_error=spec.on_error,
             deadline=said.deadline or spec.deadline or self.options.deadline,
+            operators=operators,
         )
 
     def message_rules(
@@ -294,6 +312,10 @@ class GuardCore:
             options=self.options,
             session_claim=self._session_claim,
         )
+
+    def record(self, caller: Caller) -> FirstToken:
+        """Return the record of a caller's token, for when that is gone."""
+        return first_token(caller, self._session_claim)
 
     def check_first(self, first: FirstToken) -> None:
         """Refuse work whose first token was revoked.
@@ -369,6 +391,10 @@ class GuardCore:
 
 async def _of_anything() -> None:
     """Be a handler of which nothing is known."""
+
+
+def _is_unasked(revocations: Revocations) -> bool:
+    return type(revocations) is NoRevocations
 
 
 def _check_plain(what: str, called: object) -> None:

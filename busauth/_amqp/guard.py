@@ -29,6 +29,7 @@ from busauth._arguments import checked, decorator, kind_of
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
+from busauth._messages.statements import Operators
 from busauth._redaction import quiet_transport_logs
 from busauth._revocation.revocations import Revocations
 from busauth._tokens.asking.checking import check_issuers
@@ -121,6 +122,7 @@ class Guard:
         routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
         deadline: float | None = None,
+        on_redrive: Operators | None = None,
     ) -> Callable[[Callable[P, R]], GuardedConsumer[P, R]]:
         """Decorate a handler; the result is an aio-pika callback.
 
@@ -140,6 +142,8 @@ class Guard:
             on_error: what happens to a message whose handler raised.
             deadline: seconds after which the handler is cancelled, and has failed; instead of the
                 guard's.
+            on_redrive: whose word counts for a dead letter whose token is gone; see
+                `busauth.letters.Operators`. Default: nobody's.
 
         Raises:
             TypeError: a parameter of the handler cannot be injected; or parentheses are missing.
@@ -155,6 +159,7 @@ class Guard:
             routes=tuple(routes),
             on_error=on_error,
             deadline=deadline,
+            on_redrive=on_redrive,
         )
         return partial(self.core.consumer, spec=spec)
 
@@ -171,6 +176,7 @@ class Guard:
         proofs: Proofs | None = None,
         routes: Iterable[Route] = (),
         on_error: OnError = OnError.DEAD_LETTER,
+        on_redrive: Operators | None = None,
         frame_max: FrameBytes = FRAME,
     ) -> Judge:
         """Return who judges a queue's messages for whoever has them in hand, and settles them.
@@ -189,6 +195,7 @@ class Guard:
             proofs: instead of the guard's.
             routes: how messages get to the queue, next to its name on the default exchange.
             on_error: what becomes of a message that is said to have `failed`.
+            on_redrive: whose word counts for a dead letter whose token is gone.
             frame_max: bytes of a frame, as negotiated by the connection that copies go out on: what
                 does not fit is left out of them.
 
@@ -203,6 +210,7 @@ class Guard:
             proofs=proofs,
             routes=tuple(routes),
             on_error=on_error,
+            on_redrive=on_redrive,
         )
         return self.core.judge(spec, frame_max=frame_max)
 

@@ -13,10 +13,20 @@ from pamqp import commands, frame, header
 from busauth._messages.proof import HEADER as PROOF
 from busauth._messages.seal import ATTEMPT, ORIGIN
 from busauth._messages.seal import HEADER as SEAL
+from busauth._messages.statements import HEADER as STATEMENT
+from busauth._messages.statements import LETTER
 from busauth._redaction import redact
 from busauth.errors import NotGenuine
 
-__all__ = ["ATTEMPT", "ORIGIN", "PROOF", "SEAL"]  # names of other rooms that are headers, too
+# names of other rooms that are headers, too
+__all__ = [
+    "ATTEMPT",
+    "LETTER",
+    "ORIGIN",
+    "PROOF",
+    "SEAL",
+    "STATEMENT",
+]
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
@@ -32,7 +42,6 @@ TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
 REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
 """What a dead letter tells about its refusal."""
 
-LETTER = "busauth-letter"
 STORY = "busauth-story"
 EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
@@ -41,7 +50,6 @@ CUT = "busauth-cut"
 KEPT = "busauth-kept"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
 BY = "busauth-by"
-STATEMENT = "busauth-statement"
 HOP = "busauth-hop"
 PARENT = "busauth-parent"
 TRACE = "busauth-trace"

@@ -11,6 +11,7 @@ from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
 from busauth._expiry import DeclaredPolicies
 from busauth._knobs import Knobs
 from busauth._messages.proof import ProofDemand
+from busauth._messages.statements import Operators
 from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES
 from busauth.errors import BusauthError, ConfigurationError
 
@@ -50,9 +51,11 @@ class ConsumerOptions(Knobs):
         formerly: names that its queue had before, the first one first: what was parked or
             dead-lettered under them may still come back, and what was handled is still known.
         deadline: seconds after which a handler is cancelled, and its message tried again.
+        on_redrive: whose word counts for sending a dead letter again whose token is gone.
     """
 
     on_expired: DeclaredPolicies | None = None
+    on_redrive: Operators | None = None
     proof: ProofDemand | None = None
     concurrency: Handlers | None = None
     formerly: tuple[str, ...] = ()

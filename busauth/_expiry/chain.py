@@ -168,8 +168,7 @@ class _Unasked:
 
     async def decide(self, late: LateToken) -> Verdict | None:
         raise NotRun(
-            f"the policy {self.name} was not run, {late.seconds:.0f} s past exp: it does not say "
-            "that it is pure"
+            f"it is late, and the policy {self.name} was not run: it does not say that it is pure"
         )
 
 

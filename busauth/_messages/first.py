@@ -7,6 +7,7 @@ delivery may do is at most what this record allows, whatever token it comes with
 import json
 from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,8 +26,12 @@ def _record() -> TypeAdapter[FirstToken]:
 
 def written(first: FirstToken) -> str:
     """Return a record as text; the same record is always the same text."""
-    said = asdict(first) | {"scopes": sorted(first.scopes), "roles": sorted(first.roles)}
-    return json.dumps(said, separators=(",", ":"), sort_keys=True)
+    return json.dumps(said(first), separators=(",", ":"), sort_keys=True)
+
+
+def said(first: FirstToken) -> dict[str, Any]:
+    """Return a record as JSON has it."""
+    return asdict(first) | {"scopes": sorted(first.scopes), "roles": sorted(first.roles)}
 
 
 def read(value: object) -> FirstToken | None:
@@ -37,3 +42,8 @@ def read(value: object) -> FirstToken | None:
         return _record().validate_json(value, strict=True)
     except ValidationError:  # another version may have written it in another way
         return None
+
+
+def read_said(value: object) -> FirstToken | None:
+    """Return what a record in JSON that was parsed says; None for anything that is none."""
+    return read(json.dumps(value)) if isinstance(value, dict) else None

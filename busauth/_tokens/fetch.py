@@ -57,7 +57,7 @@ class Transport(Protocol):
 
 
 class Reply(NamedTuple):
-    """An answer to a form."""
+    """An answer to what was posted."""
 
     status: int
     body: bytes
@@ -141,9 +141,22 @@ class Fetcher:
             Deferred: there is no answer now, or it is too large or compressed.
             ConfigurationError: the URL may not be asked.
         """
-        self.check_url(url)
         body = urlencode(form).encode("ascii")
         headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        return await self._post(url, headers, body)
+
+    async def post_json(self, url: str, value: object, headers: Mapping[str, str]) -> Reply:
+        """Post JSON and return what is answered, whatever its status.
+
+        Raises:
+            Deferred: there is no answer now, or it is too large or compressed.
+            ConfigurationError: the URL may not be asked.
+        """
+        headers = {**headers, "Content-Type": "application/json"}
+        return await self._post(url, headers, json.dumps(value).encode("ascii"))
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        self.check_url(url)
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._ask("POST", url, headers, body)

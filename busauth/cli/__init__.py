@@ -7,6 +7,7 @@ import typer
 from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
 from busauth.cli.dev.command import dev
+from busauth.cli.letters.commands import letters
 from busauth.cli.looking import explaining, tokens
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
@@ -24,6 +25,7 @@ for command in (dev, run, broker, revoke, heartbeats, release, redrive):
     app.command(epilog=EXITS)(command)
 app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)
+app.add_typer(letters)
 
 
 @app.callback()

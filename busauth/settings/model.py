@@ -164,8 +164,13 @@ class Settings(IssuerTable, BaseSettings):
                 verifiers.append(issuer.verifier(fetcher, clock))
         with gathering.at("messages"):
             security = self.messages.security(fetcher, clock, replay)
+        # the outer table counts above
+        said = {**self.guard.consumers, **self.consumers}
+        merged = {}
+        for queue, each in said.items():
+            with gathering.at("consumers", queue, "on_redrive"):
+                merged[queue] = _located(each, fetcher, clock)
         gathering.check()
-        merged = {**self.guard.consumers, **self.consumers}  # the outer table counts above
         options = {**dict(self.guard), "consumers": merged, "transient": transient}
         return Guard(
             *verifiers,
@@ -204,6 +209,13 @@ class Settings(IssuerTable, BaseSettings):
         names = IssuerSettings.model_fields.keys()
         first = IssuerSettings(**{name: getattr(self, name) for name in names})
         return [((), first), *further]
+
+
+def _located(said: ConsumerOptions, fetcher: Fetcher, clock: Clock) -> ConsumerOptions:
+    """Return what is said of a consumer, with the keys of the desks that it trusts."""
+    if said.on_redrive is None:
+        return said
+    return said.model_copy(update={"on_redrive": said.on_redrive.fetching(fetcher, clock)})
 
 
 def _without_overruled(

@@ -97,7 +97,7 @@ _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
-        *("Found", "Group", "StoryEntry", "groups", "look"),
+        *("Found", "Group", "StoryEntry", "Record", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("Foreseen", "Stage", "pure"),
         *("SecurityEvent", "Session"),

@@ -34,6 +34,8 @@ class Case:
         proven: what its proof says, once it was compared with it.
         marks: what is believed of an earlier copy's headers, once they were looked at.
         letter: what it carries on as this consumer's own letter, which came without a token.
+        statement: what came in place of its token: an operator has it sent again.
+        retried: what it carries on as a retry of what was accepted on that statement.
         replay_key: what it is in flight as, None where nothing remembers it.
         is_known: the memory has answered that it is, and was told nothing else since.
         is_leaving: it is being given back.
@@ -60,6 +62,8 @@ class Case:
     proven: Proven | None = None
     marks: Marks | None = None
     letter: Carried | None = None
+    statement: str | None = field(default=None, repr=False)
+    retried: Carried | None = None
     replay_key: ReplayKey | None = None
     outcome: Refused | None = None
     attempt: int | None = None

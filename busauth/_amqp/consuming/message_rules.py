@@ -22,6 +22,7 @@ from busauth._messages.provenance import BROKER_STAMP, Provenance, provenance_of
 from busauth._messages.replay import NoMemory, Remembered, ReplayKey
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
+from busauth._messages.statements import authority_of
 from busauth._redaction import redact
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.caller import Caller, FirstToken, first_token
@@ -91,6 +92,9 @@ class MessageRules:
         before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
         if self.seal is None:
             return Carried(before, None)
+        waits = purpose in (Purpose.LETTER, Purpose.PARKED)
+        if case.statement is not None and not waits:
+            token_sha256 = authority_of(case.statement)
         sealed = replace(
             before,
             purpose=purpose or before.purpose,
@@ -98,7 +102,7 @@ class MessageRules:
             origin=before.origin or redact(case.delivery.origin),
             first=before.first or (self.first(case.verified.caller) if case.verified else None),
         )
-        if purpose in (Purpose.LETTER, Purpose.PARKED) and case.marks is not None:
+        if waits and case.marks is not None:
             sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
 
@@ -110,11 +114,20 @@ class MessageRules:
         if self.seal is None or not says_that_it_waited(delivery.headers):
             return None
         said = delivery.headers.get(TOKEN_SHA256)
-        token_sha256 = said if isinstance(said, str) else None
-        sealed, code = self._sealed(delivery, token_sha256)
-        if code is not None:
+        return self._carried_under(delivery, said if isinstance(said, str) else None)
+
+    def retried(self, delivery: Delivery, statement: str) -> Carried | None:
+        """Return what a retry carries on of what was accepted on a statement; None for all else.
+
+        Its seal names the statement in place of a token.
+        """
+        return self._carried_under(delivery, authority_of(statement))
+
+    def _carried_under(self, delivery: Delivery, authority: str | None) -> Carried | None:
+        sealed, code = self._sealed(delivery, authority)
+        if self.seal is None or code is not None:
             return None
-        return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+        return Carried(sealed, partial(self.seal.seal, token_sha256=authority))
 
     def first(self, caller: Caller) -> FirstToken:
         """Return the record of a caller's token."""
@@ -199,6 +212,32 @@ class MessageRules:
             Deferred: the memory cannot tell now.
         """
         return await self.replay.settled_as(partial(self._proven_tokenless, case), sealed)
+
+    def judge_tokenless(
+        self,
+        delivery: Delivery,
+        signed: Signed | None,
+        caller: Caller,
+        stamp: float | None,
+        now: float,
+    ) -> tuple[Provenance, Proven | None]:
+        """Compare a proof with its message, whose token is gone; how old it is plays no part.
+
+        Args:
+            delivery: as received.
+            signed: its proof, proven to be its publisher's, None where none was asked for.
+            caller: whose its first token was.
+            stamp: the broker's first one, None where there is none.
+            now: the one instant of this decision.
+
+        Raises:
+            Refused: the proof speaks of another message or caller, or not for here.
+        """
+        if signed is None or self.proofs is None:
+            return provenance_of(None, stamp, skew=0.0), None
+        seen = delivery.seen(caller)
+        proven = self.proofs.judge_tokenless(signed, seen, self.routes, now)
+        return provenance_of(proven, stamp, skew=self.proofs.skew), proven
 
     async def _proven_tokenless(self, case: Case) -> Proven | None:
         if self.proofs is None:

@@ -30,7 +30,8 @@ from secrets import token_hex
 from typing import Any, NamedTuple, Self
 
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.returning import CameBack, check_unasked
+from busauth._amqp.consuming.operated import Operated, Vouched, homeward
+from busauth._amqp.consuming.returning import check_unasked
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan
@@ -106,6 +107,7 @@ class Pipeline:
         self._messages = rules.messages
         self._context = context
         self._running = running
+        self._operated = Operated(rules)
         self._slots_of = PerLoop(lambda: asyncio.Semaphore(rules.concurrency))
         self._slots = asyncio.Semaphore(rules.concurrency)
 
@@ -150,7 +152,7 @@ class Pipeline:
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
 
     def read(self, case: Case) -> None:
-        """Note a delivery's token, decrypted; nothing is proven of it.
+        """Note a delivery's token, decrypted, or what came in its place; nothing is proven of it.
 
         Raises:
             NotGenuine: there is none, or it cannot be read.
@@ -164,15 +166,15 @@ class Pipeline:
                 expected="what an AMQP 0-9-1 client can decode",
             )
         if delivery.headers.get(header) is None:
-            case.letter = self._messages.letter(delivery)
-            if case.letter is not None:
-                raise CameBack.of(case.letter.sealed.purpose)
+            self._operated.read(case)
+            if case.statement is not None:
+                return
         token = token_in(delivery.headers, header)
         if self._rules.decryption is not None:
             token = self._rules.decryption.reveal(token)
         case.token = token
 
-    def _recall(self, case: Case) -> Genuine:
+    def _recall(self, case: Case) -> Genuine | Vouched:
         """Prove a delivery's token and proof with the keys at hand.
 
         Raises:
@@ -180,6 +182,8 @@ class Pipeline:
             NotAtHand: keys, or an answer, must be fetched: `_prove`.
             Deferred: who proves them is out of reach.
         """
+        if case.statement is not None:
+            return self._operated.recall(case)
         try:
             verified = self._rules.trusted.recall(case.token or "")
             if self._messages.proofs is None:
@@ -189,13 +193,18 @@ class Pipeline:
             self._defer_if_transient(error)
             raise
 
-    async def _prove(self, case: Case) -> Genuine:
-        """Prove a delivery's token and proof, fetching keys that are not at hand.
+    async def _prove(self, case: Case) -> Genuine | Vouched:
+        """Prove what `_recall` does, fetching keys that are not at hand.
 
         Raises:
             Refused: with the first rule that one of them breaks.
             Deferred: keys are out of reach.
         """
+        if case.statement is not None:
+            return await self._operated.prove(case)
+        return await self._prove_genuine(case)
+
+    async def _prove_genuine(self, case: Case) -> Genuine:
         try:
             verified = await found(lambda: self._rules.trusted.recall(case.token or ""))
             if self._messages.proofs is None:
@@ -212,7 +221,7 @@ class Pipeline:
         transient = self._rules.callers.transient
         defer_if_transient("who proves tokens is", error, transient)
 
-    async def _decided(self, case: Case, genuine: Genuine) -> Caller:
+    async def _decided(self, case: Case, genuine: Genuine | Vouched) -> Caller:
         """Return the caller for whom the handler may run.
 
         It is made in the slot, at one instant: waiting for it must not make a decision stale. Where
@@ -222,6 +231,8 @@ class Pipeline:
             Refused: with its code.
             Deferred: something cannot be told now, or it changed each time that it was looked at.
         """
+        if isinstance(genuine, Vouched):
+            return await self._accepted(case, genuine)
         for _ in range(LOOKS):
             case.now = self._context.clock.now()
             verified = self._compare(case, genuine)
@@ -231,9 +242,31 @@ class Pipeline:
             caller = await self._judge(case, verified)
             if caller.late is None and case.replay_key is None:
                 return caller  # nothing was awaited
-            genuine, is_same = await still_said(genuine, partial(self._prove, case))
+            genuine, is_same = await still_said(genuine, partial(self._prove_genuine, case))
             if is_same and self._stands(case, verified, genuine.signed, caller):
                 return caller
+        raise Deferred("what the decision rests on keeps changing")
+
+    async def _accepted(self, case: Case, vouched: Vouched) -> Caller:
+        """Return the caller for whom an operator has the handler run.
+
+        Whatever could have changed is judged behind the last await, at one instant.
+
+        Raises:
+            Refused: with its code; `CameBack` for a letter, which goes back where it was.
+            Deferred: something cannot be told now, or it changed each time that it was looked at.
+        """
+        for _ in range(LOOKS):
+            case.now = self._context.clock.now()
+            self._operated.compare(case, vouched)
+            if self._messages.replay.remembers:
+                await self._check_new(case)
+            if vouched.holds():
+                case.now = self._context.clock.now()
+                with homeward(case):
+                    self._check_hop(case)
+                return self._operated.judge(case, vouched)
+            vouched = await self._operated.prove(case)
         raise Deferred("what the decision rests on keeps changing")
 
     def _compare(self, case: Case, genuine: Genuine) -> Verified:
@@ -357,7 +390,9 @@ class Pipeline:
         arguments = self._arguments(case, holding(caller, lease) if self._plan.caller else caller)
         case.has_begun = True
         self._context.auditor.tell(
-            case, EventKind.ACCEPTED if late is None else EventKind.ACCEPTED_LATE
+            case,
+            EventKind.ACCEPTED if late is None else EventKind.ACCEPTED_LATE,
+            detail=None if case.statement is None else _by(caller),
         )
         monotonic = self._context.clock.monotonic
         began = monotonic()
@@ -406,6 +441,12 @@ class Pipeline:
             return
         what = f"{queue}: a handler failed, message_id={case.delivery.message_id!r}"
         LOGGER.warning("%s: %s", evidence(what), failed.found, exc_info=retold(error))
+
+
+def _by(caller: Caller) -> str:
+    """Tell which operator had a message sent again."""
+    operator = caller.actors[0]
+    return f"by operator {evidence(operator.subject)} of {evidence(operator.issuer)}"
 
 
 def _is_of_the_program(error: BaseException) -> bool:

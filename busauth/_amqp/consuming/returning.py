@@ -19,7 +19,7 @@ from busauth._messages.proof import Signed
 from busauth._messages.proof.binding import TOKEN_SHA256
 from busauth._messages.seal import PURPOSE, Purpose, Sealed
 from busauth.caller import Caller, FirstToken
-from busauth.errors import BadMessage, Forbidden, NotGenuine
+from busauth.errors import BadMessage, Forbidden, NotGenuine, Refused
 
 MISDIRECTED = ("token.audience", "token.issuer")
 """Codes of what is genuine and for somebody else; of the rejected, nothing else is sealed."""
@@ -54,6 +54,11 @@ class CameBack(NotGenuine):
         what = "a parked message" if purpose is Purpose.PARKED else "a dead letter"
         found = f"{what} of this queue's, moved without a token"
         return cls("header.missing", found=found, expected="a release or a redrive")
+
+    @classmethod
+    def over(cls, refused: Refused) -> Self:
+        """Return the same for what an operator had sent again, and why it is not handled."""
+        return cls(refused.code, found=refused.found, expected=refused.expected)
 
 
 def homes_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from busauth._decision import Demand, Rules
 from busauth._expiry import Policies
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
+from busauth._messages.statements import OperatorRules, Operators
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.encryption.encryption import Decryption
 from busauth.audit import Telling
@@ -34,6 +35,7 @@ class ConsumerSpec:
     routes: tuple[Route, ...] = ()
     on_error: OnError = OnError.DEAD_LETTER
     deadline: float | None = None
+    on_redrive: Operators | None = None
 
     def __post_init__(self) -> None:
         if self.deadline is not None and not 0 < self.deadline < math.inf:
@@ -56,6 +58,7 @@ class ConsumerRules:
         concurrency: handlers that run at once.
         on_error: what happens to a message whose handler failed and is not retried.
         deadline: seconds after which its handler is cancelled; None for never.
+        operators: whose word counts for a letter without its token; None: nobody's.
     """
 
     queue: str
@@ -67,6 +70,7 @@ class ConsumerRules:
     concurrency: int
     on_error: OnError
     deadline: float | None = None
+    operators: OperatorRules | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

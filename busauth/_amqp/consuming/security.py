@@ -11,7 +11,9 @@ from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.replay import GroupMemory, NoMemory, Remembered, ReplayMemory
 from busauth._messages.seal import Seal
+from busauth._messages.statements import OperatorRules, Operators
 from busauth._tokens.encryption.encryption import Decryption, TokenEncryption
+from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Transient
 
 
@@ -121,6 +123,32 @@ def check_seal(security: MessageSecurity, policies: PolicyChain) -> None:
             "[messages.seal] in a settings file, too: without a seal, who may write beside the "
             "queue could have anything come back"
         )
+
+
+def operator_rules_of(
+    security: MessageSecurity,
+    queue: str,
+    operators: Operators | None,
+    *,
+    options: GuardOptions,
+    clock: Clock,
+) -> OperatorRules | None:
+    """Return on what terms a consumer takes an operator's word, None where it takes none's.
+
+    Raises:
+        ConfigurationError: nothing shows which letters are its own, a replay memory forgets too
+            early, or the keys of a desk cannot be used.
+    """
+    if operators is None:
+        return None
+    if security.seal is None:
+        raise ConfigurationError(
+            "on_redrive: expected MessageSecurity(seal={key_id: key}), or [messages.seal] in a "
+            "settings file, too: without a seal, nothing shows whose work a letter was"
+        )
+    keep_for = None if security.replay is None else security.replay.keep_for
+    queues = frozenset({queue, *options.of(queue).formerly})
+    return OperatorRules.of(operators, queues, clock, keep_for)
 
 
 def _memory_of(

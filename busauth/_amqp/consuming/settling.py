@@ -14,6 +14,7 @@ from busauth._amqp.consuming.misdirected import Directions
 from busauth._amqp.consuming.pipeline import Pipeline
 from busauth._amqp.consuming.returning import CameBack, homes_of
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
+from busauth._amqp.headers import TOKEN
 from busauth._amqp.options import OnError
 from busauth._amqp.publishing.copies import Carried, Keep, Refusal
 from busauth._amqp.settling.disposal import Disposal
@@ -187,6 +188,9 @@ class Settling:
         if key is not None:
             self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
             return
+        if case.replay_key is not None:  # sent again by an operator, it may be once more
+            await self._messages.replay.forget(case.replay_key, holder=case.holder)
+            case.replay_key = None
         homes = homes_of(case.delivery.headers, letter.sealed.purpose, self._rules.queue)
         home = await self._disposal.put_back(case.delivery, letter, homes)
         if home is None:
@@ -288,7 +292,9 @@ class Settling:
 
 def _keeping(case: Case, keeper: TokenEncryption | None, queue: str) -> Keep | None:
     """Return how the letter keeps its token, None where no policy said so."""
-    token = case.token
+    token, kept = case.token, case.delivery.headers.get(TOKEN)
+    if case.statement is not None:  # what the letter had kept before, bound to it as it still is
+        return (lambda *_: kept) if isinstance(kept, str) else None
     if keeper is None or token is None or not is_signed(token):
         return None  # a reference is nothing that a redrive could verify
 

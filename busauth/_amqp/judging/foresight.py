@@ -6,20 +6,21 @@ policy or a check of a user's is run only where it says that it is pure. Keys ar
 and what knows of revocations are asked, as the consumer would ask them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.consumer import Consumer
+from busauth._amqp.consuming.operated import Operated, Vouched
 from busauth._amqp.consuming.pipeline import Genuine, Pipeline
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.handling.plan import CallPlan
-from busauth._amqp.headers import SEAL
+from busauth._amqp.headers import SEAL, STATEMENT
 from busauth._amqp.judging.foreseen import Foreseen, ForeseenEnd, Stage, StageState
 from busauth._amqp.judging.received import Received, seen
 from busauth._amqp.judging.standing_in import NoBroker, SettledByOthers, Unanswered, with_frames_of
@@ -255,20 +256,24 @@ class _Looking(Pipeline):
     ) -> None:
         super().__init__(plan, rules, context, running)
         self._trail, self._own, self._is_whole = trail, own, is_whole
+        self._operated = _LookingForOperators(rules, trail, self._authority)
 
     def read(self, case: Case) -> None:
         header = self._context.options.header
         with self._trail.stage("read") as said:
-            if not self._is_whole and self._rules.decryption is None:
-                _check_here(case.delivery.headers.get(header))
+            if not self._is_whole:
+                self._check_here(case, header)
             super().read(case)
-            said.append(f"a token of {len(case.token or '')} bytes, in {header!r}")
+            if case.statement is None:
+                said.append(f"a token of {len(case.token or '')} bytes, in {header!r}")
+            else:
+                said.append("no token, and an operator's statement in its place")
 
-    def _recall(self, case: Case) -> Genuine:
+    def _recall(self, case: Case) -> Genuine | Vouched:
         with self._trail.stage("recall") as said:
             return _told(super()._recall(case), said)
 
-    async def _prove(self, case: Case) -> Genuine:
+    async def _prove(self, case: Case) -> Genuine | Vouched:
         with self._trail.stage("prove") as said:
             return _told(await super()._prove(case), said)
 
@@ -277,7 +282,7 @@ class _Looking(Pipeline):
             if not self._is_whole and self._messages.seal is None and self._says_sealed(case):
                 raise NotRun("it has a seal, and its consumer's key is not here")
             verified = super()._compare(case, genuine)
-            said.extend(_provenance(case, self._messages.asks))
+            said.extend(_provenance(case, asks=self._messages.asks))
             return verified
 
     def _check_hop(self, case: Case) -> None:
@@ -299,18 +304,20 @@ class _Looking(Pipeline):
         with self._trail.stage("judge", self._demanded()) as said:
             self._check_policies(case, verified)
             caller = await super()._judge(case, verified)
-            said.extend(_authority(caller, case.now))
-            if self._rules.callers.revocations is not None:
-                said.append("not revoked")
-            allow = self._own.callers.demand.allow
-            if not self._is_whole:
-                self._trail.not_asked(
-                    said, "what its handler demands of a caller is not known here"
-                )
-            elif allow is not None and self._rules.callers.demand.allow is None:
-                why = f"allow={short_name_of(allow)} was not run: it does not say that it is pure"
-                self._trail.not_asked(said, why)
+            self._authority(said, caller, case.now)
             return caller
+
+    def _authority(self, said: list[str], caller: Caller, now: float) -> None:
+        """Tell what a caller was accepted for, and what of that was not looked at."""
+        said.extend(_told_of(caller, now))
+        if self._rules.callers.revocations is not None:
+            said.append("not revoked")
+        allow = self._own.callers.demand.allow
+        if not self._is_whole:
+            self._trail.not_asked(said, _DEMANDS_UNKNOWN)
+        elif allow is not None and self._rules.callers.demand.allow is None:
+            why = f"allow={short_name_of(allow)} was not run: it does not say that it is pure"
+            self._trail.not_asked(said, why)
 
     def _stands(self, case: Case, verified: Verified, signed: Any, caller: Caller) -> bool:
         with self._trail.stage("stands") as said:
@@ -339,6 +346,20 @@ class _Looking(Pipeline):
         if not (self._is_whole or is_said) and case.now >= verified.ends_at:
             raise NotRun("it is late, and which policies its decorator names is not known here")
 
+    def _check_here(self, case: Case, header: str) -> None:
+        """Stop where only the consumer's own keys or settings say more.
+
+        Raises:
+            NotRun: its token is encrypted and nothing opens it, or it has an operator's statement.
+        """
+        headers = case.delivery.headers
+        value = headers.get(header)
+        encrypted = isinstance(value, str) and is_encrypted(value.rpartition(" ")[2])
+        if encrypted and self._rules.decryption is None:
+            raise NotRun("its token is encrypted, and its consumer's keys are not here")
+        if value is None and headers.get(STATEMENT) is not None and self._rules.operators is None:
+            raise NotRun("it has an operator's statement, and whose count is not known here")
+
     def _says_sealed(self, case: Case) -> bool:
         return case.delivery.headers.get(SEAL) is not None
 
@@ -349,17 +370,38 @@ class _Looking(Pipeline):
         return ", ".join(said) or None
 
 
-def _check_here(value: object) -> None:
-    """Stop at an encrypted token where nothing opens one.
+class _LookingForOperators(Operated):
+    """The same of what an operator had sent again."""
 
-    Raises:
-        NotRun: its consumer's keys are not here.
-    """
-    if isinstance(value, str) and is_encrypted(value.rpartition(" ")[2]):
-        raise NotRun("its token is encrypted, and its consumer's keys are not here")
+    def __init__(
+        self,
+        rules: ConsumerRules,
+        trail: _Trail,
+        authority: Callable[[list[str], Caller, float], None],
+    ) -> None:
+        super().__init__(rules)
+        self._trail, self._authority = trail, authority
+
+    def compare(self, case: Case, vouched: Vouched) -> None:
+        with self._trail.stage("compare") as said:
+            super().compare(case, vouched)
+            said.extend(_provenance(case, asks=True))
+
+    def judge(self, case: Case, vouched: Vouched) -> Caller:
+        with self._trail.stage("judge") as said:
+            caller = super().judge(case, vouched)
+            self._authority(said, caller, case.now)
+            return caller
 
 
-def _told(genuine: Genuine, said: list[str]) -> Genuine:
+G = TypeVar("G", Genuine, Vouched, Genuine | Vouched)
+
+
+def _told(genuine: G, said: list[str]) -> G:
+    if isinstance(genuine, Vouched):
+        operator = genuine.stated.operator
+        said.append(f"a statement for operator {evidence(operator.subject)!r}")
+        return genuine
     caller = genuine.verified.caller
     said.append(f"a token of {evidence(caller.subject)!r}, by {evidence(caller.issuer)}")
     if genuine.verified.retired is not None:
@@ -369,7 +411,7 @@ def _told(genuine: Genuine, said: list[str]) -> Genuine:
     return genuine
 
 
-def _provenance(case: Case, asks: bool) -> Iterator[str]:  # noqa: FBT001 -- a fact of the rules
+def _provenance(case: Case, *, asks: bool) -> Iterator[str]:
     """Tell what proof, seal and stamp say of a message, once they were compared with it."""
     if not asks:
         yield "nothing but its token is looked at here"
@@ -386,7 +428,7 @@ def _provenance(case: Case, asks: bool) -> Iterator[str]:  # noqa: FBT001 -- a f
         yield f"sealed here{purpose}, attempt {case.attempt}, sent again {sealed.redrive} times"
 
 
-def _authority(caller: Caller, now: float) -> Iterator[str]:
+def _told_of(caller: Caller, now: float) -> Iterator[str]:
     late = caller.late
     if late is None:
         yield f"in time for another {caller.expires_at - now:.0f} s"

@@ -248,9 +248,12 @@ def retry(
     """
     properties, lost = rewritten_properties(message.raw, clean=as_it_is)
     properties.priority = priority
+    token = names.as_text(message.headers.get(token_header))
+    # where a statement stands for its token, what a letter kept of that travels beside it
+    instead = (names.STATEMENT, names.TOKEN) if token is None else ()
     own = {
-        **_only(message.headers, names.PROOF),
-        **_only({token_header: names.as_text(message.headers.get(token_header))}, token_header),
+        **_only(message.headers, names.PROOF, *instead),
+        **_only({token_header: token}, token_header),
         **_marked(message, carried),
     }
     sent = sender_headers(message.headers, token_header)
@@ -285,7 +288,7 @@ def returned(message: Delivery, carried: Carried) -> Outgoing:
     times = names.count_in(message.headers, names.RETURNED) + 1
     properties, _ = rewritten_properties(message.raw, clean=as_it_is)
     counted = {names.RETURNED: min(times, names.COUNT_LIMIT)}
-    properties.headers = {**_kept(message, _STAMPED), **counted}
+    properties.headers = {**_kept(message, _STAMPED | {names.STATEMENT}), **counted}
     return _sealed(Outgoing(message.body, properties), carried, None)
 
 

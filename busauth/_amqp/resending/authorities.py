@@ -14,6 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from busauth._amqp import headers
 from busauth._amqp.consuming.returning import MISDIRECTED
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.desks import OperatorToken
 from busauth._amqp.guard import Guard
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
@@ -22,6 +23,7 @@ from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read
 from busauth._messages.proof import Original, OutgoingMessage, Proofs, ProofSigner, Route
 from busauth._messages.seal import PURPOSE, Purpose, is_seal
+from busauth._messages.statements import StatedLetter
 from busauth._tokens.encryption.encryption import Decryption, KeptFor
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken
@@ -142,7 +144,7 @@ class FreshToken:
     token: str = field(repr=False)
 
 
-Authority = KeptToken | FreshToken
+Authority = KeptToken | FreshToken | OperatorToken
 """By what letters go again."""
 
 
@@ -150,7 +152,8 @@ async def renewing(authority: Authority, errand: Errand) -> Renewing:
     """Return what makes the copies of an errand's letters.
 
     Raises:
-        Refused: a fresh token is not genuine, late, or revoked.
+        Refused: a fresh token, or an operator's, is not genuine, late, revoked, or allows too
+            little.
         Deferred: keys are out of reach.
         ConfigurationError: proofs are looked at, and the guard has no signer, or its consumers
             would refuse what that signs.
@@ -162,6 +165,9 @@ async def renewing(authority: Authority, errand: Errand) -> Renewing:
             headers.check_alone(token)
             caller = await errand.guard.authenticate(f"Bearer {token}")
             return _Fresh(errand, token, caller, Relaying.of(errand))
+        case OperatorToken():
+            await authority.check(errand.queue)
+            return _Stated(errand, authority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +334,37 @@ class _Fresh:
             identity[headers.PROOF] = signed
         # nothing goes for a message that its consumer would refuse over its first token
         guard.core.check_first(sealed_first(message, Purpose.PARKED))
+        return self.errand.copy(message, identity, frame_max)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    errand: Errand
+    operator: OperatorToken
+    name: str = "operator"
+    caller: Caller | None = None
+    publisher: str | None = None
+
+    def concerns(self, message: AbstractIncomingMessage) -> bool:
+        """Any; which cannot go by an operator's word is refused, and told."""
+        return True
+
+    async def renewed(self, message: AbstractIncomingMessage, frame_max: int) -> Outgoing:
+        """Return the copy that goes back, with a desk's statement and without any token.
+
+        Raises:
+            Refused: its consumer has not sealed it as a letter of somebody's, its first token was
+                revoked, or the desk refuses.
+            Deferred: the desk is out of reach, or what knows of revocations.
+        """
+        self.errand.guard.core.check_first(sealed_first(message, Purpose.LETTER))
+        letter = StatedLetter.of(message.headers, message.body, self.errand.queue)
+        identity = {headers.STATEMENT: await self.operator.state(letter)}
+        # what it kept stays on it: where this is refused, it goes back as it was
+        for name in (headers.PROOF, headers.TOKEN):
+            value = message.headers.get(name)
+            if isinstance(value, str):
+                identity[name] = value
         return self.errand.copy(message, identity, frame_max)
 
 

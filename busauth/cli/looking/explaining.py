@@ -9,9 +9,10 @@ import typer
 
 from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.received import Received
+from busauth.cli.again import telling
 from busauth.cli.looking.messages import read_message
 from busauth.cli.looking.shown import exit_for, lines_of
-from busauth.cli.looking.whose import BusOf, Of, Whose, said_of, telling
+from busauth.cli.looking.whose import BusOf, Of, Whose, said_of
 
 EXITS = (
     "Exit codes: 0 it would be accepted; 1 not done, a sentence on standard error says why; "

@@ -13,9 +13,10 @@ from busauth._tokens.compact import is_signed, split
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import found
+from busauth.cli.again import telling
 from busauth.cli.looking.given import TokenIn, given_token
 from busauth.cli.looking.inspecting import AsJson, told_instant
-from busauth.cli.looking.whose import BusOf, Of, Whose, telling
+from busauth.cli.looking.whose import BusOf, Of, Whose
 from busauth.cli.options import Exit
 from busauth.errors import Deferred, NotGenuine, Refused, evidence
 

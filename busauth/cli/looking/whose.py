@@ -1,14 +1,13 @@
 """Whose decision it is: a bus with its handlers, or a settings file alone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from aio_pika.exceptions import AMQPConnectionError, AMQPError
 from yarl import URL
 
 from busauth._amqp.bus import Bus
@@ -17,9 +16,9 @@ from busauth._amqp.guard import Guard
 from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.judge import FRAME
 from busauth._amqp.judging.received import Received
-from busauth.cli.options import fail, warn
+from busauth.cli.again import telling
+from busauth.cli.options import warn
 from busauth.cli.target import bus_or_traceback
-from busauth.errors import ConfigurationError, Deferred
 from busauth.settings import load_settings
 from busauth.settings.places import at
 
@@ -95,21 +94,6 @@ class Whose:
                 async with asyncio.timeout(_FEED_SECONDS):
                     await feed.ready()
             yield
-
-
-@contextmanager
-def telling() -> Iterator[None]:
-    """End with a sentence for what can go wrong."""
-    try:
-        yield
-    except Deferred as deferred:
-        fail(f"not now: {deferred}")
-    except ConfigurationError as error:
-        fail(str(error))
-    except (AMQPConnectionError, ConnectionError, OSError) as error:  # before all of AMQP's errors
-        fail(f"the broker cannot be reached: {error}")
-    except AMQPError as error:
-        fail(f"the broker refused: {error}; may this user read these queues?")
 
 
 def said_of(whose: Whose) -> None:
