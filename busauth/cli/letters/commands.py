@@ -4,6 +4,7 @@ import typer
 
 from busauth.cli.letters.history import show_history
 from busauth.cli.letters.looking import group_letters, list_letters, show
+from busauth.cli.letters.planning import plan_letters
 from busauth.cli.options import EXITS
 
 letters = typer.Typer(
@@ -17,6 +18,7 @@ for name, command in {
     "list": list_letters,
     "groups": group_letters,
     "show": show,
+    "plan": plan_letters,
     "history": show_history,
 }.items():
     letters.command(name, epilog=EXITS)(command)

@@ -1,0 +1,206 @@
+"""`busauth letters plan`: what would be decided about letters now, before anything moves."""
+
+import asyncio
+import getpass
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from busauth._amqp.judging.foreseen import ForeseenEnd
+from busauth._amqp.judging.judge import FRAME
+from busauth._amqp.planning.planned import Plan, Planned
+from busauth._amqp.planning.planner import Planner, plan
+from busauth._amqp.resending.authorities import Authority, Errand, FreshToken, KeptToken
+from busauth._amqp.resending.records import Record, recording
+from busauth._tokens.encryption.encryption import Decryption
+from busauth.cli.again import telling
+from busauth.cli.letters.choosing import AsJson, Choice, choosing
+from busauth.cli.letters.showing import print_json, print_table
+from busauth.cli.looking.given import given_token
+from busauth.cli.looking.whose import BusOf, Whose, said_of
+from busauth.cli.options import Exit, fail, warn
+from busauth.settings import DecryptionSettings
+
+_COLUMNS = ("letters", "callers", "outcome", "cause", "one of them")
+_EACH = 1000
+"""Letters between two lines of progress."""
+
+_PART = 5000
+"""Letters of a record: a stream's reader takes so much of one, and no more."""
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="By this fresh token of their caller's."),
+]
+ByOperator = Annotated[
+    bool, typer.Option("--operator", help="By an operator, of whom nothing is bought here.")
+]
+KeyFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--key", metavar="FILE", help="Opens what letters kept for a redrive's own key; repeatable."
+    ),
+]
+NoRecord = Annotated[bool, typer.Option("--no-record", help="Write nothing to <queue>.history.")]
+
+
+@choosing
+def plan_letters(
+    choice: Choice,
+    *,
+    bus: BusOf = None,
+    token_file: TokenFile = None,
+    operator: ByOperator = False,
+    key: KeyFiles = None,
+    no_record: NoRecord = False,
+    as_document: AsJson = False,
+) -> None:
+    """Tell what the consumer would decide about letters now, if they were sent again.
+
+    busauth letters plan orders.placed --bus shop.orders:bus --code token.expired
+
+    By the tokens that they kept; or by a fresh one of their caller's. Nothing moves. It ends with 0
+    where all would be accepted, with 3 where some would not, and with 4 where that is not known of
+    some. With --json, one document.
+    """
+    whose = Whose.of(bus, choice.settings)
+    said_of(whose)
+    choice = replace(choice, url=choice.url or str(whose.url))
+    authority = _authority(token_file, key, operator=operator)
+    with telling():
+        planned = asyncio.run(_planned(whose, choice, authority, is_recorded=not no_record))
+    if as_document:
+        print_json(_document(planned))
+    else:
+        _print(planned)
+    for each in planned.missed:
+        warn(each)
+    raise typer.Exit(_exit(planned))
+
+
+def _authority(
+    token_file: Path | None, key_files: list[Path] | None, *, operator: bool
+) -> Authority | None:
+    if operator and (token_file is not None or key_files):
+        fail("--operator and a token: expected one authority")
+    if operator:
+        return None
+    if token_file is not None:
+        return FreshToken(given_token(token_file))
+    return KeptToken(_keys(key_files))
+
+
+def _keys(files: list[Path] | None) -> Decryption | None:
+    if not files:
+        return None
+    with telling():
+        return DecryptionSettings(key_files=tuple(files)).decryption()
+
+
+async def _planned(
+    whose: Whose, choice: Choice, authority: Authority | None, *, is_recorded: bool
+) -> Plan:
+    async with whose.informed():
+        errand = Errand(guard=whose.guard, queue=choice.queue)
+        planner = await Planner.of_authority(errand, authority, whose.foresee, frame_max=FRAME)
+        sources, url = await choice.sources(), choice.broker()
+        planned = await plan(url, sources, planner, choice.wanted, told=_progress)
+    if is_recorded:
+        name = None if planner.renews is None else planner.renews.name
+        async with recording(url, choice.queue) as recorder:
+            for record in records_of(planned, choice, sources, name or "operator"):
+                await recorder.write(record)
+    return planned
+
+
+def _progress(done: int, of: int) -> None:
+    if done and done % _EACH == 0:
+        typer.echo(f"{done} of {of} letters", err=True)
+
+
+def records_of(
+    planned: Plan, choice: Choice, sources: tuple[str, ...], authority: str
+) -> Iterator[Record]:
+    """Yield what is recorded of a plan: parts of its letters, and how many there are of each."""
+    now = datetime.now(UTC)
+    run = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    letters = planned.letters
+    parts = [letters[at : at + _PART] for at in range(0, len(letters), _PART)] or [()]
+    for part in parts:
+        yield Record(
+            run=run,
+            kind="planned",
+            at=now.timestamp(),
+            queue=choice.queue,
+            source=" ".join(sources),
+            by=f"{getpass.getuser()}@{socket.gethostname()}",
+            authority=authority,
+            filters=choice.wanted.filters(),
+            letters=tuple(each.letter.id for each in part),
+            counts=planned.counts if part is parts[-1] else {},
+            codes={each.letter.id: each.code or each.outcome for each in part},
+        )
+
+
+def _document(planned: Plan) -> dict[str, Any]:
+    return {
+        "counts": planned.counts,
+        "groups": [
+            {
+                "outcome": each.outcome,
+                "cause": each.cause,
+                "letters": each.count,
+                "callers": each.callers,
+                "sample": each.sample,
+            }
+            for each in planned.groups()
+        ],
+        "letters": [_letter(each) for each in planned.letters],
+        "unasked": list(planned.unasked),
+        "total": planned.total,
+    }
+
+
+def _letter(planned: Planned) -> dict[str, Any]:
+    letter, foreseen = planned.letter, planned.foreseen
+    return {
+        "letter": letter.id,
+        "source": letter.source,
+        "message_id": letter.message_id,
+        "outcome": planned.outcome,
+        "code": planned.code,
+        "detail": planned.detail,
+        "copied_to": None if foreseen is None else foreseen.copied_to,
+        "policy": None if foreseen is None else foreseen.policy,
+    }
+
+
+def _print(planned: Plan) -> None:
+    if not planned.letters:
+        warn(f"none of {planned.total} letters is asked for")
+        return
+    rows = [
+        (each.count, each.callers, each.outcome, each.cause, each.sample)
+        for each in planned.groups()
+    ]
+    print_table(_COLUMNS, rows)
+    counts = Counter(planned.counts)
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+    typer.echo(f"\n{len(planned.letters)} letters: {told}. Nothing was moved.")
+    for each in planned.unasked:
+        typer.echo(f"Not asked: {each}.")
+
+
+def _exit(planned: Plan) -> Exit:
+    outcomes = planned.counts.keys()
+    if outcomes & {ForeseenEnd.UNKNOWN, ForeseenEnd.DEFERRED}:
+        return Exit.OPEN
+    is_fine = outcomes <= {ForeseenEnd.ACCEPTED, ForeseenEnd.ACCEPTED_LATE}
+    return Exit.DONE if is_fine and not planned.missed else Exit.STAYS
