@@ -8,25 +8,27 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from busauth._amqp.judging.foreseen import ForeseenEnd
-from busauth._amqp.judging.judge import FRAME
 from busauth._amqp.planning.planned import Plan, Planned
-from busauth._amqp.planning.planner import Planner, plan
-from busauth._amqp.resending.authorities import Authority, Errand, FreshToken, KeptToken
+from busauth._amqp.resending.authorities import Authority
 from busauth._amqp.resending.records import Record, recording
-from busauth._tokens.encryption.encryption import Decryption
 from busauth.cli.again import telling
 from busauth.cli.letters.choosing import AsJson, Choice, choosing
 from busauth.cli.letters.showing import print_json, print_table
-from busauth.cli.looking.given import given_token
+from busauth.cli.looking.lettered import (
+    ByOperator,
+    KeyFiles,
+    TokenFile,
+    authority_of,
+    name_of,
+    planned_of,
+)
 from busauth.cli.looking.whose import BusOf, Whose, said_of
-from busauth.cli.options import Exit, fail, warn
-from busauth.settings import DecryptionSettings
+from busauth.cli.options import Exit, warn
 
 _COLUMNS = ("letters", "callers", "outcome", "cause", "one of them")
 _EACH = 1000
@@ -35,19 +37,6 @@ _EACH = 1000
 _PART = 5000
 """Letters of a record: a stream's reader takes so much of one, and no more."""
 
-TokenFile = Annotated[
-    Path | None,
-    typer.Option("--token-file", metavar="FILE", help="By this fresh token of their caller's."),
-]
-ByOperator = Annotated[
-    bool, typer.Option("--operator", help="By an operator, of whom nothing is bought here.")
-]
-KeyFiles = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--key", metavar="FILE", help="Opens what letters kept for a redrive's own key; repeatable."
-    ),
-]
 NoRecord = Annotated[bool, typer.Option("--no-record", help="Write nothing to <queue>.history.")]
 
 
@@ -73,7 +62,7 @@ def plan_letters(
     whose = Whose.of(bus, choice.settings)
     said_of(whose)
     choice = replace(choice, url=choice.url or str(whose.url))
-    authority = _authority(token_file, key, operator=operator)
+    authority = authority_of(token_file, key, operator=operator)
     with telling():
         planned = asyncio.run(_planned(whose, choice, authority, is_recorded=not no_record))
     if as_document:
@@ -85,37 +74,17 @@ def plan_letters(
     raise typer.Exit(_exit(planned))
 
 
-def _authority(
-    token_file: Path | None, key_files: list[Path] | None, *, operator: bool
-) -> Authority | None:
-    if operator and (token_file is not None or key_files):
-        fail("--operator and a token: expected one authority")
-    if operator:
-        return None
-    if token_file is not None:
-        return FreshToken(given_token(token_file))
-    return KeptToken(_keys(key_files))
-
-
-def _keys(files: list[Path] | None) -> Decryption | None:
-    if not files:
-        return None
-    with telling():
-        return DecryptionSettings(key_files=tuple(files)).decryption()
-
-
 async def _planned(
     whose: Whose, choice: Choice, authority: Authority | None, *, is_recorded: bool
 ) -> Plan:
-    async with whose.informed():
-        errand = Errand(guard=whose.guard, queue=choice.queue)
-        planner = await Planner.of_authority(errand, authority, whose.foresee, frame_max=FRAME)
-        sources, url = await choice.sources(), choice.broker()
-        planned = await plan(url, sources, planner, choice.wanted, told=_progress)
+    sources, url = await choice.sources(), choice.broker()
+    wanted, told = choice.wanted, _progress
+    planned = await planned_of(
+        whose, choice.queue, authority, wanted, url=url, sources=sources, told=told
+    )
     if is_recorded:
-        name = None if planner.renews is None else planner.renews.name
         async with recording(url, choice.queue) as recorder:
-            for record in records_of(planned, choice, sources, name or "operator"):
+            for record in records_of(planned, choice, sources, name_of(authority)):
                 await recorder.write(record)
     return planned
 
