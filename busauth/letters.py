@@ -5,6 +5,7 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.authorities import FreshToken, KeptToken
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.resending.look import Found, look
+from busauth._amqp.resending.passes import Redriven
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
@@ -24,6 +25,7 @@ __all__ = [
     "Operators",
     "Record",
     "Redrive",
+    "Redriven",
     "Release",
     "Released",
     "StatedLetter",

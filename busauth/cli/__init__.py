@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from busauth.cli.again import redrive, release
+from busauth.cli.again import release
 from busauth.cli.broker import broker
 from busauth.cli.dev.command import dev
 from busauth.cli.letters.commands import letters
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, run, broker, revoke, heartbeats, release, redrive):
+for command in (dev, run, broker, revoke, heartbeats, release):
     app.command(epilog=EXITS)(command)
 app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)

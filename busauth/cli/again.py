@@ -1,4 +1,4 @@
-"""`busauth release`: parked messages for their caller; `busauth redrive`: dead letters again."""
+"""`busauth release`: parked messages for their caller; what commands that send again share."""
 
 import asyncio
 import sys
@@ -13,16 +13,13 @@ from aio_pika.exceptions import AMQPConnectionError, AMQPError
 from busauth._amqp.guard import Guard
 from busauth._amqp.options import ConsumerOptions
 from busauth._amqp.resending.again import Released
-from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
 from busauth._expiry import DeadLetter
 from busauth._messages.proof import Route
-from busauth._tokens.encryption.encryption import Decryption
-from busauth.cli.options import Exit, fail, warn
-from busauth.cli.wanted import Wanted
+from busauth.cli.options import Exit, fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.settings import DecryptionSettings, Settings, load_settings
-from busauth.settings.places import MisplacedError, at
+from busauth.settings import Settings, load_settings
+from busauth.settings.places import at
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
 Url = Annotated[
@@ -47,29 +44,10 @@ RouteTo = Annotated[
     list[str] | None,
     typer.Option(metavar="EXCHANGE:KEY", help="How else messages get to the queue; repeatable."),
 ]
-KeyFile = Annotated[
-    list[Path],
-    typer.Option(
-        "--key", metavar="FILE", help="A private JWK or a set that opens kept tokens; repeatable."
-    ),
-]
 Recipient = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Whom tokens are encrypted for, where there are several."),
 ]
-Ids = Annotated[
-    list[str] | None,
-    typer.Option("--message-id", metavar="ID", help="These letters only; repeatable."),
-]
-Codes = Annotated[
-    list[str] | None,
-    typer.Option("--code", metavar="CODE", help="Letters refused with these codes; repeatable."),
-]
-Rejected = Annotated[
-    bool,
-    typer.Option("--rejected", help="Those in <queue>.rejected instead, which kept their tokens."),
-]
-Subject = Annotated[str | None, typer.Option(metavar="SUB", help="Letters of this subject only.")]
 
 
 def release(
@@ -87,40 +65,12 @@ def release(
     names the caller was refused.
     """
     guard, broker = consumers(settings, url)
-    routes = [_route(each) for each in route or ()]
-    token = _token(token_file)  # last: nobody types one to be told of another argument
+    routes = [read_route(each) for each in route or ()]
+    token = read_token(token_file)  # last: nobody types one to be told of another argument
     with telling():
         parked = Release(broker, guard=guard, queue=queue, routes=routes, recipient=recipient)
         released = asyncio.run(parked.for_caller(token))
     _report(released, f"Released to {queue}")
-
-
-def redrive(
-    queue: Queue,
-    *,
-    key: KeyFile,
-    settings: File = None,
-    message_id: Ids = None,
-    code: Codes = None,
-    subject: Subject = None,
-    rejected: Rejected = False,
-    recipient: Recipient = None,
-    url: Url = None,
-) -> None:
-    """Send dead letters to their consumer again, with the tokens that they kept.
-
-    The consumer decides anew. Letters that kept no token stay, and so do those that were not asked
-    for. It ends with 3 where one that was asked for was refused, kept no token, or is not there.
-    """
-    guard, broker = consumers(settings, url)
-    wanted = Wanted(message_id or (), code or (), subject)
-    with telling():
-        keys = _keys(key)
-        letters = Redrive(
-            broker, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
-        )
-        redriven = asyncio.run(letters.letters(wanted))
-    _report(redriven, f"Redriven to {queue}", wanted)
 
 
 def consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
@@ -153,15 +103,7 @@ def _guard(settings: Settings) -> Guard:
     return settings.model_copy(update=needed).make_guard()
 
 
-def _keys(files: list[Path]) -> Decryption:
-    """Read what opens kept tokens; what is wrong with a file is told by the option's name."""
-    try:
-        return DecryptionSettings(key_files=tuple(files)).decryption()
-    except MisplacedError as error:
-        raise MisplacedError([(("--key",), why) for _, why in error.wrong]) from None
-
-
-def _token(path: Path | None) -> str:
+def read_token(path: Path | None) -> str:
     """Read a token where other users of the machine do not see it: arguments are public."""
     if path is None and sys.stdin.isatty():
         typer.echo("The caller's fresh token, then Ctrl-D:", err=True)
@@ -174,7 +116,8 @@ def _token(path: Path | None) -> str:
     return text.strip() or fail("no token: expected the caller's fresh one, with nothing around it")
 
 
-def _route(given: str) -> Route:
+def read_route(given: str) -> Route:
+    """Return a route, or end with what one looks like."""
     exchange, colon, key = given.partition(":")
     return Route(exchange, key) if colon else fail(f"--route {given}: expected EXCHANGE:KEY")
 
@@ -198,13 +141,10 @@ def telling() -> Iterator[None]:
         fail(f"the broker refused: {error}; may this user read and write these queues?")
 
 
-def _report(released: Released, done: str, wanted: Wanted | None = None) -> None:
+def _report(released: Released, done: str) -> None:
     """Say what became of the messages; what was asked for and stays is an error."""
     typer.echo(f"{done}: {len(released.sent)}. Others stay: {released.others}.")
     for message_id, code in released.refused.items():
         typer.echo(f"Refused, and stays: {message_id} ({code})")
-    missed = list(wanted.missed(released)) if wanted is not None else []
-    for each in missed:
-        warn(each)
-    if released.refused or missed:
+    if released.refused:
         raise typer.Exit(Exit.STAYS)

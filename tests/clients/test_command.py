@@ -171,7 +171,10 @@ async def test_memory() -> None:
         (("--help",), "broker"),
         (("broker", "--help"), "in memory"),
         (("--version",), "busauth "),
-        *(((*name, "--help"), "Exit codes: 0 done;") for name in ((), ("release",), ("redrive",))),
+        *(
+            ((*name, "--help"), "Exit codes: 0 done;")
+            for name in ((), ("release",), ("letters", "redrive"))
+        ),
     ],
 )
 def test_help(arguments: tuple[str, ...], text: str) -> None:

@@ -1,5 +1,6 @@
-"""`busauth release` and `busauth redrive`."""
+"""`busauth release` and `busauth letters redrive`."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,14 +74,14 @@ async def test_a_message_that_was_tampered_with_is_told(desk: Desk) -> None:
 
 
 async def test_dead_letters_go_again(desk: Desk) -> None:
-    """Those that were asked for, with the tokens that they kept."""
+    """Those that were asked for, with the tokens that they kept; what is not there is told."""
     keeping = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
     await desk.late(keeping, "ann", "bob", "cid")
     key = ("--key", str(desk.folder / "redrive.jwk"))
     letters = await dead_letters(desk.scene.broker.url, f"{desk.queue}.dead")
     (bobs,) = [str(letter.message_id) for letter in letters if letter.subject == "bob"]
     for chosen in (("--subject", "ann"), ("--message-id", bobs, "--code", "token.expired")):
-        result = await desk.run("redrive", *key, *chosen)
+        result = await desk.run("letters redrive", *key, *chosen)
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith(f"Redriven to {desk.queue}: 1. Others stay: ")
     for chosen, why in (
@@ -89,26 +90,25 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
         (("--message-id", bobs), f"--message-id {bobs}: no letter has it"),
         (("--subject", "cyd", "--code", "token.expired"), "did you mean cid?"),
     ):
-        result = await desk.run("redrive", *key, *chosen)
-        assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 1.\n"
+        result = await desk.run("letters redrive", *key, *chosen, "--no-record")
+        assert result.stdout.startswith(f"Redriven to {desk.queue}: 0. Others stay: 1. Run ")
         assert (result.exit_code, why in result.stderr) == (3, True), result.output
+        assert "nothing of this is recorded" in result.stderr
     assert await desk.handles(Grace(hours=1), 2) == ["ann", "bob"]
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 1)
-    result = await desk.run("redrive", *key, "--rejected")
-    assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 0.\n"
+    result = await desk.run("letters redrive", *key, "--rejected")
+    assert result.stdout.startswith(f"Redriven to {desk.queue}: 0. Others stay: 0.")
+    runs = json.loads((await desk.run("letters history", "--json", stdin="")).stdout)["runs"]
+    assert [(run["sent"], run["is_over"], run["authority"]) for run in runs] == [
+        (1, True, "kept"), (1, True, "kept"), (0, True, "kept"),
+    ]  # fmt: skip
 
 
 async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
     """Asked for by its subject, it stays, and the command does not end as if all were done."""
     await desk.late(DeadLetter(), "ann")
-    key = ("--key", str(desk.folder / "redrive.jwk"))
-    result = await desk.run("redrive", *key, "--subject", "ann")
-    assert (result.exit_code, "1 that was asked for kept no token, and stays" in result.stderr) == (
-        3,
-        True,
-    )
-    result = await desk.run("redrive", *key)
-    assert (result.exit_code, "kept no token, and stays: a policy" in result.stderr) == (3, True)
+    result = await desk.run("letters redrive", "--subject", "ann")
+    assert (result.exit_code, "1 that were asked for kept no token" in result.stderr) == (3, True)
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,15 @@ async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
         ("release", ["--settings", "absent.toml"], "x", "absent.toml: cannot be read"),
         ("release", ["--url", "amqp://127.0.0.1:1/"], "TOKEN", "the broker cannot be reached"),
         ("release", [], "TOKEN", ".parked' is not there"),
-        ("redrive", ["--key", "absent.jwk"], "", "absent.jwk: cannot be read"),
-        ("redrive", ["--key", "absent"], "", "--key: expected the path of a file that holds the"),
-        ("redrive", ["--key", "web.jwk"], "", "web.jwk"),
-        ("redrive", ["--key", "redrive.jwk"], "", ".dead' is not there"),
+        ("letters redrive", ["--key", "absent.jwk"], "", "absent.jwk: cannot be read"),
+        (
+            "letters redrive",
+            ["--key", "absent"],
+            "",
+            "--key: expected the path of a file that holds the",
+        ),
+        ("letters redrive", ["--key", "web.jwk"], "", "web.jwk"),
+        ("letters redrive", ["--key", "redrive.jwk"], "", ".dead' is not there"),
     ],
 )
 async def test_what_is_wrong_is_told(

@@ -84,7 +84,7 @@ class Sending:
             ConnectionError: the broker is out of reach.
         """
         async with leaving(await connected(self.url)) as connection:
-            waiting = await self._alone(connection)
+            waiting = await self.alone(connection)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
                 message_id = evidence(message.message_id) or ""
@@ -92,12 +92,12 @@ class Sending:
                     was_sent = await self._sent(connection, message, renew)
                 except Refused as refusal:  # it stays; the others are no worse for it
                     refused[message_id] = refusal.code
-                    self._tell(EventKind.REFUSED, message, refusal)
+                    self.tell(EventKind.REFUSED, message, refusal)
                     continue
                 if was_sent:
                     # told before it is taken away: cut off in between, it is in both, and was sent
                     sent.append(message_id)
-                    self._tell(self.told, message)
+                    self.tell(self.told, message)
                     waiting.check()  # only while it was held, it is gone from there
                     await answered(below(connection), message.ack())
                 else:
@@ -116,7 +116,7 @@ class Sending:
         await self.guard.core.send(outlet, outgoing, "", self.queue)
         return True
 
-    async def _alone(self, connection: AbstractConnection) -> Waiting:
+    async def alone(self, connection: AbstractConnection) -> Waiting:
         """Take alone: two that share a queue would each see a part of it.
 
         A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
@@ -140,7 +140,7 @@ class Sending:
         await left(channel)  # the next attempt opens another: the answer may have closed this one
         return False
 
-    def _tell(
+    def tell(
         self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None
     ) -> None:
         """Tell whose it is: who asked for it, else who the message says."""

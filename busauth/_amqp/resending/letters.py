@@ -247,12 +247,13 @@ class Waiting:
         expected: how many there are.
 
     Attributes:
+        consumers: how many of them are its own.
         is_lost: whether the broker has taken them back, and whoever is next may have them.
     """
 
     def __init__(self, queue: str, expected: int) -> None:
         self.expected = expected
-        self.is_lost = False
+        self.is_lost, self.consumers = False, 0
         self._queue = queue
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
 
@@ -263,6 +264,7 @@ class Waiting:
         underlay.on_consumer_cancel_callbacks.add(self._lose)
         underlay.closing.add_done_callback(self._lose)
         await underlay.basic_qos(prefetch_count=_WINDOW)
+        self.consumers += 1
         await underlay.basic_consume(self._queue, self._arrived.put)  # below aio-pika: all of them
 
     def check(self) -> None:

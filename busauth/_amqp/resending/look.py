@@ -1,17 +1,24 @@
 """A look at what waits in queues beside a consumer's, which leaves everything as it is."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 from yarl import URL
 
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
-from busauth._amqp.resending.letters import Letter, taken
+from busauth._amqp.resending.letters import Letter, looked_at, taken
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked
+from busauth.errors import Deferred
+
+# 30 s in all: longer than a pass of a redrive holds what a look takes a second for
+_TRIES, _BETWEEN = 600, 0.05
+"""How often, and how many seconds apart, it is asked whether somebody has a part of a queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,8 @@ async def look(
 
     Raises:
         ConnectionError: the broker is out of reach.
-        Deferred: the broker has taken the letters back before all had come.
+        Deferred: the broker has taken the letters back before all had come, or somebody else
+            consumes that queue.
         ConfigurationError: there is no such queue, the URL could never connect, or a right is
             missing.
     """
@@ -62,12 +70,30 @@ async def look(
     for queue in (queues,) if isinstance(queues, str) else queues:
         # a connection for each: that it is closed gives a queue back, before the next one is held
         async with leaving(await connected(url)) as connection:
+            await _free(connection, queue)
             async for message in await taken(connection, queue):
                 letter = Letter.of(message, queue, with_body=bodies)
                 if census.asks(letter):
                     letters.append(letter)
     letters.sort(key=lambda letter: letter.at or "")
     return Found(tuple(letters[:limit]), census.chosen, census.total, census.missed())
+
+
+async def _free(connection: AbstractConnection, queue: str) -> None:
+    """Wait until nobody has a part of a queue: a redrive gives it back every few seconds.
+
+    Raises:
+        Deferred: somebody does not.
+        ConfigurationError: there is no such queue, or a right is missing.
+    """
+    for _ in range(_TRIES):
+        channel = await answered(below(connection), connection.channel())
+        declared = await answered(below(connection), looked_at(channel, queue))
+        if not declared.declaration_result.consumer_count:
+            return
+        await left(channel)
+        await asyncio.sleep(_BETWEEN)
+    raise Deferred(f"{queue} is in somebody else's hands, who consumes it: try again later")
 
 
 async def existing(url: str | URL, queues: Iterable[str]) -> list[str]:

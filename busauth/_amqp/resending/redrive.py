@@ -4,6 +4,7 @@ Nothing is sealed anew, and the consumer decides again, by the policies of that 
 that it refused the message before under its own seal, which goes back as it is.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from aio_pika.abc import AbstractIncomingMessage
@@ -14,8 +15,10 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.resending.again import Released, Sending
 from busauth._amqp.resending.authorities import Authority, Errand, KeptToken, renewing
 from busauth._amqp.resending.letters import Letter
+from busauth._amqp.resending.passes import Redriven, Terms, redriven
+from busauth._amqp.resending.wanted import Wanted
 from busauth._amqp.topology import dead_queue, rejected_queue
-from busauth._arguments import checked
+from busauth._arguments import Count, Seconds, checked
 from busauth._tokens.encryption.encryption import Decryption
 from busauth.audit import EventKind
 
@@ -84,3 +87,53 @@ class Redrive:
             publisher=authorized.publisher,
         )
         return await sending.run(renew)
+
+    @checked
+    async def run(
+        self,
+        wanted: Wanted | None = None,
+        *,
+        rate: Seconds | None = None,
+        limit: Count | None = None,
+        resume: str | None = None,
+        record: bool = True,
+        stop: asyncio.Event | None = None,
+        progress: Callable[[Redriven], None] | None = None,
+    ) -> Redriven:
+        """Send letters again in passes, so that others may look in between, and record it.
+
+        Killed at any instant it loses none; at most a hundred are sent twice once it is resumed,
+        and a consumer's replay memory refuses the second. What is refused again meanwhile does not
+        go round: only what was refused before the run goes.
+
+        Args:
+            wanted: which letters; None for all.
+            rate: letters a second at most; None for as fast as they are confirmed.
+            limit: how many letters go at most.
+            resume: an earlier run's id: its letters, and no others.
+            record: whether it is written to ``<queue>.history``, by which it can be resumed.
+            stop: set by whoever wants it to end after what is in flight.
+            progress: called after each batch.
+
+        Raises:
+            Refused: the authority is none: a fresh token that is not genuine, late, or revoked.
+            Deferred: something is out of reach, or somebody else takes from the letters.
+            PublishError: the broker did not confirm one; it and what follows stay.
+            ConfigurationError: there are no such letters, no such run, or a right is missing.
+            ConnectionError: the broker is out of reach.
+        """
+        return await redriven(
+            self._url,
+            self._errand,
+            self._source,
+            self._authority,
+            wanted=wanted or Wanted(),
+            terms=Terms(
+                rate=rate,
+                limit=limit,
+                record=record,
+                stop=stop or asyncio.Event(),
+                progress=progress or (lambda _: None),
+            ),
+            resume=resume,
+        )

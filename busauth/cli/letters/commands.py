@@ -5,6 +5,7 @@ import typer
 from busauth.cli.letters.history import show_history
 from busauth.cli.letters.looking import group_letters, list_letters, show
 from busauth.cli.letters.planning import plan_letters
+from busauth.cli.letters.redriving import redrive
 from busauth.cli.options import EXITS
 
 letters = typer.Typer(
@@ -20,5 +21,6 @@ for name, command in {
     "show": show,
     "plan": plan_letters,
     "history": show_history,
+    "redrive": redrive,
 }.items():
     letters.command(name, epilog=EXITS)(command)

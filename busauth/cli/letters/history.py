@@ -2,87 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from busauth._amqp.resending.records import Record, history
+from busauth._amqp.resending.records import history
+from busauth._amqp.resending.runs import Run, runs_of
 from busauth.cli.again import File, Queue, Url, telling
 from busauth.cli.letters.choosing import AsJson, broker_of
 from busauth.cli.letters.showing import print_json, print_table
 from busauth.cli.options import fail, warn
 
-_COLUMNS = ("run", "begun", "what", "by", "authority", "state", "sent", "refused", "others")
+_COLUMNS = ("run", "begun", "what", "by", "authority", "state", "letters", "refused", "others")
 
 RunId = Annotated[str | None, typer.Option("--run", metavar="ID", help="This run, step by step.")]
-
-
-@dataclass(slots=True)
-class Run:
-    """A run, as its records tell it.
-
-    Attributes:
-        first: its first record.
-        steps: all of them.
-        counts: letters by what became of them.
-        in_flight: ids of the letters that were about to be moved, of whose fate nothing is written.
-        is_over: whether it has come to its end.
-    """
-
-    first: Record
-    steps: list[Record] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    in_flight: dict[str, None] = field(default_factory=dict)
-    is_over: bool = False
-
-    def add(self, record: Record) -> None:
-        """Take one record more."""
-        self.steps.append(record)
-        match record.kind:
-            case "begun":
-                self.is_over = False
-            case "sending":
-                self.in_flight |= dict.fromkeys(record.letters)
-            case "sent" | "refused":
-                self.counts[record.kind] += len(record.letters)
-                for each in record.letters:
-                    self.in_flight.pop(each, None)
-            case _:
-                self.is_over = True
-                self.counts |= Counter(record.counts)
-
-    @property
-    def state(self) -> str:
-        """Return whether it is over, in words."""
-        if self.is_over:
-            return "ended"
-        return f"cut off or running, {len(self.in_flight)} in flight"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as one document has it."""
-        return {
-            "run": self.first.run,
-            "kind": self.first.kind,
-            "at": self.first.at,
-            "by": self.first.by,
-            "source": self.first.source,
-            "authority": self.first.authority,
-            "filters": dict(self.first.filters),
-            "is_over": self.is_over,
-            "counts": dict(self.counts),
-            "in_flight": list(self.in_flight),
-        }
-
-
-def runs_of(records: Iterable[Record]) -> dict[str, Run]:
-    """Return runs by their ids, the first that was begun first."""
-    runs = dict[str, Run]()
-    for record in records:
-        runs.setdefault(record.run, Run(record)).add(record)
-    return runs
 
 
 def show_history(
@@ -115,9 +49,9 @@ def show_history(
 
 def _row(run: Run) -> tuple[object, ...]:
     first, counts = run.first, run.counts
-    what = first.kind if first.kind != "begun" else "redrive"
-    numbers = counts["sent"] or sum(counts.values()), counts["refused"], counts["others"]
-    return first.run, _when(first.at), what, first.by, first.authority, run.state, *numbers
+    moved = len(run.sent) or counts.get("letters", 0)
+    numbers = moved, len(run.refused), counts.get("others", 0)
+    return first.run, _when(first.at), run.what, first.by, first.authority, run.state, *numbers
 
 
 def _when(at: float) -> str:

@@ -1,36 +1,30 @@
 """`busauth letters plan`: what would be decided about letters now, before anything moves."""
 
 import asyncio
-import getpass
-import secrets
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from busauth._amqp.judging.foreseen import ForeseenEnd
 from busauth._amqp.planning.planned import Plan, Planned
-from busauth._amqp.resending.authorities import Authority
+from busauth._amqp.resending.authorities import Authority, FreshToken, KeptToken
+from busauth._amqp.resending.passes import run_id
 from busauth._amqp.resending.records import Record, recording
-from busauth.cli.again import telling
+from busauth.cli.again import TokenFile, read_token, telling
 from busauth.cli.letters.choosing import AsJson, Choice, choosing
+from busauth.cli.letters.redriving import Authorities, By, KeyFiles, user
 from busauth.cli.letters.showing import print_json, print_table
-from busauth.cli.looking.lettered import (
-    ByOperator,
-    KeyFiles,
-    TokenFile,
-    authority_of,
-    name_of,
-    planned_of,
-)
+from busauth.cli.looking.lettered import keys_of, name_of, planned_of
 from busauth.cli.looking.whose import BusOf, Whose, said_of
 from busauth.cli.options import Exit, warn
+from busauth.clock import SystemClock
 
 _COLUMNS = ("letters", "callers", "outcome", "cause", "one of them")
+_FINE = frozenset({ForeseenEnd.ACCEPTED.value, ForeseenEnd.ACCEPTED_LATE.value})
 _EACH = 1000
 """Letters between two lines of progress."""
 
@@ -45,9 +39,9 @@ def plan_letters(
     choice: Choice,
     *,
     bus: BusOf = None,
-    token_file: TokenFile = None,
-    operator: ByOperator = False,
+    authority: Authorities = By.KEPT,
     key: KeyFiles = None,
+    token_file: TokenFile = None,
     no_record: NoRecord = False,
     as_document: AsJson = False,
 ) -> None:
@@ -55,16 +49,16 @@ def plan_letters(
 
     busauth letters plan orders.placed --bus shop.orders:bus --code token.expired
 
-    By the tokens that they kept; or by a fresh one of their caller's. Nothing moves. It ends with 0
-    where all would be accepted, with 3 where some would not, and with 4 where that is not known of
-    some. With --json, one document.
+    Nothing moves. What an operator's word would bring is unknown until a desk has signed. It ends
+    with 0 where all would be accepted, with 3 where some would not, and with 4 where that is not
+    known of some. With --json, one document.
     """
     whose = Whose.of(bus, choice.settings)
     said_of(whose)
     choice = replace(choice, url=choice.url or str(whose.url))
-    authority = authority_of(token_file, key, operator=operator)
     with telling():
-        planned = asyncio.run(_planned(whose, choice, authority, is_recorded=not no_record))
+        chosen = _authority(authority, key, token_file)
+        planned = asyncio.run(_planned(whose, choice, chosen, is_recorded=not no_record))
     if as_document:
         print_json(_document(planned))
     else:
@@ -72,6 +66,18 @@ def plan_letters(
     for each in planned.missed:
         warn(each)
     raise typer.Exit(_exit(planned))
+
+
+def _authority(
+    authority: By, key_files: list[Path] | None, token_file: Path | None
+) -> Authority | None:
+    match authority:
+        case By.KEPT:
+            return KeptToken(keys_of(key_files))
+        case By.FRESH:
+            return FreshToken(read_token(token_file))
+        case By.OPERATOR:
+            return None
 
 
 async def _planned(
@@ -98,23 +104,24 @@ def records_of(
     planned: Plan, choice: Choice, sources: tuple[str, ...], authority: str
 ) -> Iterator[Record]:
     """Yield what is recorded of a plan: parts of its letters, and how many there are of each."""
-    now = datetime.now(UTC)
-    run = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    letters = planned.letters
+    now, letters = SystemClock().now(), planned.letters
+    run = run_id(now)
     parts = [letters[at : at + _PART] for at in range(0, len(letters), _PART)] or [()]
     for part in parts:
         yield Record(
             run=run,
             kind="planned",
-            at=now.timestamp(),
+            at=now,
             queue=choice.queue,
             source=" ".join(sources),
-            by=f"{getpass.getuser()}@{socket.gethostname()}",
+            by=user(),
             authority=authority,
             filters=choice.wanted.filters(),
             letters=tuple(each.letter.id for each in part),
             counts=planned.counts if part is parts[-1] else {},
-            codes={each.letter.id: each.code or each.outcome for each in part},
+            codes={
+                each.letter.id: each.code or each.outcome for each in part if not _is_fine(each)
+            },
         )
 
 
@@ -171,5 +178,4 @@ def _exit(planned: Plan) -> Exit:
     outcomes = planned.counts.keys()
     if outcomes & {ForeseenEnd.UNKNOWN, ForeseenEnd.DEFERRED}:
         return Exit.OPEN
-    is_fine = outcomes <= {ForeseenEnd.ACCEPTED, ForeseenEnd.ACCEPTED_LATE}
-    return Exit.DONE if is_fine and not planned.missed else Exit.STAYS
+    return Exit.DONE if outcomes <= _FINE and not planned.missed else Exit.STAYS

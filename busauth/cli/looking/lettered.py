@@ -12,18 +12,15 @@ from busauth._amqp.planning.planned import Plan
 from busauth._amqp.planning.planner import Planner, plan
 from busauth._amqp.resending.authorities import Authority, Errand, FreshToken, KeptToken
 from busauth._amqp.resending.wanted import Wanted
+from busauth._tokens.encryption.encryption import Decryption
 from busauth.cli.again import telling
 from busauth.cli.looking.given import given_token
 from busauth.cli.looking.whose import Whose
-from busauth.cli.options import fail
 from busauth.settings import DecryptionSettings
 
 TokenFile = Annotated[
     Path | None,
     typer.Option("--token-file", metavar="FILE", help="By this fresh token of their caller's."),
-]
-ByOperator = Annotated[
-    bool, typer.Option("--operator", help="By an operator; no statement is asked for here.")
 ]
 KeyFiles = Annotated[
     list[Path] | None,
@@ -33,24 +30,25 @@ KeyFiles = Annotated[
 ]
 
 
-def authority_of(
-    token_file: Path | None, key_files: list[Path] | None, *, operator: bool = False
-) -> Authority | None:
-    """Return by whose authority letters would go; None for an operator's.
+def authority_of(token_file: Path | None, key_files: list[Path] | None) -> Authority:
+    """Return by whose authority a letter would go.
 
     Raises:
-        typer.Exit: there are two, or a key or a token cannot be read, which has been said.
+        typer.Exit: a key or a token cannot be read, which has been said.
     """
-    if operator and (token_file is not None or key_files):
-        fail("--operator, and a token or a key: expected one authority")
-    if operator:
-        return None
     if token_file is not None:
         return FreshToken(given_token(token_file))
-    if not key_files:
-        return KeptToken()
     with telling():
-        return KeptToken(DecryptionSettings(key_files=tuple(key_files)).decryption())
+        return KeptToken(keys_of(key_files))
+
+
+def keys_of(files: list[Path] | None) -> Decryption | None:
+    """Return what opens tokens kept for a redrive's own key; None without a file.
+
+    Raises:
+        ConfigurationError: a file holds no such key.
+    """
+    return DecryptionSettings(key_files=tuple(files)).decryption() if files else None
 
 
 async def planned_of(

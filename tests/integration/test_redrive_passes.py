@@ -1,0 +1,128 @@
+"""A redrive in passes is stopped, killed and resumed, and loses nothing."""
+
+import asyncio
+import random
+import signal
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from busauth import DeadLetter, Grace
+from busauth._amqp.resending.runs import Run, runs_of
+from busauth.letters import Redrive, Wanted, history, look
+from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.tokens import Decryption, TokenEncryption
+from tests.desk import KEY, LATE, Desk
+from tests.parties import Scene
+
+KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
+_COMMAND = "from busauth.cli import main; main()"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that shows what the machine shows once `LATE` seconds have passed."""
+    return ManualClock(time.time() - LATE)
+
+
+@pytest.fixture
+def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
+    """An issuer whose keys the command fetches."""
+    with IssuerServer(Issuer(clock=clock)) as server:
+        yield server.issuer
+
+
+@pytest.fixture
+def desk(scene: Scene, tmp_path: Path) -> Desk:
+    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
+    desk.write()
+    return desk
+
+
+async def interrupted(desk: Desk, number: signal.Signals, *given: str) -> None:
+    """Run a redrive in a process of its own, and end it at some instant after its first letters."""
+    key = ("--key", str(desk.folder / "redrive.jwk"), "--settings", desk.settings)
+    words = ("letters", "redrive", desk.queue, *key, *given)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _COMMAND, *words, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+    )
+    assert process.stderr is not None
+    told = b""
+    while b"\nrun " not in b"\n" + told:
+        line = await process.stderr.readline()
+        assert line, told.decode()
+        told += line
+    await asyncio.sleep(random.uniform(0, 0.5))
+    process.send_signal(number)
+    await process.communicate()
+
+
+async def last_run(desk: Desk) -> Run:
+    runs = runs_of(await history(desk.scene.broker.url, desk.queue))
+    return list(runs.values())[-1]
+
+
+@pytest.mark.processes
+async def test_a_redrive_that_was_killed_is_resumed(desk: Desk) -> None:
+    """None is lost; what was in flight is in its history, and is refused the second time."""
+    many = 60
+    await desk.late(KEEPING, *["ann"] * many)
+    await interrupted(desk, signal.SIGINT, "--rate", "20")
+    stopped = await last_run(desk)
+    assert (stopped.is_over, len(stopped.in_flight)) == (True, 0)
+    await interrupted(desk, signal.SIGKILL, "--rate", "40", "--resume", stopped.first.run)
+    killed = await last_run(desk)
+    assert len(killed.in_flight) <= 40
+    key = ("--key", str(desk.folder / "redrive.jwk"))
+    resumed = await desk.run("letters redrive", *key, "--resume", killed.first.run)
+    assert resumed.exit_code == 0, resumed.output
+    run = await last_run(desk)
+    assert (run.is_over, len(run.sent), run.in_flight) == (True, many, {})
+    await desk.scene.broker.settles_at(f"{desk.queue}.dead", 0)
+    await desk.handles(Grace(hours=1), many)
+    await desk.scene.broker.settles_at(desk.queue, 0)
+    kinds = desk.scene.trail.kinds(desk.queue)
+    assert (kinds.count("handled"), kinds.count("duplicate") <= len(killed.in_flight)) == (
+        many,
+        True,
+    )
+
+
+async def test_what_comes_back_does_not_go_round(desk: Desk) -> None:
+    """Only what was refused before the run goes; a limit holds, and the rest keeps its order."""
+    await desk.late(KEEPING, *map(str, range(9)))
+    dead, url = f"{desk.queue}.dead", desk.scene.broker.url
+    await desk.scene.clock.advance(1)
+    bus, _ = desk.service(KEEPING)
+    redrive = Redrive(url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY]), by="ops")
+    subjects = [letter.subject for letter in (await look(url, dead)).letters]
+    done = await redrive.run(Wanted(codes=["token.expired"]), limit=2)
+    assert (done.sent, done.is_whole) == (2, False)
+    left = await look(url, dead)
+    assert [letter.subject for letter in left.letters] == subjects[2:]
+    done = await redrive.run()
+    assert (done.sent, done.refused, done.is_whole) == (7, {}, True)
+    await desk.scene.clock.advance(1)
+    async with bus:
+        await desk.scene.trail.until("refused", count=9 + 9)
+    again = await redrive.run(resume=done.run)
+    assert (again.sent, again.others, again.is_whole) == (0, 9, True)
+
+
+async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:
+    """It sees all that is left, and never a part; a paced redrive lets it in between its passes."""
+    await desk.late(KEEPING, *["ann"] * 4)
+    await desk.scene.clock.advance(1)
+    dead, url = f"{desk.queue}.dead", desk.scene.broker.url
+    bus, _ = desk.service(KEEPING)
+    redrive = Redrive(url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY]))
+    stop, sent = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(redrive.run(rate=0.01, stop=stop, progress=lambda _: sent.set()))
+    await sent.wait()  # it rests for 100 s of a clock that nobody moves
+    assert (await look(url, dead)).total == 3
+    stop.set()
+    assert (await running).sent == 1
