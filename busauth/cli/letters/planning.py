@@ -120,7 +120,9 @@ def records_of(
             letters=tuple(each.letter.id for each in part),
             counts=planned.counts if part is parts[-1] else {},
             codes={
-                each.letter.id: each.code or each.outcome for each in part if not _is_fine(each)
+                each.letter.id: each.code or each.outcome
+                for each in part
+                if each.outcome not in _FINE
             },
         )
 
