@@ -1,12 +1,18 @@
 """What is planned for letters is what then happens to them, letter by letter, on both brokers."""
 
 import asyncio
+import json
 import secrets
+import sys
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aio_pika
+import pytest
 from pydantic import BaseModel
+from typer.testing import CliRunner, Result
 
 from busauth import (
     Bus,
@@ -24,7 +30,9 @@ from busauth._amqp.judging.judge import FRAME
 from busauth._amqp.planning.planned import Plan, Planned
 from busauth._amqp.planning.planner import Planner, plan
 from busauth._amqp.resending.authorities import Errand, KeptToken
-from busauth.letters import Redrive, Released
+from busauth.cli import app
+from busauth.letters import Redrive, Released, history
+from busauth.testing import ManualClock
 from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
 from tests.parties import Party, Scene, security
 from tests.support import LADDERS
@@ -193,3 +201,93 @@ async def test_a_plan_is_what_then_happens(scene: Scene) -> None:
         "later": ("accepted-late",),
         "under an old key": ("refused", "token.key_unknown"),
     }
+
+
+_MODULE = """
+import json
+from pathlib import Path
+from pydantic import BaseModel
+from busauth import Bus, Caller, Grace, Guard, StaticKeys, Verifier
+from busauth.messages import MessageSecurity
+from tests.parties import SEAL
+
+said = json.loads(Path("shop.json").read_text())
+keys = StaticKeys(said["jwks"])
+guard = Guard(
+    Verifier(keys, issuer=said["issuer"], audience=said["audience"]),
+    on_expired=Grace(hours=1),
+    messages=MessageSecurity(seal=SEAL),
+)
+bus = Bus(said["url"], guard=guard, service="planned_shop")
+
+
+class Order(BaseModel):
+    id: int
+
+
+@bus.consumer(said["queue"], proofs=None)
+async def place(order: Order, caller: Caller) -> None:
+    raise AssertionError("it was run")
+"""
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that shows what the machine shows some time later."""
+    return ManualClock(time.time() - 710)
+
+
+def lay(scene: Scene, queue: str) -> None:
+    """Write the module of the service as it is now, and what it reads, into this folder."""
+    issuer = scene.issuer
+    said = {"jwks": issuer.jwks(), "issuer": issuer.url, "audience": issuer.audience}
+    Path("shop.json").write_text(json.dumps({**said, "url": scene.broker.url, "queue": queue}))
+    Path("planned_shop.py").write_text(_MODULE)
+    Path("redrive.jwk").write_text(json.dumps(KEY))
+
+
+async def run(*words: str) -> Result:
+    runner = CliRunner(env={"BUSAUTH_AMQP_URL": None})
+    return await asyncio.to_thread(runner.invoke, app, words)
+
+
+async def test_the_command_plans_and_records(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts by outcome and cause, each letter as JSON, an exit code; and who planned what."""
+    shop = Shop(scene, scene.broker.name("orders"))
+    await shop.bus().declare()
+    await shop.publish("fine")
+    await shop.publish("misread", b'{"id": "x"}')
+    await scene.clock.advance(710)
+    await shop.refuses(shop.bus(on_expired=KEEPING), 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "planned_shop", raising=False)
+    queue = shop.queue
+    lay(scene, queue)
+    given = ("--bus", "planned_shop:bus", "--key", "redrive.jwk")
+    planned = await run("letters", "plan", queue, *given, "--json")
+    assert planned.exit_code == 3, planned.output
+    document = json.loads(planned.stdout)
+    assert document["counts"] == {"accepted-late": 1, "refused": 1}
+    (misread,) = [each for each in document["letters"] if each["outcome"] == "refused"]
+    assert (misread["code"], misread["message_id"]) == ("body.invalid", "misread")
+    (record,) = await history(scene.broker.url, queue)
+    assert (record.kind, record.authority, dict(record.counts)) == (
+        *("planned", "kept"),
+        document["counts"],
+    )
+    assert record.codes == {misread["letter"]: "body.invalid"}
+    table = await run("letters", "plan", queue, *given, "--no-record", "--message-id", "fine")
+    assert (table.exit_code, "accepted-late" in table.stdout) == (0, True), table.output
+    assert len(await history(scene.broker.url, queue)) == 1
+    unknown = await run(
+        "letters", "plan", queue, *given[:2], "--authority", "operator", "--no-record"
+    )
+    assert (unknown.exit_code, "a desk signs" in unknown.stdout) == (4, True), unknown.output
+    explained = await run("explain", "--queue", queue, "--letter", "misread", *given)
+    assert explained.exit_code == 3, explained.output
+    assert "body.invalid" in explained.stdout
+    gone = await run("explain", "--queue", queue, "--letter", "x", *given)
+    assert (gone.exit_code, "--letter x: not in" in gone.stderr) == (1, True), gone.output
