@@ -1,14 +1,19 @@
 """`busauth letters`: whose they are and why, told without taking or telling anything else."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aio_pika
 import pytest
+from typer.testing import CliRunner
 
 from busauth import DeadLetter
-from busauth.letters import look
+from busauth._amqp.resending.runs import runs_of
+from busauth.cli import app
+from busauth.letters import history, look
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import TokenEncryption
 from tests.desk import KEY, LATE, Desk
@@ -82,3 +87,50 @@ async def test_what_is_wrong_is_told(command: str, given: list[str], why: str, d
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("busauth: ")
     assert why in result.stderr
+
+
+async def test_letters_are_discarded_by_what_they_are(desk: Desk) -> None:
+    """Never all of them by accident; which ones is recorded, and the others keep their order."""
+    await desk.late(KEEPING, "ann", "bob", "ann", "cid")
+    nothing = await desk.run("letters discard")
+    assert (nothing.exit_code, "which letters?" in nothing.stderr) == (1, True)
+    done = await desk.run("letters discard", "--subject", "ann", "--yes", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["discarded"][f"{desk.queue}.dead"] == 2
+    left = (await look(desk.scene.broker.url, f"{desk.queue}.dead")).letters
+    assert [letter.subject for letter in left] == ["bob", "cid"]
+    (run,) = json.loads((await desk.run("letters history", "--json")).stdout)["runs"]
+    assert (run["what"], run["counts"], run["is_over"]) == ("discarded", {"letters": 2}, True)
+
+
+async def test_a_persons_letters_are_exported_and_erased(desk: Desk) -> None:
+    """With a receipt that names nobody; what others have stays, and no file is overwritten."""
+    await desk.late(KEEPING, "ann", "bob", "ann")
+    url, dead = desk.scene.broker.url, f"{desk.queue}.dead"
+    peeked = aio_pika.Message(
+        b"by the broker", headers={"authorization": f"Bearer {desk.scene.issuer.token('ann')}"}
+    )
+    await desk.scene.broker.channel.default_exchange.publish(peeked, dead)
+    kept = [str(each.headers.get("busauth-token")) for each in (await look(url, dead)).letters]
+    file = desk.folder / "ann.jsonl"
+    given = ("--subject", "ann", "--settings", desk.settings)
+    for code, said in ((0, "Exported: 3."), (1, "none is overwritten")):
+        words = ["letters", "export", str(file), desk.queue, *given]
+        result = await asyncio.to_thread(CliRunner().invoke, app, words)
+        assert (result.exit_code, said in result.output) == (code, True), result.output
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert (file.stat().st_mode & 0o777, len(lines)) == (0o600, 3)
+    assert not [token for token in kept if token in file.read_text()]
+    assert "eyJ" not in file.read_text()
+    words = ["letters", "erase", desk.queue, *given, "--by", "privacy@desk", "--yes"]
+    result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    receipt = json.loads(result.stdout)
+    assert (receipt["letters"], receipt["queues"][dead], receipt["is_whole"]) == (3, 3, True)
+    assert receipt["by"] == "privacy@desk"
+    assert '"ann"' not in result.stdout
+    assert [letter.subject for letter in (await look(url, dead)).letters] == ["bob"]
+    runs = runs_of(await history(url, desk.queue))
+    assert [run.what for run in runs.values()] == ["exported", "erased"]
+    assert "'ann'" not in repr([run.steps for run in runs.values()])
+    erased = runs[receipt["run"]].first.filters["person_sha256"]
+    assert erased == receipt["person_sha256"]

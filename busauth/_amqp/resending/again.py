@@ -84,7 +84,7 @@ class Sending:
             ConnectionError: the broker is out of reach.
         """
         async with leaving(await connected(self.url)) as connection:
-            waiting = await self.alone(connection)
+            waiting = await alone(connection, self.source)
             sent, refused, others = list[str](), dict[str, str](), 0
             async for message in waiting:
                 message_id = evidence(message.message_id) or ""
@@ -116,30 +116,6 @@ class Sending:
         await self.guard.core.send(outlet, outgoing, "", self.queue)
         return True
 
-    async def alone(self, connection: AbstractConnection) -> Waiting:
-        """Take alone: two that share a queue would each see a part of it.
-
-        A queue of the connection's own is the turn, as quorum queues know no exclusive consumer.
-        Who has ended a turn may not have given everything back while a consumer of theirs is there.
-        """
-        for _ in range(_TURNS):
-            if await answered(below(connection), self._has_turn(connection)):
-                return await taken(connection, self.source)
-            await asyncio.sleep(_BETWEEN)
-        raise Deferred(f"{self.source} is in somebody else's hands: try again later")
-
-    async def _has_turn(self, connection: AbstractConnection) -> bool:
-        channel = await connection.channel()
-        with suppress(ChannelLockedResource):  # somebody else's turn: ask again later
-            # the turn before the look: who has it alone knows that a consumer there is an old one
-            with permitted(TURN):
-                await channel.declare_queue(f"{self.source}.turn", exclusive=True)
-            declared = await looked_at(channel, self.source)
-            if not declared.declaration_result.consumer_count:
-                return True
-        await left(channel)  # the next attempt opens another: the answer may have closed this one
-        return False
-
     def tell(
         self, kind: EventKind, message: AbstractIncomingMessage, refused: Refused | None = None
     ) -> None:
@@ -158,3 +134,37 @@ class Sending:
                 publisher=self.publisher,
             )
         )
+
+
+async def alone(connection: AbstractConnection, source: str) -> Waiting:
+    """Take alone: two that share a queue would each see a part of it.
+
+    A queue of the connection's own is the turn, as quorum queues know no exclusive consumer. Who
+    has ended a turn may not have given everything back while a consumer of theirs is there.
+
+    Args:
+        connection: of no other use; whoever closes it ends the turn, and gives everything back.
+        source: the queue beside the consumer's.
+
+    Raises:
+        Deferred: somebody else has it.
+        ConfigurationError: there is no such queue, or a right is missing.
+    """
+    for _ in range(_TURNS):
+        if await answered(below(connection), _has_turn(connection, source)):
+            return await taken(connection, source)
+        await asyncio.sleep(_BETWEEN)
+    raise Deferred(f"{source} is in somebody else's hands: try again later")
+
+
+async def _has_turn(connection: AbstractConnection, source: str) -> bool:
+    channel = await connection.channel()
+    with suppress(ChannelLockedResource):  # somebody else's turn: ask again later
+        # the turn before the look: who has it alone knows that a consumer there is an old one
+        with permitted(TURN):
+            await channel.declare_queue(f"{source}.turn", exclusive=True)
+        declared = await looked_at(channel, source)
+        if not declared.declaration_result.consumer_count:
+            return True
+    await left(channel)  # the next attempt opens another: the answer may have closed this one
+    return False

@@ -1,7 +1,7 @@
 """A look at what waits in queues beside a consumer's, which leaves everything as it is."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
@@ -46,6 +46,7 @@ async def look(
     *,
     bodies: bool = False,
     limit: CountOrNone | None = None,
+    chosen: Callable[[Letter], bool] | None = None,
 ) -> Found:
     """Return letters, and leave them all where they are, in their order.
 
@@ -58,6 +59,7 @@ async def look(
         wanted: which letters; None for all.
         bodies: whether bodies are kept, and not only their sizes.
         limit: how many letters to return, the oldest; None for all.
+        chosen: asked of each that `wanted` has; those that it does not choose are counted alone.
 
     Raises:
         ConnectionError: the broker is out of reach.
@@ -73,7 +75,7 @@ async def look(
             await _free(connection, queue)
             async for message in await taken(connection, queue):
                 letter = Letter.of(message, queue, with_body=bodies)
-                if census.asks(letter):
+                if census.asks(letter) and (chosen is None or chosen(letter)):
                     letters.append(letter)
     letters.sort(key=lambda letter: letter.at or "")
     return Found(tuple(letters[:limit]), census.chosen, census.total, census.missed())

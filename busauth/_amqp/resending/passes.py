@@ -25,7 +25,7 @@ from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max
-from busauth._amqp.resending.again import Sending
+from busauth._amqp.resending.again import Sending, alone
 from busauth._amqp.resending.authorities import Authority, Errand, Renewing, renewing
 from busauth._amqp.resending.letters import Letter, Waiting, letter_id, looked_at
 from busauth._amqp.resending.records import Record, Recorder, history, recording
@@ -228,7 +228,7 @@ class _Passes:
         """Hold the queue and send for a while; return whether the end of the queue was seen."""
         monotonic = self._clock.monotonic
         async with leaving(await connected(self._sending.url)) as connection:
-            waiting = await self._sending.alone(connection)
+            waiting = await alone(connection, self._sending.source)
             begun, until = monotonic(), 0.0
             self._without = self._others = 0
             batch = list[AbstractIncomingMessage]()

@@ -34,11 +34,11 @@ class Run:
     def add(self, record: Record) -> None:
         """Take one record more."""
         self.steps.append(record)
-        self.is_over = record.kind in ("ended", "discarded", "erased", "exported", "planned")
+        self.is_over = record.kind in ("ended", "erased", "exported", "planned")
         self.counts |= record.counts
         if record.kind == "sending":
             self.in_flight |= dict.fromkeys(record.letters)
-        if record.kind in ("sent", "refused", "discarded", "erased"):
+        if record.kind in ("sent", "refused"):
             for each in record.letters:
                 self.in_flight.pop(each, None)
         if record.kind == "sent":
@@ -48,7 +48,8 @@ class Run:
     @property
     def what(self) -> str:
         """Return what it does, in a word."""
-        return "redrive" if self.first.kind == "begun" else self.first.kind
+        done = {step.kind for step in self.steps} & {"discarded", "erased", "exported"}
+        return min(done) if done else "redrive" if self.first.kind == "begun" else self.first.kind
 
     @property
     def state(self) -> str:

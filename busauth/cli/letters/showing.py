@@ -23,6 +23,7 @@ _TOKENS = (
 )
 """Headers of which nothing is shown."""
 
+_PLAIN = str | int | float | bool | None
 _KEPT = "kept, opens only for its consumer"
 _HIDDEN = "[not shown]"
 
@@ -118,6 +119,16 @@ def _shown(name: str, value: object, *, is_copy: bool) -> str:
     if plain in _TOKENS or not (is_copy or is_own):
         return _HIDDEN
     return str(evidence(value))
+
+
+def exported_headers(letter: Letter) -> dict[str, Any]:
+    """Return a letter's headers whole, as JSON can have them, without anything that is a token."""
+    return {
+        redact(name): _HIDDEN
+        if name.lower() in (headers.TOKEN, *_TOKENS)
+        else _without_tokens(value if isinstance(value, _PLAIN) else str(value))
+        for name, value in letter.headers.items()
+    }
 
 
 def shown_body(letter: Letter, limit: int) -> dict[str, Any]:
