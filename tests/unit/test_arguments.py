@@ -58,6 +58,9 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "ClientSecretBasic": {"client_id": "a", "secret": "b"},
         "ClientSecretPost": {"client_id": "a", "secret": "b"},
         "Decryption": {"keys": SECRET},
+        "Desk": {"guard": guard, "signer": letters.StatementSigner("d", **PEM)},
+        "OperatorToken": {"token": "t", "desk": "https://desk"},
+        "StatementSigner": {"name": "d", **PEM},
         "EventLog": {},
         "EventSigner": {"name": "n", "audience": "a", **PEM},
         "FeedPublisher": {"url": URL},
@@ -97,7 +100,7 @@ _ELSEWHERE = frozenset(
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
-        *("SecurityEvent", "Session"),
+        *("SecurityEvent", "Session", "StatedLetter"),
         *(
             "GuardedConsumer",
             "Profile",

@@ -20,7 +20,12 @@ DOORS = [
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
-        *(".integrations.otel", ".integrations.set_push", ".integrations.starlette"),
+        *(
+            ".integrations.desk",
+            ".integrations.otel",
+            ".integrations.set_push",
+            ".integrations.starlette",
+        ),
         ".integrations.threads",
         *(".audit", ".caller", ".clock", ".errors"),
     )

@@ -8,11 +8,10 @@ handled: `homeward`. A retry of what was accepted has no letter to go back to. I
 statement that it was accepted on, and it is judged again, but for how long it has waited.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from busauth._amqp.consuming.case import Case
+from busauth._amqp.consuming.operated.homeward import homeward
 from busauth._amqp.consuming.returning import CameBack
 from busauth._amqp.consuming.rules import ConsumerRules
 from busauth._amqp.headers import STATEMENT, TOKEN_SHA256
@@ -22,7 +21,7 @@ from busauth._messages.seal import Purpose
 from busauth._messages.statements import OperatorRules, Stated, StatedLetter, authority_of
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken, as_caller
-from busauth.errors import Forbidden, NotGenuine, Refused, defer_if_transient
+from busauth.errors import Forbidden, defer_if_transient
 
 
 class Vouched(NamedTuple):
@@ -37,25 +36,6 @@ class Vouched(NamedTuple):
     def holds(self) -> bool:
         """Return whether what proved them still counts, without waiting."""
         return self.stated.holds() and (self.signed is None or self.signed.holds())
-
-
-@contextmanager
-def homeward(case: Case) -> Iterator[None]:
-    """Have a letter go back where it was, whatever is wrong with having it sent again.
-
-    Raises:
-        CameBack: in place of a refusal; a retry, which is genuine as well, keeps its own.
-    """
-    try:
-        yield
-    except Refused as refused:
-        if case.letter is not None:
-            raise CameBack.over(refused) from refused
-        if isinstance(refused, NotGenuine):
-            raise Forbidden(
-                refused.code, found=refused.found, expected=refused.expected
-            ) from refused
-        raise
 
 
 class Operated:
