@@ -49,8 +49,11 @@ class Revoked:
 
     def __init__(self) -> None:
         self.digests: set[str] = set()
+        self.is_away = False
 
     def revoked(self, caller: Caller, now: float) -> bool:
+        if self.is_away:
+            raise Deferred("who knows of revocations is away")
         return caller.token_sha256 in self.digests
 
 
@@ -59,10 +62,12 @@ class Away:
 
     def __init__(self, keys: StaticKeys) -> None:
         self._keys = keys
-        self.is_there = False
+        self.is_there = self.is_removed = False
         self.epoch = 0
 
     def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
+        if self.is_removed:
+            return ()
         if not self.is_there:
             raise KeyMissing("none yet")
         return self._keys.candidates(key_id, algorithm)
@@ -451,6 +456,43 @@ async def test_a_desk_out_of_reach(scene: Scene) -> None:
         away.is_there = True
         await scene.clock.advance(120)
         await scene.trail.until("handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+async def test_who_knows_of_revocations_is_away(scene: Scene) -> None:
+    """What waits for that as a copy is no copy of anybody's: it is handled once, and later."""
+    office = Office.open(scene)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    office.revoked.is_away = True
+    async with office.stage.bus:
+        for count in (1, 2, 3, 4):
+            await scene.trail.until("deferred", count=count)
+            await scene.clock.advance(60)
+        office.revoked.is_away = False
+        await scene.clock.advance(120)
+        await scene.trail.until("handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+@attack("redrive-removed")
+async def test_a_retry_whose_desk_is_trusted_no_more(scene: Scene) -> None:
+    """What was accepted on its word is a letter again, for another one's."""
+    away = Away(StaticKeys(DESK.verification_jwk()))
+    away.is_there = True
+    operators = Operators(desks=TrustedDesk(name="ops-desk", keys=away))
+    office = Office.open(scene, operators=operators, failing=1)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        await scene.trail.until("retried")
+        away.is_removed, away.epoch = True, 1
+        await scene.clock.advance(60)
+        await scene.trail.until("refused")
+    assert scene.codes() == ["redrive.desk"]
+    away.is_removed, away.epoch = False, 2
+    again = await office.stage.take(f"{office.stage.queue}.dead")
+    await office.consume(await office.state(again), until="handled")
     assert office.stage.handled == [("ann", b"one")]
 
 

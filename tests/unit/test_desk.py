@@ -1,6 +1,7 @@
 """A desk states letters for operators, in Python and over HTTP; what it says is read strictly."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from busauth import ConfigurationError, Deferred, Refused, StaticKeys
+from busauth import ConfigurationError, Deferred, Refused, StaticKeys, load_settings
 from busauth._messages.statements import OperatorRules, Stated
 from busauth._messages.statements.desks import Desks
 from busauth._messages.statements.statement import TYPE
@@ -25,8 +26,9 @@ from busauth.letters import (
     TrustedDesk,
 )
 from busauth.testing import Issuer, ManualClock
-from busauth.tokens import Fetcher
+from busauth.tokens import JWKS, Fetcher
 from tests.support import Trail, guard_for
+from tests.unit.support import forget_settings, lay_keys
 
 KEY = ed25519.Ed25519PrivateKey.generate()
 SIGNER = StatementSigner("ops-desk", KEY, algorithm="EdDSA", key_id="1")
@@ -221,3 +223,37 @@ def test_what_cannot_be_said_of_operators(said: Any, told: str) -> None:
     """Each mistake is told in a sentence."""
     with pytest.raises(ConfigurationError, match=told):
         Operators(**said)
+
+
+SAID = """
+issuer = "https://idp.example"
+audience = "shop"
+unsafe_http = ["desk.internal"]
+[messages.seal]
+k = "{folder}/shared.key"
+[consumers.q.on_redrive]
+within = 60
+desks = [
+    {{ name = "one", jwks_url = "http://desk.internal/jwks.json" }},
+    {{ name = "two", key_file = "{folder}/edge.jwks", algorithms = ["ES256"] }},
+]
+"""
+
+
+def test_an_operators_desks_stand_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their keys are fetched as others are, or read; what is wrong is told with its place."""
+    forget_settings(monkeypatch)
+    lay_keys(tmp_path)
+    path = tmp_path / "busauth.toml"
+    path.write_text(SAID.format(folder=tmp_path))
+    operators = load_settings(path).make_guard().options.of("q").on_redrive
+    assert operators is not None
+    assert [(each.name, type(each.keys)) for each in operators.desks] == [
+        ("one", JWKS),
+        ("two", StaticKeys),
+    ]
+    path.write_text(SAID.format(folder=tmp_path).replace("edge.jwks", "nowhere.jwks"))
+    with pytest.raises(ConfigurationError, match=r"consumers\.q\.on_redrive"):
+        load_settings(path).make_guard()

@@ -20,13 +20,8 @@ DOORS = [
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
-        *(
-            ".integrations.desk",
-            ".integrations.otel",
-            ".integrations.set_push",
-            ".integrations.starlette",
-        ),
-        ".integrations.threads",
+        *(".integrations.otel", ".integrations.set_push", ".integrations.starlette"),
+        *(".integrations.threads", ".integrations.desk"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]

@@ -89,7 +89,8 @@ class MessageRules:
                 what it was. A letter that was not compared with its marks counts as no redrive: a
                 replay memory has not met it, and has to know it for the same one.
         """
-        before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
+        came_by = authority_of(case.statement or "") if case.retried is not None else token_sha256
+        before, stamp, _ = case.marks or self.marks(case.delivery, came_by)
         if self.seal is None:
             return Carried(before, None)
         waits = purpose in (Purpose.LETTER, Purpose.PARKED)

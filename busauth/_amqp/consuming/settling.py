@@ -163,6 +163,12 @@ class Settling:
         Raises:
             Deferred: the broker did not confirm.
         """
+        if case.retried is not None and case.replay_key is None:
+            # where nobody vouches for it any more, nothing has asked yet whether it was here before
+            key = await self._messages.settled_as(case, case.retried.sealed)
+            if key is not None:
+                self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
+                return
         refusal = self._refusal(case, refused, Purpose.LETTER)
         name = await self._disposal.dead_letter(case.delivery, refusal)
         await self._remember(case)
@@ -209,13 +215,13 @@ class Settling:
         case.has_begun = True
         delivery = case.delivery
         try:
+            if case.replay_key is not None:
+                if not case.is_known:
+                    return False
+                await self._messages.replay.forget(case.replay_key, holder=case.holder)
             if case.letter is not None:  # as a retry it would be a letter no more
                 is_there = await self._disposal.postpone(delivery, case.letter, is_letter=True)
-            elif case.replay_key is not None and not case.is_known:
-                return False
             else:
-                if case.replay_key is not None:
-                    await self._messages.replay.forget(case.replay_key, holder=case.holder)
                 carried = self._carried(case, None)
                 is_there = await self._disposal.postpone(delivery, carried)
         except Deferred:
@@ -242,7 +248,8 @@ class Settling:
             caller=case.caller,
             token=case.token,
             token_sha256=case.token_sha256,
-            proven=case.proven is not None or (misdirected and messages.is_proven(case.delivery)),
+            proven=case.proven is not None
+            or ((misdirected or case.retried is not None) and messages.is_proven(case.delivery)),
             keep=_keeping(case, keeper, self._rules.queue) if seals else None,
             carried=self._carried(case, purpose) if seals else None,
         )

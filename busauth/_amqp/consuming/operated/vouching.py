@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.operated.homeward import homeward
-from busauth._amqp.consuming.returning import CameBack
+from busauth._amqp.consuming.returning import CameBack, Marks
 from busauth._amqp.consuming.rules import ConsumerRules
 from busauth._amqp.headers import STATEMENT, TOKEN_SHA256
 from busauth._decision import decide_for_operator
@@ -70,6 +70,8 @@ class Operated:
             if case.retried is None:
                 return
         case.statement = statement
+        if case.retried is not None:  # genuine whoever vouches: refused, it is somebody's letter
+            self._note(case)
         with homeward(case):
             self._check_taken(case)
 
@@ -120,14 +122,17 @@ class Operated:
             Refused: ``redrive.record``, or the proof speaks of another message, or not for here.
         """
         with homeward(case):
-            delivery = case.delivery
-            case.marks = marks = self._messages.marks(delivery, self._sealed_for(case))
-            case.attempt = 1 + marks.sealed.attempt
-            first = self._first(case)
-            case.caller = as_caller(first, self._messages.session_claim)
+            caller, marks = self._note(case)
             case.provenance, case.proven = self._messages.judge_tokenless(
-                delivery, vouched.signed, case.caller, marks.stamp, case.now
+                case.delivery, vouched.signed, caller, marks.stamp, case.now
             )
+
+    def _note(self, case: Case) -> tuple[Caller, Marks]:
+        """Note what the seal says; it holds."""
+        case.marks = marks = self._messages.marks(case.delivery, self._sealed_for(case))
+        case.attempt = 1 + marks.sealed.attempt
+        case.caller = as_caller(self._first(case), self._messages.session_claim)
+        return case.caller, marks
 
     def judge(self, case: Case, vouched: Vouched) -> Caller:
         """Return the caller for whom the handler may run, at the case's instant.
