@@ -1,16 +1,20 @@
 """Dead letters and parked messages: looking at them, and sending them again."""
 
+from busauth._amqp.options import Letters
 from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.authorities import FreshToken, KeptToken
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
 from busauth._doors import hand_out
+from busauth._tokens.encryption.kept import LetterKeys
 
 __all__ = [
     "FreshToken",
     "KeptToken",
     "Letter",
+    "LetterKeys",
+    "Letters",
     "Redrive",
     "Release",
     "Released",

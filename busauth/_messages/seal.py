@@ -22,7 +22,9 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from busauth._messages import first as record
+from busauth._messages import story as told
 from busauth._messages.canonical import NotCanonical, spelled
+from busauth._messages.story import Story
 from busauth._tokens.keys.signing import b64url
 from busauth.caller import FirstToken
 from busauth.errors import ConfigurationError
@@ -70,6 +72,9 @@ class Sealed:
         origin: where it was first published: exchange and routing key, as text.
         redrive: how often it was parked or dead-lettered.
         first: the token that it first came with; None where that was not proven genuine.
+        letter: the id of the letter that it became; None where it never was one.
+        story: how it became one, each time.
+        authority: by whose authority it was sent again, on a retry of what was.
     """
 
     purpose: Purpose = Purpose.RETRY
@@ -78,6 +83,9 @@ class Sealed:
     origin: str | None = None
     redrive: int = 0
     first: FirstToken | None = None
+    letter: str | None = None
+    story: Story = ()
+    authority: str | None = None
 
     def headers(self) -> dict[str, int | str]:
         """Return these values as headers."""
@@ -92,6 +100,12 @@ class Sealed:
             found[ORIGIN] = self.origin
         if self.first is not None:
             found[record.HEADER] = record.written(self.first)
+        if self.letter is not None:
+            found[told.LETTER] = self.letter
+        if self.story:
+            found[told.HEADER] = told.written(self.story)
+        if self.authority is not None:
+            found[told.AUTHORITY] = self.authority
         return found
 
 
@@ -230,6 +244,9 @@ def _read(headers: Mapping[str, Any]) -> Sealed:
         origin=origin if is_origin else None,
         redrive=_count(headers.get(REDRIVE)),
         first=record.read(headers.get(record.HEADER)),
+        letter=told.letter_id(headers.get(told.LETTER)),
+        story=told.read(headers.get(told.HEADER)),
+        authority=told.authority(headers.get(told.AUTHORITY)),
     )
 
 

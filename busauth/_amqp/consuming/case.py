@@ -27,6 +27,7 @@ class Case:
         queue: from where.
         message_id: its sender's id of it, if any.
         token: its raw token, decrypted; None before it was read, and where it cannot be.
+        is_kept: its token came as a letter had kept it.
         verified: its token, once that is proven genuine; of what came back with another token than
             its first one, with no more than both allow.
         caller: whose it is, once that is proven; later, for whom the handler may run.
@@ -54,6 +55,7 @@ class Case:
     queue: str = ""
     message_id: str | None = None
     token: str | None = field(default=None, repr=False)
+    is_kept: bool = False
     verified: Verified | None = None
     caller: Caller | None = None
     provenance: Provenance = UNPROVEN
