@@ -159,7 +159,7 @@ class Seal:
             raise ConfigurationError(f"Seal of group={group!r}: expected a name, and a key or more")
         for key_id, key in keys.items():
             # The id stands in the seal, between two dots: it must not have any of its own.
-            if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+            if not is_key_id(key_id):
                 raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
             check_secret(key, f"seal: the key {key_id!r}")
         self.group = group
@@ -220,6 +220,11 @@ def _covered(copy: Copy, token_sha256: str | None) -> bytes:
     token = None if copy.own.get(PURPOSE) == Purpose.PARKED else token_sha256
     about = [token, sha256(copy.body).hexdigest(), list(copy.properties)]
     return b"".join(map(spelled, (about, dict(copy.own), dict(copy.sent))))
+
+
+def is_key_id(name: object) -> bool:
+    """Return whether a key may be called that: a seal has its key's id between two dots."""
+    return isinstance(name, str) and _KEY_ID.fullmatch(name) is not None
 
 
 def is_seal(value: object) -> bool:
