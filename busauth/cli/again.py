@@ -21,7 +21,7 @@ from busauth._tokens.encryption.encryption import Decryption
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.wanted import Wanted
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.settings import DecryptionSettings, Settings, load_settings
+from busauth.settings import DecryptionSettings, LetterSettings, Settings, load_settings
 from busauth.settings.places import MisplacedError, at
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
@@ -48,10 +48,16 @@ RouteTo = Annotated[
     typer.Option(metavar="EXCHANGE:KEY", help="How else messages get to the queue; repeatable."),
 ]
 KeyFile = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
-        "--key", metavar="FILE", help="A private JWK or a set that opens kept tokens; repeatable."
+        "--key",
+        metavar="FILE",
+        help="A private JWK or a set that opens what DeadLetter(keep_token=...) kept; repeatable. "
+        "What letters keep for their consumer goes back unopened.",
     ),
+]
+By = Annotated[
+    str | None, typer.Option(metavar="WHO", help="Who sends them, a word for their stories.")
 ]
 Recipient = Annotated[
     str | None,
@@ -98,12 +104,13 @@ def release(
 def redrive(
     queue: Queue,
     *,
-    key: KeyFile,
+    key: KeyFile = None,
     settings: File = None,
     message_id: Ids = None,
     code: Codes = None,
     subject: Subject = None,
     rejected: Rejected = False,
+    by: By = None,
     recipient: Recipient = None,
     url: Url = None,
 ) -> None:
@@ -115,9 +122,14 @@ def redrive(
     guard, broker = _consumers(settings, url)
     wanted = Wanted(message_id or (), code or (), subject)
     with _telling():
-        keys = _keys(key)
         letters = Redrive(
-            broker, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
+            broker,
+            guard=guard,
+            queue=queue,
+            keys=_keys(key) if key else None,
+            by=by,
+            recipient=recipient,
+            rejected=rejected,
         )
         redriven = asyncio.run(letters.letters(wanted))
     _report(redriven, f"Redriven to {queue}", wanted)
@@ -141,11 +153,15 @@ def _guard(settings: Settings) -> Guard:
     """
     issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
     known = {**settings.guard.consumers, **settings.consumers}
-    names = {queue: ConsumerOptions(formerly=said.formerly) for queue, said in known.items()}
+    names = {
+        queue: ConsumerOptions(formerly=said.formerly, proof=said.proof)
+        for queue, said in known.items()
+    }
     needed = {
         "retired": None,
         "issuers": issuers,
         "on_expired": DeadLetter(),
+        "letters": LetterSettings(),
         "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
         "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
         "consumers": names,

@@ -59,6 +59,9 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "ClientSecretBasic": {"client_id": "a", "secret": "b"},
         "ClientSecretPost": {"client_id": "a", "secret": "b"},
         "Decryption": {"keys": SECRET},
+        "FreshToken": {"token": "t"},
+        "KeptToken": {"keys": None},
+        "LetterKeys": {"keys": SECRET},
         "Desk": {
             "guard": guard,
             "signer": desk,

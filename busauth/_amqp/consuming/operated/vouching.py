@@ -21,7 +21,12 @@ from busauth._messages.seal import Purpose
 from busauth._messages.statements import OperatorRules, Stated, StatedLetter, authority_of
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken, as_caller
-from busauth.errors import Forbidden, defer_if_transient
+from busauth.errors import Forbidden, defer_if_transient, evidence
+
+_OPERATOR = "operator"
+"""By whose authority it was sent again, as its story tells."""
+
+_LONGEST_WORD = 80  # characters, as of anybody's who sends a letter again
 
 
 class Vouched(NamedTuple):
@@ -123,13 +128,15 @@ class Operated:
         """
         with homeward(case):
             caller, marks = self._note(case)
+            case.operator = (evidence(vouched.stated.operator.subject) or "")[:_LONGEST_WORD]
             case.provenance, case.proven = self._messages.judge_tokenless(
                 case.delivery, vouched.signed, caller, marks.stamp, case.now
             )
 
     def _note(self, case: Case) -> tuple[Caller, Marks]:
         """Note what the seal says; it holds."""
-        case.marks = marks = self._messages.marks(case.delivery, self._sealed_for(case))
+        marks = self._messages.marks(case.delivery, self._sealed_for(case))
+        case.marks = marks = marks._replace(authority=_OPERATOR)
         case.attempt = 1 + marks.sealed.attempt
         case.caller = as_caller(self._first(case), self._messages.session_claim)
         return case.caller, marks
