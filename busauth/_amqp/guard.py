@@ -22,7 +22,7 @@ from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.judge import FRAME, FrameBytes
 from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Judge
-from busauth._amqp.options import GuardOptions, OnError
+from busauth._amqp.options import GuardOptions, Letters, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
@@ -62,6 +62,7 @@ class Guard:
         revocations: what knows which tokens were revoked; default: nothing is.
         messages: proofs, seals, replay and encryption: what protects the messages themselves;
             default: nothing but their tokens is looked at.
+        letters: what letters keep, so that they can be sent again; default: nothing.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`.
@@ -84,6 +85,7 @@ class Guard:
         on_expired: Policies | None = None,
         revocations: Revocations | None = None,
         messages: MessageSecurity | None = None,
+        letters: Letters | None = None,
         options: GuardOptions | None = None,
         clock: Clock | None = None,
         auditor: Auditor = log_event,
@@ -99,6 +101,7 @@ class Guard:
             on_expired=on_expired,
             revocations=revocations,
             messages=self.messages,
+            letters=letters or Letters(),
             options=self.options,
             clock=self.clock,
             auditor=auditor,
@@ -270,6 +273,7 @@ class Guard:
             on_expired=self.core.on_expired,
             revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
+            letters=self.core.letters,
             options=self.options,
             clock=clock,
             auditor=auditor if is_log and not logs else both(auditor, own),

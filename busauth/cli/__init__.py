@@ -7,6 +7,7 @@ import typer
 from busauth.cli.again import release
 from busauth.cli.broker import broker
 from busauth.cli.dev.command import dev
+from busauth.cli.keys import keys
 from busauth.cli.letters.commands import letters
 from busauth.cli.looking import explaining, tokens
 from busauth.cli.options import EXITS, version
@@ -26,6 +27,7 @@ for command in (dev, run, broker, revoke, heartbeats, release):
 app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)
 app.add_typer(letters)
+app.add_typer(keys, name="keys")
 
 
 @app.callback()

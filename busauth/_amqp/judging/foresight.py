@@ -33,6 +33,7 @@ from busauth._amqp.topology import RetryLadder, Tail
 from busauth._callables import is_pure, short_name_of
 from busauth._expiry import NotRun
 from busauth._messages.replay import GroupMemory, ReplayKey, Standing
+from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import NotAtHand
@@ -265,7 +266,8 @@ class _Looking(Pipeline):
                 self._check_here(case, header)
             super().read(case)
             if case.statement is None:
-                said.append(f"a token of {len(case.token or '')} bytes, in {header!r}")
+                what = "what its letter kept, a token" if case.is_kept else "a token"
+                said.append(f"{what} of {len(case.token or '')} bytes, in {header!r}")
             else:
                 said.append("no token, and an operator's statement in its place")
 
@@ -354,8 +356,9 @@ class _Looking(Pipeline):
         """
         headers = case.delivery.headers
         value = headers.get(header)
-        encrypted = isinstance(value, str) and is_encrypted(value.rpartition(" ")[2])
-        if encrypted and self._rules.decryption is None:
+        token = value.rpartition(" ")[2] if isinstance(value, str) else ""
+        key = self._messages.letters if is_kept(token) else self._rules.decryption
+        if is_encrypted(token) and key is None:
             raise NotRun("its token is encrypted, and its consumer's keys are not here")
         if value is None and headers.get(STATEMENT) is not None and self._rules.operators is None:
             raise NotRun("it has an operator's statement, and whose count is not known here")
