@@ -9,10 +9,41 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import partial
 from inspect import Parameter
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+
+_PURE = "_busauth_pure"
 _DEEPEST = 100
 """Partials and wrappers around each other that are looked into."""
+
+
+def pure(called: T) -> T:
+    """Say of a policy or a check of yours that it has no effects: it changes nothing, asks nobody.
+
+    So it is run as well where somebody only looks at what would be decided: `Bus.foresee`, and the
+    commands that plan and explain. Use it as a decorator: of a function, or of a policy's class.
+    A wrapper around such a function, and a class that inherits from such a class, say so themselves
+    or are not run there.
+
+    Raises:
+        TypeError: nothing can be said of it: it is no function and no class of yours.
+    """
+    try:
+        setattr(called, _PURE, called)
+    except AttributeError:
+        raise TypeError(
+            f"{name_of(called)}: expected a function or a class of yours, or a partial of one"
+        ) from None
+    return called
+
+
+def is_pure(called: object) -> bool:
+    """Return whether it says so itself: nothing that stands around it is meant."""
+    inner = _without_partials(called)
+    inner = getattr(inner, "__func__", inner)  # a method's mark is its function's
+    marked = getattr(inner, _PURE, None)
+    return marked is not None and (marked is inner or marked is type(inner))
 
 
 def is_async(called: object) -> bool:

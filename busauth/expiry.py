@@ -1,5 +1,6 @@
 """What to do with a genuine token that has expired while its message waited."""
 
+from busauth._callables import pure
 from busauth._doors import hand_out
 from busauth._expiry import (
     Accept,
@@ -31,6 +32,7 @@ __all__ = [
     "Restrict",
     "ValidWhenPublished",
     "Verdict",
+    "pure",
 ]
 
 hand_out(__name__, globals())

@@ -6,6 +6,7 @@ from busauth._amqp.connecting.tolerant import (
     TolerantTransport,
 )
 from busauth._amqp.consuming.security import MessageSecurity
+from busauth._amqp.judging.foreseen import Foreseen, ForeseenEnd, Stage, StageState
 from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Accepted, Copy, Held, Judge, NotNow, Outcome, Refusal
 from busauth._amqp.publishing.outbox import Anonymous, Dataclass
@@ -32,6 +33,8 @@ __all__ = [
     "Anonymous",
     "Copy",
     "Dataclass",
+    "Foreseen",
+    "ForeseenEnd",
     "Held",
     "InProcessReplay",
     "Judge",
@@ -53,6 +56,8 @@ __all__ = [
     "Route",
     "SeenMessage",
     "Signed",
+    "Stage",
+    "StageState",
     "Standing",
     "TolerantConnection",
     "TolerantRobustConnection",

@@ -176,8 +176,10 @@ def check_command(words: list[str]) -> None:
 def _check_options(name: str, given: list[str]) -> None:
     command = _COMMANDS[name]
     if isinstance(command, TyperGroup):  # one of several under one name
-        name, *given = given
-        command = command.commands[name]
+        subcommands = command.commands
+        known = bool(given) and given[0] in subcommands  # `token` takes a subject as well
+        assert known or "mint" in subcommands or "--help" in given, f"{name} has no {given[:1]}"
+        command, given = subcommands[given[0] if known else "mint"], given[1:] if known else given
     context = command.make_context(name, [], resilient_parsing=True)
     context.resilient_parsing = False
     until = next((at for at, word in enumerate(given) if word in {"<", ">", ">>"}), None)

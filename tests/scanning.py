@@ -1,9 +1,9 @@
 """What the whole run says is searched for tokens and keys: whoever says one fails.
 
 It listens where things are said, whatever test says them: what a test printed and logged, and what
-the programs that it started wrote; every event, every error of busauth's own; every span and metric;
-and every page that was served. A test that has to have a token printed says so, by
-`pytest.mark.prints_tokens("why")`.
+the programs that it started wrote; every event and every error of busauth's own; every span and
+metric; and every page that was served. A test that has to have a token said in the clear says why,
+by `pytest.mark.prints_tokens("why")`.
 """
 
 import asyncio
@@ -25,7 +25,9 @@ from opentelemetry.sdk.trace import Span
 from busauth.audit import Event
 from busauth.errors import BusauthError
 
-_COMPACT = re.compile(r"(?<![\w-])(e[yw][\w-]{8,})\.([\w-]*)\.([\w-]{16,})((?:\.[\w-]+){0,2})", re.ASCII)
+_COMPACT = re.compile(
+    r"(?<![\w-])(e[yw][\w-]{8,})\.([\w-]*)\.([\w-]{16,})((?:\.[\w-]+){0,2})", re.ASCII
+)
 _PRIVATE = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     re.compile(r"""["'](?:d|k)["']\s*:\s*["'][\w-]{40,}["']""", re.ASCII),
@@ -115,7 +117,7 @@ class Listening(logging.Handler):
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
         """Fail whichever test has said one, once all of it was said."""
         yield
-        self.heard.search("printed", *(text for _, _, text in item._report_sections))  # noqa: SLF001
+        self.heard.search("printed", *(text for _, _, text in item._report_sections))
         found = self.heard.taken()
         if found and item.get_closest_marker("prints_tokens") is None:
             pytest.fail("said in the clear: " + "; ".join(found), pytrace=False)
@@ -161,7 +163,7 @@ class Listening(logging.Handler):
             received(self_, fd, data)
             said = self_.__dict__.setdefault("said", {})
             said[fd] = (said.get(fd, "") + data.decode("utf-8", "replace"))[-_TAIL:]
-            args = self_._transport.get_extra_info("subprocess").args  # noqa: SLF001
+            args = self_._transport.get_extra_info("subprocess").args
             self.heard.search(f"written by {_name(args)}", said[fd])
 
         self._undo.setattr(protocol, "pipe_data_received", heard)

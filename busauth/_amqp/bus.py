@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 from weakref import WeakMethod
 
+from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import AbstractConnection
+from yarl import URL
 
 from busauth._amqp.connecting.connections import Connections
 from busauth._amqp.connecting.running import Phase, Running
@@ -19,6 +21,8 @@ from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
+from busauth._amqp.judging.foreseen import Foreseen
+from busauth._amqp.judging.received import Received
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
 from busauth._amqp.publishing.copies import Outgoing
@@ -45,6 +49,11 @@ from busauth.errors import (
     PublishError,
 )
 
+_NOTHING_KEPT = (
+    "%s: letters keep no token, so that what is refused cannot be sent again by its own: expected "
+    'Guard(letters=Letters(keep_token=...)), or keep_token = "letters.jwk" in [letters]; '
+    "`busauth keys new letters.jwk` makes the key"
+)
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
 
@@ -96,6 +105,11 @@ class Bus:
     def options(self) -> BusOptions:
         """Return how it consumes, as given or by default."""
         return self._options
+
+    @property
+    def url(self) -> URL:
+        """Return the broker, with the password where it was given one: not for logs."""
+        return self._connections.url
 
     @property
     def queues(self) -> tuple[str, ...]:
@@ -311,6 +325,24 @@ class Bus:
         )
         return await release.for_caller(token)
 
+    async def foresee(self, queue: str, message: Received | AbstractIncomingMessage) -> Foreseen:
+        """Return what the consumer of a queue would decide about a message now.
+
+        Nothing happens; see `Guard.foresee`. The bus need not run.
+
+        Args:
+            queue: the consumer's queue.
+            message: aio-pika's, or another client's as a `Received`.
+
+        Raises:
+            ConfigurationError: no such consumer, the message came from another queue or is none; or
+                the guard's consumers run in another thread's event loop.
+        """
+        if queue not in self._intakes:
+            known = " or ".join(sorted(self._intakes)) or "none"
+            raise ConfigurationError(f"{queue!r} has no consumer here: expected {known}")
+        return await self.guard.foresee(self._intakes[queue].consumer, message)
+
     async def run(self, *, signals: bool = True) -> None:
         """Consume until SIGINT, SIGTERM or `stop`, then drain.
 
@@ -521,6 +553,8 @@ class Bus:
             await self._disconnect()
             cut_short(error)
             raise
+        if self._intakes and self.guard.core.letters.keep_token is None:
+            LOGGER.info(_NOTHING_KEPT, self._service)
         if self._intakes:
             does = "consuming" if waits_for is None else f"waiting ({waits_for}), not yet consuming"
             LOGGER.info("%s: %s %s", self._service, does, ", ".join(self._intakes))

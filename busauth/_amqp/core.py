@@ -23,9 +23,10 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
 from busauth._amqp.handling.threads import in_threads
+from busauth._amqp.judging.foresight import Foresight
 from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
-from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
+from busauth._amqp.options import ConsumerOptions, GuardOptions, Letters, OnError
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._amqp.publishing.publisher import Outlet, Publisher
@@ -69,10 +70,10 @@ class GuardCore:
 
     Args:
         verifiers: whom it trusts for tokens.
-        on_expired, revocations, messages, options, clock, auditor: as of `Guard`.
+        on_expired, revocations, messages, letters, options, clock, auditor: as of `Guard`.
 
     Attributes:
-        verifiers, on_expired, revocations, messages, options, clock, auditor: as given.
+        verifiers, on_expired, revocations, messages, letters, options, clock, auditor: as given.
         outbox: prepares what is published.
         trusted: judges tokens.
         sent: is told what was published, with its exchange and routing key; None for nobody.
@@ -91,6 +92,7 @@ class GuardCore:
         on_expired: Policies | None,
         revocations: Revocations | None,
         messages: MessageSecurity,
+        letters: Letters,
         options: GuardOptions,
         clock: Clock,
         auditor: Auditor,
@@ -99,6 +101,7 @@ class GuardCore:
         self.on_expired = on_expired if on_expired is not None else DeadLetter()
         self.revocations = NoRevocations() if revocations is None else revocations
         self.messages = messages
+        self.letters = letters
         self.options = options
         self.clock = clock
         self.auditor = auditor
@@ -219,6 +222,22 @@ class GuardCore:
         self._queues.add(spec.queue)
         return ConsumersJudge(rules, self._context, waiting, frame_max=frame_max)
 
+    def foresight(
+        self, queue: str, consumer: Consumer[..., Any] | None, *, frame_max: int
+    ) -> Foresight:
+        """Return who looks ahead for one consumer; None for one of which only options are known.
+
+        Raises:
+            ConfigurationError: as of `consumer`.
+        """
+        spec = ConsumerSpec(queue=queue)
+        is_whole = consumer is not None
+        plan = compile_plan(_of_anything) if consumer is None else consumer.plan
+        rules = self._rules(spec) if consumer is None else consumer.rules
+        return Foresight(
+            plan, rules, self._context, self._tail(spec), frame_max=frame_max, is_whole=is_whole
+        )
+
     def _tail(self, spec: ConsumerSpec) -> Tail:
         # A ladder has a limit of its own; this one is for the end of the queue itself.
         return Tail(spec.queue, self.options.retries if spec.on_error is OnError.RETRY else 0)
@@ -246,7 +265,7 @@ class GuardCore:
             hard_max_age=self.options.hard_max_age,
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
-        check_seal(self.messages, policies)
+        check_seal(self.messages, policies, self.letters)
         operators = operator_rules_of(
             self.messages,
             spec.queue,
@@ -293,6 +312,7 @@ class GuardCore:
             proofs,
             routes,
             options=self.options,
+            letters=self.letters,
             session_claim=self._session_claim,
         )
 
@@ -370,6 +390,10 @@ class GuardCore:
         """Close what was opened here, and tell what the log has counted."""
         self._context.auditor.lines.close()
         await self._context.replies.close()
+
+
+async def _of_anything() -> None:
+    """Be a handler of which nothing is known."""
 
 
 def _is_unasked(revocations: Revocations) -> bool:

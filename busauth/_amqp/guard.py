@@ -5,24 +5,27 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from aio_pika.abc import AbstractExchange
+from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
 from aio_pika.exchange import Exchange
 from aiormq.abc import AbstractConnection
 
 from busauth._amqp.connecting.running import check_loop
 from busauth._amqp.connecting.within import Within
+from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.consuming.rules import ConsumerSpec
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
 from busauth._amqp.headers import bearer_token
+from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.judge import FRAME, FrameBytes
+from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Judge
-from busauth._amqp.options import GuardOptions, OnError
+from busauth._amqp.options import GuardOptions, Letters, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
-from busauth._arguments import checked, decorator
+from busauth._arguments import checked, decorator, kind_of
 from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
@@ -39,6 +42,7 @@ from busauth.audit import LOGGER, Auditor, EventLog, both, log_event
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
+    ConfigurationError,
     Deferred,
     PublishError,
     Refused,
@@ -58,6 +62,7 @@ class Guard:
         revocations: what knows which tokens were revoked; default: nothing is.
         messages: proofs, seals, replay and encryption: what protects the messages themselves;
             default: nothing but their tokens is looked at.
+        letters: what letters keep, so that they can be sent again; default: nothing.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`.
@@ -80,6 +85,7 @@ class Guard:
         on_expired: Policies | None = None,
         revocations: Revocations | None = None,
         messages: MessageSecurity | None = None,
+        letters: Letters | None = None,
         options: GuardOptions | None = None,
         clock: Clock | None = None,
         auditor: Auditor = log_event,
@@ -95,6 +101,7 @@ class Guard:
             on_expired=on_expired,
             revocations=revocations,
             messages=self.messages,
+            letters=letters or Letters(),
             options=self.options,
             clock=self.clock,
             auditor=auditor,
@@ -210,6 +217,36 @@ class Guard:
         )
         return self.core.judge(spec, frame_max=frame_max)
 
+    async def foresee(
+        self,
+        consumer: GuardedConsumer[..., Any],
+        message: Received | AbstractIncomingMessage,
+        *,
+        frame_max: FrameBytes = FRAME,
+    ) -> Foreseen:
+        """Return what a decorated handler's consumer would decide about a message now.
+
+        The message passes the consumer's own stages, and nothing happens: no handler runs, nothing
+        is published, settled, told or remembered, and no policy of yours is run that does not say
+        that it is `pure`. What cannot be known so is said. Keys are fetched, and issuers and what
+        knows of revocations are asked, as the consumer would.
+
+        Args:
+            consumer: what decorating the handler returned.
+            message: aio-pika's, or another client's as a `Received`.
+            frame_max: bytes of a frame, as negotiated by the connection that copies go out on.
+
+        Raises:
+            ConfigurationError: it is no consumer of a guard's, the message came from another queue
+                or is none; or the guard's consumers run in another thread's event loop.
+        """
+        if not isinstance(consumer, Consumer):
+            raise ConfigurationError(
+                f"got {kind_of(consumer)}, expected what @guard(queue=...) returned"
+            )
+        foresight = self.core.foresight(consumer.queue, consumer, frame_max=frame_max)
+        return await foresight.foresee(message)
+
     def replica(
         self,
         *verifiers: Verifier | Authenticator,
@@ -236,6 +273,7 @@ class Guard:
             on_expired=self.core.on_expired,
             revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
+            letters=self.core.letters,
             options=self.options,
             clock=clock,
             auditor=auditor if is_log and not logs else both(auditor, own),

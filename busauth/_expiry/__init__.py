@@ -5,7 +5,14 @@ policies in a list are asked in order, and what none decides goes to the dead le
 under a hard maximum age that no policy, and no sender, can lift.
 """
 
-from busauth._expiry.chain import DeclaredPolicies, Policies, PolicyChain, PolicyFailed, names
+from busauth._expiry.chain import (
+    DeclaredPolicies,
+    NotRun,
+    Policies,
+    PolicyChain,
+    PolicyFailed,
+    names,
+)
 from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
     Accept,
@@ -25,6 +32,7 @@ __all__ = [
     "ExpiryPolicy",
     "Grace",
     "LateToken",
+    "NotRun",
     "Park",
     "Policies",
     "PolicyChain",

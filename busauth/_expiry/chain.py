@@ -3,16 +3,17 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import AfterValidator
 
 from busauth._arguments import fits, kind_of
-from busauth._callables import is_async, short_name_of
+from busauth._callables import is_async, is_pure, short_name_of
 from busauth._expiry.policies import DeclaredPolicy, Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
     Accept,
     DeadLetter,
+    Discard,
     ExpiryPolicy,
     LateToken,
     OwnPolicy,
@@ -25,6 +26,15 @@ from busauth.errors import ConfigurationError, Deferred, Refused
 PolicyFunction = Callable[[LateToken], Awaitable[Verdict | None]]
 Policies = ExpiryPolicy | PolicyFunction | Sequence[ExpiryPolicy | PolicyFunction]
 """What `on_expired` takes."""
+
+
+_WITHOUT_EFFECTS = frozenset({Grace, ValidWhenPublished, Restrict, Park, DeadLetter, Discard})
+"""Of the policies that come with busauth, those that ask nobody: by name, so that one which does
+is never among them by accident."""
+
+
+class NotRun(Deferred):
+    """Nobody has looked, as looking might have changed something."""
 
 
 class PolicyFailed(Exception):  # noqa: N818 -- a policy did, and no rule of it
@@ -71,7 +81,7 @@ class PolicyChain:
         if isinstance(on_expired, Sequence) and not isinstance(on_expired, str):
             given = on_expired
         self._policies = tuple(_as_policy(policy) for policy in given)
-        self._hard_max_age = hard_max_age
+        self._hard_max_age, self._trusted = hard_max_age, trusted
         self.parks = any(isinstance(policy, Park) for policy in self._policies)
         letters = [each for each in self._policies if isinstance(each, DeadLetter)]
         self.keeper = next((each.keep_token for each in letters if each.keep_token), None)
@@ -85,6 +95,16 @@ class PolicyChain:
                     "GuardOptions(hard_max_age=...) says how old is too old"
                 )
             _check_sources(policy, trusted)
+
+    def without_effects(self) -> Self:
+        """Return a chain for who only looks: where it comes to what may have effects, it stops.
+
+        Its `decide` raises `NotRun` there.
+        """
+        policies = [
+            each if _is_without_effects(each) else _Unasked(_name(each)) for each in self._policies
+        ]
+        return type(self)(policies, hard_max_age=self._hard_max_age, trusted=self._trusted)
 
     def check_demand(self, scopes: frozenset[str], roles: frozenset[str]) -> None:
         """Refuse a restriction under which nobody can do what is demanded of everybody.
@@ -140,6 +160,22 @@ class _FunctionPolicy:
 
     async def decide(self, late: LateToken) -> Verdict | None:
         return await self.function(late)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unasked:
+    name: str
+
+    async def decide(self, late: LateToken) -> Verdict | None:
+        raise NotRun(
+            f"it is late, and the policy {self.name} was not run: it does not say that it is pure"
+        )
+
+
+def _is_without_effects(policy: ExpiryPolicy) -> bool:
+    if isinstance(policy, _FunctionPolicy):
+        return is_pure(policy.function)
+    return type(policy) in _WITHOUT_EFFECTS or is_pure(policy)
 
 
 def _as_policy(policy: object) -> ExpiryPolicy:

@@ -6,9 +6,10 @@ import typer
 
 from busauth.cli.again import release
 from busauth.cli.broker import broker
-from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
+from busauth.cli.keys import keys
 from busauth.cli.letters.commands import letters
+from busauth.cli.looking import explaining, tokens
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
@@ -21,9 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, token, run, broker, revoke, heartbeats, release):
+for command in (dev, run, broker, revoke, heartbeats, release):
     app.command(epilog=EXITS)(command)
+app.command(epilog=explaining.EXITS)(explaining.explain)
+app.add_typer(tokens.app)
 app.add_typer(letters)
+app.add_typer(keys, name="keys")
 
 
 @app.callback()

@@ -16,6 +16,7 @@ class Exit(IntEnum):
     FAILED = 1
     USAGE = 2
     STAYS = 3
+    OPEN = 4
 
 
 EXITS = (

@@ -11,13 +11,14 @@ somebody's who is out of reach.
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
 are its queues there?    Surroundings.check       again                     given back
-keys, a slot             outcome, _prove          again                     refused: check.failed;
-                                                                            the program's:
+keys, a slot             outcome, _prove,         again                     refused: check.failed;
+                         _prove_genuine                                     the program's:
                                                                             given back
-policies, keys again     _decided                 again                     refused: token.expired,
+policies, keys again     _decided, _accepted      again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
+not settled, forgotten   _send_home, forget       again                     given back
 the handler              _run                     again                     retried, or refused
 a handler that blocks    _run (`threads`)         as it returns, or again   retried, or refused
                                                   once its thread has ended
@@ -58,7 +59,7 @@ never settled, unless a thread has done its work; whatever else happens, the con
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from functools import partial
 
@@ -91,6 +92,9 @@ from busauth.errors import (
     evidence,
 )
 
+Course = Callable[[CallPlan, ConsumerRules, GuardContext, Mapping[int, Case]], Pipeline]
+"""Makes what deliveries pass."""
+
 
 class Consumer(GuardedConsumer[P, R]):
     """A guarded handler, as its intake sees it.
@@ -99,6 +103,7 @@ class Consumer(GuardedConsumer[P, R]):
         parks: whether its late messages may wait for their callers.
         blocks: whether its handler runs in threads, which nobody can cancel.
         taken: how many deliveries it was given.
+        plan, rules: how its handler is called, and on what terms.
     """
 
     def __init__(
@@ -108,8 +113,11 @@ class Consumer(GuardedConsumer[P, R]):
         context: GuardContext,
         disposal: Disposal,
         returns: Returns,
+        *,
+        course: Course = Pipeline,
     ) -> None:
         self.handler: Callable[P, R] = plan.handler
+        self.plan, self.rules = plan, rules
         self.blocks = plan.blocks
         self.queue = rules.queue
         self.concurrency = rules.concurrency
@@ -122,7 +130,7 @@ class Consumer(GuardedConsumer[P, R]):
         self._returns = returns
         self._directions = Directions(rules.queue, rules.issued)
         self._running: dict[int, Case] = {}
-        self._pipeline = Pipeline(plan, rules, context, self._running)
+        self._pipeline = course(plan, rules, context, self._running)
         self._settling = Settling(
             rules,
             context,

@@ -49,6 +49,7 @@ class BodyReader:
 
     Attributes:
         is_bounded: whether it is held to `GuardOptions.max_body_bytes`.
+        name: what a body is read as, for people.
 
     Raises:
         TypeError: pydantic can make nothing of it.
@@ -57,6 +58,7 @@ class BodyReader:
     def __init__(self, hint: Any) -> None:
         self._kind = kind_of_body(hint)
         bare = bare_of(hint)
+        self.name = bare.__name__ if isinstance(bare, type) else str(bare)
         self._is_json = bare not in (bytes, str)
         self._content = _json_of if self._is_json else _bytes_of if bare is bytes else _text_of
         # bytes are there already; what is made of a small body can be a large object

@@ -128,6 +128,20 @@ def in_hand(message: Received | AbstractIncomingMessage, queue: str) -> InHand:
     Raises:
         ConfigurationError: it was settled already, came from another queue, or is no message.
     """
+    if isinstance(message, AbstractIncomingMessage) and message.processed:
+        raise ConfigurationError(
+            "got a message that was settled already, or consumed with no_ack=True: expected one "
+            "that can still be given back"
+        )
+    return seen(message, queue)
+
+
+def seen(message: Received | AbstractIncomingMessage, queue: str) -> InHand:
+    """Return the same of a message that nobody is about to settle, for who only looks at it.
+
+    Raises:
+        ConfigurationError: it came from another queue, or is no message.
+    """
     if isinstance(message, AbstractIncomingMessage):
         return InHand(_of_aio_pika(message))
     if not isinstance(message, Received):
@@ -144,11 +158,6 @@ def in_hand(message: Received | AbstractIncomingMessage, queue: str) -> InHand:
 
 
 def _of_aio_pika(message: AbstractIncomingMessage) -> DeliveredMessage:
-    if message.processed:
-        raise ConfigurationError(
-            "got a message that was settled already, or consumed with no_ack=True: expected one "
-            "that can still be given back"
-        )
     header = ContentHeader(body_size=len(message.body), properties=message.properties)
     return _made(message.exchange, message.routing_key, bool(message.redelivered), header, message)
 

@@ -54,6 +54,31 @@ class HandedOn(Publisher):
         await needed(_copy(outgoing, routing_key))
 
 
+class NoBroker(Publisher):
+    """Notes where a copy would go, and takes it for confirmed: nothing is published.
+
+    Attributes:
+        copied_to: the queue of the last one, None while there was none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copied_to: str | None = None
+
+    async def publish(
+        self,
+        connection: AbstractConnection,
+        outgoing: Outgoing,
+        *,
+        exchange: str,
+        routing_key: str,
+        apart: bool = False,
+        within: Within | None = None,
+    ) -> None:
+        """Note it."""
+        self.copied_to = routing_key
+
+
 class SettledByOthers(Acks):
     """Acknowledges nothing: what was to be acknowledged is told as done, and others do it."""
 

@@ -6,6 +6,7 @@ import typer
 
 from busauth.cli.letters.history import show_history
 from busauth.cli.letters.looking import group_letters, list_letters, show
+from busauth.cli.letters.planning import plan_letters
 from busauth.cli.letters.redriving import redrive
 from busauth.cli.letters.removing import discard, erase, export
 from busauth.cli.options import EXITS
@@ -21,6 +22,7 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "list": list_letters,
     "groups": group_letters,
     "show": show,
+    "plan": plan_letters,
     "history": show_history,
     "redrive": redrive,
     "discard": discard,

@@ -1,0 +1,1 @@
+"""What would become of letters if they were sent again now."""

@@ -1,0 +1,1 @@
+"""Commands that only look: at what would be decided, and at tokens."""

@@ -1,0 +1,293 @@
+"""What is planned for letters is what then happens to them, letter by letter, on both brokers."""
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner, Result
+
+from busauth import (
+    Bus,
+    BusOptions,
+    Caller,
+    DeadLetter,
+    Event,
+    EventKind,
+    Grace,
+    Guard,
+    StaticKeys,
+    Verifier,
+)
+from busauth._amqp.judging.judge import FRAME
+from busauth._amqp.planning.planned import Plan, Planned
+from busauth._amqp.planning.planner import Planner, plan
+from busauth._amqp.resending.authorities import Errand, KeptToken
+from busauth.cli import app
+from busauth.letters import Redrive, Released, history
+from busauth.testing import ManualClock
+from busauth.tokens import Decryption, TokenEncryption, shared_encryption_key
+from tests.parties import Party, Scene, security
+from tests.support import LADDERS
+
+WEB = Party("web", headers=("tenant",))
+KEY = shared_encryption_key(secrets.token_bytes(32), key_id="redrive")
+KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
+ALLOWED = "orders:write"
+
+
+class Order(BaseModel):
+    """A body, of which the service has come to ask more."""
+
+    id: int
+
+
+@dataclass
+class Revoked:
+    """Whose tokens count no more."""
+
+    subjects: set[str] = field(default_factory=set)
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        return caller.subject in self.subjects
+
+
+@dataclass
+class Shop:
+    """A service before and after an incident: the letters of the first are the second's."""
+
+    scene: Scene
+    queue: str
+    revoked: Revoked = field(default_factory=Revoked)
+    audience: str | tuple[str, ...] = ""
+
+    def bus(self, **said: Any) -> Bus:
+        """Return the service as it is now: today's keys, with what is said of the consumer."""
+        issuer, scene = self.scene.issuer, self.scene
+        verifier = Verifier(
+            StaticKeys(issuer.jwks()),
+            issuer=issuer.url,
+            audience=self.audience or issuer.audience,
+            leeway=0,
+        )
+        guard = Guard(
+            verifier,
+            clock=scene.clock,
+            auditor=scene.trail,
+            revocations=self.revoked,
+            messages=security(WEB.publisher()),
+        )
+        options = BusOptions(retry=LADDERS[1])
+        bus = Bus(scene.broker.url, guard=guard, service="shop", options=options)
+
+        @bus.consumer(self.queue, **said)
+        async def place(order: Order, caller: Caller) -> None:
+            if order.id == 13:
+                raise ValueError("out of stock")
+
+        return bus
+
+    async def publish(self, message_id: str, body: bytes = b'{"id": 1}', **claims: Any) -> None:
+        token = self.scene.issuer.token(
+            claims.pop("subject", message_id), **{"scope": ALLOWED, **claims}
+        )
+        async with self.scene.publishing(WEB) as publishing:
+            message = aio_pika.Message(body, headers={"tenant": "a"}, message_id=message_id)
+            await publishing.publish(self.queue, message, token=token)
+
+    async def refuses(self, bus: Bus, count: int) -> None:
+        """Let the service refuse all that is there."""
+        seen = len(self.scene.codes())
+        async with bus:
+            await self.scene.trail.until("refused", count=seen + count)
+
+    async def planned(self, bus: Bus) -> Plan:
+        errand = Errand(guard=bus.guard, queue=self.queue)
+        authority = KeptToken(Decryption([KEY]))
+        planner = await Planner.of_authority(errand, authority, bus.foresee, frame_max=FRAME)
+        sources = (f"{self.queue}.dead", f"{self.queue}.rejected")
+        return await plan(self.scene.broker.url, sources, planner)
+
+    async def redriven(self, bus: Bus) -> list[Released]:
+        """Send all of them again, for real."""
+        return [
+            await Redrive(
+                self.scene.broker.url,
+                guard=bus.guard,
+                queue=self.queue,
+                keys=Decryption([KEY]),
+                rejected=rejected,
+            ).letters()
+            for rejected in (False, True)
+        ]
+
+
+async def what_happened(shop: Shop, bus: Bus, sent: set[str]) -> dict[str, tuple[str, ...]]:
+    """Consume all that was sent again; return how each ended, by its message's id."""
+    trail = shop.scene.trail
+    begun = len(trail.events)
+    async with bus, asyncio.timeout(20):
+        while len(ends := _ends(trail.events[begun:])) < len(sent):
+            await asyncio.sleep(0.02)
+    return ends
+
+
+def _ends(events: list[Event]) -> dict[str, tuple[str, ...]]:
+    late = {each.message_id for each in events if each.kind is EventKind.ACCEPTED_LATE}
+    ends = dict[str, tuple[str, ...]]()
+    for each in events:
+        if not each.kind.is_outcome or each.message_id is None:
+            continue
+        if each.duration is None:
+            ends.setdefault(each.message_id, (each.kind.value, each.code or ""))
+        else:  # its handler ran
+            end = "accepted-late" if each.message_id in late else "accepted"
+            ends.setdefault(each.message_id, (end,))
+    return ends
+
+
+def told(planned: Planned) -> tuple[str, ...]:
+    """Return the same of what was planned."""
+    if planned.outcome in ("accepted", "accepted-late"):
+        return (planned.outcome,)
+    return planned.outcome, planned.code or ""
+
+
+async def test_a_plan_is_what_then_happens(scene: Scene) -> None:
+    """Each letter ends as it was planned, or stays with its code; looking has moved nothing."""
+    shop = Shop(scene, scene.broker.name("orders"))
+    await shop.bus().declare()
+    old = scene.issuer.signing
+    await shop.publish("under an old key")
+    scene.issuer.rotate()
+    for message_id in ("fine", "revoked"):
+        await shop.publish(message_id)
+    await shop.publish("forbidden", scope="orders:read")
+    await shop.publish("misread", b'{"id": "x"}')
+    await shop.publish("failing", b'{"id": 13}')
+    await shop.publish("misdirected", aud="depot")
+    await scene.clock.advance(400)
+    await shop.publish("later")
+    await scene.clock.advance(310)
+    await shop.refuses(shop.bus(on_expired=KEEPING), 8)
+
+    scene.issuer.retire(old)
+    shop.audience = (scene.issuer.audience, "depot")
+    shop.revoked.subjects.add("revoked")
+    now = shop.bus(scopes={ALLOWED}, on_expired=[Grace(seconds=600), KEEPING])
+    events = len(scene.trail.events)
+    planned = await shop.planned(now)
+    assert len(scene.trail.events) == events
+    assert (await shop.planned(now)).counts == planned.counts
+    outcomes = {str(each.letter.message_id): told(each) for each in planned.letters}
+    sent = await shop.redriven(now)
+    happened = await what_happened(shop, now, {each for some in sent for each in some.sent})
+    stayed = {each: ("stays", code) for some in sent for each, code in some.refused.items()}
+    assert {**happened, **stayed} == outcomes
+    assert outcomes == {
+        "fine": ("accepted-late",),
+        "revoked": ("stays", "token.revoked"),
+        "forbidden": ("refused", "caller.scope"),
+        "misread": ("refused", "body.invalid"),
+        "failing": ("accepted-late",),
+        "misdirected": ("accepted-late",),
+        "later": ("accepted-late",),
+        "under an old key": ("refused", "token.key_unknown"),
+    }
+
+
+_MODULE = """
+import json
+from pathlib import Path
+from pydantic import BaseModel
+from busauth import Bus, Caller, Grace, Guard, StaticKeys, Verifier
+from busauth.messages import MessageSecurity
+from tests.parties import SEAL
+
+said = json.loads(Path("shop.json").read_text())
+keys = StaticKeys(said["jwks"])
+guard = Guard(
+    Verifier(keys, issuer=said["issuer"], audience=said["audience"]),
+    on_expired=Grace(hours=1),
+    messages=MessageSecurity(seal=SEAL),
+)
+bus = Bus(said["url"], guard=guard, service="planned_shop")
+
+
+class Order(BaseModel):
+    id: int
+
+
+@bus.consumer(said["queue"], proofs=None)
+async def place(order: Order, caller: Caller) -> None:
+    raise AssertionError("it was run")
+"""
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that shows what the machine shows some time later."""
+    return ManualClock(time.time() - 710)
+
+
+def lay(scene: Scene, queue: str) -> None:
+    """Write the module of the service as it is now, and what it reads, into this folder."""
+    issuer = scene.issuer
+    said = {"jwks": issuer.jwks(), "issuer": issuer.url, "audience": issuer.audience}
+    Path("shop.json").write_text(json.dumps({**said, "url": scene.broker.url, "queue": queue}))
+    Path("planned_shop.py").write_text(_MODULE)
+    Path("redrive.jwk").write_text(json.dumps(KEY))
+
+
+async def run(*words: str) -> Result:
+    runner = CliRunner(env={"BUSAUTH_AMQP_URL": None})
+    return await asyncio.to_thread(runner.invoke, app, words)
+
+
+async def test_the_command_plans_and_records(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts by outcome and cause, each letter as JSON, an exit code; and who planned what."""
+    shop = Shop(scene, scene.broker.name("orders"))
+    await shop.bus().declare()
+    await shop.publish("fine")
+    await shop.publish("misread", b'{"id": "x"}')
+    await scene.clock.advance(710)
+    await shop.refuses(shop.bus(on_expired=KEEPING), 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "planned_shop", raising=False)
+    queue = shop.queue
+    lay(scene, queue)
+    given = ("--bus", "planned_shop:bus", "--key", "redrive.jwk")
+    planned = await run("letters", "plan", queue, *given, "--json")
+    assert planned.exit_code == 3, planned.output
+    document = json.loads(planned.stdout)
+    assert document["counts"] == {"accepted-late": 1, "refused": 1}
+    (misread,) = [each for each in document["letters"] if each["outcome"] == "refused"]
+    assert (misread["code"], misread["message_id"]) == ("body.invalid", "misread")
+    (record,) = await history(scene.broker.url, queue)
+    assert (record.kind, record.authority, dict(record.counts)) == (
+        *("planned", "kept"),
+        document["counts"],
+    )
+    assert record.codes == {misread["letter"]: "body.invalid"}
+    table = await run("letters", "plan", queue, *given, "--no-record", "--message-id", "fine")
+    assert (table.exit_code, "accepted-late" in table.stdout) == (0, True), table.output
+    assert len(await history(scene.broker.url, queue)) == 1
+    unknown = await run(
+        "letters", "plan", queue, *given[:2], "--authority", "operator", "--no-record"
+    )
+    assert (unknown.exit_code, "a desk signs" in unknown.stdout) == (4, True), unknown.output
+    explained = await run("explain", "--queue", queue, "--letter", "misread", *given)
+    assert explained.exit_code == 3, explained.output
+    assert "body.invalid" in explained.stdout
+    gone = await run("explain", "--queue", queue, "--letter", "x", *given)
+    assert (gone.exit_code, "--letter x: not in" in gone.stderr) == (1, True), gone.output
