@@ -1,0 +1,253 @@
+"""The hour after an incident: five thousand letters, whose they are, why, and how they go again."""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.applications import Starlette
+
+from busauth import Bus, BusOptions, Caller, Grace, Guard, RetryOptions, StaticKeys, Verifier
+from busauth._amqp.judging.judge import FRAME
+from busauth._amqp.planning.planner import Planner, plan
+from busauth._amqp.resending.authorities import Errand, KeptToken
+from busauth._amqp.resending.runs import Run, runs_of
+from busauth.integrations.desk import statements
+from busauth.letters import Desk, Letters, Operators, StatementSigner, TrustedDesk, history, look
+from busauth.testing import Issuer, IssuerServer, ManualClock
+from tests.desk import LATE, ORDERS, WEB
+from tests.desk import Desk as Files
+from tests.integration.test_served_edges import served
+from tests.parties import Party, Scene, security
+from tests.support import guard_for
+from tests.unit.encrypting import private_jwk
+
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.processes]
+
+EXPIRED, FAILED, MISDIRECTED, CALLERS = 2000, 2000, 1000, 200
+APP = Party("app")
+LETTERS = Letters(keep_token=private_jwk("p256"))
+SIGNER = StatementSigner("ops-desk", ec.generate_private_key(ec.SECP256R1()), algorithm="ES256")
+OPERATORS = Operators(
+    desks=[TrustedDesk(name="ops-desk", keys=StaticKeys(SIGNER.verification_jwk()))]
+)
+_COMMAND = "from busauth.cli import main; main()"
+
+
+@pytest.fixture
+def url(rabbitmq_url: str) -> str:
+    return rabbitmq_url
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that shows what the machine shows once `LATE` seconds have passed."""
+    return ManualClock(time.time() - LATE)
+
+
+@pytest.fixture
+def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
+    """An issuer whose keys the command fetches."""
+    with IssuerServer(Issuer(clock=clock)) as server:
+        yield server.issuer
+
+
+@dataclass
+class Incident:
+    """A service with a mistake in its handler and one in its settings, and its operator's desk.
+
+    Attributes:
+        scene, files: its world, and the files of who works on it.
+        is_cured: whether both mistakes are.
+        handled: how often each message was handled, by its id.
+        acting: who acted for whom, where somebody did.
+    """
+
+    scene: Scene
+    files: Files
+    is_cured: bool = False
+    handled: Counter[str] = field(default_factory=Counter)
+    acting: set[str] = field(default_factory=set)
+
+    @property
+    def queue(self) -> str:
+        return self.files.queue
+
+    def bus(self, **said: Any) -> Bus:
+        issuer, scene = self.scene.issuer, self.scene
+        audience = (issuer.audience, "depot") if self.is_cured else issuer.audience
+        verifier = Verifier(StaticKeys(issuer.jwks()), issuer=issuer.url, audience=audience)
+        trusted = WEB.publisher(), APP.publisher(), ORDERS.publisher(relays=True)
+        guard = Guard(
+            verifier,
+            clock=scene.clock,
+            auditor=scene.trail,
+            messages=security(*trusted, signer=ORDERS.signer),
+            letters=LETTERS,
+        )
+        options = BusOptions(retry=RetryOptions(limit=0), prefetch=500)
+        bus = Bus(scene.broker.url, guard=guard, service="orders", options=options)
+
+        @bus.consumer(self.queue, on_redrive=OPERATORS, **said)
+        async def place(message: aio_pika.abc.AbstractIncomingMessage, caller: Caller) -> None:
+            if not self.is_cured:
+                raise LookupError("no such warehouse")
+            self.handled[str(message.message_id)] += 1
+            self.acting |= {actor.subject for actor in caller.actors}
+
+        return bus
+
+    async def publish(self, kind: str, many: int, **claims: Any) -> None:
+        """Publish messages of all callers, half of them by either publisher."""
+        tokens = [self.scene.issuer.token(f"caller-{each}", **claims) for each in range(CALLERS)]
+        for party in (WEB, APP):
+            async with self.scene.publishing(party) as publishing:
+                for begun in range(0, many // 2, 250):
+                    await asyncio.gather(
+                        *(
+                            publishing.publish(
+                                self.queue,
+                                aio_pika.Message(b"{}", message_id=f"{kind}-{party.name}-{each}"),
+                                token=tokens[each % CALLERS],
+                            )
+                            for each in range(begun, begun + 250)
+                        )
+                    )
+
+    async def happens(self) -> None:
+        """Have the handler fail, messages for somebody else come, and tokens expire."""
+        await self.bus().declare()
+        await self.publish("failed", FAILED)
+        await self.publish("misdirected", MISDIRECTED, aud="depot")
+        await self.refuses(FAILED + MISDIRECTED)
+        await self.publish("expired", EXPIRED)
+        await self.scene.clock.advance(LATE)
+        await self.refuses(FAILED + MISDIRECTED + EXPIRED)
+
+    async def refuses(self, so_far: int) -> None:
+        async with self.bus(), asyncio.timeout(90):
+            await self.scene.trail.until("refused", count=so_far, seconds=90)
+
+    async def command(self, *words: str, kills: int = 0, stdin: bytes = b"") -> dict[str, Any]:
+        """Run `busauth letters` in a process of its own; kill and resume it so often before."""
+        resume: tuple[str, ...] = ()
+        for _ in range(kills):
+            await self._killed(*words, *resume)
+            run = await self.last_run()
+            assert not run.is_over, "it has ended before it was killed: too few letters"
+            resume = ("--resume", run.first.run)
+        process = await self._start(*words, *resume, stdin=PIPE)
+        out, err = await process.communicate(stdin)
+        assert process.returncode == 0, err.decode()
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+    async def _killed(self, *words: str) -> None:
+        process = await self._start(*words, stdin=DEVNULL)
+        assert process.stderr is not None
+        told = b""
+        while b"\nrun " not in b"\n" + told:
+            line = await process.stderr.readline()
+            assert line, told.decode()
+            told += line
+        await asyncio.sleep(random.uniform(0, 0.3))
+        process.kill()
+        await process.communicate()
+
+    async def _start(self, *words: str, stdin: int) -> asyncio.subprocess.Process:
+        name, *given = words
+        place = ("--settings", self.files.settings, "--json")
+        command = (sys.executable, "-c", _COMMAND, "letters", name, self.queue, *place, *given)
+        return await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE)
+
+    async def last_run(self) -> Run:
+        runs = runs_of(await history(self.scene.broker.url, self.queue))
+        return [run for run in runs.values() if run.what == "redrive"][-1]
+
+
+@pytest.fixture
+async def incident(scene: Scene, tmp_path: Path) -> AsyncIterator[Incident]:
+    files = Files(scene, tmp_path, scene.broker.name("orders"))
+    files.write()
+    settings = Path(files.settings)
+    (tmp_path / "app.jwk").write_text(json.dumps(APP.jwk))
+    known = f'{{ name = "web", key_file = "{tmp_path}/web.jwk" }},'
+    more = known.replace("web", "app")
+    settings.write_text(settings.read_text().replace(known, f"{known}\n{more}"))
+    yield Incident(scene, files)
+    await scene.broker.clean()
+
+
+@pytest.mark.timeout(400)
+async def test_the_hour_after(incident: Incident, tmp_path: Path) -> None:
+    """All is grouped and planned; half goes by three authorities, under ten kills; none is lost."""
+    scene, queue, url = incident.scene, incident.queue, incident.scene.broker.url
+    await incident.happens()
+
+    groups = await incident.command("groups")
+    counted = {each["code"]: each["count"] for each in groups["groups"]}
+    assert counted == {
+        "handler.failed": FAILED, "token.expired": EXPIRED, "token.audience": MISDIRECTED
+    }  # fmt: skip
+    assert {each["callers"] for each in groups["groups"]} == {CALLERS}
+
+    incident.is_cured = True
+    cured = incident.bus(on_expired=Grace(hours=1))
+    errand = Errand(guard=cured.guard, queue=queue)
+    sources = (f"{queue}.dead", f"{queue}.rejected")
+    planner = await Planner.of_authority(errand, KeptToken(), cured.foresee, frame_max=FRAME)
+    planned = await plan(url, sources, planner)
+    assert planned.counts == {"accepted-late": EXPIRED + FAILED + MISDIRECTED}
+
+    ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
+    (tmp_path / "olga").write_text(ops.token("olga", scope="letters:redrive"))
+    (tmp_path / "seven").write_text(scene.issuer.token("caller-7"))
+    desk = Desk(guard_for(ops, scene.trail, clock=scene.clock), SIGNER)
+    in_flight = 0
+    async with served(Starlette(routes=[statements(desk)])) as place, cured:
+        operator = ("--operator-token", str(tmp_path / "olga"), "--desk", f"http://{place}")
+        of_web = ("redrive", "--publisher", "web", "--rate", "500")
+        for words, kills, sent in (
+            ((*of_web, "--code", "token.expired"), 4, EXPIRED // 2),
+            ((*of_web, "--code", "handler.failed", "--authority", "operator", *operator), 4, FAILED // 2),
+            ((*of_web, "--rejected"), 2, MISDIRECTED // 2),
+            (("redrive", "--subject", "caller-7", "--authority", "fresh", "--token-file", str(tmp_path / "seven")), 0, (EXPIRED + FAILED) // 2 // CALLERS),
+        ):  # fmt: skip
+            await incident.command(*words, kills=kills)
+            run = await incident.last_run()
+            assert (run.is_over, len(run.sent), run.in_flight) == (True, sent, {})
+            in_flight += sum(len(step.letters) for step in run.steps if step.kind == "sending")
+            in_flight -= sent
+        gone = (EXPIRED + FAILED + MISDIRECTED) // 2 + (EXPIRED + FAILED) // 2 // CALLERS
+        await scene.trail.until("handled", count=gone, seconds=60)
+        await scene.broker.settles_at(queue, 0)
+
+    assert set(incident.handled.values()) == {1}
+    assert len(incident.handled) == gone
+    assert incident.acting == {"olga"}
+    twice = [
+        each for each in scene.trail.events if each.code in ("replay.copy", "replay.duplicate")
+    ]
+    assert len(twice) <= in_flight <= 10 * 100
+    left = [await look(url, each) for each in sources]
+    stayed = {letter.message_id for found in left for letter in found.letters}
+    everything = len(stayed | incident.handled.keys())
+    assert everything == EXPIRED + FAILED + MISDIRECTED
+
+    receipt = await incident.command("erase", "--subject", "caller-9", "--yes")
+    after = [await look(url, each) for each in sources]
+    whose = Counter(letter.subject for found in after for letter in found.letters)
+    assert (whose["caller-9"], whose["caller-10"] > 0) == (0, True)
+    assert sum(receipt["queues"].values()) == sum(
+        letter.subject == "caller-9" for found in left for letter in found.letters
+    )
