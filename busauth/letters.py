@@ -1,6 +1,7 @@
 """Dead letters and parked messages: looking at them, and sending them again."""
 
 from busauth._amqp.desks import Desk, OperatorToken
+from busauth._amqp.options import Letters
 from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.authorities import FreshToken, KeptToken
 from busauth._amqp.resending.letters import Letter, dead_letters
@@ -13,6 +14,7 @@ from busauth._amqp.resending.release import Release
 from busauth._amqp.resending.wanted import Group, Wanted, groups
 from busauth._doors import hand_out
 from busauth._messages.statements import Operators, StatedLetter, StatementSigner, TrustedDesk
+from busauth._tokens.encryption.kept import LetterKeys
 
 __all__ = [
     "Desk",
@@ -21,6 +23,8 @@ __all__ = [
     "Group",
     "KeptToken",
     "Letter",
+    "LetterKeys",
+    "Letters",
     "OperatorToken",
     "Operators",
     "Record",

@@ -45,6 +45,11 @@ from busauth.errors import (
     PublishError,
 )
 
+_NOTHING_KEPT = (
+    "%s: letters keep no token, so that what is refused cannot be sent again by its own: expected "
+    'Guard(letters=Letters(keep_token=...)), or keep_token = "letters.jwk" in [letters]; '
+    "`busauth keys new letters.jwk` makes the key"
+)
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
 
@@ -521,6 +526,8 @@ class Bus:
             await self._disconnect()
             cut_short(error)
             raise
+        if self._intakes and self.guard.core.letters.keep_token is None:
+            LOGGER.info(_NOTHING_KEPT, self._service)
         if self._intakes:
             does = "consuming" if waits_for is None else f"waiting ({waits_for}), not yet consuming"
             LOGGER.info("%s: %s %s", self._service, does, ", ".join(self._intakes))

@@ -25,7 +25,7 @@ from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
 from busauth._amqp.handling.threads import in_threads
 from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
-from busauth._amqp.options import ConsumerOptions, GuardOptions, OnError
+from busauth._amqp.options import ConsumerOptions, GuardOptions, Letters, OnError
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._amqp.publishing.publisher import Outlet, Publisher
@@ -69,10 +69,10 @@ class GuardCore:
 
     Args:
         verifiers: whom it trusts for tokens.
-        on_expired, revocations, messages, options, clock, auditor: as of `Guard`.
+        on_expired, revocations, messages, letters, options, clock, auditor: as of `Guard`.
 
     Attributes:
-        verifiers, on_expired, revocations, messages, options, clock, auditor: as given.
+        verifiers, on_expired, revocations, messages, letters, options, clock, auditor: as given.
         outbox: prepares what is published.
         trusted: judges tokens.
         sent: is told what was published, with its exchange and routing key; None for nobody.
@@ -91,6 +91,7 @@ class GuardCore:
         on_expired: Policies | None,
         revocations: Revocations | None,
         messages: MessageSecurity,
+        letters: Letters,
         options: GuardOptions,
         clock: Clock,
         auditor: Auditor,
@@ -99,6 +100,7 @@ class GuardCore:
         self.on_expired = on_expired if on_expired is not None else DeadLetter()
         self.revocations = NoRevocations() if revocations is None else revocations
         self.messages = messages
+        self.letters = letters
         self.options = options
         self.clock = clock
         self.auditor = auditor
@@ -246,7 +248,7 @@ class GuardCore:
             hard_max_age=self.options.hard_max_age,
             trusted=self.messages.sources(proofs, stamped=stamped),
         )
-        check_seal(self.messages, policies)
+        check_seal(self.messages, policies, self.letters)
         operators = operator_rules_of(
             self.messages,
             spec.queue,
@@ -293,6 +295,7 @@ class GuardCore:
             proofs,
             routes,
             options=self.options,
+            letters=self.letters,
             session_claim=self._session_claim,
         )
 

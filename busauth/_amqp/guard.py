@@ -19,7 +19,7 @@ from busauth._amqp.handling.plan import Handler
 from busauth._amqp.headers import bearer_token
 from busauth._amqp.judging.judge import FRAME, FrameBytes
 from busauth._amqp.judging.verdicts import Judge
-from busauth._amqp.options import GuardOptions, OnError
+from busauth._amqp.options import GuardOptions, Letters, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator
@@ -58,6 +58,7 @@ class Guard:
         revocations: what knows which tokens were revoked; default: nothing is.
         messages: proofs, seals, replay and encryption: what protects the messages themselves;
             default: nothing but their tokens is looked at.
+        letters: what letters keep, so that they can be sent again; default: nothing.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
         auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`.
@@ -80,6 +81,7 @@ class Guard:
         on_expired: Policies | None = None,
         revocations: Revocations | None = None,
         messages: MessageSecurity | None = None,
+        letters: Letters | None = None,
         options: GuardOptions | None = None,
         clock: Clock | None = None,
         auditor: Auditor = log_event,
@@ -95,6 +97,7 @@ class Guard:
             on_expired=on_expired,
             revocations=revocations,
             messages=self.messages,
+            letters=letters or Letters(),
             options=self.options,
             clock=self.clock,
             auditor=auditor,
@@ -236,6 +239,7 @@ class Guard:
             on_expired=self.core.on_expired,
             revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
+            letters=self.core.letters,
             options=self.options,
             clock=clock,
             auditor=auditor if is_log and not logs else both(auditor, own),

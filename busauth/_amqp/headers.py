@@ -14,19 +14,14 @@ from busauth._messages.proof import HEADER as PROOF
 from busauth._messages.seal import ATTEMPT, ORIGIN
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.statements import HEADER as STATEMENT
-from busauth._messages.statements import LETTER
+from busauth._messages.story import HEADER as STORY
+from busauth._messages.story import LETTER
 from busauth._redaction import redact
+from busauth._tokens.encryption.kept import is_kept
 from busauth.errors import NotGenuine
 
 # names of other rooms that are headers, too
-__all__ = [
-    "ATTEMPT",
-    "LETTER",
-    "ORIGIN",
-    "PROOF",
-    "SEAL",
-    "STATEMENT",
-]
+__all__ = ["ATTEMPT", "LETTER", "ORIGIN", "PROOF", "SEAL", "STATEMENT", "STORY"]
 
 AUTHORIZATION = "authorization"
 TXN_TOKEN = "txn-token"  # noqa: S105 -- a header's name
@@ -42,7 +37,6 @@ TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
 REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
 """What a dead letter tells about its refusal."""
 
-STORY = "busauth-story"
 EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
 NOTED = "busauth-noted"
@@ -72,6 +66,7 @@ _USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "
 """Where others put a token."""
 
 _SHOWN = 3  # headers that are named in an error
+_LONGEST_WORD = 80  # characters: who sent a letter again
 _LONGEST_NAME = 255  # characters: a short string has so many bytes at most
 
 
@@ -172,6 +167,26 @@ def id_in(value: object, token: str | None = None) -> str | None:
     if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
         return None
     return None if (token and token in value) or redact(value) != value else value
+
+
+def kept_in(headers: Mapping[str, Any], name: str) -> str | None:
+    """Return what a letter kept, where it came as tokens travel; None for anything else."""
+    try:
+        token = bearer_token(headers.get(name))
+    except NotGenuine:
+        return None
+    return token if is_kept(token) else None
+
+
+def by_in(headers: Mapping[str, Any], token: str | None = None) -> str | None:
+    """Return who says that they sent a letter again: a short printable word, which nobody proves.
+
+    Args:
+        headers: of whoever wrote them.
+        token: the message's own, which no word must have in it; what looks like one, neither.
+    """
+    said = id_in(headers.get(BY), token)
+    return None if said is None else said[:_LONGEST_WORD]
 
 
 def mark_in(headers: Mapping[str, Any]) -> str | None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
 
 from busauth._amqp.headers import AUTHORIZATION
 from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
 from busauth._expiry import DeclaredPolicies
+from busauth._files.keys import naming, read_jwk
 from busauth._knobs import Knobs
 from busauth._messages.proof import ProofDemand
 from busauth._messages.statements import Operators
+from busauth._tokens.encryption.kept import LetterKeys
 from busauth._tokens.verifier import CACHED_TOKENS, MAX_TOKEN_BYTES
 from busauth.errors import BusauthError, ConfigurationError
 
@@ -69,6 +72,37 @@ def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception
             found = f"transient={kind.__name__}"
             raise ConfigurationError(f"{found}: expected errors of a library's, or of yours")
     return kinds
+
+
+def _letter_keys(given: object) -> object:
+    """Read a key, or the file that a settings file names."""
+    if isinstance(given, str | Path):
+        with naming(given):
+            return LetterKeys(read_jwk(given))
+    return LetterKeys(given) if isinstance(given, Mapping) else given
+
+
+class Letters(Knobs):
+    """What a consumer's letters keep, so that they can be sent again.
+
+    Attributes:
+        keep_token: what is genuine and refused, has failed for good, or is parked keeps its token,
+            encrypted for the consumer, which alone opens it: its private JWK, a JWK set of which
+            the first key encrypts and all open, or the path of a file with either. None: only what
+            `DeadLetter` says is kept.
+    """
+
+    holds_paths: ClassVar[bool] = True
+
+    keep_token: Annotated[
+        InstanceOf[LetterKeys] | None, BeforeValidator(_letter_keys), Field(repr=False)
+    ] = None
+
+    if TYPE_CHECKING:  # a key and a path are taken, and read: the field holds neither
+
+        def __init__(
+            self, *, keep_token: LetterKeys | Mapping[str, Any] | Path | str | None = ...
+        ) -> None: ...
 
 
 def _check_pauses(first: str, shortest: float, longest: str, most: float) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,21 @@ def read_secret(path: str | Path) -> bytes:
         found = "a PEM" if isinstance(key, str) else "a JWK"
         raise ConfigurationError(f"{path} holds {found}: expected a secret's bytes alone")
     return key
+
+
+def readers_of(path: str | Path) -> str:
+    """Return who can read a file, by its mode: its owner, its group, or everybody.
+
+    Raises:
+        ConfigurationError: it cannot be looked at.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError) as error:
+        raise _unreadable(Path(path), error) from None
+    if mode & stat.S_IROTH:
+        return "everybody"
+    return "its group" if mode & stat.S_IRGRP else "its owner"
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from busauth._messages import first as record
+from busauth._messages import story as told
 from busauth._messages.canonical import NotCanonical, spelled
+from busauth._messages.story import Story
 from busauth._tokens.keys.signing import b64url
 from busauth.caller import FirstToken
 from busauth.errors import ConfigurationError
@@ -70,6 +72,9 @@ class Sealed:
         origin: where it was first published: exchange and routing key, as text.
         redrive: how often it was parked or dead-lettered.
         first: the token that it first came with; None where that was not proven genuine.
+        letter: the id of the letter that it became; None where it never was one.
+        story: how it became one, each time.
+        authority: by whose authority it was sent again, on a retry of what was.
     """
 
     purpose: Purpose = Purpose.RETRY
@@ -78,6 +83,9 @@ class Sealed:
     origin: str | None = None
     redrive: int = 0
     first: FirstToken | None = None
+    letter: str | None = None
+    story: Story = ()
+    authority: str | None = None
 
     def headers(self) -> dict[str, int | str]:
         """Return these values as headers."""
@@ -92,6 +100,12 @@ class Sealed:
             found[ORIGIN] = self.origin
         if self.first is not None:
             found[record.HEADER] = record.written(self.first)
+        if self.letter is not None:
+            found[told.LETTER] = self.letter
+        if self.story:
+            found[told.HEADER] = told.written(self.story)
+        if self.authority is not None:
+            found[told.AUTHORITY] = self.authority
         return found
 
 
@@ -145,7 +159,7 @@ class Seal:
             raise ConfigurationError(f"Seal of group={group!r}: expected a name, and a key or more")
         for key_id, key in keys.items():
             # The id stands in the seal, between two dots: it must not have any of its own.
-            if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+            if not is_key_id(key_id):
                 raise ConfigurationError(f"key id {key_id!r}: expected 1 to 64 of [A-Za-z0-9_-]")
             check_secret(key, f"seal: the key {key_id!r}")
         self.group = group
@@ -208,6 +222,11 @@ def _covered(copy: Copy, token_sha256: str | None) -> bytes:
     return b"".join(map(spelled, (about, dict(copy.own), dict(copy.sent))))
 
 
+def is_key_id(name: object) -> bool:
+    """Return whether a key may be called that: a seal has its key's id between two dots."""
+    return isinstance(name, str) and _KEY_ID.fullmatch(name) is not None
+
+
 def is_seal(value: object) -> bool:
     """Return whether a value has the shape of a seal; whether it holds, its group knows."""
     return isinstance(value, str) and _SHAPE.fullmatch(value) is not None
@@ -230,6 +249,9 @@ def _read(headers: Mapping[str, Any]) -> Sealed:
         origin=origin if is_origin else None,
         redrive=_count(headers.get(REDRIVE)),
         first=record.read(headers.get(record.HEADER)),
+        letter=told.letter_id(headers.get(told.LETTER)),
+        story=told.read(headers.get(told.HEADER)),
+        authority=told.authority(headers.get(told.AUTHORITY)),
     )
 
 

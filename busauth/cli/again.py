@@ -18,7 +18,7 @@ from busauth._expiry import DeadLetter
 from busauth._messages.proof import Route
 from busauth.cli.options import Exit, fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.settings import Settings, load_settings
+from busauth.settings import LetterSettings, Settings, load_settings
 from busauth.settings.places import at
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
@@ -91,11 +91,15 @@ def _guard(settings: Settings) -> Guard:
     """
     issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
     known = {**settings.guard.consumers, **settings.consumers}
-    names = {queue: ConsumerOptions(formerly=said.formerly) for queue, said in known.items()}
+    names = {
+        queue: ConsumerOptions(formerly=said.formerly, proof=said.proof)
+        for queue, said in known.items()
+    }
     needed = {
         "retired": None,
         "issuers": issuers,
         "on_expired": DeadLetter(),
+        "letters": LetterSettings(),
         "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
         "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
         "consumers": names,

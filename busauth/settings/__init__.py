@@ -6,6 +6,7 @@ from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSetti
 from busauth.settings.loading import load_settings
 from busauth.settings.messages import (
     DecryptionSettings,
+    LetterSettings,
     MessageSettings,
     ProofSettings,
     PublisherSettings,
@@ -20,6 +21,7 @@ __all__ = [
     "ClaimSettings",
     "DecryptionSettings",
     "IssuerSettings",
+    "LetterSettings",
     "MessageSettings",
     "ProofSettings",
     "PublisherSettings",

@@ -39,7 +39,7 @@ _KEYS = frozenset(
 Of a bus it is a URL with a password, which may have been written under another of its keys.
 """
 
-_SECRETIVE = _KEYS | {"messages", "retired", "signer", "decryption", "publishers"}
+_SECRETIVE = _KEYS | {"letters", "messages", "retired", "signer", "decryption", "publishers"}
 """The tables that have such keys in them, too."""
 
 _ELSEWHERE = {

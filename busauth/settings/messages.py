@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import Field, model_validator
 
 from busauth._amqp.consuming.security import MessageSecurity
+from busauth._amqp.options import Letters
 from busauth._arguments import Count, Seconds
 from busauth._files.keys import naming, read_jwk, read_key, read_secret
 from busauth._messages.proof import (
@@ -203,6 +204,25 @@ class DecryptionSettings(Table):
         keys = [jwk for each in sets for jwk in each.get("keys", [each])]
         with naming(*self.key_files):
             return Decryption(keys, required=self.required)
+
+
+class LetterSettings(Table):
+    """What letters keep; see `Letters`.
+
+    Attributes:
+        keep_token: a file with the consumer's private JWK, or with a JWK set.
+    """
+
+    keep_token: Path | None = None
+
+    def letters(self) -> Letters:
+        """Return what letters keep.
+
+        Raises:
+            ConfigurationError: the key cannot be read or used.
+        """
+        with at("keep_token"):
+            return Letters(keep_token=self.keep_token)
 
 
 class MessageSettings(Table):

@@ -47,7 +47,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
 from busauth.settings.bus import BusSettings
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
-from busauth.settings.messages import MessageSettings
+from busauth.settings.messages import LetterSettings, MessageSettings
 from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
 from busauth.settings.variables import Variables
 
@@ -62,6 +62,7 @@ class Settings(IssuerTable, BaseSettings):
         issuer, audience, and what `IssuerSettings` has: the issuer.
         issuers: further issuers, each a table of the same.
         on_expired: one expiry policy, or several in order.
+        letters: what letters keep, so that they can be sent again; see `LetterSettings`.
         messages: proofs, seals, replay and encryption; see `MessageSettings`.
         guard: see `GuardOptions`.
         consumers: what is said about single consumers, by queue; counts above their decorators.
@@ -75,6 +76,7 @@ class Settings(IssuerTable, BaseSettings):
     audience: Audience | None = None
     issuers: tuple[IssuerSettings, ...] = ()
     on_expired: DeclaredPolicies = DeadLetter()
+    letters: LetterSettings = LetterSettings()
     messages: MessageSettings = MessageSettings()
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
@@ -164,6 +166,8 @@ class Settings(IssuerTable, BaseSettings):
                 verifiers.append(issuer.verifier(fetcher, clock))
         with gathering.at("messages"):
             security = self.messages.security(fetcher, clock, replay)
+        with gathering.at("letters"):
+            letters = self.letters.letters()
         # the outer table counts above
         said = {**self.guard.consumers, **self.consumers}
         merged = {}
@@ -177,6 +181,7 @@ class Settings(IssuerTable, BaseSettings):
             on_expired=self.on_expired,
             revocations=revocations,
             messages=security,
+            letters=letters,
             options=GuardOptions(**options),
             clock=clock,
             auditor=auditor,

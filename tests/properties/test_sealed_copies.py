@@ -137,7 +137,7 @@ def test_what_is_moved_back_is_known_as_often_as_it_is(
         letter = PROVENANCE.letter(carried(copy))
         assert letter is not None
         assert letter.sealed.purpose is purpose
-        copy = copies.returned(carried(copy), letter)
+        copy = copies.returned(carried(copy), letter, token_header="authorization")
         check_frame(copy, 4096)
         found = dict(copy.properties.headers or {})
         assert found.pop("busauth-returned") == times
@@ -242,7 +242,7 @@ def test_what_was_added_to_a_sealed_copy_goes_no_further(
         carries = PROVENANCE.carried(Case(came, 0.0), TOKEN, None)
         for further in (
             *(retried(came), refused(came), copies.again(came, {})),
-            copies.returned(came, carries),
+            copies.returned(came, carries, token_header="authorization"),
         ):
             assert added not in (further.properties.headers or {})
             assert headers.keys() <= (further.properties.headers or {}).keys()

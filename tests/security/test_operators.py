@@ -3,18 +3,20 @@
 Who carries these out can write into every queue. They have no seal's key and no desk's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from busauth import Caller, CallerError, DeadLetter, StaticKeys
+from busauth import Caller, CallerError, DeadLetter, Deferred, Park, StaticKeys
 from busauth._amqp import headers
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read, written
 from busauth._tokens.verifier import fingerprint
+from busauth.expiry import Policies
 from busauth.letters import (
     Desk,
     Operators,
@@ -24,7 +26,9 @@ from busauth.letters import (
     StatementSigner,
     TrustedDesk,
 )
+from busauth.messages import Accepted, Received
 from busauth.testing import Issuer
+from busauth.tokens import Key, KeyMissing, TokenEncryption, shared_encryption_key
 from tests.parties import DAY, Scene
 from tests.security.stage import Message, Stage, attack
 from tests.support import guard_for
@@ -33,6 +37,8 @@ DESK, OTHER = (
     StatementSigner("ops-desk", ed25519.Ed25519PrivateKey.generate(), algorithm="EdDSA")
     for _ in range(2)
 )
+KEY = shared_encryption_key(bytes(range(32)), key_id="redrive")
+KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
 OPERATORS = Operators(
     desks=[TrustedDesk(name="ops-desk", keys=StaticKeys(DESK.verification_jwk()))],
     issuers={"https://ops.example"},
@@ -44,9 +50,33 @@ class Revoked:
 
     def __init__(self) -> None:
         self.digests: set[str] = set()
+        self.is_away = False
 
     def revoked(self, caller: Caller, now: float) -> bool:
+        if self.is_away:
+            raise Deferred("who knows of revocations is away")
         return caller.token_sha256 in self.digests
+
+
+class Away:
+    """Keys that are out of reach until they are there."""
+
+    def __init__(self, keys: StaticKeys) -> None:
+        self._keys = keys
+        self.is_there = self.is_removed = False
+        self.epoch = 0
+
+    def candidates(self, key_id: str | None, algorithm: str) -> Sequence[Key]:
+        if self.is_removed:
+            return ()
+        if not self.is_there:
+            raise KeyMissing("none yet")
+        return self._keys.candidates(key_id, algorithm)
+
+    async def refresh(self) -> bool:
+        if not self.is_there:
+            raise Deferred("the desk is out of reach")
+        return True
 
 
 @dataclass
@@ -58,14 +88,17 @@ class Office:
         ops: issues operators' tokens.
         desk: who verifies them.
         revoked: whom nobody believes any more.
-        callers: as whom the handler ran.
+        failing: how often the handler fails before it does its work.
+        callers, seen: as whom the handler ran, and on which messages.
     """
 
     stage: Stage
     ops: Issuer
     desk: Desk
     revoked: Revoked
+    failing: int
     callers: list[Caller] = field(default_factory=list)
+    seen: list[Message] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -74,14 +107,15 @@ class Office:
         *,
         signer: StatementSigner = DESK,
         operators: Operators | None = OPERATORS,
-        **said: Any,
+        failing: int = 0,
+        on_expired: Policies | None = None,
     ) -> "Office":
         revoked = Revoked()
         guarded: Mapping[str, Any] = {"revocations": revoked}
-        stage = Stage.set(scene, on_expired=DeadLetter(), guarded=guarded, **said)
+        stage = Stage.set(scene, on_expired=on_expired or DeadLetter(), guarded=guarded)
         ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
         desk = Desk(guard_for(ops, scene.trail, clock=scene.clock, revocations=revoked), signer)
-        office = cls(stage, ops, desk, revoked)
+        office = cls(stage, ops, desk, revoked, failing)
         office._consume(operators)
         return office
 
@@ -89,9 +123,12 @@ class Office:
         self.stage.queue = self.stage.scene.broker.name("letters")
 
         @self.stage.bus.consumer(self.stage.queue, scopes={"orders:write"}, on_redrive=operators)
-        async def place(body: bytes, caller: Caller) -> None:
+        async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
-            self.stage.handled.append((caller.subject, body))
+            self.seen.append(Message.of(message))
+            if len(self.callers) <= self.failing:
+                raise LookupError
+            self.stage.handled.append((caller.subject, message.body))
 
     def token(self, scope: str = "letters:redrive", **claims: Any) -> str:
         return self.ops.token("olga", scope=scope, **claims)
@@ -168,7 +205,7 @@ async def test_an_operator_has_a_letter_sent_again(scene: Scene) -> None:
     assert (stated.queue, stated.subject) == (stage.queue, "olga")
 
 
-@attack("operator-unsaid")
+@attack("redrive-unsaid")
 async def test_a_consumer_that_takes_no_operators(scene: Scene) -> None:
     """A statement is nothing to who has not said that it takes one: the letter goes back."""
     office = Office.open(scene, operators=None)
@@ -176,7 +213,7 @@ async def test_a_consumer_that_takes_no_operators(scene: Scene) -> None:
     await office.goes_home(await office.state(letter), "redrive.not_taken")
 
 
-@attack("operator-record")
+@attack("redrive-record")
 async def test_a_record_that_was_forged(scene: Scene) -> None:
     """Another caller in the record is no letter of this consumer's any more."""
     office = Office.open(scene)
@@ -188,7 +225,7 @@ async def test_a_record_that_was_forged(scene: Scene) -> None:
     assert office.stage.handled == []
 
 
-@attack("operator-edited")
+@attack("redrive-edited")
 async def test_a_letter_that_was_edited(scene: Scene) -> None:
     """Another body under a statement for that body: its seal does not hold."""
     office = Office.open(scene)
@@ -198,7 +235,7 @@ async def test_a_letter_that_was_edited(scene: Scene) -> None:
     assert office.stage.handled == []
 
 
-@attack("operator-alone")
+@attack("redrive-alone")
 async def test_a_statement_on_a_message_that_was_never_here(scene: Scene) -> None:
     """An operator's word alone makes nobody's message anybody's."""
     office = Office.open(scene)
@@ -209,7 +246,7 @@ async def test_a_statement_on_a_message_that_was_never_here(scene: Scene) -> Non
     assert office.stage.handled == []
 
 
-@attack("operator-moved")
+@attack("redrive-moved")
 async def test_a_statement_of_another_letter(scene: Scene) -> None:
     """It names one letter, by its seal."""
     office = Office.open(scene)
@@ -218,7 +255,7 @@ async def test_a_statement_of_another_letter(scene: Scene) -> None:
     await office.goes_home(other.having(**{headers.STATEMENT: stated}), "redrive.letter")
 
 
-@attack("operator-queue")
+@attack("redrive-queue")
 async def test_a_statement_for_another_queue(scene: Scene) -> None:
     """It names the consumer's queue."""
     office = Office.open(scene)
@@ -237,7 +274,7 @@ def altered(statement: str) -> str:
 @pytest.mark.parametrize(
     ("change", "code"), [(malformed, "redrive.statement"), (altered, "redrive.desk")]
 )
-@attack("operator-desk")
+@attack("redrive-desk")
 async def test_a_statement_of_no_desk(
     change: Callable[[str], str], code: str, scene: Scene
 ) -> None:
@@ -248,7 +285,7 @@ async def test_a_statement_of_no_desk(
     await office.goes_home(letter.having(**{headers.STATEMENT: change(stated)}), code)
 
 
-@attack("operator-stranger")
+@attack("redrive-stranger")
 async def test_a_desk_that_the_consumer_does_not_trust(scene: Scene) -> None:
     """Its name alone is nothing: the key is another one's."""
     office = Office.open(scene, signer=OTHER)
@@ -256,7 +293,7 @@ async def test_a_desk_that_the_consumer_does_not_trust(scene: Scene) -> None:
     await office.goes_home(await office.state(letter), "redrive.desk")
 
 
-@attack("operator-scope")
+@attack("redrive-scope")
 async def test_an_operator_without_the_scope(scene: Scene) -> None:
     """The consumer asks for it as well, whatever the desk let pass."""
     office = Office.open(scene)
@@ -265,7 +302,7 @@ async def test_an_operator_without_the_scope(scene: Scene) -> None:
     await office.goes_home(await office.state(letter, scope="letters:read"), "redrive.scope")
 
 
-@attack("operator-issuer")
+@attack("redrive-issuer")
 async def test_an_operator_of_another_issuer(scene: Scene) -> None:
     """Whose operators count, the consumer says."""
     office = Office.open(scene)
@@ -277,7 +314,7 @@ async def test_an_operator_of_another_issuer(scene: Scene) -> None:
     await office.goes_home(letter.having(**{headers.STATEMENT: statement}), "redrive.issuer")
 
 
-@attack("operator-expired")
+@attack("redrive-expired")
 @pytest.mark.parametrize("seconds", [900 + 31, 2 * DAY])
 async def test_a_statement_that_is_old(seconds: float, scene: Scene) -> None:
     """It counts for a while: a letter that was taken out of a queue comes too late."""
@@ -288,7 +325,7 @@ async def test_a_statement_that_is_old(seconds: float, scene: Scene) -> None:
     await office.goes_home(stated, "redrive.expired")
 
 
-@attack("operator-ancient")
+@attack("redrive-ancient")
 async def test_work_that_is_too_old(scene: Scene) -> None:
     """Seven days after the first token's end, no operator has it sent."""
     office = Office.open(scene)
@@ -297,7 +334,7 @@ async def test_work_that_is_too_old(scene: Scene) -> None:
     await office.goes_home(await office.state(letter), "redrive.expired")
 
 
-@attack("operator-revoked-caller")
+@attack("redrive-revoked-caller")
 async def test_a_caller_who_was_revoked(scene: Scene) -> None:
     """An operator acts for nobody whose token was revoked."""
     office = Office.open(scene)
@@ -308,7 +345,7 @@ async def test_a_caller_who_was_revoked(scene: Scene) -> None:
     await office.goes_home(stated, "token.revoked")
 
 
-@attack("operator-revoked")
+@attack("redrive-revoked")
 async def test_an_operator_who_was_revoked(scene: Scene) -> None:
     """Between the statement and the message, their token was revoked."""
     office = Office.open(scene)
@@ -320,7 +357,7 @@ async def test_an_operator_who_was_revoked(scene: Scene) -> None:
     await office.goes_home(letter.having(**{headers.STATEMENT: statement}), "token.revoked")
 
 
-@attack("operator-unauthorized")
+@attack("redrive-unauthorized")
 async def test_what_the_caller_may_not_do(scene: Scene) -> None:
     """An operator adds nothing to what the first token allowed."""
     office = Office.open(scene)
@@ -329,7 +366,7 @@ async def test_what_the_caller_may_not_do(scene: Scene) -> None:
     await office.goes_home(await office.state(letter, scope=wide), "caller.scope")
 
 
-@attack("operator-replayed")
+@attack("redrive-replayed")
 @pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
 async def test_a_statement_that_is_replayed(scene: Scene) -> None:
     """A second copy of what was handled on it is known, and runs nothing."""
@@ -344,3 +381,153 @@ async def test_a_statement_that_is_replayed(scene: Scene) -> None:
     async with office.stage.bus:
         await scene.trail.until("refused", count=2)
     assert len(office.stage.handled) == 1
+
+
+async def test_its_handler_may_fail(scene: Scene) -> None:
+    """A retry is judged again, by the statement that it was accepted on; it may wait."""
+    office = Office.open(scene, failing=1)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        await scene.trail.until("retried")
+        await scene.clock.advance(2000)  # twice as long as a statement counts for a letter
+        await scene.trail.until("handled")
+    assert [caller.actors[0].subject for caller in office.callers] == ["olga", "olga"]
+    assert office.stage.handled == [("ann", b"one")]
+
+
+@attack("redrive-retried")
+async def test_a_retry_under_another_statement(scene: Scene) -> None:
+    """What was accepted on one statement is nobody else's errand."""
+    office = Office.open(scene, failing=1)
+    (letter,) = await office.letters(b"one")
+    stated = await office.state(letter)
+    await office.stage.put(stated)
+    async with office.stage.bus:
+        await scene.trail.until("handled")
+    another = await office.state(letter)
+    swapped = office.seen[-1].having(**{headers.STATEMENT: another.headers[headers.STATEMENT]})
+    await office.consume(swapped, until="refused", code="header.missing")
+    assert len(office.callers) == 2
+
+
+@attack("redrive-revoked-meanwhile")
+async def test_a_retry_of_a_caller_who_was_revoked(scene: Scene) -> None:
+    """Revocation is asked for each attempt; the letter that is made then can be sent again."""
+    office = Office.open(scene, failing=1)
+    token = office.stage.token()
+    (letter,) = await office.letters(b"one", token=token)
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        await scene.trail.until("retried")
+        office.revoked.digests.add(fingerprint(token))
+        await scene.clock.advance(60)
+        await scene.trail.until("refused")
+    assert scene.codes() == ["token.revoked"]
+    office.revoked.digests.clear()
+    again = await office.stage.take(f"{office.stage.queue}.dead")
+    await office.consume(await office.state(again), until="handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+async def test_what_failed_for_good_is_a_letter_again(scene: Scene) -> None:
+    """It has its caller's record and what it kept, and an operator may try once more."""
+    office = Office.open(scene, failing=99, on_expired=KEEPING)
+    (letter,) = await office.letters(b"one")
+    kept = letter.headers[headers.TOKEN]
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        for _ in range(6):
+            await scene.clock.advance(120)
+        await scene.trail.until("refused")
+    again = await office.stage.take(f"{office.stage.queue}.dead")
+    assert (again.headers[headers.TOKEN], again.headers[FIRST]) == (kept, letter.headers[FIRST])
+    assert headers.STATEMENT not in again.headers
+    office.failing = 0
+    await office.consume(await office.state(again), until="handled")
+
+
+async def test_a_desk_out_of_reach(scene: Scene) -> None:
+    """Nobody is guilty of that: the consumer waits for the desk's keys."""
+    away = Away(StaticKeys(DESK.verification_jwk()))
+    operators = Operators(desks=TrustedDesk(name="ops-desk", keys=away))
+    office = Office.open(scene, operators=operators)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        await scene.trail.until("deferred")
+        away.is_there = True
+        await scene.clock.advance(120)
+        await scene.trail.until("handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+async def test_who_knows_of_revocations_is_away(scene: Scene) -> None:
+    """What waits for that as a copy is no copy of anybody's: it is handled once, and later."""
+    office = Office.open(scene)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    office.revoked.is_away = True
+    async with office.stage.bus:
+        for count in (1, 2, 3, 4):
+            await scene.trail.until("deferred", count=count)
+            await scene.clock.advance(60)
+        office.revoked.is_away = False
+        await scene.clock.advance(120)
+        await scene.trail.until("handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+@attack("redrive-removed")
+async def test_a_retry_whose_desk_is_trusted_no_more(scene: Scene) -> None:
+    """What was accepted on its word is a letter again, for another one's."""
+    away = Away(StaticKeys(DESK.verification_jwk()))
+    away.is_there = True
+    operators = Operators(desks=TrustedDesk(name="ops-desk", keys=away))
+    office = Office.open(scene, operators=operators, failing=1)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        await scene.trail.until("retried")
+        away.is_removed, away.epoch = True, 1
+        await scene.clock.advance(60)
+        await scene.trail.until("refused")
+    assert scene.codes() == ["redrive.desk"]
+    away.is_removed, away.epoch = False, 2
+    again = await office.stage.take(f"{office.stage.queue}.dead")
+    await office.consume(await office.state(again), until="handled")
+    assert office.stage.handled == [("ann", b"one")]
+
+
+async def test_an_operator_sends_parked_work_to_nobody(scene: Scene) -> None:
+    """What is parked waits for its caller, and goes by their fresh token alone."""
+    office = Office.open(scene, on_expired=Park())
+    await office.stage.bus.declare()
+    await office.stage.publish(b"one")
+    await scene.clock.advance(600)
+    parked = f"{office.stage.queue}.parked"
+    async with office.stage.bus:
+        await scene.broker.settles_at(parked, 1)
+    message = await office.state(await office.stage.take(parked))
+    await office.consume(message, until="returned", code="redrive.letter")
+    await scene.broker.settles_at(parked, 1)
+
+
+async def test_a_judge_takes_an_operators_word(scene: Scene) -> None:
+    """Who has the message in hand is told what a consumer would do."""
+    office = Office.open(scene)
+    (letter,) = await office.letters(b"one")
+    stated = await office.state(letter)
+    judge = office.stage.bus.guard.judge(queue=office.stage.queue, on_redrive=OPERATORS)
+    received = Received(
+        body=stated.body,
+        exchange="",
+        routing_key=office.stage.queue,
+        redelivered=False,
+        headers=stated.headers,
+        message_id=stated.properties["message_id"],
+        content_type=stated.properties["content_type"],
+    )
+    async with judge(received) as judged:
+        assert isinstance(judged, Accepted)
+        assert (judged.caller.subject, judged.caller.actors[0].subject) == ("ann", "olga")

@@ -48,6 +48,7 @@ SECRET = shared_encryption_key(bytes(32), key_id="k")
 def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
     """Return what each public name may be made with, each argument of which is then replaced."""
     keys = StaticKeys(issuer.jwks())
+    desk = letters.StatementSigner("d", private_key("ES256"), algorithm="ES256")
     guard = Guard(Verifier(keys, issuer="https://i", audience="a"))
     named = {"issuer": "https://i", "audience": "a"}
     transmitters = Transmitters([Transmitter("n", keys)], audience="a")
@@ -58,6 +59,15 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "ClientSecretBasic": {"client_id": "a", "secret": "b"},
         "ClientSecretPost": {"client_id": "a", "secret": "b"},
         "Decryption": {"keys": SECRET},
+        "FreshToken": {"token": "t"},
+        "KeptToken": {"keys": None},
+        "LetterKeys": {"keys": SECRET},
+        "Desk": {
+            "guard": guard,
+            "signer": desk,
+        },
+        "OperatorToken": {"token": "t", "desk": "https://desk"},
+        "StatementSigner": {"name": "d", **PEM},
         "EventLog": {},
         "EventSigner": {"name": "n", "audience": "a", **PEM},
         "FeedPublisher": {"url": URL},
@@ -99,7 +109,7 @@ _ELSEWHERE = frozenset(
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
         *("Found", "Group", "StoryEntry", "Record", "Redriven", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
-        *("SecurityEvent", "Session"),
+        *("SecurityEvent", "Session", "StatedLetter"),
         *(
             "GuardedConsumer",
             "Profile",

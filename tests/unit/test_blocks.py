@@ -48,7 +48,7 @@ from tests.blocks import (
     modules,
     run,
 )
-from tests.unit.support import Signer, forget_settings, lay_keys
+from tests.unit.support import Signer, forget_settings, lay_keys, pem_of, private_key
 
 PLACES = in_pages() | in_docstrings()
 LANGUAGES = {"python", "toml", "sh", "console", "json", "yaml", "ini", "text"}
@@ -152,8 +152,18 @@ GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
     "docs/handlers.md": lambda: {"Report": Order, "write_pdf": Mock()},
     "docs/letters.md": _letters,
     "docs/sending-again.md": _sending_again,
+    "docs/operators.md": lambda: {
+        "seal_key": bytes(range(32)),
+        "private_jwk": pem_of(private_key("EdDSA")),
+        "operator_token": "a.b.c",
+    },
     "docs/tasks.md": _tasks,
     "docs/revocation.md": _revocation,
+    "busauth/integrations/desk.py": lambda: {
+        "Desk": busauth.letters.Desk,
+        "StatementSigner": busauth.letters.StatementSigner,
+        "key": private_key("EdDSA"),
+    },
     "busauth/integrations/set_push.py": _pushed,
     "busauth/integrations/threads.py": lambda: {"HttpRequest": Mock(), "HttpResponse": Mock()},
     "busauth/integrations/otel/telemetry.py": lambda: {"Telemetry": Telemetry},

@@ -21,7 +21,7 @@ DOORS = [
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
         *(".integrations.otel", ".integrations.set_push", ".integrations.starlette"),
-        ".integrations.threads",
+        *(".integrations.threads", ".integrations.desk"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]

@@ -27,6 +27,7 @@ class Case:
         queue: from where.
         message_id: its sender's id of it, if any.
         token: its raw token, decrypted; None before it was read, and where it cannot be.
+        is_kept: its token came as a letter had kept it.
         verified: its token, once that is proven genuine; of what came back with another token than
             its first one, with no more than both allow.
         caller: whose it is, once that is proven; later, for whom the handler may run.
@@ -35,6 +36,7 @@ class Case:
         marks: what is believed of an earlier copy's headers, once they were looked at.
         letter: what it carries on as this consumer's own letter, which came without a token.
         statement: what came in place of its token: an operator has it sent again.
+        operator: who has it sent again, by the statement.
         retried: what it carries on as a retry of what was accepted on that statement.
         replay_key: what it is in flight as, None where nothing remembers it.
         is_known: the memory has answered that it is, and was told nothing else since.
@@ -56,6 +58,7 @@ class Case:
     queue: str = ""
     message_id: str | None = None
     token: str | None = field(default=None, repr=False)
+    is_kept: bool = False
     verified: Verified | None = None
     caller: Caller | None = None
     provenance: Provenance = UNPROVEN
@@ -63,6 +66,7 @@ class Case:
     marks: Marks | None = None
     letter: Carried | None = None
     statement: str | None = field(default=None, repr=False)
+    operator: str | None = None
     retried: Carried | None = None
     replay_key: ReplayKey | None = None
     outcome: Refused | None = None

@@ -11,13 +11,14 @@ somebody's who is out of reach.
 awaited                  in                       cut, cancelled, killed    error
 =======================  =======================  ========================  ======================
 are its queues there?    Surroundings.check       again                     given back
-keys, a slot             outcome, _prove          again                     refused: check.failed;
-                                                                            the program's:
+keys, a slot             outcome, _prove,         again                     refused: check.failed;
+                         _prove_genuine                                     the program's:
                                                                             given back
-policies, keys again     _decided                 again                     refused: token.expired,
+policies, keys again     _decided, _accepted      again                     refused: token.expired,
                                                                             check.failed
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
+not settled, forgotten   _send_home, forget       again                     given back
 the handler              _run                     again                     retried, or refused
 a handler that blocks    _run (`threads`)         as it returns, or again   retried, or refused
                                                   once its thread has ended

@@ -9,13 +9,22 @@ declared that the broker writes it.
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
+from uuid import uuid4
 
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.returning import Marks, check_return, says_that_it_waited
+from busauth._amqp.consuming.returning import (
+    FRESH,
+    KEPT,
+    Marks,
+    check_return,
+    says_that_it_waited,
+)
 from busauth._amqp.delivery import Delivery
-from busauth._amqp.headers import AUTHORIZATION, TOKEN_SHA256, TXN_TOKEN, as_text
+from busauth._amqp.headers import AUTHORIZATION, LETTER, TOKEN_SHA256, TXN_TOKEN, as_text, by_in
 from busauth._amqp.publishing.copies import Carried
 from busauth._amqp.publishing.sealing import copy_of
+from busauth._messages.canonical import spelled
 from busauth._messages.proof import HEADER, Proofs, Proven, SeenMessage, Signed
 from busauth._messages.proof.routes import Route
 from busauth._messages.provenance import BROKER_STAMP, Provenance, provenance_of, stamp_in
@@ -23,10 +32,13 @@ from busauth._messages.replay import NoMemory, Remembered, ReplayKey
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import PURPOSE, Purpose, Seal, Sealed, hinted_attempt
 from busauth._messages.statements import authority_of
+from busauth._messages.story import Chapter, longer
 from busauth._redaction import redact
+from busauth._tokens.encryption.encryption import KeptFor
+from busauth._tokens.encryption.kept import LetterKeys
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.caller import Caller, FirstToken, first_token
-from busauth.errors import BadMessage, Deferred, Refused
+from busauth.errors import BadMessage, Deferred, NotGenuine, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,9 @@ class MessageRules:
         stamped: whether the broker overwrites `timestamp_in_ms`.
         header: the header that carries tokens.
         session_claim: the claim that names a token's session.
+        queue: what is consumed.
+        formerly: names that it had before.
+        letters: open what its letters kept, None where they keep nothing for it.
     """
 
     proofs: Proofs | None = None
@@ -50,6 +65,9 @@ class MessageRules:
     stamped: bool = False
     header: str = AUTHORIZATION
     session_claim: str = "sid"
+    queue: str = ""
+    formerly: tuple[str, ...] = ()
+    letters: LetterKeys | None = None
     asks: bool = field(init=False)
     """Whether a message needs a look at all."""
 
@@ -79,7 +97,31 @@ class MessageRules:
             return True
         return self.marks(case.delivery, case.token_sha256).code is None
 
-    def carried(self, case: Case, token_sha256: str | None, purpose: Purpose | None) -> Carried:
+    def opened(self, delivery: Delivery, kept: str) -> str:
+        """Return the token that a letter kept, which is this one's. Whether it is, its seal says.
+
+        Raises:
+            NotGenuine: ``token.kept`` on what says nothing of having been a letter, else with what
+                is wrong with it; ``token.encryption_key`` also where no key is here.
+        """
+        if self.letters is None:
+            expected = "a consumer with Letters(keep_token=...)"
+            raise NotGenuine("token.encryption_key", found="a kept token", expected=expected)
+        headers = delivery.headers
+        is_retried = headers.get(PURPOSE) == Purpose.RETRY and LETTER in headers
+        if not (is_retried or says_that_it_waited(headers)):
+            found, expected = "a kept token on what never was a letter", "its letter"
+            raise NotGenuine("token.kept", found=found, expected=expected)
+        letter = KeptFor(queue=self.queue, message_id=delivery.message_id, body=delivery.body)
+        return self.letters.open(kept, letter, formerly=self.formerly)
+
+    def carried(
+        self,
+        case: Case,
+        token_sha256: str | None,
+        purpose: Purpose | None,
+        code: str = "",
+    ) -> Carried:
         """Return what a copy of a delivery carries on.
 
         Args:
@@ -88,8 +130,11 @@ class MessageRules:
             purpose: what the copy is made for; None where nothing was decided, so that it stays
                 what it was. A letter that was not compared with its marks counts as no redrive: a
                 replay memory has not met it, and has to know it for the same one.
+            code: why it becomes a letter, where it does.
         """
-        before, stamp, _ = case.marks or self.marks(case.delivery, token_sha256)
+        came_by = authority_of(case.statement or "") if case.retried is not None else token_sha256
+        marks = case.marks or self.marks(case.delivery, came_by)
+        before, stamp, _, authority = marks
         if self.seal is None:
             return Carried(before, None)
         waits = purpose in (Purpose.LETTER, Purpose.PARKED)
@@ -101,10 +146,34 @@ class MessageRules:
             published_at=stamp,
             origin=before.origin or redact(case.delivery.origin),
             first=before.first or (self.first(case.verified.caller) if case.verified else None),
+            authority=authority,
         )
-        if waits and case.marks is not None:
-            sealed = replace(sealed, attempt=0, redrive=before.redrive + 1)
+        if waits:
+            sealed = self._as_letter(case, sealed, code)
         return Carried(sealed, partial(self.seal.seal, token_sha256=token_sha256))
+
+    def _as_letter(self, case: Case, sealed: Sealed, code: str) -> Sealed:
+        """Return what is sealed on a letter, whose story is a chapter longer."""
+        by = case.operator or by_in(case.delivery.headers, case.token)
+        by = by if sealed.authority else None
+        attempt = case.attempt or 1
+        chapter = Chapter.of(case.now, code, attempt, by=by, authority=sealed.authority)
+        letter, story = sealed.letter or self._letter_id(case), longer(sealed.story, chapter)
+        sealed = replace(sealed, letter=letter, story=story, authority=None)
+        if case.marks is None:
+            return sealed
+        return replace(sealed, attempt=0, redrive=sealed.redrive + 1)
+
+    def _letter_id(self, case: Case) -> str:
+        """Return the id of a new letter: where its publisher proved it, the same each time.
+
+        So what is refused once more, as its acknowledgement got lost, is not two letters.
+        """
+        proven = case.provenance.proven
+        if proven is None:
+            return uuid4().hex
+        known = ["busauth-letter", self.queue, proven.root_publisher, proven.message_id]
+        return sha256(spelled(known)).hexdigest()[:32]
 
     def letter(self, delivery: Delivery) -> Carried | None:
         """Return what a message carries on that was put away here, None for every other one.
@@ -136,11 +205,28 @@ class MessageRules:
     def marks(self, delivery: Delivery, token_sha256: str | None) -> Marks:
         """Return what is believed of the headers that only busauth writes."""
         sealed, code = self._sealed(delivery, token_sha256)
+        authority = sealed.authority if code is None else None
+        if code is None and sealed.purpose is not Purpose.RETRY:
+            authority = KEPT if sealed.purpose is Purpose.LETTER else FRESH
         if not self.stamped:
-            return Marks(replace(sealed, published_at=None), None, code)
+            return Marks(replace(sealed, published_at=None), None, code, authority)
         first = sealed.published_at
         stamp = stamp_in(delivery.headers.get(BROKER_STAMP)) if first is None else first
-        return Marks(sealed, stamp, code)
+        return Marks(sealed, stamp, code, authority)
+
+    def _marks_of(self, delivery: Delivery, token_sha256: str, *, is_kept: bool) -> Marks:
+        """Return the same of a message whose token was proven; a letter may have a fresh one.
+
+        Then its seal holds for the token that it had, which is on it; whose that was, the sealed
+        record says.
+        """
+        marks = self.marks(delivery, token_sha256)
+        recorded = delivery.headers.get(TOKEN_SHA256)
+        is_letter = delivery.headers.get(PURPOSE) == Purpose.LETTER
+        if marks.code != "seal.mac" or is_kept or not is_letter or not isinstance(recorded, str):
+            return marks
+        before = self.marks(delivery, recorded)
+        return marks if before.code is not None else before._replace(authority=FRESH)
 
     def _sealed(self, delivery: Delivery, token_sha256: str | None) -> tuple[Sealed, str | None]:
         """Read a seal; without a key, the attempt is a hint and all else is nothing."""
@@ -154,7 +240,13 @@ class MessageRules:
         return opened.sealed or Sealed(), opened.code
 
     def provenance_of(
-        self, delivery: Delivery, caller: Caller, signed: Signed | None, now: float
+        self,
+        delivery: Delivery,
+        caller: Caller,
+        signed: Signed | None,
+        now: float,
+        *,
+        is_kept: bool = False,
     ) -> tuple[Provenance, Marks]:
         """Compare a proof with its message, and return what that and the broker say of it.
 
@@ -163,17 +255,18 @@ class MessageRules:
             caller: whose it is, by a token that was proven genuine.
             signed: its proof, proven to be its publisher's.
             now: the one instant of this decision.
+            is_kept: whether its token came as a letter had kept it.
 
         Raises:
             Refused: the proof speaks of another message, or not for here or now, or the broker's
                 stamp disagrees with it; or it comes back, and no seal says so.
         """
-        marks = self.marks(delivery, caller.token_sha256)
+        marks = self._marks_of(delivery, caller.token_sha256, is_kept=is_kept)
         proven, skew = None, 0.0
         if signed is not None and self.proofs is not None:
             proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
             skew = self.proofs.skew
-        check_return(delivery.headers, signed, marks, caller)
+        check_return(delivery.headers, signed, marks, caller, is_kept=is_kept)
         return provenance_of(proven, marks.stamp, skew=skew), marks
 
     def check_age(self, signed: Signed | None, now: float) -> None:

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Self
 
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.operated import Operated, Vouched, homeward
-from busauth._amqp.consuming.returning import check_unasked
+from busauth._amqp.consuming.returning import CameBack, check_unasked
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan
@@ -45,6 +45,7 @@ from busauth._messages.proof import Signed
 from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
+from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
@@ -170,9 +171,30 @@ class Pipeline:
             if case.statement is not None:
                 return
         token = token_in(delivery.headers, header)
-        if self._rules.decryption is not None:
-            token = self._rules.decryption.reveal(token)
-        case.token = token
+        case.is_kept = is_kept(token)
+        case.token = self._opened(case, token) if case.is_kept else self._revealed(token)
+
+    def _revealed(self, token: str) -> str:
+        decryption = self._rules.decryption
+        return token if decryption is None else decryption.reveal(token)
+
+    def _opened(self, case: Case, kept: str) -> str:
+        """Return what a letter kept; it counts on that letter alone, as its seal has to say.
+
+        Raises:
+            NotGenuine: it is not this one's, or cannot be read.
+            CameBack: it is this consumer's own letter, and no key for it is here.
+        """
+        try:
+            return self._messages.opened(case.delivery, kept)
+        except NotGenuine as refused:
+            if refused.code == "token.encryption_key":
+                case.letter = self._messages.letter(case.delivery)
+            if case.letter is not None:
+                raise CameBack.unopened() from None
+            if self._messages.letters is not None:
+                raise
+        return self._revealed(kept)  # which opens no kept one
 
     def _recall(self, case: Case) -> Genuine | Vouched:
         """Prove a delivery's token and proof with the keys at hand.
@@ -287,7 +309,7 @@ class Pipeline:
                 check_unasked(headers)
             return verified
         case.provenance, case.marks = self._messages.provenance_of(
-            case.delivery, caller, genuine.signed, case.now
+            case.delivery, caller, genuine.signed, case.now, is_kept=case.is_kept
         )
         case.proven = case.provenance.proven
         case.attempt = 1 + case.marks.sealed.attempt

@@ -2,7 +2,8 @@
 
 1. A parked message comes back with a fresh token of the first token's issuer and subject, released
    under a proof that embeds the first one. The seal says that it was parked, and for what.
-2. A dead letter comes back with the token that it had, which the seal names.
+2. A dead letter comes back with the token that it had, which the seal names, or with a fresh one of
+   the first token's issuer and subject. What a letter kept counts on that letter alone.
 3. Either that comes without a token was moved by hand: it goes back where it was.
 4. What says that it was parked, refused or released, and has no seal that holds, is refused: who
    may write into a queue beside the consumer's gets nothing handled.
@@ -25,6 +26,10 @@ MISDIRECTED = ("token.audience", "token.issuer")
 """Codes of what is genuine and for somebody else; of the rejected, nothing else is sealed."""
 
 
+KEPT, FRESH = "kept", "fresh"
+"""By what a letter was sent again: by the token that it had, or by a later one of its caller's."""
+
+
 class Marks(NamedTuple):
     """What busauth wrote on a copy, as far as it is believed.
 
@@ -33,11 +38,18 @@ class Marks(NamedTuple):
             believed.
         stamp: the broker's first stamp, seconds since the epoch, None where there is none.
         code: why no seal holds: ``seal.missing`` and the like; None where one does.
+        authority: by whose it was sent again; None where it was not.
     """
 
     sealed: Sealed
     stamp: float | None
     code: str | None
+    authority: str | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Return whether it is a dead letter with another token than the one that it had."""
+        return self.sealed.purpose is Purpose.LETTER and self.authority == FRESH
 
     @property
     def broken(self) -> str | None:
@@ -60,6 +72,12 @@ class CameBack(NotGenuine):
         """Return the same for what an operator had sent again, and why it is not handled."""
         return cls(refused.code, found=refused.found, expected=refused.expected)
 
+    @classmethod
+    def unopened(cls) -> Self:
+        """Return what becomes of a letter whose kept token cannot be opened here, any more."""
+        found = "a letter of this queue's, and no key here for what it kept"
+        return cls("token.kept", found=found, expected="its key among Letters(keep_token=...)")
+
 
 def homes_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> tuple[str, ...]:
     """Return where a letter was, or what was parked, by its seal; next, where it may be.
@@ -80,7 +98,12 @@ def homes_of(headers: Mapping[str, Any], purpose: Purpose, queue: str) -> tuple[
 
 
 def check_return(
-    headers: Mapping[str, Any], signed: Signed | None, marks: Marks, caller: Caller
+    headers: Mapping[str, Any],
+    signed: Signed | None,
+    marks: Marks,
+    caller: Caller,
+    *,
+    is_kept: bool = False,
 ) -> None:
     """Refuse what says that it was here before, and was not, or not for this.
 
@@ -89,6 +112,7 @@ def check_return(
         signed: its proof, proven to be its publisher's, None where none was asked for.
         marks: what is believed of its earlier copy.
         caller: whose it is now, by a token that was proven genuine.
+        is_kept: whether that came as a letter had kept it.
 
     Raises:
         Forbidden: ``seal.missing`` and the like, or ``seal.purpose``.
@@ -96,14 +120,18 @@ def check_return(
     """
     released = signed is not None and signed.original is not None
     if marks.code is not None:
-        if released or says_that_it_waited(headers):
+        if released or is_kept or says_that_it_waited(headers):
             expected = "the seal of this consumer, over all that it wrote"
             raise Forbidden(marks.code, found="a message that comes back", expected=expected)
         return
-    if marks.sealed.purpose is Purpose.PARKED and not released:
-        expected = "a proof that releases it"
+    if marks.sealed.purpose is Purpose.PARKED and (is_kept or not released):
+        expected = "a fresh token, and a proof that releases it"
         raise Forbidden("seal.purpose", found="a parked message", expected=expected)
-    _check_first(marks.sealed.first, caller, signed if released else None)
+    if is_kept and not was_letter(marks.sealed):
+        found = "a kept token on what was no letter"
+        raise Forbidden("seal.purpose", found=found, expected="the letter that it was kept for")
+    is_fresh = released or marks.is_fresh
+    _check_first(marks.sealed.first, caller, signed if released else None, is_fresh=is_fresh)
 
 
 def check_unasked(headers: Mapping[str, Any]) -> None:
@@ -123,14 +151,22 @@ def says_that_it_waited(headers: Mapping[str, Any]) -> bool:
     return isinstance(said, str) and said in (Purpose.PARKED, Purpose.LETTER)
 
 
-def _check_first(first: FirstToken | None, caller: Caller, release: Signed | None) -> None:
+def was_letter(sealed: Sealed) -> bool:
+    """Return whether what is sealed is a dead letter, or the retry of one that was sent again."""
+    is_retried = sealed.purpose is Purpose.RETRY and sealed.letter is not None
+    return sealed.purpose is Purpose.LETTER or is_retried
+
+
+def _check_first(
+    first: FirstToken | None, caller: Caller, release: Signed | None, *, is_fresh: bool
+) -> None:
     """A fresh token is the same caller's, and so is a reference, whoever it has come to mean.
 
     Nobody in particular, as an introspection endpoint may say it, is no same caller.
     """
-    if first is None and release is None:
+    if first is None and not is_fresh:
         return
-    nobody = release is not None and not caller.subject
+    nobody = is_fresh and not caller.subject
     whose = (caller.issuer, caller.subject)  # a subject is unique within its issuer only
     if first is None or nobody or (first.issuer, first.subject) != whose:
         found = "no record of a first token" if first is None else "another caller's first token"

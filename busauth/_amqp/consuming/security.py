@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.message_rules import MessageRules
-from busauth._amqp.options import ConsumerOptions, GuardOptions
+from busauth._amqp.options import ConsumerOptions, GuardOptions, Letters
 from busauth._arguments import checked_class
 from busauth._expiry import PolicyChain
 from busauth._messages.proof import ProofDemand, Proofs, ProofSigner, Route
@@ -89,6 +89,7 @@ def message_rules_of(
     routes: Iterable[Route],
     *,
     options: GuardOptions,
+    letters: Letters,
     session_claim: str,
 ) -> MessageRules:
     """Return what a consumer asks of its messages.
@@ -105,18 +106,20 @@ def message_rules_of(
         stamped=options.broker_stamps,
         header=options.header,
         session_claim=session_claim,
+        queue=queue,
+        formerly=formerly,
+        letters=letters.keep_token,
     )
 
 
-def check_seal(security: MessageSecurity, policies: PolicyChain) -> None:
+def check_seal(security: MessageSecurity, policies: PolicyChain, letters: Letters) -> None:
     """Refuse policies by which messages come back, where nothing could show that they do.
 
     Raises:
         ConfigurationError: says which, and what to add.
     """
-    needing = [
-        name for name, is_so in (("Park", policies.parks), ("keep_token", policies.keeps)) if is_so
-    ]
+    keeps = policies.keeps or letters.keep_token is not None
+    needing = [name for name, is_so in (("Park", policies.parks), ("keep_token", keeps)) if is_so]
     if needing and security.seal is None:
         raise ConfigurationError(
             f"{' and '.join(needing)}: expected MessageSecurity(seal={{key_id: key}}), or "

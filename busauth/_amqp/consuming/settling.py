@@ -163,6 +163,13 @@ class Settling:
         Raises:
             Deferred: the broker did not confirm.
         """
+        if case.retried is not None and case.replay_key is None:
+            # where nobody vouches for it any more, nothing has asked yet whether it was here before
+            key = await self._messages.settled_as(case, case.retried.sealed)
+            if key is not None:
+                self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
+                return
+            case.is_known = True  # as a message that was never settled
         refusal = self._refusal(case, refused, Purpose.LETTER)
         name = await self._disposal.dead_letter(case.delivery, refusal)
         await self._remember(case)
@@ -208,32 +215,33 @@ class Settling:
         """
         case.has_begun = True
         delivery = case.delivery
+        # as a retry, what was sent again would be a letter no more
+        letter = case.letter or self._messages.letter(delivery)
         try:
-            if case.letter is not None:  # as a retry it would be a letter no more
-                is_there = await self._disposal.postpone(delivery, case.letter, is_letter=True)
-            elif case.replay_key is not None and not case.is_known:
+            if case.replay_key is not None and not case.is_known:
                 return False
-            else:
-                if case.replay_key is not None:
-                    await self._messages.replay.forget(case.replay_key, holder=case.holder)
-                carried = self._carried(case, None)
-                is_there = await self._disposal.postpone(delivery, carried)
+            if case.replay_key is not None:
+                await self._messages.replay.forget(case.replay_key, holder=case.holder)
+            carried = letter or self._carried(case, None)
+            is_there = await self._disposal.postpone(
+                delivery, carried, is_letter=letter is not None
+            )
         except Deferred:
             return False
         if is_there:  # nobody is told: the message waits elsewhere, undecided
             self._acknowledge(case, lambda _: self._release(case))
         return is_there
 
-    def _carried(self, case: Case, purpose: Purpose | None) -> Carried:
+    def _carried(self, case: Case, purpose: Purpose | None, code: str = "") -> Carried:
         """Return what a copy carries on; the seal names its token, which may not be read yet."""
         if case.token is None:
             with suppress(Refused):
                 self._pipeline.read(case)
-        return self._messages.carried(case, case.token_sha256, purpose)
+        return self._messages.carried(case, case.token_sha256, purpose, code)
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
         messages, keeper = self._messages, self._keeper(case, refused)
-        misdirected = keeper is not None and case.marks is None
+        misdirected = keeper is not None and not refused.genuine
         seals = misdirected or (refused.genuine and messages.may_return(case))
         return Refusal(
             refused=refused,
@@ -242,16 +250,21 @@ class Settling:
             caller=case.caller,
             token=case.token,
             token_sha256=case.token_sha256,
-            proven=case.proven is not None or (misdirected and messages.is_proven(case.delivery)),
+            proven=case.proven is not None
+            or ((misdirected or case.retried is not None) and messages.is_proven(case.delivery)),
             keep=_keeping(case, keeper, self._rules.queue) if seals else None,
-            carried=self._carried(case, purpose) if seals else None,
+            carried=self._carried(case, purpose, refused.code) if seals else None,
         )
 
     def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
-        """Return for whom a letter keeps its token: a late one, or one for somebody else."""
-        if isinstance(refused, DeadLettered):
+        """Return for whom a letter keeps its token: by its policy's word, else for the consumer."""
+        letters = self._messages.letters
+        own = None if letters is None else letters.encryption
+        if isinstance(refused, DeadLettered) and refused.keep_token is not None:
             return refused.keep_token
-        keeper = self._rules.callers.policies.keeper
+        if refused.genuine:
+            return own
+        keeper = self._rules.callers.policies.keeper or own
         if keeper is None or not self._directions.are_wrong_for(case, refused):
             return None
         return keeper if self._messages.says_nothing_false(case) else None

@@ -66,6 +66,7 @@ _CUT_BYTES = 4 * _CUT_CHARACTERS + 64
 
 _MISSED_LEAST = (
     names.TRACE,
+    names.STORY,
     names.PARENT,
     names.EXCHANGE,
     names.ROUTING_KEY,
@@ -197,7 +198,7 @@ def _letter(message: Delivery, refusal: Refusal, sent: _Sent, frame_max: int) ->
         names.EXCHANGE: search.told(message.exchange),
         names.ROUTING_KEY: search.told(message.routing_key),
         **(_only(message.headers, names.PROOF) if refusal.proven else {}),
-        **(_marked(message, refusal.carried) if refusal.carried else {}),
+        **(_marked(message, refusal.carried) if refusal.carried else _unsealed(refusal)),
     }
     own |= {name: search.hidden(own[name]) for name in _FROM_SENDERS & own.keys()}
     if refusal.keep is not None:
@@ -256,6 +257,8 @@ def retry(
         **_only({token_header: token}, token_header),
         **_marked(message, carried),
     }
+    by = names.by_in(message.headers) if carried.sealed.authority else None
+    own |= {} if by is None else {names.BY: by}
     sent = sender_headers(message.headers, token_header)
     kept = {name: value for name, value in sent if name not in own}
     return _sealed(
@@ -277,10 +280,11 @@ def again(message: Delivery, identity: Mapping[str, str]) -> Outgoing:
     return Outgoing(message.body, properties)
 
 
-def returned(message: Delivery, carried: Carried) -> Outgoing:
+def returned(message: Delivery, carried: Carried, *, token_header: str) -> Outgoing:
     """Return the copy of a letter, or of what was parked, that goes back where it was.
 
     All that was written on it stays, its kept token too; how often it came back is sealed with it.
+    A kept token that came where tokens travel is kept again.
 
     Raises:
         ValueError, TypeError and the like: it cannot be written again.
@@ -288,22 +292,28 @@ def returned(message: Delivery, carried: Carried) -> Outgoing:
     times = names.count_in(message.headers, names.RETURNED) + 1
     properties, _ = rewritten_properties(message.raw, clean=as_it_is)
     counted = {names.RETURNED: min(times, names.COUNT_LIMIT)}
-    properties.headers = {**_kept(message, _STAMPED | {names.STATEMENT}), **counted}
-    return _sealed(Outgoing(message.body, properties), carried, None)
+    came = names.kept_in(message.headers, token_header)
+    kept = {} if came is None else {names.TOKEN: came}
+    left_behind = _STAMPED | {token_header, names.STATEMENT}
+    properties.headers = {**_kept(message, left_behind), **kept, **counted}
+    return _sealed(Outgoing(message.body, properties), carried, token_header)
 
 
-def postponed(message: Delivery, carried: Carried, *, priority: int | None = None) -> Outgoing:
-    """Return the copy of a letter, or of what was parked, that waits for its place to be there.
+def postponed(
+    message: Delivery, carried: Carried, *, token_header: str, priority: int | None = None
+) -> Outgoing:
+    """Return the copy of a letter, or of what was parked, that waits undecided.
 
-    It comes back as the letter that it is.
+    It comes back as the letter that it is, with the token that it came with, if any.
 
     Raises:
         ValueError, TypeError and the like: it cannot be written again.
     """
     properties, _ = rewritten_properties(message.raw, clean=as_it_is)
     properties.priority = priority
-    properties.headers = _kept(message, _STAMPED)
-    return _sealed(Outgoing(message.body, properties), carried, None)
+    token = _only({token_header: names.as_text(message.headers.get(token_header))}, token_header)
+    properties.headers = {**_kept(message, _STAMPED | {token_header}), **token}
+    return _sealed(Outgoing(message.body, properties), carried, token_header)
 
 
 def _kept(message: Delivery, left_behind: frozenset[str]) -> dict[str, Any]:
@@ -328,6 +338,11 @@ def _marked(message: Delivery, carried: Carried) -> dict[str, Any]:
     if carried.seal is None:
         return {**hints, names.ATTEMPT: carried.sealed.attempt}
     return {**hints, **carried.sealed.headers()}
+
+
+def _unsealed(refusal: Refusal) -> dict[str, Any]:
+    """A dead letter has a name in any case; under no seal, nobody believes it."""
+    return {names.LETTER: uuid4().hex} if refusal.refused.genuine else {}
 
 
 def _sealed(copy: Outgoing, carried: Carried | None, token_header: str | None) -> Outgoing:

@@ -19,12 +19,14 @@ from busauth._amqp.guard import Guard
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import check_frame
+from busauth._arguments import checked_class
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read
 from busauth._messages.proof import Original, OutgoingMessage, Proofs, ProofSigner, Route
 from busauth._messages.seal import PURPOSE, Purpose, is_seal
 from busauth._messages.statements import StatedLetter
 from busauth._tokens.encryption.encryption import Decryption, KeptFor
+from busauth._tokens.encryption.kept import check_kept, key_id_of
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken
 from busauth.errors import (
@@ -44,7 +46,8 @@ class Errand:
     Attributes:
         guard: who publishes and tells.
         queue: the consumer's queue.
-        by: who sends them, as a word that proves nothing; None says nobody.
+        purpose: what its consumer sealed those for that go: letters, or what was parked.
+        by: who sends them, as a short word that proves nothing; None says nobody.
         recipient: for whom tokens are encrypted, where there are several.
         routes: how messages get to that queue, next to its name on the default exchange.
         proofs: instead of the guard's.
@@ -52,10 +55,16 @@ class Errand:
 
     guard: Guard
     queue: str
+    purpose: Purpose = Purpose.LETTER
     by: str | None = None
     recipient: str | None = None
     routes: tuple[Route, ...] = ()
     proofs: Proofs | None = None
+
+    def __post_init__(self) -> None:
+        if self.by is not None and headers.by_in({headers.BY: self.by}) != self.by:
+            found = evidence(self.by)
+            raise ConfigurationError(f"by={found!r}: expected a short printable word, and no token")
 
     def names(self) -> tuple[str, ...]:
         """Return the names that the queue has and had."""
@@ -119,6 +128,7 @@ class Renewing(Protocol):
         ...
 
 
+@checked_class
 @dataclass(frozen=True, slots=True)
 class KeptToken:
     """By the token that each letter has kept.
@@ -133,6 +143,7 @@ class KeptToken:
     keys: Decryption | None = None
 
 
+@checked_class
 @dataclass(frozen=True, slots=True)
 class FreshToken:
     """By a fresh token of the caller whose letters they are.
@@ -207,8 +218,10 @@ class _Kept:
         return self.errand.copy(message, identity, frame_max)
 
     def _identity(self, kept: str, letter: KeptFor) -> dict[str, str]:
-        if self.keys is None:
-            raise NotGenuine("token.encryption_key", found="no key", expected="its key")
+        """Return the token as it was kept, or opened where it was kept for a key that is here."""
+        check_kept(kept, letter)
+        if self.keys is None or not self.keys.knows(key_id_of(kept)):
+            return {self.errand.guard.options.header: f"Bearer {kept}"}
         return self.errand.bearing(self.keys.open_for_redrive(kept, letter))
 
     def _letter(self, message: AbstractIncomingMessage) -> KeptFor:
@@ -240,7 +253,8 @@ class Relaying:
         Raises:
             ConfigurationError: the guard has no signer, or consumers would refuse what it signs.
         """
-        proofs = errand.proofs or errand.guard.messages.proofs
+        said = errand.guard.options.of(errand.queue)
+        proofs = errand.guard.messages.proofs_for(errand.proofs, said)
         return None if proofs is None else cls._with(errand, proofs)
 
     @classmethod
@@ -328,12 +342,17 @@ class _Fresh:
             Deferred: its publisher's keys are out of reach, or what knows of revocations.
         """
         guard, identity = self.errand.guard, self.errand.bearing(self.token)
-        if self.relaying is not None:
+        is_proven = headers.PROOF in message.headers
+        if self.relaying is not None and (is_proven or not _is_letter(message)):
             now = guard.clock.now()
             signed = await self.relaying.proof(message, self.caller, self.token, now)
             identity[headers.PROOF] = signed
         # nothing goes for a message that its consumer would refuse over its first token
-        guard.core.check_first(sealed_first(message, Purpose.PARKED))
+        first = sealed_first(message, self.errand.purpose)
+        if (first.issuer, first.subject) != (self.caller.issuer, self.caller.subject):
+            found = "another caller's first token"
+            raise BadMessage("seal.caller", found=found, expected="this caller's")
+        guard.core.check_first(first)
         return self.errand.copy(message, identity, frame_max)
 
 
@@ -368,7 +387,11 @@ class _Stated:
         return self.errand.copy(message, identity, frame_max)
 
 
-def sealed_first(message: AbstractIncomingMessage, *purposes: Purpose) -> FirstToken:
+def _is_letter(message: AbstractIncomingMessage) -> bool:
+    return bool(message.headers.get(PURPOSE) == Purpose.LETTER)
+
+
+def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken:
     """Return the record of the first token of a message that waits, as it stands there.
 
     Whether the seal holds is its consumer's question, who alone has the key. What has none at all,
@@ -377,13 +400,13 @@ def sealed_first(message: AbstractIncomingMessage, *purposes: Purpose) -> FirstT
     Raises:
         Forbidden: ``seal.missing`` or ``seal.purpose``.
     """
-    first = recorded_first(message, *purposes)
+    first = recorded_first(message, purpose)
     if first is None:
         raise _unsealed("no record of its first token")
     return first
 
 
-def recorded_first(message: AbstractIncomingMessage, *purposes: Purpose) -> FirstToken | None:
+def recorded_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken | None:
     """Return the same, None where there is no record: that token was nobody's for its consumer.
 
     Raises:
@@ -392,9 +415,8 @@ def recorded_first(message: AbstractIncomingMessage, *purposes: Purpose) -> Firs
     if not is_seal(message.headers.get(headers.SEAL)):
         raise _unsealed("no seal of its consumer's, as on what an earlier version wrote")
     said = message.headers.get(PURPOSE)
-    if said not in [each.value for each in purposes]:
-        expected = " or ".join(each.value for each in purposes)
-        raise Forbidden("seal.purpose", found=said, expected=expected)
+    if said != purpose.value:
+        raise Forbidden("seal.purpose", found=said, expected=purpose.value)
     return read(message.headers.get(FIRST))
 
 

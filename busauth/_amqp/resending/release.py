@@ -20,6 +20,7 @@ from busauth._amqp.resending.authorities import Errand, FreshToken, Relaying, re
 from busauth._amqp.topology import parked_queue
 from busauth._arguments import checked
 from busauth._messages.proof import Proofs, Route
+from busauth._messages.seal import Purpose
 from busauth.audit import EventKind
 
 
@@ -51,7 +52,12 @@ class Release:
     ) -> None:
         self._url = url
         self._errand = Errand(
-            guard=guard, queue=queue, recipient=recipient, routes=tuple(routes), proofs=proofs
+            guard=guard,
+            queue=queue,
+            purpose=Purpose.PARKED,
+            recipient=recipient,
+            routes=tuple(routes),
+            proofs=proofs,
         )
         Relaying.needed(self._errand)
 

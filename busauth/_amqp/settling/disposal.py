@@ -85,7 +85,9 @@ class Disposal:
         """
         with self._deferring(message):
             connection, copy = await self._reasoned(message, refusal)
-            if headers.CUT in (copy.properties.headers or {}):
+            if _is_cut(copy) and refusal.keep is not None:  # it waits for another one in any case
+                connection, copy = await self._reasoned(message, replace(refusal, keep=None))
+            if _is_cut(copy):
                 return None
             name = parked_queue(self.queue)
             await self._publish(connection, copy, name)
@@ -104,7 +106,7 @@ class Disposal:
         """
 
         def copied(_: int) -> Outgoing:
-            return copies.returned(message, carried)
+            return copies.returned(message, carried, token_header=self.token_header)
 
         with self._deferring(message):
             for home in homes:
@@ -169,7 +171,9 @@ class Disposal:
         self, message: Delivery, place: str, carried: Carried, priority: int | None
     ) -> bool:
         def copied(_: int) -> Outgoing:
-            return copies.postponed(message, carried, priority=priority)
+            return copies.postponed(
+                message, carried, token_header=self.token_header, priority=priority
+            )
 
         return await self._publish_whole(message, place, copied)
 
@@ -223,3 +227,7 @@ class Disposal:
         """Return once an alarm is over; a connection that is gone is for the next attempt."""
         with suppress(PublishError):
             await unblocked(await self.outlet(message))
+
+
+def _is_cut(copy: Outgoing) -> bool:
+    return headers.CUT in (copy.properties.headers or {})

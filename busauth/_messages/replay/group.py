@@ -9,6 +9,7 @@ from typing import ClassVar, NoReturn
 
 from busauth._messages.proof import Proven
 from busauth._messages.replay.memory import (
+    OWN,
     Duplicate,
     ReplayKey,
     ReplayMemory,
@@ -40,7 +41,19 @@ class GroupMemory:
     remembers: ClassVar[bool] = True
 
     def key(self, proven: Proven | None, sealed: Sealed) -> ReplayKey | None:
-        """Return what makes two deliveries one message, None where nothing is proven of it."""
+        """Return what makes two deliveries one message, None where nothing is proven of it.
+
+        A letter that was sent again is known by its sealed id, whatever proof it comes with, or
+        without one. The first time, it is the message that nobody here has compared with its proof.
+        """
+        if sealed.letter is not None and (sealed.redrive or proven is None):
+            return ReplayKey(
+                group=self.group,
+                publisher=OWN,
+                message_id=sealed.letter,
+                attempt=sealed.attempt,
+                redrive=sealed.redrive,
+            )
         if proven is None:
             return None
         return ReplayKey(
@@ -83,7 +96,8 @@ class GroupMemory:
         Raises:
             Deferred: the memory cannot tell now.
         """
-        key = self.key(await prove(), sealed)
+        is_known = sealed.letter is not None and sealed.redrive > 0
+        key = self.key(None if is_known else await prove(), sealed)
         if key is None:
             return None
         try:

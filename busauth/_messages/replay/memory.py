@@ -35,14 +35,18 @@ from busauth.errors import Deferred, Forbidden, Refused
 CAPACITY = 100_000  # entries; each is a key of two short names and two numbers
 
 
+OWN = ""
+"""In place of a publisher's name, which is never empty: the consumer group's own word."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayKey:
     """What makes two deliveries one message, all of it proven or sealed.
 
     Attributes:
         group: the consumer group, as a rule the queue's name.
-        publisher: who signed its proof.
-        message_id: as it was signed.
+        publisher: who signed its proof; empty for a letter that was sent again.
+        message_id: as it was signed; the letter's sealed id for such a one.
         attempt: the sealed attempt; a retry is a message of its own.
         redrive: the sealed number of times that it was sent again from the dead letters.
     """
@@ -60,7 +64,8 @@ class Duplicate(Refused):
     @classmethod
     def of(cls, key: ReplayKey) -> Self:
         """Return what becomes of a duplicate."""
-        return cls("replay.duplicate", found=f"message id {key.message_id!r} once more")
+        what = "message id" if key.publisher else "letter"
+        return cls("replay.duplicate", found=f"{what} {key.message_id!r} once more")
 
 
 class Standing(Enum):
@@ -123,7 +128,8 @@ class ReplayMemory(Protocol):
 
 def a_copy_of(key: ReplayKey) -> Forbidden:
     """Return the refusal of a copy."""
-    found = f"message id {key.message_id!r} of {key.publisher} once more"
+    whose = f"message id {key.message_id!r} of {key.publisher}"
+    found = f"{whose if key.publisher else f'letter {key.message_id}'} once more"
     return Forbidden("replay.copy", found=found, expected="each message once")
 
 

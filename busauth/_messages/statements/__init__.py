@@ -4,7 +4,6 @@ from busauth._messages.statements.desks import Stated, TrustedDesk, is_statement
 from busauth._messages.statements.operators import LONGEST, OperatorRules, Operators
 from busauth._messages.statements.statement import (
     HEADER,
-    LETTER,
     LIFETIME,
     MAX_LETTERS,
     REDRIVE_SCOPE,
@@ -15,7 +14,6 @@ from busauth._messages.statements.statement import (
 
 __all__ = [
     "HEADER",
-    "LETTER",
     "LIFETIME",
     "LONGEST",
     "MAX_LETTERS",

@@ -14,13 +14,13 @@ from busauth._messages import first as record
 from busauth._messages.proof.binding import digest
 from busauth._messages.seal import HEADER as SEAL
 from busauth._messages.seal import is_seal
+from busauth._messages.story import LETTER
 from busauth._tokens.keys.key import canonical_algorithm
 from busauth._tokens.keys.signing import PrivateKey, SigningKey
 from busauth.caller import FirstToken
 from busauth.errors import BadMessage, ConfigurationError, Forbidden
 
 HEADER = "busauth-statement"
-LETTER = "busauth-letter"
 TYPE = "busauth-redrive+jwt"
 
 SIGNED_WITH = ("ES256", "EdDSA")

@@ -37,7 +37,7 @@ KEPT = "busauth-kept+jwt"
 
 _TRAVELS = "JWT"
 _MAX_HEADER = 1024  # characters: `alg`, `enc`, `kid`, `cty`, and an ephemeral key
-_MAX_KEPT_HEADER = 6 * 1024
+MAX_KEPT_HEADER = 6 * 1024
 """Characters: a queue's name and a message's id are 255 bytes each, perhaps written as escapes."""
 
 _COMPACT_JWS = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -65,6 +65,14 @@ class KeptFor:
             "busauth-message-id": self.message_id,
             "busauth-body-sha256": hashlib.sha256(self.body).hexdigest(),
         }
+
+    def check(self, header: Mapping[str, Any]) -> None:
+        """Refuse a protected header that names another letter.
+
+        Raises:
+            NotGenuine: ``token.encryption_moved``.
+        """
+        _check_members(header, self.members())
 
 
 class TokenEncryption:
@@ -192,7 +200,7 @@ class Decryption:
                 the first rule that it breaks.
         """
         members = letter.members()
-        return self._open(kept, typ=KEPT, max_header=_MAX_KEPT_HEADER, members=members)
+        return self._open(kept, typ=KEPT, max_header=MAX_KEPT_HEADER, members=members)
 
     def _open(
         self, token: str, *, typ: str, max_header: int, members: Mapping[str, str | None]
@@ -201,10 +209,7 @@ class Decryption:
         envelope = read(token, max_bytes=max_bytes, max_header=max_header)
         check_header(envelope.header, typ=typ)
         plaintext = self._key_of(envelope.header).decrypt(token, envelope)
-        for name, expected in members.items():  # the header is authenticated only now
-            if name not in envelope.header or envelope.header[name] != expected:
-                another = f"another {name}"
-                raise NotGenuine("token.encryption_moved", found=another, expected="this letter's")
+        _check_members(envelope.header, members)  # the header is authenticated only now
         return _inside(plaintext, self.max_token_bytes)
 
     def _key_of(self, header: Mapping[str, Any]) -> "EncryptionKey":
@@ -214,6 +219,10 @@ class Decryption:
             expected = "the kid of one of this consumer's keys"
             raise NotGenuine("token.encryption_key", found=f"kid={key_id!r}", expected=expected)
         return key
+
+    def knows(self, key_id: object) -> bool:
+        """Return whether one of its keys has this id."""
+        return key_id in self._keys
 
     def __repr__(self) -> str:
         return f"<Decryption {list(self._keys.values())}>"
@@ -233,6 +242,13 @@ def shared_encryption_key(secret: bytes, *, key_id: str) -> dict[str, str]:
         raise ConfigurationError(f"an encryption secret has {len(secret)} bytes: expected 32")
     encoded = b64url(secret).decode("ascii")
     return {"kty": "oct", "k": encoded, "alg": "A256GCMKW", "use": "enc", "kid": key_id}
+
+
+def _check_members(header: Mapping[str, Any], members: Mapping[str, str | None]) -> None:
+    for name, expected in members.items():
+        if name not in header or header[name] != expected:
+            another = f"another {name}"
+            raise NotGenuine("token.encryption_moved", found=another, expected="this letter's")
 
 
 def _key(jwk: Mapping[str, Any], *, private: bool) -> "EncryptionKey":

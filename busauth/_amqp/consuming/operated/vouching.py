@@ -8,12 +8,11 @@ handled: `homeward`. A retry of what was accepted has no letter to go back to. I
 statement that it was accepted on, and it is judged again, but for how long it has waited.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from busauth._amqp.consuming.case import Case
-from busauth._amqp.consuming.returning import CameBack
+from busauth._amqp.consuming.operated.homeward import homeward
+from busauth._amqp.consuming.returning import CameBack, Marks
 from busauth._amqp.consuming.rules import ConsumerRules
 from busauth._amqp.headers import STATEMENT, TOKEN_SHA256
 from busauth._decision import decide_for_operator
@@ -22,7 +21,12 @@ from busauth._messages.seal import Purpose
 from busauth._messages.statements import OperatorRules, Stated, StatedLetter, authority_of
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken, as_caller
-from busauth.errors import Forbidden, NotGenuine, Refused, defer_if_transient
+from busauth.errors import Forbidden, defer_if_transient, evidence
+
+_OPERATOR = "operator"
+"""By whose authority it was sent again, as its story tells."""
+
+_LONGEST_WORD = 80  # characters, as of anybody's who sends a letter again
 
 
 class Vouched(NamedTuple):
@@ -37,25 +41,6 @@ class Vouched(NamedTuple):
     def holds(self) -> bool:
         """Return whether what proved them still counts, without waiting."""
         return self.stated.holds() and (self.signed is None or self.signed.holds())
-
-
-@contextmanager
-def homeward(case: Case) -> Iterator[None]:
-    """Have a letter go back where it was, whatever is wrong with having it sent again.
-
-    Raises:
-        CameBack: in place of a refusal; a retry, which is genuine as well, keeps its own.
-    """
-    try:
-        yield
-    except Refused as refused:
-        if case.letter is not None:
-            raise CameBack.over(refused) from refused
-        if isinstance(refused, NotGenuine):
-            raise Forbidden(
-                refused.code, found=refused.found, expected=refused.expected
-            ) from refused
-        raise
 
 
 class Operated:
@@ -90,6 +75,8 @@ class Operated:
             if case.retried is None:
                 return
         case.statement = statement
+        if case.retried is not None:  # genuine whoever vouches: refused, it is somebody's letter
+            self._note(case)
         with homeward(case):
             self._check_taken(case)
 
@@ -140,14 +127,19 @@ class Operated:
             Refused: ``redrive.record``, or the proof speaks of another message, or not for here.
         """
         with homeward(case):
-            delivery = case.delivery
-            case.marks = marks = self._messages.marks(delivery, self._sealed_for(case))
-            case.attempt = 1 + marks.sealed.attempt
-            first = self._first(case)
-            case.caller = as_caller(first, self._messages.session_claim)
+            caller, marks = self._note(case)
+            case.operator = (evidence(vouched.stated.operator.subject) or "")[:_LONGEST_WORD]
             case.provenance, case.proven = self._messages.judge_tokenless(
-                delivery, vouched.signed, case.caller, marks.stamp, case.now
+                case.delivery, vouched.signed, caller, marks.stamp, case.now
             )
+
+    def _note(self, case: Case) -> tuple[Caller, Marks]:
+        """Note what the seal says; it holds."""
+        marks = self._messages.marks(case.delivery, self._sealed_for(case))
+        case.marks = marks = marks._replace(authority=_OPERATOR)
+        case.attempt = 1 + marks.sealed.attempt
+        case.caller = as_caller(self._first(case), self._messages.session_claim)
+        return case.caller, marks
 
     def judge(self, case: Case, vouched: Vouched) -> Caller:
         """Return the caller for whom the handler may run, at the case's instant.
