@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from busauth import (
     EventKind,
     Grace,
     Guard,
+    Park,
     Reject,
     StaticKeys,
     Verifier,
@@ -31,8 +32,10 @@ from busauth._amqp.planning.planner import Planner, plan
 from busauth._amqp.resending.authorities import Authority, Errand
 from busauth.cli import app
 from busauth.letters import FreshToken, KeptToken, Letters, Redrive, Released, history
+from busauth.messages import ForeseenEnd, Received
 from busauth.testing import ManualClock
 from tests.parties import Party, Scene, security
+from tests.security.test_operators import Office
 from tests.support import LADDERS
 from tests.unit.encrypting import private_jwk
 
@@ -110,10 +113,10 @@ class Shop:
         async with bus:
             await self.scene.trail.until("refused", count=seen + count)
 
-    async def planned(self, bus: Bus, authority: Authority) -> Plan:
+    async def planned(self, bus: Bus, authority: Authority, *places: str) -> Plan:
         errand = Errand(guard=bus.guard, queue=self.queue)
         planner = await Planner.of_authority(errand, authority, bus.foresee, frame_max=FRAME)
-        sources = (f"{self.queue}.dead", f"{self.queue}.rejected")
+        sources = [f"{self.queue}.{place}" for place in places or ("dead", "rejected")]
         return await plan(self.scene.broker.url, sources, planner)
 
     async def redriven(self, bus: Bus, authority: Authority) -> list[Released]:
@@ -228,6 +231,57 @@ async def test_a_plan_by_a_fresh_token_is_what_then_happens(scene: Scene) -> Non
         "misread": ("refused", "body.invalid"),
         "bob's": ("stays", ""),
     }
+
+
+async def test_what_is_parked_is_planned_as_its_release(scene: Scene) -> None:
+    """By its caller's fresh token; the first one's demands are held again, and so is the body."""
+    shop = Shop(scene, scene.broker.name("orders"))
+    parking = shop.bus(on_expired=Park())
+    await parking.declare()
+    await shop.publish("first", subject="ann")
+    await shop.publish("misread", b"{}", subject="ann")
+    await scene.clock.advance(710)
+    async with parking:
+        await scene.trail.until("parked", count=2)
+    now, token = shop.bus(on_expired=Park()), scene.issuer.token("ann", scope=ALLOWED)
+    planned = await shop.planned(now, FreshToken(token), "parked")
+    outcomes = {str(each.letter.message_id): told(each) for each in planned.letters}
+    released = await now.release(shop.queue, token)
+    assert await what_happened(shop, now, {*released.sent}) == outcomes
+    assert outcomes == {"first": ("accepted",), "misread": ("refused", "body.invalid")}
+
+
+@pytest.mark.parametrize("url", ["embedded"], indirect=True)
+@pytest.mark.parametrize("wrong", [None, "revoked", "edited"])
+async def test_what_an_operator_sends_is_foreseen(scene: Scene, wrong: str | None) -> None:
+    """A letter with a desk's statement ends as its consumer's own course ends it."""
+    office = Office.open(scene)
+    (letter,) = await office.letters(b"one")
+    stated, queue = await office.state(letter), office.stage.queue
+    if wrong == "revoked":
+        office.revoked.digests.add(str(letter.headers["busauth-token-sha256"]))
+    message = replace(stated, body=b"another") if wrong == "edited" else stated
+    foreseen = await office.stage.bus.foresee(
+        queue,
+        Received(
+            body=message.body,
+            exchange="",
+            routing_key=queue,
+            redelivered=False,
+            headers=message.headers,
+            **message.properties,
+        ),
+    )
+    assert office.callers == []
+    await office.stage.put(message)
+    async with office.stage.bus:
+        await scene.broker.settles_at(queue, 0)
+    end = scene.trail.events[-1]
+    if wrong is None:
+        assert (end.kind, foreseen.policy) == ("handled", "Operators")
+        assert foreseen.end is ForeseenEnd.ACCEPTED_LATE
+    else:
+        assert (foreseen.end.value, foreseen.code) == (end.kind.value, end.code)
 
 
 _MODULE = """
