@@ -54,7 +54,7 @@ from busauth._messages.proof import Proofs, Route
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.verifier import Verifier, Verifiers
-from busauth.audit import LOGGER, Auditor, Event, EventKind, told_safely
+from busauth.audit import LOGGER, Auditor, Event, EventKind, Lines, told_safely
 from busauth.caller import Caller, FirstToken, as_caller, first_token
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Refused, evidence
@@ -128,6 +128,7 @@ class GuardCore:
         self.consumers: list[Consumer[..., Any]] = []
         telling = told_safely(auditor, clock)
         self._watching = Watching(telling.lines)
+        self._looks = Lines(clock)  # of who only looks, so that none of a consumer's is left out
         self._context = GuardContext(
             clock=clock,
             options=options,
@@ -231,11 +232,12 @@ class GuardCore:
             ConfigurationError: as of `consumer`.
         """
         spec = ConsumerSpec(queue=queue)
-        is_whole = consumer is not None
-        plan = compile_plan(_of_anything) if consumer is None else consumer.plan
-        rules = self._rules(spec) if consumer is None else consumer.rules
+        plan, rules = (
+            (None, self._rules(spec)) if consumer is None else (consumer.plan, consumer.rules)
+        )
+        waiting = self._tail(spec)
         return Foresight(
-            plan, rules, self._context, self._tail(spec), frame_max=frame_max, is_whole=is_whole
+            plan, rules, self._context, waiting, frame_max=frame_max, lines=self._looks
         )
 
     def _tail(self, spec: ConsumerSpec) -> Tail:
@@ -390,10 +392,6 @@ class GuardCore:
         """Close what was opened here, and tell what the log has counted."""
         self._context.auditor.lines.close()
         await self._context.replies.close()
-
-
-async def _of_anything() -> None:
-    """Be a handler of which nothing is known."""
 
 
 def _is_unasked(revocations: Revocations) -> bool:

@@ -140,6 +140,24 @@ async def test_without_a_handler_that_is_said() -> None:
     assert "policies" in (await foresight.foresee(message)).detail
 
 
+async def test_what_only_a_missing_key_would_open_is_said() -> None:
+    """Where settings alone are known, a refusal for want of a key is none of the consumer's."""
+    shop = Shop()
+    guard = Guard(*shop.bus.guard.verifiers, clock=shop.clock)
+    foresight = guard.core.foresight(QUEUE, None, frame_max=131_072)
+    seal: dict[str, Any] = {"busauth-seal": "x", "busauth-purpose": "letter"}
+    statement: dict[str, Any] = {"busauth-statement": "x.y.z"}
+    sealed, stated = shop.message(**seal), shop.message(authorization=None, **statement)
+    encrypted = shop.message(authorization="Bearer a.b.c.d.e")
+    for message, why in (
+        (sealed, "it has a seal, and its consumer's key is not here"),
+        (encrypted, "its token is encrypted, and its consumer's keys are not here"),
+        (stated, "it has an operator's statement, and whose count is not known here"),
+    ):
+        foreseen = await foresight.foresee(message)
+        assert (foreseen.end, foreseen.detail) == (ForeseenEnd.UNKNOWN, why)
+
+
 async def test_a_run_of_misdirected_messages_is_foreseen_one_by_one() -> None:
     """A look counts nothing: the seventh stranger's message ends as the first one."""
     shop = Shop()

@@ -19,7 +19,7 @@ from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.consuming.operated import Operated, Vouched
 from busauth._amqp.consuming.pipeline import Genuine, Pipeline
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
-from busauth._amqp.handling.plan import CallPlan
+from busauth._amqp.handling.plan import CallPlan, compile_plan
 from busauth._amqp.headers import SEAL, STATEMENT
 from busauth._amqp.judging.foreseen import Foreseen, ForeseenEnd, Stage, StageState
 from busauth._amqp.judging.received import Received, seen
@@ -37,7 +37,7 @@ from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import NotAtHand
-from busauth.audit import Event, Telling
+from busauth.audit import Event, Lines, Telling
 from busauth.caller import Caller
 from busauth.errors import Deferred, HandlerFailed, Refused, evidence
 
@@ -133,22 +133,23 @@ class Foresight:
         context: what all consumers of its guard share.
         waiting: where what failed waits for another attempt.
         frame_max: bytes of a frame on the connection that its copies go out on.
+        lines: how much of what fails is logged, for all looks of a guard.
     """
 
     def __init__(
         self,
-        plan: CallPlan,
+        plan: CallPlan | None,
         rules: ConsumerRules,
         context: GuardContext,
         waiting: RetryLadder | Tail,
         *,
         frame_max: int,
-        is_whole: bool = True,
+        lines: Lines,
     ) -> None:
         self._rules, self._context = rules, context
         self._waiting, self._frame_max = waiting, frame_max
-        self._plan = replace(plan, call=_not_run, blocks=False)
-        self._is_whole = is_whole
+        self._lines, self._is_whole = lines, plan is not None
+        self._plan = replace(plan or compile_plan(_of_anything), call=_not_run, blocks=False)
 
     async def foresee(self, message: Received | AbstractIncomingMessage) -> Foreseen:
         """Return what would be decided about a message now.
@@ -161,6 +162,7 @@ class Foresight:
         delivery = seen(message, self._rules.queue)
         case = Case(delivery, clock.now(), self._rules.queue, delivery.message_id)
         telling = Telling(events.append, clock)
+        telling.lines = self._lines
         alone = replace(
             self._context,
             acks=SettledByOthers(),
@@ -229,6 +231,10 @@ class _NotAsked:
     async def was_settled(self, key: ReplayKey) -> bool:
         """Return False."""
         return False
+
+
+async def _of_anything() -> None:
+    """Be a handler of which nothing is known."""
 
 
 async def _not_run(**_arguments: object) -> None:

@@ -20,7 +20,9 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.resending.authorities import Authority, Errand, Renewing, renewing
 from busauth._amqp.resending.letters import Letter, taken
 from busauth._amqp.resending.wanted import Census, Wanted
+from busauth._amqp.topology import parked_queue
 from busauth._messages.provenance import BROKER_STAMP
+from busauth._messages.seal import Purpose
 from busauth.errors import Deferred, Refused
 
 _NO_TOKEN = "it kept no token"  # noqa: S105 -- a sentence
@@ -84,6 +86,7 @@ class Planner:
         queue: the consumer's queue.
         foresee: what its consumer would decide.
         renews: makes the copies; None where an operator's statement is needed for each.
+        releases: the same of what was parked.
         frame_max: bytes of a frame on the connection on which they would be sent.
         stamps: whether the broker stamps what is published; by whose clock.
     """
@@ -91,6 +94,7 @@ class Planner:
     queue: str
     foresee: Foresee
     renews: Renewing | None
+    releases: Renewing | None
     frame_max: int
     stamps: Callable[[], float] | None = None
 
@@ -105,24 +109,27 @@ class Planner:
             Deferred: keys are out of reach.
             ConfigurationError: nobody could sign what goes with a fresh token.
         """
-        guard = errand.guard
+        guard, parked = errand.guard, replace(errand, purpose=Purpose.PARKED)
         return cls(
             queue=errand.queue,
             foresee=foresee,
             renews=None if authority is None else await renewing(authority, errand),
+            releases=None if authority is None else await renewing(authority, parked),
             frame_max=frame_max,
             stamps=guard.clock.now if guard.options.broker_stamps else None,
         )
 
     async def of(self, message: AbstractIncomingMessage, letter: Letter) -> Planned:
         """Return what would become of one letter."""
-        if self.renews is None:
+        is_parked = letter.source == parked_queue(self.queue)
+        renews = self.releases if is_parked else self.renews
+        if renews is None:
             return Planned(letter=letter, outcome=ForeseenEnd.UNKNOWN, detail=_NO_STATEMENT)
-        if not self.renews.concerns(message):
-            why = _NO_TOKEN if self.renews.caller is None else _NOT_THEIRS
+        if not renews.concerns(message):
+            why = _NO_TOKEN if renews.caller is None else _NOT_THEIRS
             return Planned(letter=letter, outcome=STAYS, detail=why)
         try:
-            outgoing = await self.renews.renewed(message, self.frame_max)
+            outgoing = await renews.renewed(message, self.frame_max)
         except Refused as refused:
             code, detail = refused.code, refused.detail
             return Planned(letter=letter, outcome=STAYS, code=code, detail=detail)
