@@ -3,7 +3,7 @@
 import asyncio
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from busauth import Bus, Caller, Park
 from busauth.cli import app
 from busauth.expiry import Policies
+from busauth.letters import Letters
 from busauth.tokens import shared_encryption_key
 from tests.parties import SEAL, Party, Scene, security
 from tests.unit.support import pem_of
@@ -27,6 +28,7 @@ class Desk:
     scene: Scene
     folder: Path
     queue: str
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def settings(self) -> str:
@@ -63,6 +65,8 @@ class Desk:
             name = "orders"
             key_file = "{self.folder}/orders.pem"
             algorithm = "ES256"
+            [letters]
+            keep_token = "{self.folder}/this-too.jwk"
             [messages.seal]
             {seal_id} = "{self.folder}/only-the-consumer-has-it"
         """)
@@ -81,7 +85,7 @@ class Desk:
         """Return the service that the settings are of, and whose messages it handles."""
         seal = {name: key.hex().encode() for name, key in SEAL.items()}
         messages = security(WEB.publisher(), ORDERS.publisher(relays=True), seal=seal)
-        bus = self.scene.bus(messages, on_expired=policy)
+        bus = self.scene.bus(messages, on_expired=policy, letters=self.letters)
         handled: list[str] = []
 
         @bus.consumer(self.queue)

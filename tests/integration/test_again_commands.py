@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 
 from busauth import DeadLetter, Grace, Park
-from busauth.letters import dead_letters
+from busauth.letters import Letters, dead_letters
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import TokenEncryption
 from tests.desk import KEY, LATE, Desk
@@ -102,6 +102,16 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
     assert [(run["sent"], run["is_over"], run["authority"]) for run in runs] == [
         (1, True, "kept"), (1, True, "kept"), (0, True, "kept"),
     ]  # fmt: skip
+
+
+async def test_letters_that_their_consumer_opens_go_again(desk: Desk) -> None:
+    """The command needs no key of theirs, and says for the story who sends them."""
+    desk.letters = Letters(keep_token=KEY)
+    await desk.late(DeadLetter(), "ann")
+    result = await desk.run("letters redrive", "--by", "ops", "--subject", "ann")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"Redriven to {desk.queue}: 1. Others stay: 0.")
+    assert await desk.handles(Grace(hours=1), 1) == ["ann"]
 
 
 async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
