@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from busauth._amqp.headers import AUTHORIZATION
+from busauth._amqp.shadowing.shadow import Shadow
 from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
 from busauth._expiry import DeclaredPolicies
 from busauth._knobs import Knobs
@@ -50,6 +51,8 @@ class ConsumerOptions(Knobs):
         formerly: names that its queue had before, the first one first: what was parked or
             dead-lettered under them may still come back, and what was handled is still known.
         deadline: seconds after which a handler is cancelled, and its message tried again.
+        shadow: until when it hands over as nobody what it would refuse, so that a fleet can be
+            moved; None for strict. A settings file can say so while the service runs.
     """
 
     on_expired: DeclaredPolicies | None = None
@@ -57,6 +60,7 @@ class ConsumerOptions(Knobs):
     concurrency: Handlers | None = None
     formerly: tuple[str, ...] = ()
     deadline: Seconds | None = None
+    shadow: Shadow | None = None
 
 
 def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
@@ -130,6 +134,11 @@ class GuardOptions(Knobs):
     def _ordered(self) -> Self:
         _check_pauses("pause_first", self.pause_first, "pause_longest", self.pause_longest)
         return self
+
+    def shadows(self) -> dict[str, Shadow]:
+        """Return which consumers are said to be in shadow, by queue."""
+        said = ((queue, each.shadow) for queue, each in self.consumers.items())
+        return {queue: shadow for queue, shadow in said if shadow is not None}
 
     def of(self, queue: str) -> ConsumerOptions:
         """Return what is said about the consumer of a queue."""

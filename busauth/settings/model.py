@@ -118,7 +118,9 @@ class Settings(IssuerTable, BaseSettings):
                 or the parts do not go together.
         """
         with self._placed():
-            return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+            guard = self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+        self._follow(guard)
+        return guard
 
     def make_bus(
         self, service: str, *, guard: Guard | None = None, options: BusOptions | None = None
@@ -165,17 +167,25 @@ class Settings(IssuerTable, BaseSettings):
         with gathering.at("messages"):
             security = self.messages.security(fetcher, clock, replay)
         gathering.check()
-        merged = {**self.guard.consumers, **self.consumers}  # the outer table counts above
-        options = {**dict(self.guard), "consumers": merged, "transient": transient}
+        options = GuardOptions(**{**dict(self.guard_options), "transient": transient})
         return Guard(
             *verifiers,
             on_expired=self.on_expired,
             revocations=revocations,
             messages=security,
-            options=GuardOptions(**options),
+            options=options,
             clock=clock,
             auditor=auditor,
         )
+
+    @property
+    def guard_options(self) -> GuardOptions:
+        """Return what is said in ``[guard]`` and in ``[consumers]``, which counts above."""
+        merged = {**self.guard.consumers, **self.consumers}
+        return GuardOptions(**{**dict(self.guard), "consumers": merged})
+
+    def _follow(self, guard: Guard) -> None:
+        """Have a guard's shadows follow the file; where that is, only who read it knows."""
 
     def _told(self, place: Place, why: str) -> str:
         """Return a sentence with its place; where that stands, only who read it knows."""
