@@ -11,6 +11,7 @@ from busauth.cli.dev.command import dev
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
+from busauth.cli.shadow.commands import shadow
 
 app = typer.Typer(
     name="busauth",
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
     app.command(epilog=EXITS)(command)
+app.add_typer(shadow)
 
 
 @app.callback()

@@ -4,6 +4,7 @@ Nothing of a message leads here, and nothing but an operator's word changes what
 is looked at again before a refusal is carried out, and now and then while a bus runs.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -65,7 +66,7 @@ class Shadows:
     def __init__(self, said: Mapping[str, Shadow], clock: Clock) -> None:
         self._clock = clock
         self._source: Source | None = None
-        self._looked_at = clock.monotonic()
+        self._looked_at = -math.inf
         self._handlers: list[_Handler] = []
         self._current = self._checked(said)
         self._ended: set[str] = set()
