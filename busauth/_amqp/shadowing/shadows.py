@@ -6,7 +6,7 @@ is looked at again before a refusal is carried out, and now and then while a bus
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 from busauth._amqp.shadowing.shadow import Shadow, may_be_first
 from busauth._retold import retold
@@ -70,6 +70,10 @@ class Shadows:
         self._handlers: list[_Handler] = []
         self._current = self._checked(said)
         self._ended: set[str] = set()
+
+    def begin_as(self, other: Self) -> None:
+        """Begin with another guard's, as they are now."""
+        self._current = dict(other._current)
 
     def follow(self, source: Source) -> None:
         """Take what is said there from now on, each time that it changes."""
