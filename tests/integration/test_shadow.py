@@ -1,5 +1,6 @@
 """A consumer in shadow: what strict would refuse is handed over as nobody, and recorded."""
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -179,16 +180,16 @@ async def test_nothing_is_published_in_a_callers_name_by_nobody(scene: Scene) ->
     assert "token=ANONYMOUS" in told
 
 
-async def test_a_handled_message_is_remembered(scene: Scene) -> None:
-    """What was handed over as nobody, and has a key, is a copy the second time."""
+async def test_a_proven_publisher_is_told_and_handed_over(scene: Scene) -> None:
+    """Nobody's message may have a publisher: that is proven apart, and names the sender."""
     service = Service(scene, messages=security(WEB.publisher()))
     token = service.token(scope="orders:read")
     async with service.bus, scene.publishing(WEB) as publishing:
         await publishing.publish(service.queue, Order(id=1), token=token)
         await scene.trail.until("handled")
-        assert service.seen == [(None, 1, "web")]
-        (told,) = service.told("shadowed")
-        assert (told.code, told.publisher, told.sender) == ("caller.scope", "web", "proven web")
+    assert service.seen == [(None, 1, "web")]
+    (told,) = service.told("shadowed")
+    assert (told.code, told.publisher, told.sender) == ("caller.scope", "web", "proven web")
 
 
 async def test_a_handler_that_demands_a_caller_stays_strict(
@@ -260,3 +261,33 @@ async def test_an_operator_switches_it_while_a_service_runs(
         "its shadow has ended",
     ):
         assert line in log
+
+
+async def test_a_bus_that_runs_looks_at_the_file_by_itself(
+    scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an operator says is told before any message comes; a blocking handler takes nobody."""
+    file, queue = tmp_path / "busauth.toml", scene.broker.name("orders")
+    with IssuerServer(Issuer(audience="shop")) as idp:
+        file.write_text(FILE.format(issuer=idp.issuer.url))
+        guard = load_settings(file).make_guard(clock=scene.clock, auditor=scene.trail)
+        options = scene.bus(security()).options
+        bus = Bus(scene.broker.url, guard=guard, service="test", options=options)
+        seen: list[Caller | None] = []
+
+        @bus.consumer(queue)
+        def place(caller: Caller | None) -> None:
+            seen.append(caller)
+
+        until = datetime.fromtimestamp(int(scene.clock.now()) + 3600, UTC).isoformat()
+        with file.open("a") as written:
+            written.write(SAID.format(queue=queue, until=until))
+        running = asyncio.create_task(bus.run(signals=False))
+        async with asyncio.timeout(20):
+            while "in shadow until" not in caplog.text:
+                await asyncio.sleep(0.01)
+        await scene.broker.publish(queue)
+        await scene.trail.until("handled")
+        bus.stop()
+        await running
+    assert seen == [None]

@@ -177,7 +177,7 @@ async def test_a_message_that_comes_when_a_shadow_has_ended(scene: Scene) -> Non
 
 @attack("shadow-letter")
 async def test_what_was_put_away_gets_no_new_way_in(scene: Scene) -> None:
-    """Parked, released by hand or made to look like a retry: it is refused as strict does."""
+    """Parked, with a token, or made to look like a retry: refused; as it is, it goes home."""
     stage = Shadowed.begun(scene, proofs=True, on_expired=Park())
     await stage.bus.declare()
     await stage.publish(b"one", token=stage.token("ann"))
@@ -194,8 +194,10 @@ async def test_what_was_put_away_gets_no_new_way_in(scene: Scene) -> None:
         letter.having(authorization=forged, **{PURPOSE: "retry"}),
     ):
         await stage.put(made)
+    await stage.put(letter)
     async with stage.bus:
         await scene.trail.until("refused", count=5)
+        await scene.trail.until("returned")
     assert (stage.handled, stage.told()) == ([], [])
 
 

@@ -126,7 +126,7 @@ class Shadows:
     def _take(self, said: dict[str, Shadow]) -> None:
         """Go by what is said now; whom it changes is told."""
         before, self._current = self._current, said
-        self._ended.clear()
+        self._ended = {queue for queue in self._ended if said.get(queue) == before.get(queue)}
         for each in self._handlers:
             if before.get(each.queue) != (now := said.get(each.queue)):
                 self._tell(each, now)
