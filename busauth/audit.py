@@ -85,6 +85,9 @@ class EventKind(StrEnum):
     message comes again. Nothing of an end that had come before it, read or not, is overlooked.
     """
 
+    SHADOWED = "shadowed", WARNING
+    """The handler is about to run as nobody: its consumer is in shadow, and strict refuses it."""
+
     REFUSED = "refused", WARNING, _OUTCOME
     """A copy with the reason is confirmed, and the message acknowledged."""
 
@@ -166,6 +169,8 @@ class Event:
         waited: seconds between `decided_at` and when the message was first published, where a proof
             or a stamp that is trusted says when that was.
         policy: the name of the policy that accepted a late token.
+        sender: of what was handed over as nobody, who sent it, and by whose word: ``proven``, the
+            ``client`` of a genuine token, or ``said`` by the message itself.
     """
 
     kind: EventKind
@@ -186,6 +191,7 @@ class Event:
     error: str | None = None
     waited: float | None = None
     policy: str | None = None
+    sender: str | None = None
 
     @property
     def level(self) -> int:
@@ -411,6 +417,7 @@ class Telling:
         refused: Refused | None = None,
         *,
         detail: str | None = None,
+        sender: str | None = None,
     ) -> None:
         """Tell what has become of a message; where nobody listens, no event is made.
 
@@ -419,6 +426,7 @@ class Telling:
             kind: what has become of it.
             refused: why, where it was not handled.
             detail: for people; None for what the refusal says.
+            sender: who sent it, where that is told.
         """
         if not self.is_heard(kind):
             return
@@ -443,6 +451,7 @@ class Telling:
             error=refused.error if isinstance(refused, HandlerFailed) else None,
             waited=_since(message.published_at, message.now),
             policy=late.policy if late else None,
+            sender=sender,
         )
         self(event)
         if message.watch is not None:

@@ -392,6 +392,7 @@ class Bus:
     async def _until_stopped(self) -> None:
         while not self._stopped.is_set():
             # Look now and then: a signal just before a loop begins to wait does not wake it.
+            self.guard.core.shadows.look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._stopped.wait()

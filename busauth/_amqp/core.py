@@ -36,6 +36,7 @@ from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.replies import Replies
 from busauth._amqp.settling.returns import Returns
 from busauth._amqp.settling.surroundings import Surroundings
+from busauth._amqp.shadowing.shadows import Shadows
 from busauth._amqp.topology import (
     RetryLadder,
     Tail,
@@ -80,6 +81,7 @@ class GuardCore:
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
         consumers: those that were made here.
+        shadows: which of them are in shadow now.
 
     Raises:
         ConfigurationError: they do not go together; says which and why.
@@ -127,6 +129,7 @@ class GuardCore:
         self._own = Publisher(timeout=options.publish_timeout)
         self.consumers: list[Consumer[..., Any]] = []
         telling = told_safely(auditor, clock)
+        self.shadows = Shadows(options.shadows(), clock)
         self._watching = Watching(telling.lines)
         self._looks = Lines(clock)  # of who only looks, so that none of a consumer's is left out
         self._context = GuardContext(
@@ -142,6 +145,7 @@ class GuardCore:
             ),
             acks=Acks(),
             loop=OneLoop(),
+            shadows=self.shadows,
         )
         self._rules(ConsumerSpec(queue="*"))  # who cannot decide is found here, not at a decorator
         proofs = messages.proofs_for(None, ConsumerOptions())
@@ -191,6 +195,8 @@ class GuardCore:
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         plan, rules = compile_plan(handler), self._rules(spec)
         self._queues.add(spec.queue)  # for `tell_unconsumed`, which speaks once all are registered
+        name = name_of(handler)
+        self.shadows.add(spec.queue, name, takes_nobody=plan.takes_nobody)
         check_proven(plan, rules.messages.proofs)
         if plan.blocks:
             plan = replace(plan, call=in_threads(plan.handler, rules.concurrency))
@@ -221,6 +227,7 @@ class GuardCore:
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         rules = self._rules(spec)
         self._queues.add(spec.queue)
+        self.shadows.add(spec.queue, "a judge's block", takes_nobody=False)
         return ConsumersJudge(rules, self._context, waiting, frame_max=frame_max)
 
     def foresight(

@@ -268,16 +268,22 @@ class Guard:
         """
         own = self.core.auditor
         is_log = own is log_event or isinstance(own, EventLog)
+        # Their ends were looked at by this guard's clock: by another one they may be far ahead.
+        strict = {
+            queue: said.model_copy(update={"shadow": None})
+            for queue, said in self.options.consumers.items()
+        }
         replica = Guard(
             *verifiers,
             on_expired=self.core.on_expired,
             revocations=self.core.revocations if revocations is None else revocations,
             messages=self.messages,
             letters=self.core.letters,
-            options=self.options,
+            options=self.options.model_copy(update={"consumers": strict}),
             clock=clock,
             auditor=auditor if is_log and not logs else both(auditor, own),
         )
+        replica.core.shadows.begin_as(self.core.shadows)
         replica.core.around = around
         replica.core.watch(self.core.watcher)
         return replica

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, model_validator
 
 from busauth._amqp.headers import AUTHORIZATION
+from busauth._amqp.shadowing.shadow import Shadow
 from busauth._arguments import Bytes, Count, Range, Seconds, SecondsOrNone
 from busauth._expiry import DeclaredPolicies
 from busauth._files.keys import naming, read_jwk
@@ -55,6 +56,8 @@ class ConsumerOptions(Knobs):
             dead-lettered under them may still come back, and what was handled is still known.
         deadline: seconds after which a handler is cancelled, and its message tried again.
         on_redrive: whose word counts for sending a dead letter again whose token is gone.
+        shadow: until when it hands over as nobody what it would refuse, so that a fleet can be
+            moved; None for strict. A settings file can say so while the service runs.
     """
 
     on_expired: DeclaredPolicies | None = None
@@ -63,6 +66,7 @@ class ConsumerOptions(Knobs):
     concurrency: Handlers | None = None
     formerly: tuple[str, ...] = ()
     deadline: Seconds | None = None
+    shadow: Shadow | None = None
 
 
 def _check_transient(kinds: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
@@ -167,6 +171,11 @@ class GuardOptions(Knobs):
     def _ordered(self) -> Self:
         _check_pauses("pause_first", self.pause_first, "pause_longest", self.pause_longest)
         return self
+
+    def shadows(self) -> dict[str, Shadow]:
+        """Return which consumers are said to be in shadow, by queue."""
+        said = ((queue, each.shadow) for queue, each in self.consumers.items())
+        return {queue: shadow for queue, shadow in said if shadow is not None}
 
     def of(self, queue: str) -> ConsumerOptions:
         """Return what is said about the consumer of a queue."""

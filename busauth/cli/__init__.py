@@ -13,6 +13,7 @@ from busauth.cli.looking import explaining, tokens
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
+from busauth.cli.shadow.commands import shadow
 
 app = typer.Typer(
     name="busauth",
@@ -28,6 +29,7 @@ app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)
 app.add_typer(letters)
 app.add_typer(keys, name="keys")
+app.add_typer(shadow)
 
 
 @app.callback()

@@ -1,5 +1,6 @@
 """Settings from a TOML file and from environment variables, as the objects that code would make."""
 
+from busauth._amqp.shadowing.shadow import Shadow
 from busauth._doors import hand_out
 from busauth.settings.bus import BusSettings
 from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSettings
@@ -29,6 +30,7 @@ __all__ = [
     "RetiredSettings",
     "RouteSettings",
     "Settings",
+    "Shadow",
     "SignerSettings",
     "load_settings",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
+from busauth._amqp.guard import Guard
 from busauth._amqp.options import ConsumerOptions, RetryOptions
 from busauth._arguments import checked, closest
 from busauth._knobs import dotted, expected
@@ -21,6 +22,7 @@ from busauth.errors import ConfigurationError, evidence
 from busauth.settings.bus import BusSettings
 from busauth.settings.model import Settings
 from busauth.settings.places import PREFIX, Place, Source, no_password
+from busauth.settings.shadows import SeenFile, ShadowFile, stamp_of
 from busauth.settings.variables import WHOLE, Unreadable
 
 _OF_COMMANDS = frozenset(
@@ -68,14 +70,19 @@ class _Loaded(Settings):
     """Settings that know where they were read."""
 
     _source: Source = PrivateAttr(default=Source())
+    _file: SeenFile | None = PrivateAttr(default=None)
 
-    def said_in(self, source: Source) -> "_Loaded":
-        """Note where they were read."""
-        self._source = source
+    def said_in(self, source: Source, file: SeenFile | None) -> "_Loaded":
+        """Note where they were read, and what was there."""
+        self._source, self._file = source, file
         return self
 
     def _told(self, place: Place, why: str) -> str:
         return self._source.told(place, why)
+
+    def _follow(self, guard: Guard) -> None:
+        if self._file is not None:
+            guard.core.shadows.follow(ShadowFile(self._file, _read))
 
     def _no_file(self) -> str:
         named = f"--settings, {SETTINGS} or load_settings(path)"
@@ -94,14 +101,26 @@ def load_settings(path: str | Path | None = None) -> Settings:
             expected.
     """
     path = path or os.environ.get(SETTINGS) or None
-    table = _read_toml(Path(path)) if path is not None else {}
     _warn_of_unknown_variables()
+    settings, _ = _read(None if path is None else Path(path))
+    return settings
+
+
+def _read(path: Path | None) -> tuple[Settings, SeenFile | None]:
+    """Read a file, and note what was there.
+
+    Raises:
+        ConfigurationError: as of `load_settings`.
+    """
+    stamp = None if path is None else stamp_of(path)  # first: what changes meanwhile is read again
+    table = {} if path is None else _read_toml(path)
+    seen = None if path is None else SeenFile.of(path, stamp, table)
     source = Source(None if path is None else str(path), frozenset(table))
     try:
         settings: _Loaded = type.__call__(_Loaded, **table)  # its error is told with its place
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(error, source))) from None
-    return settings.said_in(source)
+    return settings.said_in(source, seen), seen
 
 
 def _warn_of_unknown_variables() -> None:

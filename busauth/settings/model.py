@@ -120,7 +120,9 @@ class Settings(IssuerTable, BaseSettings):
                 or the parts do not go together.
         """
         with self._placed():
-            return self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+            guard = self._guard(clock or SystemClock(), auditor, revocations, replay, transient)
+        self._follow(guard)
+        return guard
 
     def make_bus(
         self, service: str, *, guard: Guard | None = None, options: BusOptions | None = None
@@ -168,24 +170,32 @@ class Settings(IssuerTable, BaseSettings):
             security = self.messages.security(fetcher, clock, replay)
         with gathering.at("letters"):
             letters = self.letters.letters()
-        # the outer table counts above
-        said = {**self.guard.consumers, **self.consumers}
-        merged = {}
-        for queue, each in said.items():
+        options = self.guard_options
+        consumers = dict(options.consumers)
+        for queue, each in options.consumers.items():
             with gathering.at("consumers", queue, "on_redrive"):
-                merged[queue] = _located(each, fetcher, clock)
+                consumers[queue] = _located(each, fetcher, clock)
         gathering.check()
-        options = {**dict(self.guard), "consumers": merged, "transient": transient}
+        said = {**dict(options), "consumers": consumers, "transient": transient}
         return Guard(
             *verifiers,
             on_expired=self.on_expired,
             revocations=revocations,
             messages=security,
             letters=letters,
-            options=GuardOptions(**options),
+            options=GuardOptions(**said),
             clock=clock,
             auditor=auditor,
         )
+
+    @property
+    def guard_options(self) -> GuardOptions:
+        """Return what is said in ``[guard]`` and in ``[consumers]``, which counts above."""
+        merged = {**self.guard.consumers, **self.consumers}
+        return GuardOptions(**{**dict(self.guard), "consumers": merged})
+
+    def _follow(self, guard: Guard) -> None:
+        """Have a guard's shadows follow the file; where that is, only who read it knows."""
 
     def _told(self, place: Place, why: str) -> str:
         """Return a sentence with its place; where that stands, only who read it knows."""

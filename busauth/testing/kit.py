@@ -414,7 +414,7 @@ class Kit(Witness):
 
     def _decided(self, event: Event) -> None:
         self.events.append(event)
-        if event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE):
+        if event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE, EventKind.SHADOWED):
             self._tasks.begins(event)
         self._steps.append((event.message_id, decided(event)))
 

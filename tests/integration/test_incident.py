@@ -175,15 +175,20 @@ class Incident:
         return [run for run in runs.values() if run.what == "redrive"][-1]
 
 
+def trust(files: Files, party: Party) -> None:
+    """Have the settings name one publisher more."""
+    settings, folder = Path(files.settings), files.folder
+    (folder / f"{party.name}.jwk").write_text(json.dumps(party.jwk))
+    known = f'{{ name = "web", key_file = "{folder}/web.jwk" }},'
+    more = known.replace("web", party.name)
+    settings.write_text(settings.read_text().replace(known, f"{known}\n{more}"))
+
+
 @pytest.fixture
 async def incident(scene: Scene, tmp_path: Path) -> AsyncIterator[Incident]:
     files = Files(scene, tmp_path, scene.broker.name("orders"))
     files.write()
-    settings = Path(files.settings)
-    (tmp_path / "app.jwk").write_text(json.dumps(APP.jwk))
-    known = f'{{ name = "web", key_file = "{tmp_path}/web.jwk" }},'
-    more = known.replace("web", "app")
-    settings.write_text(settings.read_text().replace(known, f"{known}\n{more}"))
+    trust(files, APP)
     yield Incident(scene, files)
     await scene.broker.clean()
 
@@ -217,18 +222,22 @@ async def test_the_hour_after(incident: Incident, tmp_path: Path) -> None:
     async with served(Starlette(routes=[statements(desk)])) as place, cured:
         operator = ("--operator-token", str(tmp_path / "olga"), "--desk", f"http://{place}")
         of_web = ("redrive", "--publisher", "web", "--rate", "500")
+        expired = (*of_web, "--code", "token.expired")
+        failed = (*of_web, "--code", "handler.failed", "--authority", "operator", *operator)
+        sevens = ("redrive", "--subject", "caller-7", "--authority", "fresh", "--token-file")
+        of_seven = (EXPIRED + FAILED) // 2 // CALLERS
         for words, kills, sent in (
-            ((*of_web, "--code", "token.expired"), 4, EXPIRED // 2),
-            ((*of_web, "--code", "handler.failed", "--authority", "operator", *operator), 4, FAILED // 2),
+            (expired, 4, EXPIRED // 2),
+            (failed, 4, FAILED // 2),
             ((*of_web, "--rejected"), 2, MISDIRECTED // 2),
-            (("redrive", "--subject", "caller-7", "--authority", "fresh", "--token-file", str(tmp_path / "seven")), 0, (EXPIRED + FAILED) // 2 // CALLERS),
-        ):  # fmt: skip
+            ((*sevens, str(tmp_path / "seven")), 0, of_seven),
+        ):
             await incident.command(*words, kills=kills)
             run = await incident.last_run()
             assert (run.is_over, len(run.sent), run.in_flight) == (True, sent, {})
             in_flight += sum(len(step.letters) for step in run.steps if step.kind == "sending")
             in_flight -= sent
-        gone = (EXPIRED + FAILED + MISDIRECTED) // 2 + (EXPIRED + FAILED) // 2 // CALLERS
+        gone = (EXPIRED + FAILED + MISDIRECTED) // 2 + of_seven
         await scene.trail.until("handled", count=gone, seconds=60)
         await scene.broker.settles_at(queue, 0)
 

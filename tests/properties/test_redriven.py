@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 from aio_pika import IncomingMessage
 from aiormq.abc import DeliveredMessage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader

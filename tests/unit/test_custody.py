@@ -13,7 +13,8 @@ _PASSING = {
     "__call__", "received", "take", "_receive", "_seen", "_settled", "settle", "_settle_unhandled",
     "_returned", "_surely", "_failed", "_retried", "_park", "idle", "close", "ready", "_unblocked",
     "_handle", "_put_off", "_publish_waiting", "_publish_letter", "put_back",
-    "_put_away", "_elsewhere", "judged", "dead_letter", "park", "retry", "postpone",
+    "_put_away", "_elsewhere", "judged", "dead_letter", "park", "retry", "postpone", "_proven",
+    "_for_whom",
 }  # fmt: skip
 """Functions that await others of these modules alone, or no message's affairs."""
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Optional
 from unittest.mock import Mock
 
 import pytest
@@ -303,15 +303,27 @@ async def unmakeable(body: list[Service]) -> None:
     """Do nothing."""
 
 
-async def optional_caller(who: Caller | None) -> None:
+async def caller_or_nobody(who: Caller | None) -> None:
     """Do nothing."""
 
 
-async def caller_or_default(order: Order, who: Caller | None = None) -> None:
+async def optional_caller(who: Optional[Caller]) -> None:  # noqa: UP045 -- as some write it
     """Do nothing."""
 
 
-async def caller_or_another(who: Annotated[Caller | None, "z"] = ALICE) -> None:
+async def body_alone(order: Order) -> None:
+    """Do nothing."""
+
+
+async def caller_or_body(who: Caller | Order) -> None:
+    """Do nothing."""
+
+
+async def caller_or_default(who: Caller | None = None) -> None:
+    """Do nothing."""
+
+
+async def caller_or_another(who: Annotated[Caller | Order, "z"] = ALICE) -> None:
     """Do nothing."""
 
 
@@ -362,8 +374,7 @@ async def positional(body: Order, /) -> None:
 @pytest.mark.parametrize(
     ("handler", "advice"),
     [
-        (caller_or_default, "expected Caller alone, without a default"),
-        (caller_or_another, "'who' would be its default with each message"),
+        (caller_or_another, "expected Caller or `Caller | None`, without a default"),
         (proof_or_text, "expected `Proven | None`, without a default"),
         (late_or_default, "expected a Caller, which has it"),
         (message_or_default, "expected IncomingMessage alone, without a default"),
@@ -379,7 +390,7 @@ async def positional(body: Order, /) -> None:
         (a_proof_or_a_body, "'body' cannot be injected; annotate it as Caller"),
         (text_or_json, "'body' cannot be injected; annotate it as Caller"),
         (unmakeable, "'body' cannot be injected: list[Service]: pydantic can make no body of it"),
-        (optional_caller, "'who' cannot be injected"),
+        (caller_or_body, "'who' is annotated as Caller | Order: expected Caller, or `Caller |"),
         (many, "'bodies' cannot be injected"),
         (any_keywords, "'bodies' cannot be injected"),
         (positional, "'body' cannot be injected"),
@@ -406,6 +417,21 @@ def test_what_cannot_be_injected_is_told_at_decoration(
         compile_plan(handler)
     assert advice in str(caught.value)
     assert str(caught.value).startswith(f"{name_of(handler)}: ")
+
+
+@pytest.mark.parametrize("handler", [caller_or_nobody, optional_caller, caller_or_default])
+def test_nobody_is_taken_where_that_is_said(handler: Callable[..., Any]) -> None:
+    """`Caller | None`, however it is written, takes a caller, and nobody in shadow."""
+    plan = compile_plan(handler)
+    assert plan.takes_nobody
+    assert plan.arguments(MESSAGE, ALICE) == {"who": ALICE}
+    assert plan.arguments(MESSAGE, None) == {"who": None}
+
+
+def test_who_takes_a_caller_is_never_called_without_one() -> None:
+    """A handler without a parameter for one does, and one that demands it does not."""
+    assert not compile_plan(keyword_only).takes_nobody
+    assert compile_plan(body_alone).takes_nobody
 
 
 @pytest.mark.parametrize(
@@ -693,7 +719,7 @@ def test_a_body_of_no_particular_model_is_told_at_decoration() -> None:
         (tools, {"order": Order(id=1)}),
         (settings, {}),
         (partial(body_or_default, order=None), {}),
-        (partial(caller_or_another, who=None), {}),
+        (partial(caller_or_default, who=None), {}),
     ],
 )
 def test_a_dependency_keeps_its_default(

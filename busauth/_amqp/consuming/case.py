@@ -14,7 +14,10 @@ from busauth._messages.replay import ReplayKey
 from busauth._tokens.evidence import Verified
 from busauth._tokens.verifier import fingerprint
 from busauth.caller import Caller, Cause
-from busauth.errors import Refused
+from busauth.errors import Refused, evidence
+
+_SHOWN = 64
+"""Characters of what a message says of its sender."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Case:
         has_begun: its handler runs, or what became of it is being carried out.
         returning: gives it back, as its task was cancelled.
         watch: watches it, None where nobody does.
+        shadowed: why it would be refused, where it is handed over as nobody.
     """
 
     delivery: Delivery
@@ -81,6 +85,7 @@ class Case:
     has_begun: bool = False
     returning: asyncio.Task[None] | None = field(default=None, repr=False)
     watch: Handling | None = field(default=None, repr=False)
+    shadowed: Refused | None = None
 
     @property
     def token_sha256(self) -> str | None:
@@ -94,6 +99,17 @@ class Case:
         """Return when this very message was published, by who is trusted for that."""
         stamp, proven = self.provenance.published.get(BROKER_STAMP), self.proven
         return stamp if stamp is not None or proven is None else proven.published_at
+
+    @property
+    def sender(self) -> str | None:
+        """Return who sent it, and by whose word: proven, a genuine token's client, or its own."""
+        if self.proven is not None:
+            return f"proven {self.proven.publisher}"
+        if self.caller is not None and self.caller.client is not None:
+            return f"client {evidence(self.caller.client)}"
+        raw = self.delivery.raw
+        said = id_in(raw.app_id, self.token) or id_in(raw.user_id, self.token)
+        return None if said is None else f"said {said[:_SHOWN]}"
 
     def cause(self) -> Cause:
         """Return what is said of it on what its handler publishes."""

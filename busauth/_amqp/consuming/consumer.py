@@ -43,6 +43,8 @@ an answer                refuse                   acknowledged, or again    ackn
                                                   and a copy
 =======================  =======================  ========================  ======================
 
+What is handed over as nobody, in shadow, is held as whatever else is handled.
+
 What somebody else has in hand (`judged`) is theirs throughout, and settled by nobody here.
 
 A thread cannot be cancelled. While one runs, its task holds the message, unsettled, and its slot,

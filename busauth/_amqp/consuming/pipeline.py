@@ -18,7 +18,8 @@ The stages, in their order (docs/refusals.md has what each one refuses):
 10. `_run`, in `_handle`: the handler runs, under a lease on the caller's token.
 
 What an operator had sent again comes without a token, and is judged by a statement and a seal in
-its place (`operated`).
+its place (`operated`). What 1 to 8 refuse is handed over as nobody where an operator has said so
+(`shadowing`).
 
 What comes out is why the message was not handled, or nothing. Nothing here settles anything, and no
 error here accepts.
@@ -53,7 +54,7 @@ from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
 from busauth.audit import LOGGER, EventKind
-from busauth.caller import Caller, acting, holding, lease_for, narrowed
+from busauth.caller import Caller, Lease, acting, holding, lease_for, narrowed
 from busauth.errors import (
     BadMessage,
     Deferred,
@@ -127,18 +128,14 @@ class Pipeline:
             RuntimeError, TypeError: the program is wrong, and the message not guilty of it.
         """
         try:
-            self.read(case)
             slots = self._slots
-            try:
-                genuine = self._recall(case)
-            except NotAtHand:
-                genuine = await self._prove(case)
+            genuine = await self._proven(case)
             waits = slots.locked()
             await slots.acquire()
             try:
-                if waits and not genuine.holds():
-                    genuine = await self._prove(case)
-                caller = await self._decided(case, genuine)
+                if waits and not isinstance(genuine, Refused) and not genuine.holds():
+                    genuine = await self._proven(case)
+                caller = await self._for_whom(case, genuine)
                 return await self._handle(case, caller)
             finally:
                 slots.release()
@@ -154,6 +151,49 @@ class Pipeline:
             if self._context.auditor.lines.admit("a check failed", self._rules.queue):
                 LOGGER.error("a check failed, the message is refused", exc_info=retold(error))
             return BadMessage("check.failed", found=type(error).__name__, expected="no error")
+
+    async def _proven(self, case: Case) -> Genuine | Vouched | Refused:
+        """Return what proves a delivery; in shadow, why nothing does.
+
+        Raises:
+            Refused: it is not handed over.
+            Deferred: keys are out of reach.
+        """
+        try:
+            self.read(case)
+            try:
+                return self._recall(case)
+            except NotAtHand:
+                return await self._prove(case)
+        except Refused as refused:
+            if not self._is_handed_over(case, refused):
+                raise
+            return refused
+
+    def _is_handed_over(self, case: Case, refused: Refused) -> bool:
+        """Return whether an operator has said that what is refused so is handed over as nobody.
+
+        A letter of this consumer's goes home, and what came round in a circle goes no further.
+        """
+        if not self._plan.takes_nobody or case.letter is not None:
+            return False
+        headers, queue = case.delivery.headers, self._rules.queue
+        is_near = count_in(headers, HOP) <= self._context.options.max_hops
+        return is_near and self._context.shadows.covers(queue, headers, refused)
+
+    def _hand_over(self, case: Case, refused: Refused) -> None:
+        """Note that a message is handed over as nobody, though strict refuses it.
+
+        Raises:
+            Refused: it is not: it is refused.
+        """
+        if not self._is_handed_over(case, refused):
+            raise refused
+        self._context.auditor.tell_mistake(refused, self._rules.queue)
+        case.shadowed = refused
+        case.hop = count_in(case.delivery.headers, HOP)
+        marks = case.marks or self._messages.marks(case.delivery, case.token_sha256)
+        case.attempt = 1 + marks.sealed.attempt
 
     def read(self, case: Case) -> None:
         """Note a delivery's token, decrypted, or what came in its place; nothing is proven of it.
@@ -245,6 +285,21 @@ class Pipeline:
     def _defer_if_transient(self, error: Exception) -> None:
         transient = self._rules.callers.transient
         defer_if_transient("who proves tokens is", error, transient)
+
+    async def _for_whom(self, case: Case, genuine: Genuine | Vouched | Refused) -> Caller | None:
+        """Return the caller for whom the handler may run; None for nobody, in shadow.
+
+        Raises:
+            Refused, Deferred: as of `_decided`.
+        """
+        try:
+            if isinstance(genuine, Refused):
+                case.now = self._context.clock.now()
+                raise genuine
+            return await self._decided(case, genuine)
+        except Refused as refused:
+            self._hand_over(case, refused)
+            return None
 
     async def _decided(self, case: Case, genuine: Genuine | Vouched) -> Caller:
         """Return the caller for whom the handler may run.
@@ -398,27 +453,24 @@ class Pipeline:
         self._messages.check_age(signed, now)
         return stands(verified, caller, self._rules.callers, now, case.provenance)
 
-    async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
-        case.caller = caller
+    async def _handle(self, case: Case, caller: Caller | None) -> HandlerFailed | None:
+        """Run the handler for a caller, or for nobody.
+
+        Raises:
+            BadMessage: the body is not what it takes.
+        """
         size, limit = len(case.delivery.body), self._context.options.max_body_bytes
         reader = self._plan.reader
         if size > limit and reader is not None and reader.is_bounded:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
-        # Where a policy accepted the caller by another published instant than the message's own,
-        # or by none, that is said on: no word that was not taken here becomes this consumer's.
-        late, said = caller.late, case.provenance
-        published_at = said.published_at if late is None else late.published_at
-        lease = lease_for(
-            caller, case.token or "", hop=case.hop, published_at=published_at, cause=case.cause
-        )
-        arguments = self._arguments(case, holding(caller, lease) if self._plan.caller else caller)
+        lease = _nobodys(case) if caller is None else _callers(case, caller)
+        if caller is not None:
+            case.caller = caller
+            caller = holding(caller, lease) if self._plan.caller else caller
+        arguments = self._arguments(case, caller)
         case.has_begun = True
-        self._context.auditor.tell(
-            case,
-            EventKind.ACCEPTED if late is None else EventKind.ACCEPTED_LATE,
-            detail=None if case.statement is None else _by(caller),
-        )
+        self._tell_begun(case)
         monotonic = self._context.clock.monotonic
         began = monotonic()
         try:
@@ -430,7 +482,16 @@ class Pipeline:
             self._log(case, failed)
         return failed
 
-    def _arguments(self, case: Case, caller: Caller) -> dict[str, Any]:
+    def _tell_begun(self, case: Case) -> None:
+        tell, refused, caller = self._context.auditor.tell, case.shadowed, case.caller
+        if refused is not None:
+            tell(case, EventKind.SHADOWED, refused, sender=case.sender)
+            return
+        is_late = caller is not None and caller.late is not None
+        detail = None if caller is None or case.statement is None else _by(caller)
+        tell(case, EventKind.ACCEPTED_LATE if is_late else EventKind.ACCEPTED, detail=detail)
+
+    def _arguments(self, case: Case, caller: Caller | None) -> dict[str, Any]:
         """Return what the handler is called with.
 
         Raises:
@@ -472,6 +533,30 @@ def _by(caller: Caller) -> str:
     """Tell which operator had a message sent again."""
     operator = caller.actors[0]
     return f"by operator {evidence(operator.subject)} of {evidence(operator.issuer)}"
+
+
+def _callers(case: Case, caller: Caller) -> Lease:
+    """Return the right to act for a caller.
+
+    Where a policy accepted them by another published instant than the message's own, or by none,
+    that is said on: no word that was not taken here becomes this consumer's.
+    """
+    late, said = caller.late, case.provenance
+    published_at = said.published_at if late is None else late.published_at
+    return lease_for(
+        caller, case.token or "", hop=case.hop, published_at=published_at, cause=case.cause
+    )
+
+
+def _nobodys(case: Case) -> Lease:
+    """Return an ended lease, without a token: what is published in no name is said to be so."""
+    lease = Lease("", hop=case.hop, cause=case.cause)
+    code = case.shadowed.code if case.shadowed is not None else "nothing"
+    lease.end(
+        f"this handler runs as nobody, as its message would be refused ({code}): publish with "
+        "token=ANONYMOUS"
+    )
+    return lease
 
 
 def _is_of_the_program(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.watching import Watching
 from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.replies import Replies
+from busauth._amqp.shadowing.shadows import Shadows
 from busauth._arguments import checked_class
 from busauth._decision import Demand, Rules
 from busauth._expiry import Policies
@@ -84,3 +85,4 @@ class GuardContext:
     acks: Acks
     loop: OneLoop
     watching: Watching
+    shadows: Shadows

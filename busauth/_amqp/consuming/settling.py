@@ -75,7 +75,7 @@ class Settling:
         elif outcome is None:
             if case.replay_key is not None:
                 await self._remember(case)
-            self._done(case, EventKind.HANDLED)
+            self._done(case, EventKind.HANDLED, detail=_as_whom(case))
             self._returns.handled += 1
         else:
             await self._settle_unhandled(case, outcome)
@@ -160,6 +160,9 @@ class Settling:
     async def refuse(self, case: Case, refused: Refused) -> None:
         """Publish a message with its refusal to where its kind goes, and acknowledge it.
 
+        What was handed over as nobody, and could not be handled, is put away as strict would have
+        put it away: it is as little proven now as before.
+
         Raises:
             Deferred: the broker did not confirm.
         """
@@ -170,10 +173,12 @@ class Settling:
                 self._done(case, EventKind.DUPLICATE, Duplicate.of(key))
                 return
             case.is_known = True  # as a message that was never settled
+        failed, refused = refused, case.shadowed or refused
         refusal = self._refusal(case, refused, Purpose.LETTER)
         name = await self._disposal.dead_letter(case.delivery, refusal)
         await self._remember(case)
-        self._done(case, EventKind.REFUSED, refused, detail=f"{refused.detail} -> {name}")
+        why = refused.detail if failed is refused else f"{refused.detail}; then {failed.detail}"
+        self._done(case, EventKind.REFUSED, refused, detail=f"{why} -> {name}")
         await self._context.replies.answer(self._disposal.outlet, case.delivery, refused)
 
     async def _park(self, case: Case, parked: Parked) -> None:
@@ -301,6 +306,10 @@ class Settling:
             self._context.auditor.tell(case, kind, refused, detail=detail)
         finally:
             self._release(case)
+
+
+def _as_whom(case: Case) -> str | None:
+    return None if case.shadowed is None else f"as nobody, despite {case.shadowed.code}"
 
 
 def _keeping(case: Case, keeper: TokenEncryption | None, queue: str) -> Keep | None:

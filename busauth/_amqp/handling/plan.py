@@ -16,7 +16,7 @@ from aio_pika.message import IncomingMessage
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.bodies import BodyReader
 from busauth._amqp.handling.guarded import GuardedConsumer
-from busauth._amqp.handling.kinds import BODIES, bare_of, is_body
+from busauth._amqp.handling.kinds import BODIES, bare_of, is_body, told
 from busauth._arguments import kind_of
 from busauth._callables import hints_of, is_async, name_of, parameters_of, wraps_async, yields
 from busauth._messages.proof import ProofDemand, Proofs, Proven
@@ -39,6 +39,7 @@ class CallPlan:
         caller, proven, message, body: names of the parameters that take them, if any do.
         reader: what reads the body.
         needs_proof: whether `proven` cannot be None.
+        takes_nobody: whether it can be called without a caller.
         call: what is awaited: the handler, where it is async; one that blocks is put into a thread
             by who has some.
         blocks: whether the handler is a plain function.
@@ -51,13 +52,14 @@ class CallPlan:
     reader: BodyReader | None
     proven: str | None
     needs_proof: bool
+    takes_nobody: bool
     call: Handler
     blocks: bool
 
     def arguments(
         self,
         message: Delivery | AbstractIncomingMessage,
-        caller: Caller,
+        caller: Caller | None,
         proven: Proven | None = None,
     ) -> dict[str, Any]:
         """Return the handler's arguments.
@@ -116,6 +118,7 @@ def compile_plan(handler: Callable[..., Any]) -> CallPlan:
         _reader(*slots["body"], name) if "body" in slots else None,
         proven=named.get("proven"),
         needs_proof="proven" in slots and bare_of(slots["proven"][1]) is Proven,
+        takes_nobody="caller" not in slots or bare_of(slots["caller"][1]) is not Caller,
         call=cast("Handler", handler),
         blocks=not is_async(handler),
     )
@@ -184,7 +187,7 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
     """Return what a parameter takes, None where its own default serves."""
     keyword = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     bare = bare_of(hint)
-    if keyword and bare is Caller:
+    if keyword and bare in (Caller, Caller | None):
         return "caller"
     if keyword and bare in (Proven, Proven | None):
         return "proven"
@@ -195,6 +198,11 @@ def _slot(parameter: inspect.Parameter, hint: Any, name: str) -> str | None:
         return None
     if keyword and is_body(hint, _PROVEN):
         return "body"
+    if bare is not Caller and Caller in _members(hint):
+        raise TypeError(
+            f"{name}: parameter {parameter.name!r} is annotated as {told(hint)}: expected Caller, "
+            "or `Caller | None`, which is None where a consumer in shadow hands over as nobody"
+        )
     raise TypeError(
         f"{name}: parameter {parameter.name!r} cannot be injected; annotate it as Caller, as "
         f"Proven, as AbstractIncomingMessage or as what the body is ({BODIES}), or give it a "
@@ -208,6 +216,8 @@ def _check_default(parameter: inspect.Parameter, hint: Any, name: str) -> None:
     if meant is None:
         return
     annotation = "`Proven | None`" if meant is Proven else f"{meant.__name__} alone"
+    if meant is Caller:
+        annotation = "Caller or `Caller | None`"
     expected = (
         f"expected {annotation}, without a default, as it is given always"
         if meant in (Caller, Proven, *_MESSAGE_TYPES)

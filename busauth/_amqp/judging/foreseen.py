@@ -25,6 +25,9 @@ class ForeseenEnd(StrEnum):
     ACCEPTED_LATE = "accepted-late"
     """The same, as a policy accepts a token that has expired."""
 
+    SHADOWED = "shadowed"
+    """Strict refuses it, and an operator's shadow hands it over as nobody: its handler would run."""
+
     REFUSED = "refused"
     """A copy with the reason would go to the dead letters or to the rejected."""
 
@@ -82,7 +85,8 @@ class Foreseen:
         at: the instant of this look, seconds since the epoch.
         end: how the message would end.
         stages: all of them, in order.
-        code: the refusal's code, where it would be refused, parked, discarded or sent back.
+        code: the refusal's code, where it would be refused, parked, discarded or sent back, or is
+            refused but for a shadow.
         detail: the evidence as one line, or what is not known; empty where it would be accepted.
         copied_to: the queue that a copy of it would go to, None where none would.
         policy: the name of the policy that would accept it late.

@@ -333,7 +333,7 @@ class _Looking(Pipeline):
             said.append("it still stands" if is_standing else "it has changed meanwhile")
             return is_standing
 
-    async def _handle(self, case: Case, caller: Caller) -> HandlerFailed | None:
+    async def _handle(self, case: Case, caller: Caller | None) -> HandlerFailed | None:
         reader = self._plan.reader
         with self._trail.stage("arguments", None if reader is None else reader.name) as said:
             failed = await super()._handle(case, caller)
@@ -472,6 +472,9 @@ def _foreseen(
         return replace(foreseen, end=ForeseenEnd.UNKNOWN, policy=None, detail="; ".join(why))
     if deferred is not None:
         return replace(foreseen, end=ForeseenEnd.DEFERRED, policy=None, detail=deferred.reason)
+    if refused is None and case.shadowed is not None:
+        shadowed, end = case.shadowed, ForeseenEnd.SHADOWED
+        return replace(foreseen, end=end, code=shadowed.code, detail=shadowed.detail)
     if refused is None:
         return foreseen
     told = next(each for each in reversed(events) if each.kind.is_outcome)

@@ -30,6 +30,9 @@ _LONG: Final = (0.1, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _MOST: Final = 200
 """Codes that are told apart, and as many types of errors: handlers may make up either."""
 
+_BEGUN: Final = (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE, EventKind.SHADOWED)
+"""What is told as a handler is about to run."""
+
 _OTHER: Final = "_OTHER"  # as the conventions call a type of error that has no name of its own
 _SETTLED_BY: Final = {names.SYSTEM: names.RABBITMQ, names.OPERATION: names.PROCESS}
 _SENT_BY: Final = {names.SYSTEM: names.RABBITMQ, names.OPERATION: names.PUBLISH}
@@ -95,7 +98,7 @@ class Metrics:
 
     def _judged(self, event: Event, labels: dict[str, str]) -> None:
         """Measure each attempt once: as its handler is about to run, or as it does not."""
-        is_early = event.kind in (EventKind.ACCEPTED, EventKind.ACCEPTED_LATE)
+        is_early = event.kind in _BEGUN
         if not is_early and not event.kind.is_outcome:
             return
         for histogram, seconds in (

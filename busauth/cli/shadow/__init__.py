@@ -1,0 +1,1 @@
+"""`busauth shadow`: what strict would refuse, and who is in shadow."""
