@@ -26,7 +26,7 @@ class ForeseenEnd(StrEnum):
     """The same, as a policy accepts a token that has expired."""
 
     SHADOWED = "shadowed"
-    """Strict refuses it, and an operator's shadow hands it over as nobody: its handler would run."""
+    """Strict refuses it, and a shadow hands it over as nobody: its handler would run."""
 
     REFUSED = "refused"
     """A copy with the reason would go to the dead letters or to the rejected."""

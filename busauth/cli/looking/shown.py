@@ -10,6 +10,7 @@ _WIDE = max(len(state.value) for state in StageState)
 _ENDS: Mapping[ForeseenEnd, str] = {
     ForeseenEnd.ACCEPTED: "Accepted: the handler of {queue} would run.",
     ForeseenEnd.ACCEPTED_LATE: "Accepted late, by {policy}: the handler of {queue} would run.",
+    ForeseenEnd.SHADOWED: "In shadow: the handler of {queue} would run as nobody: {detail}",
     ForeseenEnd.REFUSED: "Refused, to {to}: {detail}",
     ForeseenEnd.PARKED: "Parked in {to}, until its caller is back: {detail}",
     ForeseenEnd.DISCARDED: "Discarded: {detail}",
