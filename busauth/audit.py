@@ -274,6 +274,8 @@ def log_event(event: Event) -> None:
 
     As a guard's auditor it is an `EventLog`, which a flood does not fill; called, it always writes.
     """
+    if not LOGGER.isEnabledFor(event.level):
+        return
     said = {"message_id": event.message_id, "subject": event.subject, "code": event.code}
     known = "".join(f" {name}={value}" for name, value in said.items() if value is not None)
     run = ""

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer.main
 import yaml
+from typer.core import TyperGroup
 
 from busauth.cli import app
 
@@ -174,6 +175,9 @@ def check_command(words: list[str]) -> None:
 
 def _check_options(name: str, given: list[str]) -> None:
     command = _COMMANDS[name]
+    while isinstance(command, TyperGroup):
+        name, *given = given
+        command = command.commands[name]
     context = command.make_context(name, [], resilient_parsing=True)
     context.resilient_parsing = False
     until = next((at for at, word in enumerate(given) if word in {"<", ">", ">>"}), None)

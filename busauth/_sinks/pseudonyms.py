@@ -114,7 +114,7 @@ class Pseudonyms:
         of its own.
         """
         issuer, subject = known.get("issuer"), known.get("subject")
-        if not isinstance(subject, str):
+        if not (isinstance(subject, str) and subject):
             return known
         try:
             name = self.of(str(issuer), subject)
@@ -123,7 +123,7 @@ class Pseudonyms:
                 LOGGER.error("subjects are left out of the audit: %s", error)
             return {key: each for key, each in known.items() if key not in ("subject", *_SAID)}
         word = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
-        said = {key: word.sub(name, known[key]) for key in _SAID if key in known}
+        said = {key: word.sub(name, known[key]) for key in _SAID if subject in known.get(key, "")}
         return {**known, **said, "subject": name}
 
     def _told(self) -> "_Telling":

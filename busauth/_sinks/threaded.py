@@ -18,8 +18,9 @@ T = TypeVar("T")
 MOST = 10_000
 """Events that wait to be written, at most: a few kilobytes each."""
 
-CLOSING = 5.0
-"""Seconds that a sink has for what waits when it is closed."""
+CLOSING = 3.0
+"""Seconds that a sink has for what waits when it is closed: after a service has drained, it is what
+is left of the half minute that an orchestrator waits."""
 
 _FIRST, _LONGEST = 0.5, 30.0
 """Seconds between attempts to write."""
@@ -74,7 +75,7 @@ class ThreadedSink(Sink):
         self._line.put(item)
 
     async def close(self) -> None:
-        """Write what waits, for five seconds at most; what is not written is counted and told."""
+        """Write what waits, for three seconds at most; what is not written is counted and told."""
         await asyncio.to_thread(self._line.end, CLOSING)
 
     async def __aenter__(self) -> Self:
@@ -101,7 +102,9 @@ class _Line(Generic[T]):
         if not self.waiting.put(item):
             return
         # A daemon, so that a disk that hangs keeps no process; `end` waits for it.
-        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, args=(self._thread,), name=self._name, daemon=True
+        )
         try:
             self._thread.start()
         except RuntimeError as error:  # no thread is to be had now: the next event asks again
@@ -119,7 +122,9 @@ class _Line(Generic[T]):
         if thread.is_alive():
             self.waiting.tell(f"not closed within {seconds:g} s", at_once=True)
 
-    def _work(self) -> None:
+    def _work(self, before: threading.Thread | None) -> None:
+        if before is not None and before.ident is not None:  # it closes what this one opens again
+            before.join()
         while items := self.waiting.take():
             self._write(self._encoded(items))
         self._safely_close()

@@ -25,6 +25,7 @@ from busauth.sinks import (
     read_stream,
 )
 from busauth.testing import Issuer, ManualClock
+from tests.proxy import proxied
 from tests.support import Broker, Order, Trail, guard_for
 
 
@@ -203,6 +204,22 @@ async def test_the_stream_is_written_again_once_the_broker_is_there(
     sink(Event(kind=EventKind.HANDLED, queue="q", at=2.0))
     await sink.close()
     assert [each["at"] for each in await _read(place, 2)] == [1.0, 2.0]
+    assert sink.dropped == 0
+
+
+async def test_what_a_cut_connection_kept_back_is_published_on_another(
+    broker: Broker, place: Place
+) -> None:
+    """Nothing that was told before, meanwhile or after is lost; once is not promised."""
+    async with await broker.connection.channel() as channel:
+        arguments = {"x-queue-type": "stream"}
+        await channel.declare_queue(place.stream, durable=True, arguments=arguments)
+    async with proxied(place.url) as (proxy, url), AuditStream(url, stream=place.stream) as sink:
+        sink(Event(kind=EventKind.HANDLED, queue="q", at=1.0))
+        await _read(place, 1)
+        proxy.cut()
+        sink(Event(kind=EventKind.HANDLED, queue="q", at=2.0))
+        await _read(place, 1, since=2.0)
     assert sink.dropped == 0
 
 
