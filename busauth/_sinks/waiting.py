@@ -53,8 +53,7 @@ class Waiting(Generic[Item]):
         self._changed = threading.Condition()
         self._seldom = Seldom(monotonic)
         self._is_taken = self.is_ending = False
-        self.dropped = 0
-        self._told = 0
+        self._in_hand = self._told = self.dropped = 0
 
     def put(self, item: Item) -> bool:
         """Have something wait, or count it; return whether a thread must be begun that takes it."""
@@ -77,8 +76,8 @@ class Waiting(Generic[Item]):
         with self._changed:
             while not self._items and not self.is_ending:
                 self._changed.wait()
-            self._is_taken = bool(self._items)
-            return [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
+            self._is_taken, self._in_hand = bool(self._items), min(_BATCH, len(self._items))
+            return [self._items.popleft() for _ in range(self._in_hand)]
 
     def left(self) -> None:
         """Note that no thread takes anything."""
@@ -100,6 +99,7 @@ class Waiting(Generic[Item]):
         """Count what cannot be written."""
         with self._changed:
             self.dropped += count
+            self._in_hand -= count
         self.tell(why)
 
     def tell(self, why: str, *, at_once: bool = False) -> None:
@@ -108,7 +108,7 @@ class Waiting(Generic[Item]):
             self._told = self.dropped
             LOGGER.warning(
                 "%s: %s; %d events wait, %d were dropped so far",
-                self._name, why, len(self._items), self._told,
+                self._name, why, len(self._items) + self._in_hand, self._told,
             )  # fmt: skip
 
     def tell_rest(self) -> None:

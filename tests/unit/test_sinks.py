@@ -121,7 +121,7 @@ def test_what_has_no_room_is_counted_and_told_once_a_minute(
     ]
     waiting.tell_rest()
     assert caplog.messages[1:] == [
-        "the sink: some were not written; 0 events wait, 990 were dropped so far"
+        "the sink: some were not written; 10 events wait, 990 were dropped so far"
     ]
 
 
