@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from logging import DEBUG, WARNING
 from typing import Any, Protocol, Self
@@ -194,7 +194,9 @@ class Event:
 
         It is safe to ship: senders choose ids and routing keys, and no token in one gets further.
         """
-        return without_tokens({**asdict(self), "kind": self.kind.value})
+        # `asdict` copies each value, which costs more than all the rest.
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return without_tokens({**known, "kind": self.kind.value})
 
     @property
     def level(self) -> int:
