@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from busauth.cli.again import release
+from busauth.cli.audit import audit
 from busauth.cli.broker import broker
 from busauth.cli.dev.command import dev
 from busauth.cli.keys import keys
@@ -30,6 +31,7 @@ app.add_typer(tokens.app)
 app.add_typer(letters)
 app.add_typer(keys, name="keys")
 app.add_typer(shadow)
+app.add_typer(audit, name="audit")
 
 
 @app.callback()

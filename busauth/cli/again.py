@@ -18,7 +18,7 @@ from busauth._expiry import DeadLetter
 from busauth._messages.proof import Route
 from busauth.cli.options import Exit, fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
-from busauth.settings import LetterSettings, Settings, load_settings
+from busauth.settings import AuditSettings, LetterSettings, Settings, load_settings
 from busauth.settings.places import at
 
 Queue = Annotated[str, typer.Argument(help="The consumer's queue.")]
@@ -87,7 +87,7 @@ def consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
 def _guard(settings: Settings) -> Guard:
     """Make a guard that trusts whom the consumer's trusts, and holds none of its secrets.
 
-    What only the consumer needs is left out: its seal, its policies and its memories.
+    What only the consumer needs is left out: its seal, its policies, its memories and its audit.
     """
     issuers = tuple(each.model_copy(update={"retired": None}) for each in settings.issuers)
     known = {**settings.guard.consumers, **settings.consumers}
@@ -103,6 +103,7 @@ def _guard(settings: Settings) -> Guard:
         "messages": settings.messages.model_copy(update={"seal": None, "replay": None}),
         "guard": settings.guard.model_copy(update={"broker_stamps": False, "consumers": {}}),
         "consumers": names,
+        "audit": AuditSettings(),
     }
     return settings.model_copy(update=needed).make_guard()
 

@@ -2,6 +2,7 @@
 
 from busauth._amqp.shadowing.shadow import Shadow
 from busauth._doors import hand_out
+from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
 from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSettings
 from busauth.settings.loading import load_settings
@@ -18,6 +19,7 @@ from busauth.settings.messages import (
 from busauth.settings.model import Settings
 
 __all__ = [
+    "AuditSettings",
     "BusSettings",
     "ClaimSettings",
     "DecryptionSettings",

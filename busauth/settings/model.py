@@ -41,10 +41,12 @@ from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions
 from busauth._expiry import DeadLetter, DeclaredPolicies
 from busauth._messages.replay import ReplayMemory
 from busauth._revocation.revocations import Revocations
+from busauth._sinks.together import every
 from busauth._tokens.fetch import Fetcher, UnsafeHttp
-from busauth.audit import Auditor, log_event
+from busauth.audit import Auditor, Sink, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
+from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import LetterSettings, MessageSettings
@@ -67,6 +69,7 @@ class Settings(IssuerTable, BaseSettings):
         guard: see `GuardOptions`.
         consumers: what is said about single consumers, by queue; counts above their decorators.
         bus: the broker, and how a service consumes; see `BusSettings`.
+        audit: where events are kept; see `AuditSettings`.
         unsafe_http: hosts that may be asked for keys over plain http.
     """
 
@@ -81,6 +84,7 @@ class Settings(IssuerTable, BaseSettings):
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
     bus: BusSettings = BusSettings()
+    audit: AuditSettings = AuditSettings()
     unsafe_http: tuple[Name, ...] = ()
 
     @classmethod
@@ -110,7 +114,7 @@ class Settings(IssuerTable, BaseSettings):
 
         Args:
             clock: the machine's by default.
-            auditor: hears of every decision.
+            auditor: hears of every decision, next to the sinks of ``[audit]``.
             revocations: a feed, which has a connection of its own and so is made in code.
             replay: a memory that workers share, likewise; counts above the settings.
             transient: see `GuardOptions.transient`; kinds of errors cannot stand in a file.
@@ -175,6 +179,9 @@ class Settings(IssuerTable, BaseSettings):
         for queue, each in options.consumers.items():
             with gathering.at("consumers", queue, "on_redrive"):
                 consumers[queue] = _located(each, fetcher, clock)
+        sinks: tuple[Sink, ...] = ()
+        with gathering.at("bus"):
+            sinks = self.audit.sinks(self.bus.address() if self.audit.stream else None)
         gathering.check()
         said = {**dict(options), "consumers": consumers, "transient": transient}
         return Guard(
@@ -185,7 +192,7 @@ class Settings(IssuerTable, BaseSettings):
             letters=letters,
             options=GuardOptions(**said),
             clock=clock,
-            auditor=auditor,
+            auditor=every(auditor, *sinks, logs=auditor is log_event) if sinks else auditor,
         )
 
     @property
