@@ -1,0 +1,571 @@
+"""What `busauth console` shows, and to whom."""
+
+import asyncio
+import html
+import re
+import unicodedata
+from collections import Counter
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from busauth import Caller, ConfigurationError, Deferred
+from busauth.integrations.console import ConsumerSeen, InstanceSeen, Late, Passage, console
+from busauth.integrations.console.looking import Look
+from busauth.integrations.console.plots import lateness, progress
+from busauth.integrations.console.shown import clear, instant, span
+from busauth.integrations.console.summing import groups
+from busauth.testing import ManualClock
+from tests.unit.consoling import (
+    NOW,
+    PAGES,
+    QUEUE,
+    Shown,
+    an_hour_after,
+    form_of,
+    letter,
+    sign_in,
+    step,
+    town,
+)
+
+GROUP = f"/letters/group?queue={QUEUE}&group={groups(an_hour_after().lying)[0].id}"
+ONE = f"/letters/one?queue={QUEUE}&letter={'0' * 32}"
+
+
+class Revoked:
+    """Revocations that a test says."""
+
+    def __init__(self) -> None:
+        self.all = False
+        self.asked = 0
+        self.away = False
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        """Return whether everybody is."""
+        self.asked += 1
+        if self.away:
+            raise Deferred("the feed is away")
+        return self.all
+
+
+async def test_whoever_signs_in_sees_every_page() -> None:
+    """A token of the console's audience opens a session, and each page shows its own."""
+    shown = town()
+    async with shown.visit() as client:
+        pages = {path: (await client.get(path)) for path in (*PAGES, ONE)}
+    assert {path: page.status_code for path, page in pages.items()} == dict.fromkeys(pages, 200)
+    assert "keys of https://idp.example" in pages["/"].text
+    assert "Silent" in pages["/"].text
+    assert "handler.failed" in pages["/letters"].text
+    assert "token.revoked" in pages["/plan"].text
+    assert "131 of 230" in pages["/history"].text
+    assert "ines@ops-1" in pages[ONE].text
+    assert "kept, encrypted for its consumer" in pages[ONE].text
+
+
+@pytest.mark.parametrize("path", [*PAGES, ONE, "/letters/one"])
+async def test_nobody_sees_anything_without(path: str) -> None:
+    """Every page leads whoever has not signed in to the form, and says nothing."""
+    shown = town()
+    async with shown.client() as client:
+        answer = await client.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    assert answer.text == ""
+    assert shown.source.looks == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"aud": "shop"}, 401),
+        ({"aud": ["shop"], "scope": "console:read"}, 401),
+        ({"scope": "orders:read"}, 403),
+        ({"scope": ""}, 403),
+        ({"exp": int(NOW) - 3600, "iat": int(NOW) - 7200}, 401),
+        ({"iss": "https://elsewhere.example"}, 401),
+        ({"nbf": int(NOW) + 3600}, 401),
+    ],
+)
+async def test_a_token_that_is_not_for_this(claims: dict[str, Any], status: int) -> None:
+    """Another audience, issuer or time, or no scope for it, lets nobody in, either way."""
+    shown = town()
+    token = shown.token(**claims)
+    async with shown.client() as client:
+        entered = await sign_in(client, token)
+        assert entered.status_code == status
+        assert token not in entered.text
+        assert (await client.get("/")).status_code == 303
+        bearer = await client.get("/", headers={"authorization": f"Bearer {token}"})
+        assert bearer.status_code == status
+
+
+async def test_a_bearer_counts_for_its_own_request_alone() -> None:
+    """A program shows its token each time, and gets neither cookie nor a button to sign out."""
+    shown = town()
+    async with shown.client() as client:
+        answer = await client.get("/", headers={"authorization": f"Bearer {shown.token()}"})
+        assert answer.status_code == 200
+        assert "set-cookie" not in answer.headers
+        assert "sign-out" not in answer.text
+        assert (await client.get("/")).status_code == 303
+        wrong = await client.get("/", headers={"authorization": "Basic eA=="})
+        assert (wrong.status_code, wrong.headers["www-authenticate"]) == (
+            401,
+            'Bearer realm="busauth console"',
+        )
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_revocation_is_asked_on_each_request(path: str) -> None:
+    """The first request behind a revocation ends the session, for good."""
+    revoked = Revoked()
+    shown = town(revocations=revoked)
+    async with shown.visit() as client:
+        before = revoked.asked
+        assert (await client.get(path)).status_code == 200
+        assert revoked.asked == before + 1
+        revoked.away = True
+        assert (await client.get(path)).status_code == 503
+        revoked.away, revoked.all = False, True
+        ended = await client.get(path)
+        assert (ended.status_code, ended.headers["location"]) == (303, "/sign-in?why=revoked")
+        revoked.all = False
+        assert (await client.get(path)).status_code == 303
+
+
+async def test_a_session_ends_with_its_token() -> None:
+    """At `exp`, to the second and without leeway."""
+    shown = town()
+    async with shown.visit(exp=int(NOW) + 100) as client:
+        await shown.clock.advance(99)
+        assert (await client.get("/")).status_code == 200
+        await shown.clock.advance(1)
+        assert (await client.get("/")).status_code == 303
+
+
+async def test_a_session_ends_where_nobody_uses_it() -> None:
+    """A page that refreshes itself is no use: what is left open on a screen ends."""
+    shown = town(idle=60.0)
+    async with shown.visit(exp=int(NOW) + 9000) as client:
+        for _ in range(3):
+            await shown.clock.advance(50)
+            assert (await client.get("/")).status_code == 200
+        await shown.clock.advance(50)
+        assert (await client.get("/?refresh=1")).status_code == 200
+        await shown.clock.advance(10)
+        assert (await client.get("/?refresh=1")).status_code == 303
+
+
+async def test_a_session_ends_when_its_owner_signs_out() -> None:
+    """The id counts no more, whoever has kept the cookie."""
+    shown = town()
+    async with shown.visit() as client:
+        kept = dict(client.cookies)
+        page = await client.get("/")
+        answer = await client.post("/sign-out", data={"form": form_of(page.text)})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?why=out")
+        assert not any("console" in name for name in client.cookies)
+    async with shown.client() as other:
+        other.cookies.update(kept)
+        assert (await other.get("/")).status_code == 303
+
+
+async def test_nothing_of_a_token_is_kept_or_served() -> None:
+    """Neither what answers nor what is served, cookies included, has it in it."""
+    shown = town()
+    token = shown.token()
+    parts = token.split(".")
+    async with shown.client() as client:
+        await sign_in(client, token)
+        served = [await client.get(path) for path in (*PAGES, ONE, "/sign-in", "/console.css")]
+    text = "".join(each.text + str(each.headers) for each in served)
+    assert not any(part in text for part in parts)
+    assert not any(part in found for part in parts for found in strings_in(shown.app))
+
+
+def strings_in(start: object) -> list[str]:
+    """Return every text that can be reached from an object, attributes and containers alike."""
+    found, seen, left = list[str](), set[int](), [start]
+    while left:
+        each = left.pop()
+        if id(each) in seen or isinstance(each, type | type(asyncio)):
+            continue
+        seen.add(id(each))
+        if isinstance(each, str | bytes):
+            found.append(each if isinstance(each, str) else each.decode("latin-1"))
+        left += parts_of(each)
+    return found
+
+
+def parts_of(each: Any) -> list[object]:
+    """Return what an object holds."""
+    if isinstance(each, dict):
+        return [*each.keys(), *each.values()]
+    if isinstance(each, list | tuple | set | frozenset):
+        return list(each)
+    slots = [name for kind in type(each).__mro__ for name in getattr(kind, "__slots__", ())]
+    held = [getattr(each, name, None) for name in slots if isinstance(name, str)]
+    closed = [cell.cell_contents for cell in getattr(each, "__closure__", None) or ()]
+    return [*held, *closed, getattr(each, "__self__", None), *vars_of(each).values()]
+
+
+def vars_of(each: object) -> dict[str, object]:
+    found = getattr(each, "__dict__", {})
+    return dict(found) if isinstance(found, dict) else {}
+
+
+async def test_bodies_are_for_their_own_scope() -> None:
+    """Without it, or where nobody configured them, a body is neither shown nor mentioned."""
+    for configured, scope, is_shown in (
+        ("console:bodies", "console:read console:bodies", True),
+        ("console:bodies", "console:read", False),
+        (None, "console:read console:bodies", False),
+    ):
+        shown = town(bodies=configured)
+        async with shown.visit(scope=scope) as client:
+            page = (await client.get(ONE)).text
+        assert ("{&#34;order&#34;: 7}" in page) is is_shown
+        assert ("Its body" in page) is is_shown
+
+
+async def test_letters_are_looked_at_once_in_a_while() -> None:
+    """However many ask, and however often, a queue is looked at every 30 s at most."""
+    shown = town()
+    async with shown.visit() as client:
+        await asyncio.gather(*(client.get("/letters") for _ in range(20)))
+        await client.get(ONE)
+        assert shown.source.looks == 1
+        await shown.clock.advance(29)
+        page = await client.get("/letters")
+        assert shown.source.looks == 1
+        assert 'As of <time datetime="2025-06-15T15:06:40Z">' in page.text
+        await shown.clock.advance(1)
+        await client.get("/letters")
+        assert shown.source.looks == 2
+
+
+async def test_a_look_outlives_whoever_asked() -> None:
+    """Whoever leaves while it lasts has no second one begin beside it: the next has its answer."""
+    looks, may_end = 0, asyncio.Event()
+
+    async def slow() -> int:
+        nonlocal looks
+        looks += 1
+        await may_end.wait()
+        return looks
+
+    look = Look(slow, ManualClock(NOW), every=30, what="q")
+    for _ in range(3):
+        leaving = asyncio.create_task(look.latest())
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+    may_end.set()
+    assert (await look.latest()).seen == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefusedError("at 10.0.0.7"), TimeoutError(), Deferred("taken back")],
+)
+async def test_a_broker_that_is_away_is_said(error: Exception) -> None:
+    """Every page is there, and says so, with the time and without the evidence."""
+    shown = town(Shown(fails=error))
+    async with shown.visit() as client:
+        for path in PAGES:
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert "othing could be seen" in page.text or "Not known" in page.text
+            assert "10.0.0.7" not in page.text
+
+
+async def test_letters_are_grouped_and_filtered() -> None:
+    """By code, error and queue; the largest first; a filter leaves the others out."""
+    shown = town()
+    async with shown.visit() as client:
+        page = (await client.get("/letters")).text
+        rows = re.findall(r'<td class="number">(\d+)</td>', page)
+        assert rows == ["230", "61", "1"]
+        only = (await client.get("/letters?code=token.expired")).text
+        assert re.findall(r'<td class="number">(\d+)</td>', only) == ["61"]
+        link = html.unescape(re.findall(r'href="(/letters/group[^"]*)"', page)[0])
+        group = (await client.get(link)).text
+        assert "shown: 1 to 100" in group
+        last = (await client.get(link.replace("page=1", "page=3"))).text
+        assert "shown: 201 to 230" in last
+        assert 'rel="next"' not in last
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "x", "", "9" * 40, "٣", "1e3"])
+async def test_pages_that_are_none(page: str) -> None:
+    """What is no number of a page is the first one; one that is too high is empty."""
+    shown = town()
+    async with shown.visit() as client:
+        said = {"queue": QUEUE, "group": groups(shown.source.lying)[0].id, "page": page}
+        answer = await client.get("/letters/group", params=said)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/letters", "/letters/group", "/letters/one"])
+async def test_other_queues_are_not_looked_at(path: str) -> None:
+    """A console looks where it was told to, and whatever a query says, nowhere else."""
+    shown = town()
+    async with shown.visit() as client:
+        answer = await client.get(path, params={"queue": "payments"})
+        assert answer.status_code == 404
+        assert shown.source.looks == 0
+
+
+def test_others_than_this_machine_need_tls_and_a_sign_in() -> None:
+    """A console that others could reach does not start without both."""
+    guard = town().guard
+    for hosts, said in (
+        (["console.example"], {"guard": None, "secure": True}),
+        (["console.example:443"], {"guard": guard, "secure": False}),
+        (["127.0.0.1:8250", "0.0.0.0:8250"], {"guard": guard, "secure": False}),
+        (["127.0.0.1.example:8250"], {"guard": None, "secure": False}),
+        ([], {"guard": guard, "secure": True}),
+    ):
+        with pytest.raises(ConfigurationError):
+            console(Shown(), queues=[], hosts=hosts, **said)
+    for hosts in (["localhost"], ["[::1]:8250"], ["127.0.0.1"]):
+        console(Shown(), queues=[], hosts=hosts, guard=None)
+
+
+async def test_on_loopback_nobody_need_sign_in() -> None:
+    """There are pages, and nothing of a sign-in."""
+    shown = town(guard=None)
+    async with shown.client() as client:
+        for path in PAGES:
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert "sign" not in page.text.lower().replace("assign", "")
+        assert (await client.get("/sign-in")).status_code == 404
+
+
+class Outline(HTMLParser):
+    """What a page is made of, as a screen reader has it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
+async def outlines() -> dict[str, Outline]:
+    """Return every page that there is."""
+    shown = town()
+    async with shown.visit(scope="console:read console:bodies") as client:
+        paths = (*PAGES, ONE, GROUP, "/sign-in", "/nowhere", "/?refresh=1")
+        return {path: Outline((await client.get(path)).text) for path in paths}
+
+
+async def test_pages_are_for_everybody() -> None:
+    """Language, title, landmarks, headings in order, names for all that can be reached."""
+    for path, page in (await outlines()).items():
+        counted = Counter(tag for tag, _ in page.tags)
+        assert page.all("html") == [{"lang": "en"}], path
+        assert [counted[tag] for tag in ("title", "main", "header", "footer", "h1")] == [1] * 5
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert all(after <= before + 1 for before, after in pairwise(levels)), path
+        assert page.all("a")[0] == {"class": "skip", "href": "#main"}
+        ids = [each["id"] for _, each in page.tags if "id" in each]
+        assert len(ids) == len(set(ids))
+        assert counted["table"] == counted["caption"]
+        assert all("scope" in each for each in page.all("th"))
+        labels = {each.get("for") for each in page.all("label")}
+        fields = [
+            each for each in page.all("select", "textarea", "input") if each.get("type") != "hidden"
+        ]
+        assert all(each["id"] in labels for each in fields)
+        assert all(each.get("aria-label") for each in page.all("nav", "svg"))
+        assert all(each.get("aria-label") for _, each in page.tags if each.get("tabindex") == "0")
+        positive = [each for _, each in page.tags if int(each.get("tabindex") or 0) > 0]
+        assert positive == []
+
+
+async def test_pages_run_and_load_nothing() -> None:
+    """No script, no style or handler in an element, nothing from elsewhere."""
+    for path, page in (await outlines()).items():
+        assert page.all("script", "iframe", "object", "embed", "style", "base") == [], path
+        for tag, attributes in page.tags:
+            assert not [name for name in attributes if name.startswith("on") or name == "style"]
+            for name in ("href", "src", "action"):
+                target = attributes.get(name)
+                assert target is None or (target[0] in "/#" and target[:2] != "//"), (path, tag)
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour (WCAG 2.2)."""
+    digits = colour.lstrip("#")
+    wide = digits if len(digits) == 6 else "".join(2 * each for each in digits)
+    parts = [int(wide[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours (WCAG 2.2)."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_colours_can_be_told_apart(scheme: str) -> None:
+    """Text has a contrast of 4.5 to 1 at least, what is drawn and outlined of 3 to 1 (WCAG AA)."""
+    async with town().client() as client:
+        css = (await client.get("/console.css")).text
+    roots = re.findall(r":root \{([^}]*)\}", css)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", roots[scheme == "dark"]))
+    for ground in ("ground", "raised"):
+        for ink in ("ink", "faint", "good", "bad", "act"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+        for drawn in ("edge", "bar"):
+            assert contrast(colours[drawn], colours[ground]) >= 3, (drawn, ground)
+    assert contrast(colours["on-act"], colours["act"]) >= 4.5
+
+
+def test_plots_say_what_they_draw() -> None:
+    """A sentence says the same; no number draws beyond the picture, or nothing at all."""
+    odd = [Late(NOW, each) for each in (5.0, float("nan"), float("inf"), -3.0, 0.0, 1e300)]
+    drawn = str(lateness(odd))
+    assert 'aria-label="3 accepted late' in drawn
+    assert "nan" not in drawn
+    assert "inf" not in drawn
+    assert lateness([]) == '<span class="faint">none late</span>'
+    assert "7 of 5" in progress(7, 5)
+    assert 'width="159.0"' in progress(7, 5)
+    assert "3 of an unknown number" in progress(3, 0)
+
+
+@given(st.floats() | st.text() | st.none() | st.integers())
+def test_every_instant_is_shown(at: Any) -> None:
+    """Whatever a sender wrote in a time's place is an instant or text, and never an error."""
+    assert "<script" not in instant(at)
+    assert span(at if isinstance(at, float) else None)
+
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=60),
+    st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            '"><img src=x onerror=alert(1)>',
+            "' onfocus='alert(1)' autofocus='",
+            "</title><svg/onload=alert(1)>",
+            "javascript:alert(1)",
+            "{{ 7 * 7 }}{% raw %}",
+            "\u202egnp.exe\u2066\u200b\ufeff",
+            "\x00\x08\x1b[31m\r\nSet-Cookie: a=b\u2028\u0085",
+            "a" + "\u0301" * 400,
+            "&lt;b&gt;&amp;amp;",
+            "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",
+            "\ud800",
+        ]
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40, deadline=None)
+@given(word=HOSTILE)
+async def test_whatever_a_letter_says_is_text(word: str) -> None:
+    """A sender's words add no element, attribute, header or token, and turn nothing around."""
+    plain, hostile = "word", word
+    pages = {}
+    for said in (plain, hostile):
+        told = letter(
+            code=said, detail=said, error=said, at=said, issuer=said, subject=said, publisher=said,
+            message_id=said, body=said, source=said,
+            story=(Passage(at=said, code=said, by=said, authority=said),),
+        )  # fmt: skip
+        source = Shown(
+            seen=[
+                InstanceSeen(
+                    service=said, instance=said, at=NOW, keys=((said, 1.0),),
+                    consumers=(ConsumerSeen(queue=said, paused_for=said),),
+                )
+            ],
+            lying=[told],
+            steps=[
+                step("planned", filters={said: said}, counts={said: 1}, by=said, source=said),
+                step("ended", run="r-2", counts={said: 1}, by=said, authority=said),
+            ],
+        )  # fmt: skip
+        shown = town(source)
+        token = shown.token(scope="console:read console:bodies")
+        async with shown.client(authorization=f"Bearer {token}") as client:
+            pages[said] = [
+                await client.get("/"),
+                await client.get("/letters"),
+                await client.get("/plan"),
+                await client.get("/history"),
+                await client.get(ONE),
+                await client.get(f"/letters/group?queue={QUEUE}&group={groups([told])[0].id}"),
+            ]
+    for one, other in zip(pages[plain], pages[hostile], strict=True):
+        assert other.status_code == 200
+        assert shape(one.text) == shape(other.text)
+        assert not Outline(other.text).all("script", "img", "iframe")
+        seen = "".join(Outline(other.text).text)
+        assert not [each for each in seen if unicodedata.category(each) in ("Cf", "Cs", "Co")]
+        assert not [
+            each for each in seen if unicodedata.category(each) == "Cc" and each not in "\n\t"
+        ]
+        assert "eyJhbGci" not in other.text
+        assert set(other.headers) == set(one.headers)
+
+
+def unseen(text: str) -> list[str]:
+    """Return what has no shape of its own, or turns the text around it."""
+    kinds = ("Cc", "Cf", "Cs", "Co", "Cn")
+    return [each for each in text if unicodedata.category(each) in kinds and each not in "\n\t"]
+
+
+def shape(page: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return a page's elements and their attributes' names; whether a time is one is open."""
+    return [(tag, tuple(attributes)) for tag, attributes in Outline(page).tags if tag != "time"]
+
+
+@given(st.text())
+def test_what_cannot_be_seen_is_named(text: str) -> None:
+    """Nothing is left that hides, turns the line around, or is no character; the rest stays."""
+    written = clear(text)
+    assert unseen(written) == []
+    if text.isascii() and text.isprintable() and "ey" not in text and "ew" not in text:
+        assert written == text
+
+
+async def test_a_run_that_was_killed_is_told() -> None:
+    """It is running by its last word, and has been silent for longer than it would be."""
+    shown = town(an_hour_after())
+    async with shown.visit(exp=int(NOW) + 3600) as client:
+        assert "may have been killed" not in (await client.get("/history")).text
+        await shown.clock.advance(120)
+        assert "may have been killed" in (await client.get("/history")).text
+
+
+async def test_where_there_is_nothing_that_is_said() -> None:
+    """An empty console is no blank page."""
+    shown = town(Shown(), queues=[])
+    async with shown.visit() as client:
+        for path in PAGES[:4]:
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert 'class="empty"' in page.text
