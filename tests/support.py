@@ -141,6 +141,7 @@ class Broker:
                 for retry in LADDERS:
                     for neighbour in arguments_of(name, BusOptions(retry=retry), parks=True):
                         await channel.queue_delete(neighbour)
+                await channel.queue_delete(f"{name}.history")
 
     async def declare(self, queue: str, **arguments: Any) -> str:
         """Declare a quorum queue with its two neighbours, as an operator would."""

@@ -32,12 +32,16 @@ TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
 REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
 """What a dead letter tells about its refusal."""
 
+LETTER = "busauth-letter"
+STORY = "busauth-story"
 EXCHANGE = "busauth-exchange"
 ROUTING_KEY = "busauth-routing-key"
 NOTED = "busauth-noted"
 CUT = "busauth-cut"
 KEPT = "busauth-kept"
 TOKEN = "busauth-token"  # noqa: S105 -- a header's name
+BY = "busauth-by"
+STATEMENT = "busauth-statement"
 HOP = "busauth-hop"
 PARENT = "busauth-parent"
 TRACE = "busauth-trace"

@@ -9,7 +9,7 @@ from busauth.errors import ConfigurationError, evidence
 LONGEST = 255
 """Bytes of a short string (AMQP 0-9-1, section 4.2.5.3), as UTF-8."""
 
-_OURS = re.compile(r"(?P<queue>.+)\.(dead|rejected|parked|retry\.[0-9]+)", re.DOTALL)
+_OURS = re.compile(r"(?P<queue>.+)\.(dead|rejected|parked|history|retry\.[0-9]+)", re.DOTALL)
 
 
 def check_queue(queue: str, around: Iterable[str]) -> None:

@@ -47,6 +47,11 @@ def rejected_queue(queue: str) -> str:
     return f"{queue}.rejected"
 
 
+def history_stream(queue: str) -> str:
+    """Return the stream that tells what was done to letters of a queue."""
+    return f"{queue}.history"
+
+
 @dataclass(frozen=True, slots=True)
 class RetryLadder:
     """Delay queues, each with one TTL, each twice as long as the one below.

@@ -8,6 +8,7 @@ from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
 from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
+from busauth.cli.letters.commands import letters
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
     app.command(epilog=EXITS)(command)
+app.add_typer(letters)
 
 
 @app.callback()

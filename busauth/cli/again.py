@@ -86,10 +86,10 @@ def release(
     Messages whose first proof names that caller go; all others stay. It ends with 3 where one that
     names the caller was refused.
     """
-    guard, broker = _consumers(settings, url)
+    guard, broker = consumers(settings, url)
     routes = [_route(each) for each in route or ()]
     token = _token(token_file)  # last: nobody types one to be told of another argument
-    with _telling():
+    with telling():
         parked = Release(broker, guard=guard, queue=queue, routes=routes, recipient=recipient)
         released = asyncio.run(parked.for_caller(token))
     _report(released, f"Released to {queue}")
@@ -112,9 +112,9 @@ def redrive(
     The consumer decides anew. Letters that kept no token stay, and so do those that were not asked
     for. It ends with 3 where one that was asked for was refused, kept no token, or is not there.
     """
-    guard, broker = _consumers(settings, url)
+    guard, broker = consumers(settings, url)
     wanted = Wanted(message_id or (), code or (), subject)
-    with _telling():
+    with telling():
         keys = _keys(key)
         letters = Redrive(
             broker, guard=guard, queue=queue, keys=keys, recipient=recipient, rejected=rejected
@@ -123,9 +123,9 @@ def redrive(
     _report(redriven, f"Redriven to {queue}", wanted)
 
 
-def _consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
+def consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
     """Return a guard and the broker, as the consumer's settings have them; a URL counts above."""
-    with _telling():
+    with telling():
         settings = load_settings(path)
         guard = _guard(settings)
         if url is not None or settings.bus.url is None:
@@ -180,7 +180,7 @@ def _route(given: str) -> Route:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def telling() -> Iterator[None]:
     """End with a sentence for what can go wrong."""
     try:
         yield

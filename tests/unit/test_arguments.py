@@ -85,6 +85,7 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "UnsafeHttp": {},
         "Verifier": {**named, "keys": keys},
         "Verifiers": {},
+        "Wanted": {},
         "keycloak": {},
         "load_settings": {},
         "shared_encryption_key": {"secret": bytes(32), "key_id": "k"},
@@ -96,6 +97,7 @@ _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
+        *("Found", "Group", "StoryEntry", "Record", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("SecurityEvent", "Session"),
         *(

@@ -34,6 +34,7 @@ def guarded(queue: str) -> None:
         ("orders.dead", "from the queue orders, without their tokens: expected another name"),
         ("orders.rejected", "from the queue orders"),
         ("a.b.parked", "from the queue a.b"),
+        ("orders.history", "orders"),
         ("orders.retry.1000", "from the queue orders"),
         ("orders\n", "U+000A"),
         ("or\x00ders", "U+0000"),

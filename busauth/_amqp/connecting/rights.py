@@ -44,6 +44,9 @@ DECLARE_EXCHANGE = Step("declare the exchange", exchange="configure")
 BIND = Step("bind the queue", "write to", "read from")
 CONSUME = Step("consume the queue", "read from")
 LOOK = Step("look at the queue", "configure (RabbitMQ 4.3.0 alone asks for it, to look)")
+RECORD = Step(
+    "use the stream that records what was done to letters", "configure, and to show it, read from"
+)
 TURN = Step("take turns by a queue of its own", "configure")
 
 

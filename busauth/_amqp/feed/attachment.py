@@ -59,7 +59,7 @@ class Attachment:
         self._unacknowledged = 0
         connection.closing.add_done_callback(lambda _: self.detach("the connection was closed"))
 
-    async def consume(self, stream: str, start: int | datetime) -> None:
+    async def consume(self, stream: str, start: int | datetime | str) -> None:
         """Begin to read at an offset, or at what is not older than an instant.
 
         Raises:
@@ -122,7 +122,7 @@ class Attachment:
 async def attach(
     url: URL,
     stream: str,
-    start: int | datetime,
+    start: int | datetime | str,
     *,
     prefetch: int,
     monotonic: Callable[[], float],
@@ -132,7 +132,7 @@ async def attach(
     Args:
         url: the broker.
         stream: what to read.
-        start: an offset, or an instant before which nothing is wanted.
+        start: an offset, an instant before which nothing is wanted, or `first` or `last`.
         prefetch: messages that the broker sends ahead.
         monotonic: says when they came.
 

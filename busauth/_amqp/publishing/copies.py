@@ -46,7 +46,7 @@ Keep = Callable[[str, bytes], str]
 _STAMPED = frozenset({BROKER_STAMP})
 """What a stamping broker writes anew."""
 
-_LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, *_STAMPED})
+_LEFT_BEHIND = frozenset({names.TOKEN, names.PROOF, names.BY, names.STATEMENT, *_STAMPED})
 """What a message that goes back does not take along: it gets another, or none."""
 
 _CHANNEL_OVERHEAD = 64 + 192

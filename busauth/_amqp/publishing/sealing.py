@@ -20,7 +20,7 @@ from busauth._messages.canonical import NotCanonical, spelled
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.seal import HEADER, Copy
 
-_OPEN = frozenset({HEADER, names.PROOF, names.TOKEN})
+_OPEN = frozenset({HEADER, names.PROOF, names.TOKEN, names.BY, names.STATEMENT})
 """Headers of busauth's own that are not covered."""
 
 _EXTENSION: Final = "x-"

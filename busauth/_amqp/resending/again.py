@@ -17,18 +17,13 @@ from busauth._amqp import headers
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import TURN, permitted
-from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
-from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing
-from busauth._amqp.publishing.publisher import check_frame, frame_max
+from busauth._amqp.publishing.publisher import frame_max
 from busauth._amqp.resending.letters import Waiting, looked_at, taken
-from busauth._messages.first import HEADER as FIRST
-from busauth._messages.first import read
-from busauth._messages.seal import PURPOSE, Purpose, is_seal
 from busauth.audit import Event, EventKind
-from busauth.caller import Caller, FirstToken
-from busauth.errors import BadMessage, Deferred, Forbidden, PublishError, Refused, evidence
+from busauth.caller import Caller
+from busauth.errors import Deferred, PublishError, Refused, evidence
 
 # 20 s in all: who has just ended a turn gives back within that, and who is at work takes longer
 _TURNS, _BETWEEN = 200, 0.1
@@ -53,59 +48,6 @@ class Released:
 Renewal = Callable[[AbstractIncomingMessage, int], Awaitable[Outgoing | None]]
 """Returns the copy of a message that goes back, within a frame; None for one that stays. What it
 refuses stays, too, and is told."""
-
-
-def sealed_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken:
-    """Return the record of the first token of a message that waits, as it stands there.
-
-    Whether the seal holds is its consumer's question, who alone has the key. What has none at all,
-    or one for something else, would only be refused: it stays.
-
-    Raises:
-        Forbidden: ``seal.missing`` or ``seal.purpose``.
-    """
-    first = recorded_first(message, purpose)
-    if first is None:
-        raise _unsealed("no record of its first token")
-    return first
-
-
-def recorded_first(message: AbstractIncomingMessage, purpose: Purpose) -> FirstToken | None:
-    """Return the same, None where there is no record: that token was nobody's for its consumer.
-
-    Raises:
-        Forbidden: as above.
-    """
-    if not is_seal(message.headers.get(headers.SEAL)):
-        raise _unsealed("no seal of its consumer's, as on what an earlier version wrote")
-    if message.headers.get(PURPOSE) != purpose.value:
-        raise Forbidden("seal.purpose", found=message.headers.get(PURPOSE), expected=purpose.value)
-    return read(message.headers.get(FIRST))
-
-
-def _unsealed(found: str) -> Forbidden:
-    return Forbidden("seal.missing", found=found, expected="one, with a first token's record")
-
-
-def renewed(
-    message: AbstractIncomingMessage, identity: Mapping[str, str], frame_max: int
-) -> Outgoing:
-    """Return the copy of a message that goes back.
-
-    Args:
-        message: as it waited.
-        identity: the headers of its token and of its proof.
-        frame_max: the negotiated frame, in bytes.
-
-    Raises:
-        BadMessage: ``message.too_large``: it does not fit a frame with those.
-    """
-    outgoing = copies.again(Delivery.of(message), identity)
-    try:
-        check_frame(outgoing, frame_max)
-    except PublishError as error:
-        raise BadMessage("message.too_large", found=error.reason) from error
-    return outgoing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

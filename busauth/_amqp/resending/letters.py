@@ -7,8 +7,10 @@ instant of its refusal, so that letters which somebody else has reordered are to
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Self
 
 from aio_pika.abc import (
@@ -23,11 +25,13 @@ from busauth._amqp import headers as names
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
+from busauth._amqp.resending.story import StoryEntry, told_by
 from busauth._amqp.resending.unreadable import Unreadable, message_of
 from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
+from busauth._tokens.compact import split
 from busauth.caller import read_only
-from busauth.errors import Deferred
+from busauth.errors import Deferred, NotGenuine, evidence
 
 _PATIENCE = 5.0
 """Seconds without a further message, after which somebody else counts as having taken the rest."""
@@ -36,12 +40,22 @@ _PATIENCE = 5.0
 _WINDOW = 65_535
 """Messages that one consumer holds at most. Without a number, quorum queues say 2,000."""
 
+_ID = re.compile(r"[0-9a-f]{32}")
+_RAISED = re.compile(r"handler\.\w+: got (?P<error>[^\W\d]\w*)")
+_PROOF_BYTES = 16 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter.
+    """One message that waits beside a consumer's queue: dead, rejected or parked.
+
+    All of it is what stands on the letter. Who can publish to that queue can write it; what counts
+    is under the seal, which its consumer alone can verify.
 
     Attributes:
+        id: its own, which it keeps however often it comes back; where none is written on it, a
+            digest of what it is, 32 hexadecimal digits as well.
+        source: the queue that it waits in.
         code: the refusal's code; None where the broker itself dead-lettered; ``message.unreadable``
             where its properties cannot be read, so that nothing else is known.
         detail: the evidence, as one line.
@@ -54,11 +68,14 @@ class Letter:
             Without one nothing shows who wrote it or what it was refused for, and it is not sent
             again: the letters of an earlier version are like that.
         returned: how often it was moved back by hand without a token, and went to where it was.
-        body: its body.
+        size: how many bytes its body has.
+        body: its body; empty where a look was not asked for bodies.
         headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
             itself has its token in there.
     """
 
+    id: str
+    source: str
     code: str | None
     detail: str | None
     queue: str | None
@@ -69,11 +86,14 @@ class Letter:
     message_id: str | None
     sealed: bool
     returned: int
+    size: int
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, message: AbstractIncomingMessage) -> Self:
+    def of(
+        cls, message: AbstractIncomingMessage, source: str = "", *, with_body: bool = True
+    ) -> Self:
         """Read what a guard wrote on a copy, or tell that it cannot be read."""
         # whoever can publish there writes what they like: what is no text is nobody's reason
         said = {name: message.headers.get(name) for name in names.REASON}
@@ -81,6 +101,8 @@ class Letter:
         if isinstance(message, Unreadable):
             told[names.REFUSAL] = "message.unreadable"
         return cls(
+            id=letter_id(message),
+            source=source,
             code=told[names.REFUSAL],
             detail=told[names.DETAIL],
             queue=told[names.QUEUE],
@@ -91,9 +113,64 @@ class Letter:
             message_id=message.message_id,
             sealed=is_seal(message.headers.get(names.SEAL)),
             returned=names.count_in(message.headers, names.RETURNED),
-            body=message.body,
+            size=len(message.body),
+            body=message.body if with_body else b"",
             headers=read_only(dict(message.headers)),
         )
+
+    @property
+    def kept(self) -> bool:
+        """Return whether a token was kept in it, which opens for its consumer alone."""
+        return isinstance(self.headers.get(names.TOKEN), str)
+
+    @property
+    def error(self) -> str | None:
+        """Return the type of the error with which its handler failed, by name."""
+        raised = _RAISED.match(self.detail or "")
+        if self.code == "handler.rejected":
+            return "Reject"
+        return raised["error"] if raised and self.code == "handler.failed" else None
+
+    @property
+    def publisher(self) -> str | None:
+        """Return who sent it, as it says: who signed its proof; None without one.
+
+        Nothing of it is verified here.
+        """
+        proof = self.headers.get(names.PROOF)
+        if not isinstance(proof, str):
+            return None
+        try:
+            return evidence(split(proof, max_bytes=_PROOF_BYTES).payload.get("iss"))
+        except NotGenuine:
+            return None
+
+    @property
+    def story(self) -> tuple[StoryEntry, ...]:
+        """Return each time that it became a letter, oldest first; the last is this one."""
+        told = told_by(self.headers.get(names.STORY))
+        if told or self.at is None or self.code is None:
+            return told
+        return (StoryEntry(self.at, self.code, names.count_in(self.headers, names.ATTEMPT) + 1),)
+
+    @property
+    def attempts(self) -> int:
+        """Return how often its handler was tried until it became this letter, 0 where unknown."""
+        return self.story[-1].attempt if self.story else 0
+
+    @property
+    def redrives(self) -> int:
+        """Return how often it was sent again, as far as its story says."""
+        return sum(entry.authority is not None for entry in self.story)
+
+
+def letter_id(message: AbstractIncomingMessage) -> str:
+    """Return a letter's id, or a digest where none is written on it."""
+    written = message.headers.get(names.LETTER)
+    if isinstance(written, str) and _ID.fullmatch(written):
+        return written
+    said = (message.message_id, *(message.headers.get(name) for name in (names.AT, names.SEAL)))
+    return sha256(repr(said).encode("utf-8", "replace") + message.body).hexdigest()[:32]
 
 
 @checked
@@ -115,7 +192,7 @@ async def dead_letters(url: str, queue: str, *, limit: CountOrNone = 1000) -> li
     """
     async with leaving(await connected(url)) as connection:
         waiting = await taken(connection, queue)
-        letters = [Letter.of(message) async for message in waiting]
+        letters = [Letter.of(message, queue) async for message in waiting]
     # the oldest by when they were refused: what was given back stands behind newer ones
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
@@ -213,10 +290,13 @@ class Waiting:
         """
         for _ in range(self.expected):
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    delivered = await self._arrived.get()
-            except TimeoutError:
-                return
+                delivered = self._arrived.get_nowait()
+            except asyncio.QueueEmpty:  # a timer for each of many would cost more than the rest
+                try:
+                    async with asyncio.timeout(_PATIENCE):
+                        delivered = await self._arrived.get()
+                except TimeoutError:
+                    return
             self.check()
             if delivered is not None:
                 yield message_of(delivered)

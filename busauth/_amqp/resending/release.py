@@ -13,25 +13,14 @@ from collections.abc import Iterable
 from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
-from busauth._amqp import headers
-from busauth._amqp.delivery import Delivery
 from busauth._amqp.guard import Guard
 from busauth._amqp.publishing.copies import Outgoing
-from busauth._amqp.resending.again import Released, Sending, renewed, sealed_first
+from busauth._amqp.resending.again import Released, Sending
+from busauth._amqp.resending.authorities import Errand, FreshToken, Relaying, renewing
 from busauth._amqp.topology import parked_queue
 from busauth._arguments import checked
-from busauth._messages.proof import (
-    Original,
-    OutgoingMessage,
-    Proofs,
-    ProofSigner,
-    Route,
-)
-from busauth._messages.seal import Purpose
-from busauth._tokens.keys.waiting import found
+from busauth._messages.proof import Proofs, Route
 from busauth.audit import EventKind
-from busauth.caller import Caller
-from busauth.errors import BadMessage, ConfigurationError, PublishError, evidence
 
 
 class Release:
@@ -60,11 +49,11 @@ class Release:
         proofs: Proofs | None = None,
         recipient: str | None = None,
     ) -> None:
-        self._recipient = recipient
-        self._guard = guard
-        self._proofs, self._signer = _relaying(guard, proofs)
-        self._routes = guard.core.message_rules(queue, self._proofs, routes).routes
-        self._url, self._queue = url, queue
+        self._url = url
+        self._errand = Errand(
+            guard=guard, queue=queue, recipient=recipient, routes=tuple(routes), proofs=proofs
+        )
+        Relaying.needed(self._errand)
 
     async def for_caller(self, token: str) -> Released:
         """Send the messages again that wait for this caller.
@@ -78,80 +67,18 @@ class Release:
             PublishError: the broker did not confirm one; it and all after it stay parked.
             ConfigurationError: nothing parks in front of this queue, or a right is missing.
         """
-        headers.check_alone(token)
-        caller = await self._guard.authenticate(f"Bearer {token}")
+        fresh = await renewing(FreshToken(token), self._errand)
 
         async def renew(message: AbstractIncomingMessage, limit: int) -> Outgoing | None:
-            said = message.headers.get(headers.ISSUER), message.headers.get(headers.SUBJECT)
-            if said != (evidence(caller.issuer), evidence(caller.subject)):
-                return None  # not theirs by its own words; that it is, its proof has to show
-            return await self._renewed(message, caller, token, limit)
+            return await fresh.renewed(message, limit) if fresh.concerns(message) else None
 
         sending = Sending(
             url=self._url,
-            guard=self._guard,
-            queue=self._queue,
-            source=parked_queue(self._queue),
+            guard=self._errand.guard,
+            queue=self._errand.queue,
+            source=parked_queue(self._errand.queue),
             told=EventKind.RELEASED,
-            caller=caller,
-            publisher=self._signer.name,
+            caller=fresh.caller,
+            publisher=fresh.publisher,
         )
         return await sending.run(renew)
-
-    async def _renewed(
-        self, message: AbstractIncomingMessage, caller: Caller, token: str, limit: int
-    ) -> Outgoing:
-        """Return the copy that goes back, with the fresh token and a proof of its own.
-
-        Raises:
-            Refused: the first proof does not speak of this message and this caller, its consumer
-                has not sealed it as parked, or its first token was revoked.
-            Deferred: its publisher's keys are out of reach, or what knows of revocations.
-        """
-        recorded = str(message.headers.get(headers.TOKEN_SHA256))
-        proof, now = message.headers.get(headers.PROOF), self._guard.clock.now()
-        parked = Delivery.of(message).seen(caller)
-        # may wait for keys, as no check does after it
-        await found(lambda: self._proofs.recall(proof))
-        first = self._proofs.check_original(proof, parked, recorded, self._routes, now)
-        # nothing is signed for a message that its consumer would refuse over its first token
-        self._guard.core.check_first(sealed_first(message, Purpose.PARKED))
-        binding = OutgoingMessage(
-            token=token,
-            body=parked.body,
-            message_id=parked.message_id,
-            properties=parked.properties,
-            headers=parked.headers,
-            issuer=caller.issuer,
-            subject=caller.subject,
-            exchange=first.exchange,
-            routing_key=first.routing_key,
-        )
-        try:
-            signed = self._signer.sign(binding, now, original=Original.of(str(proof), recorded))
-        except PublishError as error:  # this message's fault: the caller's others go all the same
-            raise BadMessage("message.too_large", found=error.reason) from error
-        identity = {**self._guard.core.outbox.bearer(token, self._recipient), headers.PROOF: signed}
-        return renewed(message, identity, limit)
-
-
-def _relaying(guard: Guard, proofs: Proofs | None) -> tuple[Proofs, ProofSigner]:
-    """Return what first proofs are checked with, and who signs the new ones.
-
-    Raises:
-        ConfigurationError: one is missing, or the consumers would refuse the other's proofs.
-    """
-    proofs, signer = proofs or guard.messages.proofs, guard.messages.signer
-    if proofs is None or signer is None:
-        raise ConfigurationError(
-            "a release signs a proof and checks the first one: expected "
-            "Guard(messages=MessageSecurity(proofs=..., signer=...)), or [messages.proofs] and "
-            "[messages.signer] in a settings file"
-        )
-    if not proofs.relays(signer.name):
-        raise ConfigurationError(
-            f"signer {signer.name!r} is not trusted to relay: expected "
-            f"TrustedPublisher({signer.name!r}, ..., relays=True) among the proofs' publishers, or "
-            "relays = true in [messages.proofs]"
-        )
-    return proofs, signer

@@ -1,0 +1,1 @@
+"""`busauth letters`: whose they are, why, and what is done about them."""

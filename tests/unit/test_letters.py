@@ -1,0 +1,139 @@
+"""Which letters are asked for, what is not there, and what they have in common."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busauth._amqp.resending.story import told_by
+from busauth._amqp.resending.wanted import Census
+from busauth.errors import ConfigurationError
+from busauth.letters import Group, Letter, StoryEntry, Wanted, groups
+
+PLAIN = Letter(
+    id="a" * 32,
+    source="orders.dead",
+    code="handler.failed",
+    detail="handler.failed: got KeyError: 'order 17'",
+    queue="orders",
+    at="2026-01-31T12:00:00.000+00:00",
+    issuer="https://idp.example",
+    subject="ann",
+    token_sha256=None,
+    message_id="m1",
+    sealed=True,
+    returned=0,
+    size=2,
+    body=b"",
+    headers={},
+)
+UUID = "3f0c2f5e-0d0f-4f0e-9d0e-00000000abc"
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_wanted"),
+    [
+        ({}, True),
+        ({"codes": ["token.expired", "handler.failed"], "subjects": ["ann"]}, True),
+        ({"codes": ["handler.failed"], "subjects": ["bob"]}, False),
+        ({"errors": ["KeyError"], "queues": ["orders"], "issuers": ["https://idp.example"]}, True),
+        ({"errors": ["Key"]}, False),
+        ({"publishers": ["web"]}, False),
+        ({"message_ids": ["m1"], "ids": ["a" * 32]}, True),
+        ({"texts": ["nothing", "ORDER 17"]}, True),
+        ({"before": NOON}, False),
+        ({"before": NOON + 1, "after": NOON - 1}, True),
+        ({"after": NOON}, False),
+    ],
+)
+def test_filters_narrow_and_their_values_widen(said: dict[str, Any], is_wanted: bool) -> None:
+    """A letter has one value of each that is said; what is recorded of that says the same."""
+    wanted = Wanted(**said)
+    assert wanted(PLAIN) is is_wanted
+    assert Wanted.of(json.loads(json.dumps(wanted.filters()))) == wanted
+
+
+@pytest.mark.parametrize(
+    "filters", [{"odd": ["x"]}, {"codes": "x"}, {"codes": [1]}, {"before": "x"}, {"before": True}]
+)
+def test_a_record_of_other_filters_is_refused(filters: dict[str, Any]) -> None:
+    """What this version does not know must not choose more letters than were meant."""
+    with pytest.raises(ConfigurationError, match="filters: "):
+        Wanted.of(filters)
+
+
+def test_a_letter_that_does_not_say_when_is_neither_older_nor_newer() -> None:
+    """Only without an instant asked for is it chosen."""
+    letter = replace(PLAIN, at=None)
+    assert [wanted(letter) for wanted in (Wanted(), Wanted(before=9e9), Wanted(after=0.0))] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_what_is_asked_for_and_not_there_is_told() -> None:
+    """With what is there instead, or what may have been meant."""
+    census = Census(Wanted(codes=["handler.fail"], subjects=["zoe", "ann"], publishers=["web"]))
+    letters = [PLAIN, replace(PLAIN, subject="bob")]
+    assert [census.asks(letter) for letter in letters] == [False, False]
+    assert census.missed() == (
+        "--code handler.fail: no letter has it; did you mean handler.failed?",
+        "--subject zoe: no letter has it; there are ann, bob",
+        "--publisher web: no letter has it; none has any",
+    )
+
+
+def test_letters_of_one_cause_are_one_group() -> None:
+    """Numbers, ids and instants differ from one letter to the next, and are no cause."""
+    details = [
+        "handler.failed: got KeyError: 'order 17'",
+        "handler.failed: got KeyError: 'order 9'",
+        f"handler.failed: got ValueError: {UUID}1 at 2026-01-31T12:00Z",
+        f"handler.failed: got ValueError: {UUID}d at 2026-02-01T09:30Z",
+    ]  # fmt: skip
+    letters = [
+        replace(PLAIN, detail=each, id=str(number), subject=f"u{number}", at=f"2026-01-0{number}")
+        for number, each in enumerate(details, 1)
+    ]
+    assert groups([*letters, letters[0]]) == [
+        Group(
+            "handler.failed", "KeyError", "got KeyError: 'order #'", 3,
+            "2026-01-01", "2026-01-02", 2, "1",
+        ),
+        Group(
+            "handler.failed", "ValueError", "got ValueError: # at #", 2,
+            "2026-01-03", "2026-01-04", 2, "3",
+        ),
+    ]  # fmt: skip
+
+
+def test_a_story_is_told_oldest_first() -> None:
+    """By it, a letter knows its attempts, and how often it was sent again."""
+    story = [
+        {"at": "2026-01-01", "code": "token.expired", "attempt": 1},
+        {"at": "2026-01-02", "code": "handler.failed", "attempt": 3, "by": "me"},
+    ]
+    story[1]["authority"] = "kept"
+    letter = replace(PLAIN, headers={"busauth-story": json.dumps(story)})
+    assert letter.story[1] == StoryEntry("2026-01-02", "handler.failed", 3, "me", "kept")
+    assert (letter.attempts, letter.redrives) == (3, 1)
+    assert PLAIN.story == (StoryEntry(PLAIN.at or "", "handler.failed", 1),)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("at"), inner),
+    max_leaves=10,
+)
+
+
+@given(st.one_of(st.text(), json_values.map(json.dumps), json_values))
+def test_any_header_is_read_as_a_story_or_none(header: object) -> None:
+    """Whoever can publish there writes what they like: entries have an instant and a code."""
+    assert all(entry.at and entry.code and entry.attempt >= 0 for entry in told_by(header))
