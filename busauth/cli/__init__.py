@@ -6,6 +6,7 @@ import typer
 
 from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
+from busauth.cli.console import console
 from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
 from busauth.cli.letters.commands import letters
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
+for command in (dev, token, run, broker, revoke, heartbeats, release, redrive, console):
     app.command(epilog=EXITS)(command)
 app.add_typer(letters)
 

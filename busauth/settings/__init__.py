@@ -2,6 +2,11 @@
 
 from busauth._doors import hand_out
 from busauth.settings.bus import BusSettings
+from busauth.settings.console import (
+    ConsoleFeedSettings,
+    ConsoleSettings,
+    TransmitterSettings,
+)
 from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSettings
 from busauth.settings.loading import load_settings
 from busauth.settings.messages import (
@@ -18,6 +23,8 @@ from busauth.settings.model import Settings
 __all__ = [
     "BusSettings",
     "ClaimSettings",
+    "ConsoleFeedSettings",
+    "ConsoleSettings",
     "DecryptionSettings",
     "IssuerSettings",
     "MessageSettings",
@@ -28,6 +35,7 @@ __all__ = [
     "RouteSettings",
     "Settings",
     "SignerSettings",
+    "TransmitterSettings",
     "load_settings",
 ]
 

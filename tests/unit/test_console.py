@@ -20,18 +20,8 @@ from busauth.integrations.console.plots import lateness, progress
 from busauth.integrations.console.shown import clear, instant, span
 from busauth.integrations.console.summing import groups
 from busauth.testing import ManualClock
-from tests.unit.consoling import (
-    NOW,
-    PAGES,
-    QUEUE,
-    Shown,
-    an_hour_after,
-    form_of,
-    letter,
-    sign_in,
-    step,
-    town,
-)
+from scripts.looking import NOW, QUEUE, Shown, an_hour_after, letter, step
+from tests.unit.consoling import PAGES, form_of, sign_in, town
 
 GROUP = f"/letters/group?queue={QUEUE}&group={groups(an_hour_after().lying)[0].id}"
 ONE = f"/letters/one?queue={QUEUE}&letter={'0' * 32}"

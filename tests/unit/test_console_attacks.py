@@ -14,18 +14,8 @@ from busauth._decision import Demand
 from busauth.integrations.console.gate import HEADERS, Gate
 from busauth.integrations.console.sessions import Attempts, Sessions, visiting
 from busauth.testing import ManualClock
-from tests.unit.consoling import (
-    HOST,
-    NOW,
-    PAGES,
-    QUEUE,
-    Shown,
-    form_of,
-    guard_of,
-    letter,
-    sign_in,
-    town,
-)
+from scripts.looking import NOW, QUEUE, Shown, letter
+from tests.unit.consoling import HOST, PAGES, form_of, guard_of, sign_in, town
 
 SESSION, FORM = "busauth-8250-console", "busauth-8250-form"
 EVERY = (*PAGES, "/sign-in", "/console.css", "/icon.svg", "/nowhere", "/letters/one")

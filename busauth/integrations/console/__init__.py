@@ -17,6 +17,7 @@ which is verified, and judged anew at each request, and never kept; see docs/con
 
 from busauth._doors import hand_out
 from busauth.integrations.console.app import console
+from busauth.integrations.console.broker import BrokerSource
 from busauth.integrations.console.seen import (
     ConsumerSeen,
     InstanceSeen,
@@ -28,6 +29,7 @@ from busauth.integrations.console.seen import (
 )
 
 __all__ = [
+    "BrokerSource",
     "ConsumerSeen",
     "InstanceSeen",
     "Late",

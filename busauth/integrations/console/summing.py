@@ -1,14 +1,31 @@
-"""Letters by group, and runs by what has become of them."""
+"""Letters by group, runs by what has become of them, and instances by what they tell."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 
-from busauth.integrations.console.seen import LetterSeen, RunStep
+from busauth._redaction import redact_cut
+from busauth.integrations.console.seen import (
+    ConsumerSeen,
+    InstanceSeen,
+    Late,
+    LetterSeen,
+    RunStep,
+)
 
 _MOST_CALLERS = 3
 _QUIET = 60.0
 """Seconds after which a run that says nothing is told as one that may have been killed."""
+
+_MOST_INSTANCES, _MOST_CONSUMERS, _MOST_LATE = 500, 200, 80
+_LONGEST = 1000
+"""Characters of a word that somebody wrote."""
+
+_GONE = 900.0
+"""Seconds after which who says nothing is not shown any more."""
 
 _MOVING = ("begun", "sending", "sent", "refused")
 
@@ -142,3 +159,101 @@ def runs(queue: str, steps: Sequence[RunStep]) -> list[Run]:
     for each in sorted(steps, key=lambda step: step.at):
         found.setdefault(each.run, Run(id=each.run, queue=queue)).steps.append(each)
     return sorted(found.values(), key=lambda run: run.last.at, reverse=True)
+
+
+def cut(said: object) -> str | None:
+    """Return the beginning of a text, without tokens; None for what is none."""
+    if not isinstance(said, str):
+        return None
+    return redact_cut(said[:_LONGEST]) if len(said) > _LONGEST else redact_cut(said)
+
+
+def number(said: object) -> float | None:
+    """Return a number that can be counted with; None for what is none."""
+    if not isinstance(said, int | float) or isinstance(said, bool):
+        return None
+    try:
+        found = float(said)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+class Told:
+    """What instances have told of themselves: their last statuses, and what they accepted late.
+
+    Whoever may write to that stream can write anything: it is bounded, and what has another shape
+    is left out.
+    """
+
+    def __init__(self) -> None:
+        self._instances: OrderedDict[tuple[str, str], InstanceSeen] = OrderedDict()
+        self._late: OrderedDict[tuple[str, str, str], deque[Late]] = OrderedDict()
+
+    def add(self, said: Mapping[str, Any]) -> None:
+        """Take in one object of the stream."""
+        service, instance, at = cut(said.get("service")), cut(said.get("instance")), said.get("at")
+        when = number(at)
+        if service is None or instance is None or when is None:
+            return
+        if said.get("kind") == "status":
+            told = _instance(service, instance, when, said)
+            _keep(self._instances, (service, instance), told, _MOST_INSTANCES)
+        elif said.get("kind") == "accepted-late":
+            self._add_late((service, instance, cut(said.get("queue")) or ""), when, said)
+
+    def _add_late(self, name: tuple[str, str, str], at: float, said: Mapping[str, Any]) -> None:
+        seconds = number(said.get("late"))
+        if seconds is not None:
+            held = self._late.get(name, deque(maxlen=_MOST_LATE))
+            held.append(Late(at, seconds))
+            _keep(self._late, name, held, _MOST_INSTANCES)
+
+    def seen(self, now: float) -> list[InstanceSeen]:
+        """Return who has told of themselves lately, by name."""
+        lately = [each for each in self._instances.values() if now - each.at < _GONE]
+        return sorted(map(self._with_late, lately), key=lambda each: (each.service, each.instance))
+
+    def _with_late(self, told: InstanceSeen) -> InstanceSeen:
+        consumers = tuple(
+            replace(each, late=tuple(self._late.get((told.service, told.instance, each.queue), ())))
+            for each in told.consumers
+        )
+        return replace(told, consumers=consumers)
+
+
+def _keep(held: OrderedDict[Any, Any], name: object, value: object, most: int) -> None:
+    held[name] = value
+    held.move_to_end(name)
+    if len(held) > most:
+        held.popitem(last=False)
+
+
+def _instance(service: str, instance: str, at: float, said: Mapping[str, Any]) -> InstanceSeen:
+    keys = tuple(
+        (cut(each.get("issuer")) or "", number(each.get("keys_age")))
+        for each in _tables(said.get("issuers"))
+    )
+    return InstanceSeen(
+        service=service,
+        instance=instance,
+        at=at,
+        consumers=tuple(map(_consumer, _tables(said.get("consumers")))),
+        keys=keys,
+        feed_age=number(said.get("feed_age")),
+    )
+
+
+def _consumer(said: Mapping[str, Any]) -> ConsumerSeen:
+    handling = number(said.get("handling"))
+    return ConsumerSeen(
+        queue=cut(said.get("queue")) or "",
+        handling=None if handling is None else int(handling),
+        paused_for=cut(said.get("paused_for")),
+        paused_since=number(said.get("paused_since")),
+    )
+
+
+def _tables(said: object) -> list[Mapping[str, Any]]:
+    listed = said[:_MOST_CONSUMERS] if isinstance(said, list) else []
+    return [each for each in listed if isinstance(each, dict)]
