@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from socket import create_server
 from threading import Thread
 from typing import Any, TypeVar
@@ -45,7 +46,7 @@ def letter(**said: Any) -> LetterSeen:
         "attempts": 3,
         "sealed": True,
         "kept": True,
-        "size": 11,
+        "size": 12,
         "body": '{"order": 7}',
     }
     return LetterSeen(**usual | said)
@@ -72,18 +73,22 @@ class Shown:
         return self._told(self.seen)
 
     async def letters(self, queue: str) -> Sequence[LetterSeen]:
-        """Return the letters, of whichever queue."""
+        """Return the letters of the one queue that has some."""
         self.looks += 1
-        return self._told(self.lying)
+        return self._told(self.lying if queue == QUEUE else [])
 
     async def runs(self, queue: str) -> Sequence[RunStep]:
-        """Return the runs, of whichever queue."""
-        return self._told(self.steps)
+        """Return the runs of the one queue that has some."""
+        return self._told(self.steps if queue == QUEUE else [])
 
     def _told(self, seen: Sequence[T]) -> Sequence[T]:
         if self.fails is not None:
             raise self.fails
         return seen
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 def an_hour_after(now: float = NOW) -> Shown:
@@ -106,21 +111,24 @@ def an_hour_after(now: float = NOW) -> Shown:
             by="ines@ops-1",
             authority="kept",
         ),
-        Passage(
-            at="2025-06-15T15:06:40+00:00",
-            code="handler.failed",
-            attempt=6,
-            by="ines@ops-1",
-            authority="operator",
-        ),
     )
+    last = replace(story[-1], attempt=6, authority="operator")
     lying = [
-        letter(id=f"{n:032x}", message_id=f"order-{n}", subject=f"caller-{n % 40}", story=story)
+        letter(
+            id=f"{n:032x}",
+            at=_iso(now - 3300 + 7 * n),
+            message_id=f"order-{n}",
+            subject=f"caller-{n % 40}",
+            attempts=6,
+            story=(*story, replace(last, at=_iso(now - 3300 + 7 * n))),
+        )
         for n in range(230)
     ]
     lying += [
         letter(
             id=f"{1000 + n:032x}",
+            at=_iso(now - 7000 + 31 * n),
+            attempts=1,
             code="token.expired",
             error=None,
             detail="token.expired: got 4021 s past exp, expected in time",

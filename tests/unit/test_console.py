@@ -279,10 +279,10 @@ async def test_letters_are_grouped_and_filtered() -> None:
     shown = town()
     async with shown.visit() as client:
         page = (await client.get("/letters")).text
-        rows = re.findall(r'<td class="number">(\d+)</td>', page)
+        rows = re.findall(r'class="number">(\d+)</td>', page)
         assert rows == ["230", "61", "1"]
         only = (await client.get("/letters?code=token.expired")).text
-        assert re.findall(r'<td class="number">(\d+)</td>', only) == ["61"]
+        assert re.findall(r'class="number">(\d+)</td>', only) == ["61"]
         link = html.unescape(re.findall(r'href="(/letters/group[^"]*)"', page)[0])
         group = (await client.get(link)).text
         assert "shown: 1 to 100" in group
