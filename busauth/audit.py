@@ -2,14 +2,16 @@
 
 import logging
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from logging import DEBUG, WARNING
 from typing import Any, Protocol, Self
 
 from busauth._arguments import CountOrNone, Seconds, checked
+from busauth._redaction import redact
 from busauth._retold import retold
 from busauth.caller import Caller
 from busauth.clock import Clock, SystemClock
@@ -158,6 +160,8 @@ class Event:
         attempt: which attempt at the message this is, from 1 on; None before its token is known to
             be genuine. Without a seal, a hint of whoever wrote its headers.
         duration: seconds for which its handler ran, by the guard's clock; None where it did not.
+        began_at: when its handler began, seconds since the epoch; None where it did not run.
+        ended_at: when its handler ended, likewise; `duration` is from a clock that never goes back.
         error: the type of the error with which its handler failed, by name.
         waited: seconds between `decided_at` and when the message was first published, where a proof
             or a stamp that is trusted says when that was.
@@ -182,6 +186,15 @@ class Event:
     error: str | None = None
     waited: float | None = None
     policy: str | None = None
+    began_at: float | None = None
+    ended_at: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an object of JSON: what is known of it, ``kind`` as its value.
+
+        It is safe to ship: senders choose ids and routing keys, and no token in one gets further.
+        """
+        return without_tokens({**asdict(self), "kind": self.kind.value})
 
     @property
     def level(self) -> int:
@@ -201,6 +214,59 @@ class Event:
 
 Auditor = Callable[[Event], None]
 """Receives every event. It must not block; an error in it is logged and changes no decision."""
+
+
+class Shipped(Protocol):
+    """What a sink keeps: an event, or a bus's status."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as an object of JSON, without tokens."""
+        ...
+
+
+def without_tokens(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known, as an object of JSON: without None, and without tokens in its text."""
+    return {
+        name: redact(value) if isinstance(value, str) else value
+        for name, value in known.items()
+        if value is not None
+    }
+
+
+class Sink(ABC):
+    """An auditor that keeps events somewhere; see `busauth.sinks`.
+
+    A guard that is told of one closes it when it is closed itself, as it is by its bus. Told of
+    another event after that, it opens again.
+
+    Attributes:
+        logs: whether a guard logs what it is told as well, as it does without a sink.
+        status_every: seconds between two statuses of a bus that it wants; None for no status.
+    """
+
+    logs: bool = True
+    status_every: float | None = None
+
+    @abstractmethod
+    def __call__(self, event: Event) -> None:
+        """Take an event, at once; whatever becomes of it is this sink's affair."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Write what waits, for some seconds at most; what cannot be written is counted, told."""
+
+    def report(self, status: Shipped) -> None:  # noqa: B027 -- few have a use for it
+        """Take a bus's status, likewise; by itself, a sink has no use for it."""
+
+    def named(self, service: str) -> None:  # noqa: B027 -- likewise
+        """Hear whose bus begins, where it was not told so before."""
+
+    def in_tests(self) -> Auditor:
+        """Return who is told in its place under test, where nothing is kept."""
+        return log_event if self.logs else _nobody
+
+
+def _nobody(_: Event) -> None: ...
 
 
 def log_event(event: Event) -> None:
@@ -337,6 +403,8 @@ class Judged(Protocol):
     caller: Caller | None
     attempt: int | None
     duration: float | None
+    began_at: float | None
+    ended_at: float | None
 
     @property
     def message_id(self) -> str | None:
@@ -363,7 +431,8 @@ class Telling:
     """An auditor whose failure is logged and goes no further.
 
     Args:
-        auditor: who is told; `log_event` is told by an `EventLog`.
+        auditor: who is told; `log_event` is told by an `EventLog`, and so are events next to a
+            sink.
         clock: the guard's.
 
     Attributes:
@@ -374,8 +443,10 @@ class Telling:
     def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
         log = auditor if isinstance(auditor, EventLog) else EventLog(clock)
         self._clock = clock or SystemClock()
-        self._auditor = log if auditor is log_event else auditor
-        self._is_log = self._auditor is log
+        self._is_log = auditor is log or auditor is log_event
+        is_also = isinstance(auditor, Sink) and auditor.logs
+        others = () if self._is_log else (auditor,)
+        self._auditors: tuple[Auditor, ...] = (log, *others) if self._is_log or is_also else others
         self.note = ""
         self.lines = log.lines
         self._watchers: list[Auditor] = []  # one at most, and of those as well that note something
@@ -439,6 +510,8 @@ class Telling:
             error=refused.error if isinstance(refused, HandlerFailed) else None,
             waited=_since(message.published_at, message.now),
             policy=late.policy if late else None,
+            began_at=message.began_at,
+            ended_at=message.ended_at,
         )
         self(event)
         if message.watch is not None:
@@ -462,9 +535,8 @@ class Telling:
 
     def __call__(self, event: Event) -> None:
         """Tell it."""
-        self._hand(self._auditor, event)
-        for watcher in self._watchers:
-            self._hand(watcher, event)
+        for listener in (*self._auditors, *self._watchers):
+            self._hand(listener, event)
 
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:

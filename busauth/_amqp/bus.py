@@ -11,6 +11,8 @@ from weakref import WeakMethod
 
 from aiormq.abc import AbstractConnection
 
+from busauth._amqp.auditing.reporting import Reporting
+from busauth._amqp.auditing.status import Status, status_of
 from busauth._amqp.connecting.connections import Connections
 from busauth._amqp.connecting.running import Phase, Running
 from busauth._amqp.connecting.within import Within
@@ -34,7 +36,7 @@ from busauth._decision import Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
 from busauth._tokens.asking.checking import any_of
-from busauth.audit import LOGGER, cut_short
+from busauth.audit import LOGGER, Sink, cut_short
 from busauth.caller import caller_in_scope
 from busauth.errors import (
     CallerError,
@@ -87,6 +89,7 @@ class Bus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_run = False
         self._threads: set[WeakMethod[Callable[[], None]]] = set()
+        self._reporting: Reporting | None = None
 
     def __repr__(self) -> str:
         return f"<Bus of {self._service!r}, consumes {', '.join(self._intakes) or 'nothing'}>"
@@ -123,6 +126,17 @@ class Bus:
         intakes = self._intakes.values() if self._connections.are_open else ()
         doubts = (doubt for intake in intakes if (doubt := intake.doubt()) is not None)
         return Readiness(tuple(dict.fromkeys((*self._connections.doubts(), *doubts))))
+
+    def status(self) -> Status:
+        """Return what it is doing just now, as far as it knows: nobody is asked.
+
+        Its consumers, what they hold and what they wait for, how old keys and feed are.
+        """
+        phase = self._running.phase
+        states = {Phase.RUNNING: "running", Phase.STOPPING: "stopping"}
+        state = "stopped" if phase is None else states.get(phase, "starting")
+        consumers = [intake.consumer for intake in self._intakes.values()]
+        return status_of(self._service, state, self.guard.core, consumers)
 
     @decorator('@bus.consumer("queue", ...)')
     @checked
@@ -520,6 +534,11 @@ class Bus:
             does = "consuming" if waits_for is None else f"waiting ({waits_for}), not yet consuming"
             LOGGER.info("%s: %s %s", self._service, does, ", ".join(self._intakes))
         self._running.phase = Phase.RUNNING
+        sink = self.guard.core.auditor
+        if isinstance(sink, Sink):
+            sink.named(self._service)
+            self._reporting = Reporting(sink, self.status, self.guard.clock)
+            self._reporting.begin()
 
     async def _leave(
         self,
@@ -533,6 +552,8 @@ class Bus:
             await self._drain()
             await self._each(Intake.leave)  # only now: a channel takes its unsettled messages along
         finally:  # cut off in its wait for handlers as well
+            if self._reporting is not None:
+                self._reporting.end()
             await self._disconnect()
             LOGGER.info("%s: stopped", self._service)
 

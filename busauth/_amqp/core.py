@@ -47,8 +47,9 @@ from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.authenticators import Authenticator
+from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier, Verifiers
-from busauth.audit import LOGGER, Auditor, Event, EventKind, told_safely
+from busauth.audit import LOGGER, Auditor, Event, EventKind, Sink, told_safely
 from busauth.caller import FirstToken, as_caller
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Refused, evidence
@@ -316,6 +317,21 @@ class GuardCore:
         """Return who watches its messages, None where nobody does."""
         return self._watching.watcher
 
+    def keys_ages(self) -> dict[str, float | None]:
+        """Return how old each issuer's keys are, the oldest where it has several sets.
+
+        None stands for keys that are not fetched, or not yet; seconds otherwise.
+        """
+        oldest: dict[str, float | None] = {}
+        for verifier in self.verifiers:
+            keys = verifier.keys if isinstance(verifier, Verifier) else None
+            age = keys.age if isinstance(keys, JWKS) else None
+            # An authenticator of a user's own need not name one: then it stands for itself.
+            issuer = str(getattr(verifier, "issuer", verifier))
+            known = oldest.get(issuer)
+            oldest[issuer] = age if known is None else max(known, age or 0.0)
+        return oldest
+
     def watch(self, watcher: Watcher | None) -> None:
         """Have somebody watch what is published and handled from now on; None for nobody."""
         self._watching.watcher = watcher
@@ -347,6 +363,8 @@ class GuardCore:
     async def close(self) -> None:
         """Close what was opened here, and tell what the log has counted."""
         self._context.auditor.lines.close()
+        if isinstance(self.auditor, Sink):
+            await self.auditor.close()
         await self._context.replies.close()
 
 

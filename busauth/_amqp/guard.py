@@ -34,7 +34,7 @@ from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.verifier import Verifier
-from busauth.audit import LOGGER, Auditor, EventLog, both, log_event
+from busauth.audit import LOGGER, Auditor, EventLog, Sink, both, log_event
 from busauth.caller import Caller, lease_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import (
@@ -59,7 +59,8 @@ class Guard:
             default: nothing but their tokens is looked at.
         options: knobs that most users leave alone.
         clock: where `now` comes from.
-        auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`.
+        auditor: is told of every decision; default: the ``busauth`` logger, by an `EventLog`. A
+            sink (`busauth.sinks`) is told next to that log, and closed with the guard.
 
     Attributes:
         verifiers: as given, or the one that was made.
@@ -216,12 +217,13 @@ class Guard:
         Args:
             verifiers: whom it trusts instead.
             clock: where `now` comes from instead.
-            auditor: is told of every decision next to this guard's own.
+            auditor: is told of every decision next to this guard's own; a sink of that keeps none.
             revocations: who is asked instead; None for whom this guard asks.
             around: returns what is called in place of a handler, with the same arguments.
             logs: False where `auditor` shows what the log would: it is told to the log no more.
         """
-        own = self.core.auditor
+        kept = self.core.auditor
+        own = kept.in_tests() if isinstance(kept, Sink) else kept
         is_log = own is log_event or isinstance(own, EventLog)
         replica = Guard(
             *verifiers,
@@ -357,13 +359,12 @@ class Guard:
     @property
     def issuers(self) -> frozenset[str]:
         """Return whose tokens it takes, by name; those who prove sessions among them."""
-        # An authenticator of a user's own need not name one: then it stands for itself.
-        return frozenset(str(getattr(each, "issuer", each)) for each in self.verifiers)
+        return frozenset(self.core.keys_ages())
 
     async def close(self) -> None:
         """Close what the guard opened by itself: the connection for answers, if there is one.
 
-        What its log has counted is told, too.
+        What its log has counted is told, too, and a sink writes what waits.
         """
         await self.core.close()
 

@@ -11,13 +11,13 @@ not to be kept here alone.
 """
 
 import hmac
-import os
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from busauth._files.shared import replace
 from busauth.errors import BusauthError, ConfigurationError
 
 _MAC = 32  # bytes of HMAC-SHA-256
@@ -58,10 +58,8 @@ class SealedFile:
         Raises:
             OSError: it cannot be written.
         """
-        # In the same folder, as no file is renamed across file systems; and one for each process.
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         with self._writing:
-            self._replace(beside, parts)
+            replace(self.path, partial(self._write, parts))
 
     def load(self, *, limit: int | None = None) -> memoryview | None:
         """Return what was kept, None where nothing was.
@@ -83,19 +81,7 @@ class SealedFile:
             raise UnusableFile(f"it has more than {limit} bytes")
         return self._opened(raw)
 
-    def _replace(self, beside: Path, parts: Iterable[bytes]) -> None:
-        try:
-            with open(beside, "wb", opener=_private) as file:
-                self._write(file, parts)
-                file.flush()
-                # Before it is renamed: else a crash leaves a name and nothing in it.
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        finally:
-            with suppress(FileNotFoundError):  # as a rule: it has its new name
-                beside.unlink()
-
-    def _write(self, file: IO[bytes], parts: Iterable[bytes]) -> None:
+    def _write(self, parts: Iterable[bytes], file: IO[bytes]) -> None:
         mac = hmac.new(self._mac_key, self._kind, "sha256")
         file.write(self._kind)
         for part in parts:
@@ -110,7 +96,3 @@ class SealedFile:
         if not hmac.compare_digest(hmac.digest(self._mac_key, body, "sha256"), given):
             raise UnusableFile("its MAC does not hold: it is damaged, or another key's")
         return body[len(self._kind) :]
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # from the first byte on: a later chmod would be too late

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from busauth.cli.again import redrive, release
+from busauth.cli.audit import audit
 from busauth.cli.broker import broker
 from busauth.cli.console import console
 from busauth.cli.dev.asking import token
@@ -25,6 +26,7 @@ app = typer.Typer(
 for command in (dev, token, run, broker, revoke, heartbeats, release, redrive, console):
     app.command(epilog=EXITS)(command)
 app.add_typer(letters)
+app.add_typer(audit, name="audit")
 
 
 @app.callback()

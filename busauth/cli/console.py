@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from busauth._amqp.auditing.stream import AUDIT_STREAM
 from busauth._amqp.feed import RevocationFeed
 from busauth._amqp.guard import Guard
 from busauth._extras import MissingExtraError, needs
@@ -152,6 +153,7 @@ class Looking:
         feed: what the guard asks about revocations.
         options: of the page.
         bodies: whether bodies are read.
+        stream: the audit stream.
     """
 
     url: str
@@ -160,6 +162,7 @@ class Looking:
     feed: RevocationFeed | None
     options: dict[str, Any]
     bodies: bool
+    stream: str
 
 
 def prepared(
@@ -184,7 +187,8 @@ def prepared(
     # without a sign-in whoever has this machine sees them
     scope = said.bodies or "console:bodies"
     options = {"scopes": said.scopes, "idle": said.idle, "bodies": scope if bodies else None}
-    return Looking(broker, tuple(dict.fromkeys(known)), guard, feed, options, bodies)
+    stream = settings.audit.stream if isinstance(settings.audit.stream, str) else AUDIT_STREAM
+    return Looking(broker, tuple(dict.fromkeys(known)), guard, feed, options, bodies, stream)
 
 
 def _broker(settings: Settings, url: str | None) -> str:
@@ -203,8 +207,9 @@ async def _serve(looking: Looking, listening: Listening, *, as_json: bool) -> No
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     opened = socket.create_server((listening.host, listening.port), family=family)
     port: int = opened.getsockname()[1]
+    source = BrokerSource(looking.url, bodies=looking.bodies, stream=looking.stream)
     app = page(
-        BrokerSource(looking.url, bodies=looking.bodies),
+        source,
         queues=looking.queues,
         hosts=listening.hosts(port),
         guard=looking.guard,
@@ -214,9 +219,12 @@ async def _serve(looking: Looking, listening: Listening, *, as_json: bool) -> No
     server = Server(_config(app, listening))
     for number in (signal.SIGINT, signal.SIGTERM):  # it raises them anew once it has stopped
         asyncio.get_running_loop().add_signal_handler(number, _stopped)
-    async with _trusting(looking):
-        _say(listening, port, looking, as_json=as_json)
-        await server.serve([opened])
+    try:
+        async with _trusting(looking):
+            _say(listening, port, looking, as_json=as_json)
+            await server.serve([opened])
+    finally:
+        await source.close()
 
 
 def _config(app: Any, listening: Listening) -> Any:

@@ -1,6 +1,7 @@
 """Settings from a TOML file and from environment variables, as the objects that code would make."""
 
 from busauth._doors import hand_out
+from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
 from busauth.settings.console import (
     ConsoleFeedSettings,
@@ -21,6 +22,7 @@ from busauth.settings.messages import (
 from busauth.settings.model import Settings
 
 __all__ = [
+    "AuditSettings",
     "BusSettings",
     "ClaimSettings",
     "ConsoleFeedSettings",

@@ -57,7 +57,7 @@ _SEARCHED = frozenset({"guard", "bus", "consumers"})
 _NO_TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "mapping_type"})
 """What pydantic calls it where a table was expected."""
 
-_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus", "console")
+_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus", "audit", "console")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}

@@ -42,10 +42,12 @@ from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions
 from busauth._expiry import DeadLetter, DeclaredPolicies
 from busauth._messages.replay import ReplayMemory
 from busauth._revocation.revocations import Revocations
+from busauth._sinks.together import every
 from busauth._tokens.fetch import Fetcher, UnsafeHttp
-from busauth.audit import Auditor, log_event
+from busauth.audit import Auditor, Sink, log_event
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
+from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
 from busauth.settings.console import ConsoleSettings
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
@@ -69,6 +71,7 @@ class Settings(IssuerTable, BaseSettings):
         consumers: what is said about single consumers, by queue; counts above their decorators.
         bus: the broker, and how a service consumes; see `BusSettings`.
         console: who may look at a `busauth console`; see `ConsoleSettings`.
+        audit: where events are kept; see `AuditSettings`.
         unsafe_http: hosts that may be asked for keys over plain http.
     """
 
@@ -83,6 +86,7 @@ class Settings(IssuerTable, BaseSettings):
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
     bus: BusSettings = BusSettings()
     console: ConsoleSettings = ConsoleSettings()
+    audit: AuditSettings = AuditSettings()
     unsafe_http: tuple[Name, ...] = ()
 
     @classmethod
@@ -112,7 +116,7 @@ class Settings(IssuerTable, BaseSettings):
 
         Args:
             clock: the machine's by default.
-            auditor: hears of every decision.
+            auditor: hears of every decision, next to the sinks of ``[audit]``.
             revocations: a feed, which has a connection of its own and so is made in code.
             replay: a memory that workers share, likewise; counts above the settings.
             transient: see `GuardOptions.transient`; kinds of errors cannot stand in a file.
@@ -163,6 +167,7 @@ class Settings(IssuerTable, BaseSettings):
             "issuers": issuers,
             "on_expired": DeadLetter(),
             "messages": MessageSettings(),
+            "audit": AuditSettings(),
             "guard": GuardOptions(),
             "consumers": {},
         }
@@ -198,6 +203,9 @@ class Settings(IssuerTable, BaseSettings):
                 verifiers.append(issuer.verifier(fetcher, clock))
         with gathering.at("messages"):
             security = self.messages.security(fetcher, clock, replay)
+        sinks: tuple[Sink, ...] = ()
+        with gathering.at("bus"):
+            sinks = self.audit.sinks(self.bus.address() if self.audit.stream else None)
         gathering.check()
         merged = {**self.guard.consumers, **self.consumers}  # the outer table counts above
         options = {**dict(self.guard), "consumers": merged, "transient": transient}
@@ -208,7 +216,7 @@ class Settings(IssuerTable, BaseSettings):
             messages=security,
             options=GuardOptions(**options),
             clock=clock,
-            auditor=auditor,
+            auditor=every(auditor, *sinks, logs=auditor is log_event) if sinks else auditor,
         )
 
     def _told(self, place: Place, why: str) -> str:

@@ -741,7 +741,7 @@ async def test_the_publisher_connects_again(url: str, stream: str, clock: Manual
     ):
         await publisher.publish(revocation(clock))
         proxy.cut()
-        attempt = publisher._own._kept.here.attempt
+        attempt = publisher._writer._own._kept.here.attempt
         assert attempt is not None
         await until(lambda: attempt.result().is_closed)
         await publisher.publish(revocation(clock, "bob"))

@@ -18,7 +18,7 @@ from busauth.integrations.console import ConsumerSeen, InstanceSeen, Late, Passa
 from busauth.integrations.console.looking import Look
 from busauth.integrations.console.plots import lateness, progress
 from busauth.integrations.console.shown import clear, instant, span
-from busauth.integrations.console.summing import groups
+from busauth.integrations.console.summing import Told, groups
 from busauth.testing import ManualClock
 from scripts.looking import NOW, QUEUE, Shown, an_hour_after, letter, step
 from tests.unit.consoling import PAGES, form_of, sign_in, town
@@ -442,7 +442,7 @@ def test_plots_say_what_they_draw() -> None:
     assert lateness([]) == '<span class="faint">none late</span>'
     assert "7 of 5" in progress(7, 5)
     assert 'width="159.0"' in progress(7, 5)
-    assert "3 of an unknown number" in progress(3, 0)
+    assert progress(3, 0, 2) == "3 done, 2 in flight"
 
 
 @given(st.floats() | st.text() | st.none() | st.integers())
@@ -452,6 +452,9 @@ def test_every_instant_is_shown(at: Any) -> None:
     assert span(at if isinstance(at, float) else None)
 
 
+FIELDS = st.sampled_from(
+    ["consumers", "issuers", "queue", "handling", "paused_since", "late", "at", "service"]
+)
 HOSTILE = st.one_of(
     st.text(min_size=1, max_size=60),
     st.sampled_from(
@@ -559,3 +562,39 @@ async def test_where_there_is_nothing_that_is_said() -> None:
             page = await client.get(path)
             assert page.status_code == 200
             assert 'class="empty"' in page.text
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=6),
+    )
+)
+def test_whatever_stands_on_the_audit_stream(said: Any) -> None:
+    """Who may write there can write anything: it is taken in, bounded, or left out."""
+    told = Told()
+    for kind in ("status", "accepted-late"):
+        base = {"kind": kind, "service": "s", "instance": "i", "at": NOW, "late": 3.0}
+        told.add({**base, **(said if isinstance(said, dict) else {"consumers": said})})
+    for each in told.seen(NOW):
+        assert isinstance(each.service, str)
+        assert all(isinstance(one.queue, str) for one in each.consumers)
+
+
+def test_instances_are_as_they_last_told() -> None:
+    """With what each accepted late, and no longer than for a quarter of an hour."""
+    told = Told()
+    consumers = [{"queue": QUEUE, "handling": 2, "paused_for": "keys", "paused_since": NOW - 5}]
+    status = {"kind": "status", "service": "orders", "instance": "a", "consumers": consumers}
+    told.add({**status, "at": NOW - 5, "feed_age": 1.5})
+    told.add({**status, "at": NOW, "issuers": [{"issuer": "i", "keys_age": 9}]})
+    late = {"kind": "accepted-late", "service": "orders", "instance": "a", "queue": QUEUE}
+    for n in range(200):
+        told.add({**late, "at": NOW + n, "late": n})
+    (seen,) = told.seen(NOW + 1)
+    assert (seen.at, seen.keys, seen.feed_age) == (NOW, (("i", 9.0),), None)
+    assert (seen.consumers[0].paused_for, len(seen.consumers[0].late)) == ("keys", 80)
+    assert told.seen(NOW + 901) == []
+    for n in range(1000):
+        told.add({**status, "instance": str(n), "at": NOW})
+    assert len(told.seen(NOW)) == 500

@@ -42,6 +42,7 @@ class Case:
         hop: how many messages led to it, as it says itself.
         holder: this attempt's own name for what remembers it.
         duration: seconds for which its handler ran, None where it did not, or still does.
+        began_at, ended_at: when its handler began and ended, seconds since the epoch.
         is_acknowledged: the broker is about to be told that it is done.
         task: what judges and handles it.
         has_begun: its handler runs, or what became of it is being carried out.
@@ -66,6 +67,8 @@ class Case:
     hop: int = 0
     holder: str = ""
     duration: float | None = None
+    began_at: float | None = None
+    ended_at: float | None = None
     is_acknowledged: bool = False
     is_known: bool = False
     is_leaving: bool = False

@@ -339,6 +339,11 @@ class Consumer(GuardedConsumer[P, R]):
         reason = self._pause.reason
         return None if reason is None else evidence(reason.reason)
 
+    @property
+    def paused_since(self) -> float | None:
+        """Return when it was paused, seconds since the epoch; None while it consumes."""
+        return self._pause.since
+
     async def idle(self) -> None:
         """Return once no delivery is being handled."""
         await self._idle.wait()

@@ -53,6 +53,7 @@ class Pause:
 
     Attributes:
         reason: what the consumer waits for; None while it consumes.
+        since: when it began to wait, seconds since the epoch; None while it consumes.
         streak: how many pauses followed each other; 0 once messages were decided for a while.
     """
 
@@ -70,6 +71,7 @@ class Pause:
         self._stopping: dict[tuple[Channel, str], asyncio.Task[None]] = {}
         self._resuming: set[asyncio.Task[None]] = set()
         self.reason: Deferred | None = None
+        self.since: float | None = None
         self._consuming = asyncio.Event()
         self._consuming.set()
         self._stopped_owner: Callable[[], None] | None = None
@@ -125,7 +127,7 @@ class Pause:
         await asyncio.gather(*resuming, return_exceptions=True)
 
     def _begin(self, deferred: Deferred) -> None:
-        self.reason = deferred
+        self.reason, self.since = deferred, self._clock.now()
         self._consuming.clear()
         self._deferred_at = self._clock.monotonic()
         self._say(EventKind.DEFERRED, deferred.reason)
@@ -134,7 +136,7 @@ class Pause:
         resuming.add_done_callback(self._resuming.discard)
 
     def _end(self) -> None:
-        self.reason = None
+        self.reason = self.since = None
         self._consuming.set()
 
     def _stopped(self, channel: Channel, tag: str) -> "asyncio.Task[None]":

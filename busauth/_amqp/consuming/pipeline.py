@@ -359,13 +359,13 @@ class Pipeline:
         self._context.auditor.tell(
             case, EventKind.ACCEPTED if late is None else EventKind.ACCEPTED_LATE
         )
-        monotonic = self._context.clock.monotonic
-        began = monotonic()
+        clock = self._context.clock
+        began, case.began_at = clock.monotonic(), clock.now()
         try:
             with acting(lease):
                 failed = await self._run(arguments)
         finally:
-            case.duration = monotonic() - began
+            case.duration, case.ended_at = clock.monotonic() - began, clock.now()
         if failed is not None:
             self._log(case, failed)
         return failed

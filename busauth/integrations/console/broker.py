@@ -4,11 +4,14 @@ Letters pass through here one by one. What a page may show of one is kept; its h
 them whatever token it has, are not.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from yarl import URL
-
+from busauth._amqp.auditing.reading import read_stream
+from busauth._amqp.auditing.stream import AUDIT_STREAM
+from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.connecting.connect import connected
 from busauth._amqp.connecting.patience import leaving
 from busauth._amqp.resending.letters import Letter, taken
@@ -16,14 +19,22 @@ from busauth._amqp.resending.look import existing
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth._arguments import checked
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError
 from busauth.integrations.console.seen import InstanceSeen, LetterSeen, Passage, RunStep
-from busauth.integrations.console.summing import cut
+from busauth.integrations.console.summing import GONE, Told, cut
 
 _BODY, _BODIES = 4096, 32 * 1024 * 1024
 """Bytes that are shown of a body, and that are held of all bodies of a queue."""
 
 _MOST = 100_000
 """Letters of a queue that are held."""
+
+_FIRST = 1.5
+"""Seconds that the first visitor waits for what the audit stream has."""
+
+_TURN = 200
+"""Events that are read before others may run."""
 
 
 class BrokerSource:
@@ -32,18 +43,63 @@ class BrokerSource:
     Args:
         url: the broker, as a user who may read the queues of letters and the streams.
         bodies: whether the beginning of bodies is read; the console shows it to whoever may.
+        stream: the audit stream.
+        clock: the machine's by default.
 
     Raises:
         ConfigurationError: the URL could never connect.
     """
 
     @checked
-    def __init__(self, url: str | URL, *, bodies: bool = False) -> None:
-        self._url, self._bodies = url, bodies
+    def __init__(
+        self,
+        url: str,
+        *,
+        bodies: bool = False,
+        stream: str = AUDIT_STREAM,
+        clock: Clock | None = None,
+    ) -> None:
+        broker_url(url)
+        self._url, self._bodies, self._stream = url, bodies, stream
+        self._clock = clock or SystemClock()
+        self._told = Told()
+        self._following: asyncio.Task[None] | None = None
 
     async def instances(self) -> Sequence[InstanceSeen]:
-        """Return who has told of themselves on the audit stream in the last 15 minutes."""
-        return ()
+        """Return who has told of themselves on the audit stream in the last 15 minutes.
+
+        It is read once, and followed from then on.
+
+        Raises:
+            ConnectionError, ConfigurationError: the stream was lost, or cannot be read.
+        """
+        following = self._following
+        if following is None:
+            following = self._following = asyncio.create_task(self._follow())
+            await asyncio.wait([following], timeout=_FIRST)
+        if following.done():
+            self._following = None  # the next look begins anew
+            following.result()
+        return self._told.seen(self._clock.now())
+
+    async def close(self) -> None:
+        """Stop following the stream."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError, ConfigurationError):
+                await self._following
+
+    async def _follow(self) -> None:
+        told = self._told = Told()
+        since = self._clock.now() - GONE
+        reading = read_stream(self._url, stream=self._stream, since=since, quiet=None)
+        async with aclosing(reading):
+            count = 0
+            async for said in reading:
+                told.add(said)
+                count += 1
+                if count % _TURN == 0:
+                    await asyncio.sleep(0)
 
     async def letters(self, queue: str) -> Sequence[LetterSeen]:
         """Look at a queue's dead, rejected and parked letters, one queue after the other.

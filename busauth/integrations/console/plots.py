@@ -45,15 +45,18 @@ def _bar(late: Late, highest: float) -> float:
     return max(1.5, late.seconds / highest * (_HEIGHT - 2))
 
 
-def progress(done: int, total: int) -> Markup:
-    """Return how much of a run is done."""
-    share = min(1.0, done / total) if total > 0 else 0.0
+def progress(done: int, total: int, in_flight: int = 0) -> Markup:
+    """Return how much of a run is done; a sentence where it has not said of how much."""
+    words = f"{done} of {total}" if total > 0 else f"{done} done, {in_flight} in flight"
+    if total <= 0:
+        return Markup("{}").format(words)
+    share = min(1.0, done / total)
     return Markup(
         '<svg class="progress" role="img" aria-label="{words}" viewBox="0 0 {w} 10" width="{w}" '
         'height="10"><rect class="all" x="0.5" y="0.5" width="{inner}" height="9"/>'
         '<rect x="0.5" y="0.5" width="{done}" height="9"/></svg><span class="said">{words}</span>'
     ).format(
-        words=f"{done} of {total or 'an unknown number'}",
+        words=words,
         w=_WIDTH,
         inner=_WIDTH - 1,
         done=f"{share * (_WIDTH - 1):.1f}",

@@ -24,7 +24,7 @@ _MOST_INSTANCES, _MOST_CONSUMERS, _MOST_LATE = 500, 200, 80
 _LONGEST = 1000
 """Characters of a word that somebody wrote."""
 
-_GONE = 900.0
+GONE = 900.0
 """Seconds after which who says nothing is not shown any more."""
 
 _MOVING = ("begun", "sending", "sent", "refused")
@@ -134,14 +134,19 @@ class Run:
     @property
     def total(self) -> int:
         """Return how many it is about; 0 where it has not said."""
-        return max(
-            (each.letters for each in self.steps if each.kind in ("begun", "planned")), default=0
-        )
+        told = (each.letters for each in self.steps if each.kind in ("begun", "planned"))
+        return max(told, default=0)
 
     @property
-    def state(self) -> str:
-        """Return its last word, as people say it."""
-        return "running" if self.is_running else self.last.kind
+    def in_flight(self) -> int:
+        """Return how many were about to be moved, of whose fate nothing is written."""
+        taken = sum(each.letters for each in self.steps if each.kind == "sending")
+        return max(0, taken - self.done)
+
+    @property
+    def what(self) -> str:
+        """Return what it does, as people say it."""
+        return "redrive" if self.steps[0].kind == "begun" else self.steps[0].kind
 
     def is_quiet(self, now: float) -> bool:
         """Return whether it has said nothing for long enough to be asked about."""
@@ -211,7 +216,7 @@ class Told:
 
     def seen(self, now: float) -> list[InstanceSeen]:
         """Return who has told of themselves lately, by name."""
-        lately = [each for each in self._instances.values() if now - each.at < _GONE]
+        lately = [each for each in self._instances.values() if now - each.at < GONE]
         return sorted(map(self._with_late, lately), key=lambda each: (each.service, each.instance))
 
     def _with_late(self, told: InstanceSeen) -> InstanceSeen:

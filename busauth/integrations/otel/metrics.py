@@ -13,8 +13,6 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.core import GuardCore
 from busauth._amqp.feed.feed import RevocationFeed
-from busauth._tokens.keys.jwks import JWKS
-from busauth._tokens.verifier import Verifier
 from busauth.audit import Event, EventKind
 from busauth.integrations.otel import names
 from busauth.integrations.otel.names import Metric
@@ -128,11 +126,9 @@ class Metrics:
     def _keys_age(self, _: CallbackOptions) -> Iterator[Observation]:
         """Observe the oldest of an issuer's keys: several guards may have fetched them."""
         oldest: dict[str, float] = {}
-        for verifier in [each for core in self._cores for each in core.verifiers]:
-            keys = verifier.keys if isinstance(verifier, Verifier) else None
-            age = keys.age if isinstance(keys, JWKS) else None
-            if isinstance(verifier, Verifier) and age is not None:
-                oldest[verifier.issuer] = max(age, oldest.get(verifier.issuer, 0.0))
+        for issuer, age in [each for core in self._cores for each in core.keys_ages().items()]:
+            if age is not None:
+                oldest[issuer] = max(age, oldest.get(issuer, 0.0))
         for issuer, age in oldest.items():
             yield Observation(age, {names.ISSUER: issuer})
 

@@ -23,6 +23,7 @@ HOST: Final = "server.address"
 PORT: Final = "server.port"
 ERROR: Final = "error.type"
 END_USER: Final = "enduser.id"
+PSEUDONYM: Final = "enduser.pseudo.id"
 
 PUBLISH, SEND, PROCESS = "publish", "send", "process"
 """Names and types of operations."""

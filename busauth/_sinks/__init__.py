@@ -1,0 +1,1 @@
+"""Where events are kept: each sink takes one at once, and writes it in a thread of its own."""

@@ -1,0 +1,196 @@
+"""Names that can be taken back: a key for each subject in a file, and its MAC in place of the name.
+
+Who has the file knows whose a pseudonym is. Once a subject's key is erased nobody does, and their
+next events bear another one. A line of the file is a list of JSON: issuer, subject, key.
+"""
+
+import hmac
+import json
+import os
+import re
+import secrets
+import threading
+from base64 import b64decode, b64encode
+from binascii import Error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from busauth._arguments import checked
+from busauth._files.shared import append, locked, replace
+from busauth._sinks.waiting import Seldom
+from busauth.audit import LOGGER
+from busauth.clock import SystemClock
+from busauth.errors import ConfigurationError, evidence
+
+_KEY_BYTES, _SHOWN = 32, 32
+_MOST = 1_000_000
+"""Subjects that have a key, at most, about 300 bytes each in memory: tokens that are genuine
+name them, so that there are as many as issuers have users."""
+
+_SAID = ("detail", "message_id")
+"""What may name a subject next to `subject`."""
+
+_Subject = tuple[str, str]
+
+
+class Pseudonyms:
+    """Erasable pseudonyms of subjects, kept in one file that processes may share.
+
+    The file is its owner's alone, and belongs apart from what is written with it, in no backup that
+    outlives an erasure.
+
+    Args:
+        path: the file; its folder exists.
+    """
+
+    @checked
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._keys: dict[_Subject, bytes] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self._seldom = Seldom(SystemClock().monotonic)
+        self._using = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Pseudonyms in {self._path}>"
+
+    @checked
+    def of(self, issuer: str, subject: str) -> str:
+        """Return a subject's pseudonym; who has none gets one.
+
+        Raises:
+            ConfigurationError: the file cannot be read or written, or a million have one already.
+        """
+        with self._using, self._told():
+            named = _named(issuer, subject)
+            return _pseudonym(self._known().get(named) or self._added(named), named)
+
+    @checked
+    def known(self, issuer: str, subject: str) -> str | None:
+        """Return a subject's pseudonym, None for who has none.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        with self._using, self._told():
+            named = _named(issuer, subject)
+            key = self._known().get(named)
+            return None if key is None else _pseudonym(key, named)
+
+    @checked
+    def issuers(self, subject: str) -> tuple[str, ...]:
+        """Return who knows somebody with a pseudonym by this name.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        with self._using, self._told():
+            _, name = _named("", subject)
+            return tuple(sorted(issuer for issuer, known in self._known() if known == name))
+
+    @checked
+    def erase(self, issuer: str, subject: str) -> bool:
+        """Forget whose a pseudonym was, for all processes; return whether there was one.
+
+        What was written with it stays, and nobody can say any more of whom it speaks.
+
+        Raises:
+            ConfigurationError: the file cannot be read or written; nothing is forgotten.
+        """
+        with self._using, self._told(), locked(self._path):
+            self._seen = None
+            left = dict(self._known())
+            found = left.pop(_named(issuer, subject), None)
+            if found is not None:
+                lines = [_line(each, key) for each, key in left.items()]
+                replace(self._path, lambda file: file.writelines(lines))
+            return found is not None
+
+    def applied(self, known: dict[str, Any]) -> dict[str, Any]:
+        """Return an event with pseudonyms for names; where none can be had, without both.
+
+        A subject is replaced in the detail and in the message id as well, where it stands as a word
+        of its own.
+        """
+        issuer, subject = known.get("issuer"), known.get("subject")
+        if not isinstance(subject, str):
+            return known
+        try:
+            name = self.of(str(issuer), subject)
+        except ConfigurationError as error:
+            if self._seldom.is_due():
+                LOGGER.error("subjects are left out of the audit: %s", error)
+            return {key: each for key, each in known.items() if key not in ("subject", *_SAID)}
+        word = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+        said = {key: word.sub(name, known[key]) for key in _SAID if key in known}
+        return {**known, **said, "subject": name}
+
+    def _told(self) -> "_Telling":
+        return _Telling(self._path)
+
+    def _known(self) -> dict[_Subject, bytes]:
+        """Return the keys as the file has them now: another process may have erased one."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._keys, self._seen = {}, None
+            return self._keys
+        seen = _state(found)
+        if seen != self._seen:
+            self._keys, self._seen = dict(_read(self._path)), seen
+        return self._keys
+
+    def _added(self, subject: _Subject) -> bytes:
+        with locked(self._path):
+            keys = self._known()  # another process may have been first
+            if subject not in keys:
+                if len(keys) >= _MOST:
+                    raise ConfigurationError(f"{self._path}: {_MOST} subjects have one: erase some")
+                key = keys[subject] = secrets.token_bytes(_KEY_BYTES)
+                append(self._path, _line(subject, key))
+                self._seen = _state(self._path.stat())
+            return keys[subject]
+
+
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what changes with a file, whoever writes it."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class _Telling:
+    """Names the file where it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise ConfigurationError(f"{self._path}: {error.strerror or error}") from None
+
+
+def _named(issuer: str, subject: str) -> _Subject:
+    """Return both as events have them."""
+    return issuer, evidence(subject) or ""
+
+
+def _pseudonym(key: bytes, named: _Subject) -> str:
+    said = json.dumps(named).encode("ascii")
+    return f"p:{hmac.digest(key, said, 'sha256').hex()[:_SHOWN]}"
+
+
+def _line(subject: _Subject, key: bytes) -> bytes:
+    return json.dumps([*subject, b64encode(key).decode("ascii")]).encode("ascii") + b"\n"
+
+
+def _read(path: Path) -> Iterator[tuple[_Subject, bytes]]:
+    """Yield what stands in the file; a line that a crash has cut off was never used."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                issuer, subject, key = json.loads(line)
+                yield (str(issuer), str(subject)), b64decode(key, validate=True)
+            except (ValueError, TypeError, RecursionError, Error):
+                continue

@@ -1,0 +1,159 @@
+"""A sink that writes in a thread: who tells it an event never waits, and never fails for it."""
+
+import asyncio
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from busauth._retold import words_of
+from busauth._sinks.waiting import Waiting
+from busauth.audit import Event, Shipped, Sink
+from busauth.clock import Clock, SystemClock
+from busauth.errors import evidence
+
+T = TypeVar("T")
+
+MOST = 10_000
+"""Events that wait to be written, at most: a few kilobytes each."""
+
+CLOSING = 5.0
+"""Seconds that a sink has for what waits when it is closed."""
+
+_FIRST, _LONGEST = 0.5, 30.0
+"""Seconds between attempts to write."""
+
+
+class Writer(ABC, Generic[T]):
+    """Writes events, in the thread of one sink."""
+
+    @abstractmethod
+    def encoded(self, item: Shipped) -> T:
+        """Return what is written of one; an error costs this one alone."""
+
+    @abstractmethod
+    def write(self, items: list[T]) -> None:
+        """Write them in order, and take out of the list what was written.
+
+        Raises:
+            Exception: whatever is wrong; what is left in the list is tried again.
+        """
+
+    def close(self) -> None:
+        """Close what was opened; it is opened again where something is to be written."""
+
+
+class ThreadedSink(Sink):
+    """What sinks have in common: a bounded queue, and a thread that begins with the first event.
+
+    What has no room, or cannot be written, is counted, and told in the log once a minute at most.
+    """
+
+    def __init__(self, name: str, writer: Writer[T], *, waiting: int, clock: Clock | None) -> None:
+        monotonic = (clock or SystemClock()).monotonic
+        self._name = name
+        self._line = _Line(name, writer, Waiting(name, waiting, monotonic))
+        # Nobody may close it: then what waits is written as it is forgotten, or the process ends.
+        weakref.finalize(self, self._line.end, CLOSING)
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+    @property
+    def dropped(self) -> int:
+        """Return how many events were not written and never will be."""
+        return self._line.waiting.dropped
+
+    def __call__(self, event: Event) -> None:
+        """Take an event; where too many wait, count it."""
+        self.put(event)
+
+    def put(self, item: Shipped) -> None:
+        """Have something written."""
+        self._line.put(item)
+
+    async def close(self) -> None:
+        """Write what waits, for five seconds at most; what is not written is counted and told."""
+        await asyncio.to_thread(self._line.end, CLOSING)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+class _Line(Generic[T]):
+    """What waits, and the thread that writes it; it does not hold its sink, which is forgotten."""
+
+    def __init__(self, name: str, writer: Writer[T], waiting: Waiting[Shipped]) -> None:
+        self.waiting = waiting
+        self._name, self._writer = name, writer
+        self._thread: threading.Thread | None = None
+
+    def put(self, item: Shipped) -> None:
+        if not self.waiting.put(item):
+            return
+        # A daemon, so that a disk that hangs keeps no process; `end` waits for it.
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no thread is to be had now: the next event asks again
+            self.waiting.left()
+            self.waiting.tell(words_of(error))
+
+    def end(self, seconds: float) -> None:
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            return
+        self.waiting.end()
+        if thread is threading.current_thread():  # where its sink was forgotten by chance
+            return
+        thread.join(seconds)
+        if thread.is_alive():
+            self.waiting.tell(f"not closed within {seconds:g} s", at_once=True)
+
+    def _work(self) -> None:
+        while items := self.waiting.take():
+            self._write(self._encoded(items))
+        self._safely_close()
+        self.waiting.tell_rest()
+
+    def _encoded(self, items: list[Shipped]) -> list[T]:
+        found = []
+        for item in items:
+            try:
+                found.append(self._writer.encoded(item))
+            except Exception as error:
+                self.waiting.drop(1, _told(error))
+        return found
+
+    def _write(self, items: list[T]) -> None:
+        """Write until it is done; while the sink is closed, once."""
+        delay = _FIRST
+        while items:
+            try:
+                self._writer.write(items)
+            except Exception as error:
+                if self.waiting.is_ending:
+                    self.waiting.drop(len(items), _told(error))
+                    return
+                self.waiting.tell(_told(error))
+                self.waiting.pause(delay)
+                delay = min(_LONGEST, 2 * delay)
+
+    def _safely_close(self) -> None:
+        try:
+            self._writer.close()
+        except Exception as error:
+            self.waiting.tell(_told(error))
+
+
+def _told(error: Exception) -> str:
+    return evidence(words_of(error)) or type(error).__name__
