@@ -22,6 +22,7 @@ from busauth.integrations.console.summing import Told, groups
 from busauth.testing import ManualClock
 from scripts.looking import NOW, QUEUE, Shown, an_hour_after, letter, step
 from tests.unit.consoling import PAGES, form_of, sign_in, town
+from tests.unit.reaching import strings_in
 
 GROUP = f"/letters/group?queue={QUEUE}&group={groups(an_hour_after().lying)[0].id}"
 ONE = f"/letters/one?queue={QUEUE}&letter={'0' * 32}"
@@ -175,38 +176,9 @@ async def test_nothing_of_a_token_is_kept_or_served() -> None:
         served = [await client.get(path) for path in (*PAGES, ONE, "/sign-in", "/console.css")]
     text = "".join(each.text + str(each.headers) for each in served)
     assert not any(part in text for part in parts)
-    assert not any(part in found for part in parts for found in strings_in(shown.app))
-
-
-def strings_in(start: object) -> list[str]:
-    """Return every text that can be reached from an object, attributes and containers alike."""
-    found, seen, left = list[str](), set[int](), [start]
-    while left:
-        each = left.pop()
-        if id(each) in seen or isinstance(each, type | type(asyncio)):
-            continue
-        seen.add(id(each))
-        if isinstance(each, str | bytes):
-            found.append(each if isinstance(each, str) else each.decode("latin-1"))
-        left += parts_of(each)
-    return found
-
-
-def parts_of(each: Any) -> list[object]:
-    """Return what an object holds."""
-    if isinstance(each, dict):
-        return [*each.keys(), *each.values()]
-    if isinstance(each, list | tuple | set | frozenset):
-        return list(each)
-    slots = [name for kind in type(each).__mro__ for name in getattr(kind, "__slots__", ())]
-    held = [getattr(each, name, None) for name in slots if isinstance(name, str)]
-    closed = [cell.cell_contents for cell in getattr(each, "__closure__", None) or ()]
-    return [*held, *closed, getattr(each, "__self__", None), *vars_of(each).values()]
-
-
-def vars_of(each: object) -> dict[str, object]:
-    found = getattr(each, "__dict__", {})
-    return dict(found) if isinstance(found, dict) else {}
+    held = strings_in(shown.app)
+    assert "ines" in held  # else nothing would be found
+    assert not any(part in found for part in parts for found in held)
 
 
 async def test_bodies_are_for_their_own_scope() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from busauth._redaction import redact_cut
+from busauth._redaction import redact, redact_cut
 from busauth.integrations.console.seen import (
     ConsumerSeen,
     InstanceSeen,
@@ -170,7 +170,7 @@ def cut(said: object) -> str | None:
     """Return the beginning of a text, without tokens; None for what is none."""
     if not isinstance(said, str):
         return None
-    return redact_cut(said[:_LONGEST]) if len(said) > _LONGEST else redact_cut(said)
+    return redact_cut(said[:_LONGEST]) if len(said) > _LONGEST else redact(said)
 
 
 def number(said: object) -> float | None:
