@@ -63,7 +63,7 @@ class TransmitterSettings(Table):
 
 
 class ConsoleFeedSettings(FeedOptions, Table):
-    """What a console knows of revocations; see `RevocationFeed` and `FeedOptions`.
+    """What a console knows of revocations, as `FeedOptions` has it; seconds throughout.
 
     Attributes:
         audience: whom events are for.
