@@ -1,9 +1,11 @@
 """What the console's tests share: one whose issuer and clock are a test's, and its visitors."""
 
 import re
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx
@@ -89,3 +91,28 @@ async def sign_in(client: httpx.AsyncClient, token: str, **fields: str) -> httpx
     page = await client.get("/sign-in")
     said = {"form": form_of(page.text), "token": token} | fields
     return await client.post("/sign-in", data=said)
+
+
+class Outline(HTMLParser):
+    """What a page is made of, as a screen reader has it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
+def unseen(text: str) -> list[str]:
+    """Return what has no shape of its own, or turns the text around it."""
+    kinds = ("Cc", "Cf", "Cs", "Co", "Cn")
+    return [each for each in text if unicodedata.category(each) in kinds and each not in "\n\t"]

@@ -1,23 +1,29 @@
 """Attacks on the console: on who may ask, on the sign-in, and on what it answers."""
 
 import re
+import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from busauth import Caller, Deferred
 from busauth._decision import Demand
+from busauth.integrations.console import ConsumerSeen, InstanceSeen, Passage
 from busauth.integrations.console.gate import HEADERS, Gate
 from busauth.integrations.console.sessions import Attempts, Sessions, visiting
+from busauth.integrations.console.summing import groups
 from busauth.testing import ManualClock
-from scripts.looking import NOW, QUEUE, Shown, letter
-from tests.unit.consoling import HOST, PAGES, form_of, guard_of, sign_in, town
+from scripts.looking import NOW, QUEUE, Shown, letter, step
+from tests.security.stage import attack
+from tests.unit.consoling import HOST, PAGES, Outline, form_of, guard_of, sign_in, town
 
 SESSION, FORM = "busauth-8250-console", "busauth-8250-form"
+ONE = f"/letters/one?queue={QUEUE}&letter={'0' * 32}"
 EVERY = (*PAGES, "/sign-in", "/console.css", "/icon.svg", "/nowhere", "/letters/one")
 
 
@@ -28,6 +34,8 @@ def gate(*, secure: bool = False) -> Gate:
     return Gate(nobody, hosts=frozenset({HOST}), secure=secure)
 
 
+@attack("console-rebound")
+@attack("console-forged")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -64,6 +72,7 @@ async def test_pages_of_others(method: str, headers: dict[str, str]) -> None:
     assert shown.source.looks == 0
 
 
+@attack("console-rebound")
 def test_two_hosts_are_none() -> None:
     """A request that names two is not answered, whichever counts elsewhere."""
     named = [(b"host", HOST.encode()), (b"host", b"rebound.example")]
@@ -87,6 +96,7 @@ def test_a_form_of_its_own_has_no_origin() -> None:
     assert gate().why_not("POST", "/sign-in", Headers(own)) is None
 
 
+@attack("console-framed")
 @pytest.mark.parametrize("path", EVERY)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get"])
 async def test_headers_of_every_answer(path: str, method: str) -> None:
@@ -130,6 +140,7 @@ async def test_cookies(secure: bool) -> None:
         assert "Max-Age" not in each
 
 
+@attack("console-fixed")
 async def test_a_session_that_was_laid_counts_for_nothing() -> None:
     """Whatever id a browser brings, signing in makes a new one, and ends the one that it had."""
     shown = town()
@@ -147,6 +158,7 @@ async def test_a_session_that_was_laid_counts_for_nothing() -> None:
             assert (await other.get("/")).status_code == 303
 
 
+@attack("console-login")
 async def test_nobody_is_signed_in_by_somebody_else() -> None:
     """A form counts with the cookie that it was made for: another's form signs nobody in."""
     shown = town()
@@ -163,6 +175,7 @@ async def test_nobody_is_signed_in_by_somebody_else() -> None:
         assert SESSION not in victim.cookies
 
 
+@attack("console-forged")
 async def test_nobody_is_signed_out_by_somebody_else() -> None:
     """A form of another visit, of the sign-in or of none at all ends no session."""
     shown = town()
@@ -176,6 +189,7 @@ async def test_nobody_is_signed_out_by_somebody_else() -> None:
         assert (await client.get("/")).status_code == 200
 
 
+@attack("console-guessed")
 async def test_who_fails_too_often_is_not_listened_to() -> None:
     """Ten attempts a minute and address, by form and header together; others are not kept out."""
     shown = town()
@@ -246,6 +260,7 @@ async def test_forms_that_are_not_read(body: bytes, media_type: str, status: int
     assert answer.status_code == status
 
 
+@attack("console-flooded")
 async def test_a_form_that_never_ends() -> None:
     """It is read no further than its bound, whatever its length was said to be."""
     shown = town()
@@ -264,6 +279,7 @@ async def test_a_form_that_never_ends() -> None:
     assert pieces < 20
 
 
+@attack("console-led-away")
 @pytest.mark.parametrize(
     "path",
     [
@@ -324,6 +340,7 @@ async def test_a_token_as_people_paste_it(given: str) -> None:
         assert answer.status_code == 303
 
 
+@attack("console-moved")
 async def test_what_is_not_allowed_is_not_possible() -> None:
     """No page, by whatever method, changes anything: all that takes a POST is the sign-in."""
     shown = town()
@@ -341,3 +358,156 @@ async def test_bodies_in_nothing_but_their_page() -> None:
     async with shown.visit(scope="console:read console:bodies") as client:
         for path in PAGES:
             assert "the-body-itself" not in (await client.get(path)).text
+
+
+class Revoked:
+    """Revocations that a test says."""
+
+    def __init__(self) -> None:
+        self.all = False
+        self.asked = 0
+        self.away = False
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        """Return whether everybody is."""
+        self.asked += 1
+        if self.away:
+            raise Deferred("the feed is away")
+        return self.all
+
+
+@attack("console-audience")
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"aud": "shop"}, 401),
+        ({"aud": ["shop"], "scope": "console:read"}, 401),
+        ({"scope": "orders:read"}, 403),
+        ({"scope": ""}, 403),
+        ({"exp": int(NOW) - 3600, "iat": int(NOW) - 7200}, 401),
+        ({"iss": "https://elsewhere.example"}, 401),
+        ({"nbf": int(NOW) + 3600}, 401),
+    ],
+)
+async def test_a_token_that_is_not_for_this(claims: dict[str, Any], status: int) -> None:
+    """Another audience, issuer or time, or no scope for it, lets nobody in, either way."""
+    shown = town()
+    token = shown.token(**claims)
+    async with shown.client() as client:
+        entered = await sign_in(client, token)
+        assert entered.status_code == status
+        assert token not in entered.text
+        assert (await client.get("/")).status_code == 303
+        bearer = await client.get("/", headers={"authorization": f"Bearer {token}"})
+        assert bearer.status_code == status
+
+
+@attack("console-revoked")
+@pytest.mark.parametrize("path", PAGES)
+async def test_revocation_is_asked_on_each_request(path: str) -> None:
+    """The first request behind a revocation ends the session, for good."""
+    revoked = Revoked()
+    shown = town(revocations=revoked)
+    async with shown.visit() as client:
+        before = revoked.asked
+        assert (await client.get(path)).status_code == 200
+        assert revoked.asked == before + 1
+        revoked.away = True
+        assert (await client.get(path)).status_code == 503
+        revoked.away, revoked.all = False, True
+        ended = await client.get(path)
+        assert (ended.status_code, ended.headers["location"]) == (303, "/sign-in?why=revoked")
+        revoked.all = False
+        assert (await client.get(path)).status_code == 303
+
+
+@attack("console-stolen-cookie")
+async def test_a_session_ends_when_its_owner_signs_out() -> None:
+    """The id counts no more, whoever has kept the cookie."""
+    shown = town()
+    async with shown.visit() as client:
+        kept = dict(client.cookies)
+        page = await client.get("/")
+        answer = await client.post("/sign-out", data={"form": form_of(page.text)})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?why=out")
+        assert not any("console" in name for name in client.cookies)
+    async with shown.client() as other:
+        other.cookies.update(kept)
+        assert (await other.get("/")).status_code == 303
+
+
+HOSTILE = st.one_of(
+    st.text(min_size=1, max_size=60),
+    st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            '"><img src=x onerror=alert(1)>',
+            "' onfocus='alert(1)' autofocus='",
+            "</title><svg/onload=alert(1)>",
+            "javascript:alert(1)",
+            "{{ 7 * 7 }}{% raw %}",
+            "\u202egnp.exe\u2066\u200b\ufeff",
+            "\x00\x08\x1b[31m\r\nSet-Cookie: a=b\u2028\u0085",
+            "a" + "\u0301" * 400,
+            "&lt;b&gt;&amp;amp;",
+            "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",
+            "\ud800",
+        ]
+    ),
+)
+
+
+@attack("console-injected")
+@attack("console-token-seen")
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40, deadline=None)
+@given(word=HOSTILE)
+async def test_whatever_a_letter_says_is_text(word: str) -> None:
+    """A sender's words add no element, attribute, header or token, and turn nothing around."""
+    plain, hostile = "word", word
+    pages = {}
+    for said in (plain, hostile):
+        told = letter(
+            code=said, detail=said, error=said, at=said, issuer=said, subject=said, publisher=said,
+            message_id=said, body=said, source=said,
+            story=(Passage(at=said, code=said, by=said, authority=said),),
+        )  # fmt: skip
+        source = Shown(
+            seen=[
+                InstanceSeen(
+                    service=said, instance=said, at=NOW, keys=((said, 1.0),),
+                    consumers=(ConsumerSeen(queue=said, paused_for=said),),
+                )
+            ],
+            lying=[told],
+            steps=[
+                step("planned", filters={said: said}, counts={said: 1}, by=said, source=said),
+                step("ended", run="r-2", counts={said: 1}, by=said, authority=said),
+            ],
+        )  # fmt: skip
+        shown = town(source)
+        token = shown.token(scope="console:read console:bodies")
+        async with shown.client(authorization=f"Bearer {token}") as client:
+            pages[said] = [
+                await client.get("/"),
+                await client.get("/letters"),
+                await client.get("/plan"),
+                await client.get("/history"),
+                await client.get(ONE),
+                await client.get(f"/letters/group?queue={QUEUE}&group={groups([told])[0].id}"),
+            ]
+    for one, other in zip(pages[plain], pages[hostile], strict=True):
+        assert other.status_code == 200
+        assert shape(one.text) == shape(other.text)
+        assert not Outline(other.text).all("script", "img", "iframe")
+        seen = "".join(Outline(other.text).text)
+        assert not [each for each in seen if unicodedata.category(each) in ("Cf", "Cs", "Co")]
+        assert not [
+            each for each in seen if unicodedata.category(each) == "Cc" and each not in "\n\t"
+        ]
+        assert "eyJhbGci" not in other.text
+        assert set(other.headers) == set(one.headers)
+
+
+def shape(page: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Return a page's elements and their attributes' names; whether a time is one is open."""
+    return [(tag, tuple(attributes)) for tag, attributes in Outline(page).tags if tag != "time"]
