@@ -47,6 +47,10 @@ TITLES = {
     "plan": "Plan",
     "history": "History",
 }
+_TAB = 9
+_USABLE = "a, button, select, textarea, [tabindex='0']"
+_FOCUSED = f"[...document.querySelectorAll(`{_USABLE}`)].indexOf(document.activeElement)"
+_IS_OUTLINED = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
 _IS_THERE = "document.readyState === 'complete'"
 _PUBLISH = "document.getElementById('publish').hidden"
 _REFUSED = "document.getElementById('rows').innerText.includes('token.expired')"
@@ -99,7 +103,22 @@ def of_console(browser: Browser, folder: Path) -> None:
             _console_pictures(browser, folder, name)
 
 
+def _check_keyboard(browser: Browser, name: str) -> None:
+    """Press Tab through a page: all that can be used is reached, in order, and seen to be."""
+    browser.evaluate("document.activeElement.blur()")
+    wanted = browser.evaluate(f"document.querySelectorAll(`{_USABLE}`).length")
+    reached = list[int]()
+    for _ in range(wanted):
+        browser.press("Tab", _TAB)
+        reached.append(browser.evaluate(_FOCUSED))
+        if not browser.evaluate(_IS_OUTLINED):
+            raise RuntimeError(f"{name}: number {len(reached)} has the focus, and does not show it")
+    if reached != list(range(wanted)):
+        raise RuntimeError(f"{name}: Tab reaches {reached} of {wanted}")
+
+
 def _console_pictures(browser: Browser, folder: Path, name: str) -> None:
+    _check_keyboard(browser, name)
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
         for size, (width, height) in SIZES.items():
