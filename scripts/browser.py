@@ -77,6 +77,17 @@ class Browser:
                 raise TimeoutError(script)
             time.sleep(0.1)
 
+    def prefer(self, scheme: str) -> None:
+        """Have the page see that somebody prefers ``light`` or ``dark``."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", features=features)
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """Press a key, as a keyboard does."""
+        said = {"key": key, "windowsVirtualKeyCode": code, "text": text}
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, **said)
+
     def picture(self, path: Path, width: int, height: int, *, whole: bool = True) -> None:
         """Write what a window of this size shows, down to the page's end or the window's own.
 

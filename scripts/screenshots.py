@@ -1,6 +1,7 @@
-"""Pictures of the page of `busauth dev`, and of the site, wide and narrow, in a real browser.
+"""Pictures of `busauth dev`, `busauth console` and the site, wide and narrow, in a real browser.
 
     python -m scripts.screenshots [FOLDER]                 the page of `busauth dev`, of a real run
+    python -m scripts.screenshots --console [FOLDER]       `busauth console`, light and dark
     python -m scripts.screenshots --site FOLDER [PAGE ...] the built site (`make site`)
 
 For the first, it starts `busauth dev` with its example, mints a token and publishes an order by the
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.browser import Browser, browsing
+from scripts.looking import looking
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -27,6 +29,28 @@ PAGES = (
     *("other-frameworks", "observability", "running", "reference/busauth"),
 )
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
+CONSOLE = {
+    "consumers": "",
+    "letters": 'nav a[href="/letters"]',
+    "group": "tbody a",
+    "letter": "tbody a",
+    "plan": 'nav a[href="/plan"]',
+    "history": 'nav a[href="/history"]',
+}
+"""Its pages, and the link that leads to each from the one before."""
+
+TITLES = {
+    "consumers": "Consumers",
+    "letters": "Letters",
+    "group": "handler.failed",
+    "letter": "A letter",
+    "plan": "Plan",
+    "history": "History",
+}
+_TAB = 9
+_USABLE = "a, button, select, textarea, [tabindex='0']"
+_FOCUSED = f"[...document.querySelectorAll(`{_USABLE}`)].indexOf(document.activeElement)"
+_IS_OUTLINED = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
 _IS_THERE = "document.readyState === 'complete'"
 _PUBLISH = "document.getElementById('publish').hidden"
 _REFUSED = "document.getElementById('rows').innerText.includes('token.expired')"
@@ -64,6 +88,43 @@ def of_dev(browser: Browser, folder: Path) -> None:
             browser.picture(folder / f"dev-{name}.png", width, height)
 
 
+def of_console(browser: Browser, folder: Path) -> None:
+    """Take the pictures of `busauth console`, by its own form and its own links."""
+    with looking() as (url, token):
+        browser.open(url)
+        browser.until(_IS_THERE)
+        _console_pictures(browser, folder, "sign-in")
+        browser.evaluate(f"document.getElementById('token').value = '{token}'")
+        browser.evaluate("document.querySelector('form').requestSubmit()")
+        for name, link in CONSOLE.items():
+            if link:
+                browser.evaluate(f"document.querySelector('{link}').click()")
+            browser.until(f"{_IS_THERE} && document.title.startsWith('{TITLES[name]}')")
+            _console_pictures(browser, folder, name)
+
+
+def _check_keyboard(browser: Browser, name: str) -> None:
+    """Press Tab through a page: all that can be used is reached, in order, and seen to be."""
+    browser.evaluate("document.activeElement.blur()")
+    wanted = browser.evaluate(f"document.querySelectorAll(`{_USABLE}`).length")
+    reached = list[int]()
+    for _ in range(wanted):
+        browser.press("Tab", _TAB)
+        reached.append(browser.evaluate(_FOCUSED))
+        if not browser.evaluate(_IS_OUTLINED):
+            raise RuntimeError(f"{name}: number {len(reached)} has the focus, and does not show it")
+    if reached != list(range(wanted)):
+        raise RuntimeError(f"{name}: Tab reaches {reached} of {wanted}")
+
+
+def _console_pictures(browser: Browser, folder: Path, name: str) -> None:
+    _check_keyboard(browser, name)
+    for scheme in ("light", "dark"):
+        browser.prefer(scheme)
+        for size, (width, height) in SIZES.items():
+            browser.picture(folder / f"console-{name}-{size}-{scheme}.png", width, height)
+
+
 def of_site(browser: Browser, folder: Path, pages: list[str]) -> None:
     """Take the pictures of the site's pages."""
     for page in pages:
@@ -79,6 +140,7 @@ def main() -> None:
     """Take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--site", action="store_true")
+    parser.add_argument("--console", action="store_true")
     parser.add_argument("folder", type=Path, nargs="?", default=PICTURES)
     parser.add_argument("pages", nargs="*", default=list(PAGES))
     asked = parser.parse_args()
@@ -86,6 +148,8 @@ def main() -> None:
     with browsing() as browser:
         if asked.site:
             of_site(browser, asked.folder, asked.pages)
+        elif asked.console:
+            of_console(browser, asked.folder)
         else:
             of_dev(browser, asked.folder)
         logged = [each for each in browser.logged if "favicon" not in each]

@@ -7,6 +7,7 @@ import typer
 from busauth.cli.again import release
 from busauth.cli.audit import audit
 from busauth.cli.broker import broker
+from busauth.cli.console import console
 from busauth.cli.dev.command import dev
 from busauth.cli.keys import keys
 from busauth.cli.letters.commands import letters
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, run, broker, revoke, heartbeats, release):
+for command in (dev, run, broker, revoke, heartbeats, release, console):
     app.command(epilog=EXITS)(command)
 app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)

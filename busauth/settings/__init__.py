@@ -4,6 +4,11 @@ from busauth._amqp.shadowing.shadow import Shadow
 from busauth._doors import hand_out
 from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
+from busauth.settings.console import (
+    ConsoleFeedSettings,
+    ConsoleSettings,
+    TransmitterSettings,
+)
 from busauth.settings.issuers import ClaimSettings, IssuerSettings, RetiredSettings
 from busauth.settings.loading import load_settings
 from busauth.settings.messages import (
@@ -22,6 +27,8 @@ __all__ = [
     "AuditSettings",
     "BusSettings",
     "ClaimSettings",
+    "ConsoleFeedSettings",
+    "ConsoleSettings",
     "DecryptionSettings",
     "IssuerSettings",
     "LetterSettings",
@@ -34,6 +41,7 @@ __all__ = [
     "Settings",
     "Shadow",
     "SignerSettings",
+    "TransmitterSettings",
     "load_settings",
 ]
 

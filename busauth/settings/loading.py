@@ -41,7 +41,9 @@ _KEYS = frozenset(
 Of a bus it is a URL with a password, which may have been written under another of its keys.
 """
 
-_SECRETIVE = _KEYS | {"letters", "messages", "retired", "signer", "decryption", "publishers"}
+_SECRETIVE = _KEYS | {
+    *("letters", "messages", "retired", "signer", "decryption", "publishers", "transmitters")
+}
 """The tables that have such keys in them, too."""
 
 _ELSEWHERE = {
@@ -59,7 +61,7 @@ _SEARCHED = frozenset({"guard", "bus", "consumers"})
 _NO_TABLE = frozenset({"model_attributes_type", "model_type", "dict_type", "mapping_type"})
 """What pydantic calls it where a table was expected."""
 
-_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus", "audit")
+_TABLES = ("guard", "messages", "retired", "claims", "consumers", "bus", "audit", "console")
 # What pydantic puts into a place for the member of a union that it tried: no key of a file.
 _TAGS = frozenset(
     {"str", "grace", "valid-when-published", "restrict", "park", "dead-letter", "discard"}

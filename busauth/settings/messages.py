@@ -91,7 +91,7 @@ class PublisherSettings(Table):
     def _keys(self, fetcher: Fetcher, clock: Clock) -> KeySource:
         if self.key_file is not None:
             with at("key_file"):
-                return _static(self.key_file, self.algorithms)
+                return static_keys(self.key_file, self.algorithms)
         return JWKS(
             self.jwks_url or "",
             algorithms=self.algorithms,
@@ -101,7 +101,12 @@ class PublisherSettings(Table):
         )
 
 
-def _static(path: Path, algorithms: tuple[str, ...]) -> StaticKeys:
+def static_keys(path: Path, algorithms: tuple[str, ...]) -> StaticKeys:
+    """Return the keys in a file.
+
+    Raises:
+        ConfigurationError: it holds none that can be used.
+    """
     key = read_key(path)
     if isinstance(key, str):
         raise ConfigurationError(f"{path} holds a PEM: expected a JWK, a JWK set, or a secret")

@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from busauth._amqp.bus import Bus
+from busauth._amqp.feed import RevocationFeed
 from busauth._amqp.guard import Guard
 from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions
 from busauth._expiry import DeadLetter, DeclaredPolicies
@@ -48,6 +49,7 @@ from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Transient
 from busauth.settings.audit import AuditSettings
 from busauth.settings.bus import BusSettings
+from busauth.settings.console import ConsoleSettings
 from busauth.settings.issuers import Audience, IssuerSettings, IssuerTable, Name
 from busauth.settings.messages import LetterSettings, MessageSettings
 from busauth.settings.places import PREFIX, Gathering, MisplacedError, Place, at, told
@@ -69,6 +71,7 @@ class Settings(IssuerTable, BaseSettings):
         guard: see `GuardOptions`.
         consumers: what is said about single consumers, by queue; counts above their decorators.
         bus: the broker, and how a service consumes; see `BusSettings`.
+        console: who may look at a `busauth console`; see `ConsoleSettings`.
         audit: where events are kept; see `AuditSettings`.
         unsafe_http: hosts that may be asked for keys over plain http.
     """
@@ -84,6 +87,7 @@ class Settings(IssuerTable, BaseSettings):
     guard: GuardOptions = GuardOptions()
     consumers: Mapping[str, ConsumerOptions] = Field(default_factory=dict)
     bus: BusSettings = BusSettings()
+    console: ConsoleSettings = ConsoleSettings()
     audit: AuditSettings = AuditSettings()
     unsafe_http: tuple[Name, ...] = ()
 
@@ -146,6 +150,37 @@ class Settings(IssuerTable, BaseSettings):
         with self._placed("bus"):
             url, said = self.bus.address(), self.bus.options(options or BusOptions())
         return Bus(url, guard=guard, service=service, options=said)
+
+    def make_console_guard(self, url: str) -> tuple[Guard, RevocationFeed | None]:
+        """Return who verifies whoever looks at a console, and the feed that the guard asks.
+
+        It trusts the issuers for the console's own audience, and has no key but public ones: no
+        seal, no signer, nothing that opens a token.
+
+        Args:
+            url: the broker, where the feed is.
+
+        Raises:
+            ConfigurationError: as of `make_guard`.
+        """
+        whose = {"audience": self.console.audience, "clients": self.console.clients}
+        issuers = tuple(each.model_copy(update={**whose, "retired": None}) for each in self.issuers)
+        needed: dict[str, Any] = {
+            **whose,
+            "retired": None,
+            "issuers": issuers,
+            "on_expired": DeadLetter(),
+            "messages": MessageSettings(),
+            "audit": AuditSettings(),
+            "guard": GuardOptions(),
+            "consumers": {},
+        }
+        feed = None
+        if self.console.feed is not None:
+            with self._placed("console", "feed"):
+                fetcher = Fetcher(unsafe_http=UnsafeHttp(*self.unsafe_http))
+                feed = self.console.feed.feed(url, fetcher, SystemClock())
+        return self.model_copy(update=needed).make_guard(revocations=feed), feed
 
     @contextmanager
     def _placed(self, *place: str) -> Iterator[None]:

@@ -22,7 +22,7 @@ DOORS = [
         ".sinks",
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
         *(".integrations.otel", ".integrations.set_push", ".integrations.starlette"),
-        *(".integrations.threads", ".integrations.desk"),
+        *(".integrations.threads", ".integrations.desk", ".integrations.console"),
         *(".audit", ".caller", ".clock", ".errors"),
     )
 ]
