@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 from weakref import WeakMethod
 
 from aiormq.abc import AbstractConnection
+from yarl import URL
 
 from busauth._amqp.connecting.connections import Connections
 from busauth._amqp.connecting.running import Phase, Running
@@ -55,6 +56,23 @@ class _Subscription:
     handler: Callable[..., Any]
     spec: ConsumerSpec
     bindings: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BusPlan:
+    """What a bus would do.
+
+    Attributes:
+        service: its name.
+        url: the broker, with its password.
+        options: how it consumes.
+        intakes: its consumers, and what their queues receive from.
+    """
+
+    service: str
+    url: URL = field(repr=False)
+    options: BusOptions
+    intakes: tuple[Intake, ...]
 
 
 class Bus:
@@ -105,6 +123,12 @@ class Bus:
             for queue, intake in self._intakes.items()
             for name in arguments_of(queue, options, parks=intake.consumer.parks)
         )
+
+    @property
+    def plan(self) -> BusPlan:
+        """Return what it would do, for who looks at it before it runs; nothing for users."""
+        intakes = tuple(self._intakes.values())
+        return BusPlan(self._service, self._connections.url, self._options, intakes)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:

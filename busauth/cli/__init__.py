@@ -8,6 +8,7 @@ from busauth.cli.again import redrive, release
 from busauth.cli.broker import broker
 from busauth.cli.dev.asking import token
 from busauth.cli.dev.command import dev
+from busauth.cli.doctor.command import doctor
 from busauth.cli.options import EXITS, version
 from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, token, run, broker, revoke, heartbeats, release, redrive):
+for command in (dev, token, run, doctor, broker, revoke, heartbeats, release, redrive):
     app.command(epilog=EXITS)(command)
 
 

@@ -99,6 +99,7 @@ class Consumer(GuardedConsumer[P, R]):
         parks: whether its late messages may wait for their callers.
         blocks: whether its handler runs in threads, which nobody can cancel.
         taken: how many deliveries it was given.
+        rules: the terms on which it consumes.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Consumer(GuardedConsumer[P, R]):
     ) -> None:
         self.handler: Callable[P, R] = plan.handler
         self.blocks = plan.blocks
+        self.rules = rules
         self.queue = rules.queue
         self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks
