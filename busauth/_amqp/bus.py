@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
@@ -58,23 +58,6 @@ class _Subscription:
     bindings: tuple[Binding, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BusPlan:
-    """What a bus would do.
-
-    Attributes:
-        service: its name.
-        url: the broker, with its password.
-        options: how it consumes.
-        intakes: its consumers, and what their queues receive from.
-    """
-
-    service: str
-    url: URL = field(repr=False)
-    options: BusOptions
-    intakes: tuple[Intake, ...]
-
-
 class Bus:
     """A service: guarded consumers, and publications on behalf of their callers.
 
@@ -115,6 +98,11 @@ class Bus:
         return self._options
 
     @property
+    def url(self) -> URL:
+        """Return the broker, with the password where it was given one: not for logs."""
+        return self._connections.url
+
+    @property
     def queues(self) -> tuple[str, ...]:
         """Return the names of all queues that it declares."""
         options = self._options
@@ -123,12 +111,6 @@ class Bus:
             for queue, intake in self._intakes.items()
             for name in arguments_of(queue, options, parks=intake.consumer.parks)
         )
-
-    @property
-    def plan(self) -> BusPlan:
-        """Return what it would do, for who looks at it before it runs; nothing for users."""
-        intakes = tuple(self._intakes.values())
-        return BusPlan(self._service, self._connections.url, self._options, intakes)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
@@ -652,6 +634,11 @@ class Bus:
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
         # Not where the delivery came in: a copy that closes its connection must not cost that one.
         return await self._connections.copies(self._within(None))
+
+
+def intakes_of(bus: Bus) -> tuple[Intake, ...]:
+    """Return a bus's consumers and what their queues receive from, for who looks before it runs."""
+    return tuple(bus._intakes.values())  # noqa: SLF001 -- of this module; nothing for users
 
 
 async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any
 
 from busauth._arguments import Count, Seconds, SecondsOrNone, checked
@@ -62,23 +61,6 @@ class JWKSOptions(Knobs):
     keep_for: Seconds = 24 * 3600.0
     min_interval: SecondsOrNone = 5.0
     max_keys: Count = 64
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPlace:
-    """Where an issuer's keys are.
-
-    Attributes:
-        issuer: whose metadata says it; None where nobody's is asked.
-        url: the key set, None where it is not known yet.
-        fetcher: how it is asked for.
-        options: how often, and for how long it is kept.
-    """
-
-    issuer: str | None
-    url: str | None
-    fetcher: Fetcher
-    options: JWKSOptions
 
 
 class JWKS:
@@ -256,9 +238,19 @@ class JWKS:
             raise Unusable(f"{self._shown} holds keys for {found}: expected one for {list(wanted)}")
 
     @property
-    def place(self) -> "KeyPlace":
-        """Return where these keys are, for who looks at it; nobody is asked."""
-        return KeyPlace(self._issuer, self._url, self._fetcher, self._options)
+    def issuer(self) -> str | None:
+        """Return whose metadata says where they are; None where nobody's is asked."""
+        return self._issuer
+
+    @property
+    def url(self) -> str | None:
+        """Return where they are; None as long as no metadata has said it."""
+        return self._url
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """Return how they are asked for."""
+        return self._fetcher
 
     @property
     def _shown(self) -> str:

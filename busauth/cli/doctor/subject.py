@@ -13,7 +13,7 @@ from typing import Any
 
 from yarl import URL
 
-from busauth._amqp.bus import Bus
+from busauth._amqp.bus import Bus, intakes_of
 from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.consuming.rules import ConsumerRules
 from busauth._amqp.guard import Guard
@@ -109,19 +109,18 @@ class Question:
 
 def of_bus(bus: Bus, settings: Settings | None = None, path: Path | None = None) -> Subject:
     """Return a service whose module was imported."""
-    plan = bus.plan
     consumed = tuple(
         Consumed(
             each.consumer.rules,
             each.bindings,
-            arguments_of(each.consumer.queue, plan.options, parks=each.consumer.parks),
+            arguments_of(each.consumer.queue, bus.options, parks=each.consumer.parks),
         )
-        for each in plan.intakes
+        for each in intakes_of(bus)
     )
     return Subject(
         guard=bus.guard,
-        url=plan.url,
-        options=plan.options,
+        url=bus.url,
+        options=bus.options,
         consumed=consumed,
         settings=settings,
         path=path,
@@ -145,7 +144,7 @@ def of_settings(path: Path | None) -> tuple[Subject, tuple[Finding, ...]]:
         found = refused(error, "bus")
         return Subject(guard=guard, settings=settings, path=path, is_whole=False), found
     found = tuple(_consumers(bus, settings))
-    url = None if settings.bus.url is None else bus.plan.url
+    url = None if settings.bus.url is None else bus.url
     return replace(of_bus(bus, settings, path), url=url, is_whole=False), found
 
 

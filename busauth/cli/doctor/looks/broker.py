@@ -29,7 +29,7 @@ async def look(subject: Subject, question: Question, findings: Findings) -> None
     """Find what is wrong with the broker, and with what the service needs of it."""
     if subject.url is None:
         return
-    findings += _of_url(subject.url)
+    findings += of_url(subject.url)
     where = _shown(subject.url)
     try:
         connection = await connected_below(subject.url)
@@ -39,7 +39,7 @@ async def look(subject: Subject, question: Question, findings: Findings) -> None
         findings.add("broker-unreachable", where, told(error))
     else:
         async with leaving(connection):
-            findings += _of_version(subject, where, connection.server_properties)
+            findings += of_version(subject, where, connection.server_properties)
             await _of_publishing(subject, where, connection, findings)
             await queues.look(subject, connection, findings)
             if question.looks:
@@ -50,7 +50,8 @@ def _shown(url: URL) -> str:
     return f"{url.host}:{url.port}{url.path}"
 
 
-def _of_url(url: URL) -> Iterator[Finding]:
+def of_url(url: URL) -> Iterator[Finding]:
+    """Yield what is wrong with a broker's URL; nothing of a password in it is told."""
     where, is_far = _shown(url), not is_loopback(url.host or "")
     if is_far and url.scheme == "amqp":
         yield finding("broker-plain", where, "amqp://, to a host that is not this one")
@@ -62,7 +63,14 @@ def _of_url(url: URL) -> Iterator[Finding]:
         yield finding("heartbeat-off", where, "heartbeat is 0")
 
 
-def _of_version(subject: Subject, where: str, properties: Mapping[str, Any]) -> Iterator[Finding]:
+def of_version(subject: Subject, where: str, properties: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what is wrong with a broker's age, by what it says of itself.
+
+    Args:
+        subject: the service, whose clock counts.
+        where: which broker.
+        properties: its server properties.
+    """
     product, version = (_text(properties.get(name)) for name in ("product", "version"))
     series = releases.series_of(version) if product == "RabbitMQ" else None
     if series is None:

@@ -11,7 +11,7 @@ from yarl import URL
 from busauth._tokens.fetch import Fetcher, Reply, Unusable, is_loopback, shown
 from busauth._tokens.keys.development import is_for_development
 from busauth._tokens.keys.discovery import metadata_urls
-from busauth._tokens.keys.jwks import JWKS, KeyPlace
+from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier
 from busauth.cli.doctor.catalogue import Findings, finding
 from busauth.cli.doctor.finding import Finding, told
@@ -78,7 +78,7 @@ async def look(verifier: Verifier, clock: Clock, findings: Findings) -> None:
     looked = _Looked(verifier, clock, findings)
     if isinstance(verifier.keys, JWKS):
         try:
-            await _look_there(looked, verifier.keys.place)
+            await _look_there(looked, verifier.keys)
         except Unusable as error:
             looked.add("metadata-unusable", told(error))
         except (Deferred, ConfigurationError) as error:
@@ -97,7 +97,7 @@ def _of_trust(verifier: Verifier) -> Iterator[Finding]:
         yield finding("leeway-wide", issuer, f"leeway is {verifier.leeway:g} s")
 
 
-async def _look_there(looked: _Looked, place: KeyPlace) -> None:
+async def _look_there(looked: _Looked, place: JWKS) -> None:
     url = place.url
     if place.issuer is not None:
         url = await _found(looked, place.fetcher, place.issuer)

@@ -10,6 +10,8 @@ from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import BaseSettings
+
 from busauth._files.keys import read_key
 from busauth._tokens.keys.key import thumbprint
 from busauth.cli.doctor.catalogue import finding
@@ -17,6 +19,7 @@ from busauth.cli.doctor.finding import Finding
 from busauth.cli.doctor.subject import Question, Subject
 from busauth.errors import ConfigurationError
 from busauth.settings import Settings
+from busauth.settings.issuers import Table
 
 _FEWEST = 12
 """Different bytes in a secret: 32 random ones, in hex as well, have fewer once in a long life."""
@@ -37,19 +40,26 @@ def look(subject: Subject, question: Question) -> Iterator[Finding]:
 
 
 def _files(settings: Settings, path: Path | None) -> Iterator[tuple[str, Path]]:
-    """Yield files that hold keys, by where the settings name them."""
-    yield from _signing(settings)
-    for name, file in (settings.messages.seal or {}).items():
-        yield f"messages.seal.{name}", file
-    for file in settings.messages.decryption.key_files if settings.messages.decryption else ():
-        yield "messages.decryption.key_files", file
-    for issuer in (settings, *settings.issuers):
-        if issuer.retired is not None and issuer.retired.file_key_file is not None:
-            yield "retired.file_key_file", issuer.retired.file_key_file
-    if settings.bus.password_file is not None:
-        yield "bus.password_file", settings.bus.password_file
+    """Yield files that hold keys, by where the settings name them: all files that they name do."""
+    yield from _named(settings, "")
     if path is not None and settings.bus.url is not None and _has_password(path):
         yield "the settings file, with a password in bus.url", path
+
+
+def _named(value: object, place: str) -> Iterator[tuple[str, Path]]:
+    """Yield the paths in a value, by their keys."""
+    if isinstance(value, Path):
+        yield place, value
+        return
+    inner: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Table | BaseSettings):
+        inner = iter(value)
+    elif isinstance(value, Mapping):
+        inner = value.items()
+    elif isinstance(value, tuple):
+        inner = enumerate(value)
+    for name, each in inner:
+        yield from _named(each, f"{place}.{name}".lstrip("."))
 
 
 def _signing(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -133,7 +143,7 @@ def _of_workers(settings: Settings, question: Question) -> Iterator[Finding]:
 def _of_secrets(subject: Subject) -> Iterator[Finding]:
     secrets = dict(_secrets(subject))
     for name, secret in secrets.items():
-        if _is_guessed(secret):
+        if is_guessed(secret):
             yield finding("secret-weak", name, f"{len(secret)} bytes that are hardly random")
     for (one, first), (other, second) in combinations(secrets.items(), 2):
         if first == second:
@@ -159,7 +169,7 @@ def _bare(name: str, path: Path) -> Iterable[tuple[str, bytes]]:
     return ((name, key),) if isinstance(key, bytes) else ()
 
 
-def _is_guessed(secret: bytes) -> bool:
+def is_guessed(secret: bytes) -> bool:
     """Return whether a secret looks like words, or like a pattern."""
     steps = {(after - before) % 256 for before, after in pairwise(secret)}
     return (
