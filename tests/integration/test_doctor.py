@@ -621,7 +621,8 @@ async def test_settings_that_are_refused(service: Service) -> None:
     """A module whose settings are refused is one finding, and the rest is looked at."""
     service.said["on_expired"] = {"policy": "park"}
     service.write("seal", SEAL, 0o644)
+    url(lambda it: it.with_password("wrong"))(service)
     code, out, err = await run(service, "shop:bus", "--json")
     assert code == 3, err
-    found = {each["code"] for each in json.loads(out)["findings"]}
-    assert found == {"policy-impossible", "key-file-readable"}
+    found = sorted(each["code"] for each in json.loads(out)["findings"])
+    assert found == ["broker-refused", "key-file-readable", "policy-impossible"]

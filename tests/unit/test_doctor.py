@@ -1,9 +1,13 @@
 """What the doctor finds without asking anybody; and docs/doctor.md has each of its codes."""
 
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from busauth._amqp.connecting.address import broker_url
@@ -11,9 +15,11 @@ from busauth._extras import MissingExtraError
 from busauth.cli import app
 from busauth.cli.doctor import plain, releases
 from busauth.cli.doctor.catalogue import KINDS, finding
-from busauth.cli.doctor.finding import Report, Severity
-from busauth.cli.doctor.looks import broker, secrets, service
+from busauth.cli.doctor.coloured import show
+from busauth.cli.doctor.finding import Report, Severity, told
+from busauth.cli.doctor.looks import broker, keys, secrets, service
 from busauth.cli.doctor.subject import Question, Subject, refused
+from busauth.testing import Issuer
 from tests.integration.test_doctor import PLANTED
 from tests.unit.test_docs_links import anchors
 
@@ -145,3 +151,40 @@ def test_a_command_line_that_cannot_be_read(words: tuple[str, ...], told: str) -
     """It ends with 2, and says what was expected."""
     result = CliRunner().invoke(app, ["doctor", *words], env={"BUSAUTH_SETTINGS": None})
     assert (result.exit_code, told in result.output.replace("\n", " ")) == (2, True), result.output
+
+
+def test_a_report_in_colour() -> None:
+    """It says the same as in plain text, wrapped to the terminal."""
+    report = Report((finding("drain-long", "bus", "drain is 45 s"),), ("the broker",))
+    console = Console(file=StringIO(), width=60, force_terminal=True, color_system=None)
+    show(report, console)
+    assert isinstance(console.file, StringIO)
+    shown = " ".join(console.file.getvalue().split())
+    assert shown == " ".join(" ".join(plain.lines(report)).split())
+
+
+@pytest.mark.parametrize("before", [0, 90, 99, 100, 480, 495, 3990])
+def test_no_token_is_told(before: int) -> None:
+    """Wherever a token or a password stands in somebody's words, nothing of it is told."""
+    token = Issuer().token("alice")
+    words = told(f"{'x' * before} {token} amqp://me:s3cret@rabbit/")
+    assert len(words) <= 501
+    assert not any(part in words for part in (*token.split("."), token[:40], "s3cret"))
+
+
+members = st.dictionaries(
+    st.sampled_from(["kty", "kid", "alg", "use", "key_ops", "n", "e", "d", "crv", "x", "y", "iat"])
+    | st.just("x5c"),
+    st.sampled_from(["RSA", "EC", "OKP", "oct", "P-256", "Ed25519", "sig", "RS256", "AQAB", "-"])
+    | st.integers()
+    | st.floats()
+    | st.none()
+    | st.lists(st.sampled_from(["verify", "AQAB", "%"]), max_size=2),
+)
+
+
+@given(st.lists(members | st.none(), max_size=4))
+def test_whatever_an_issuer_publishes(jwks: list[object]) -> None:
+    """A key set may hold anything: each of its findings can be told."""
+    found = list(keys.look("idp", jwks, ("RS256", "ES256"), 1_750_000_000.0))
+    assert [each.as_json() for each in found if not each.found.isprintable()] == []

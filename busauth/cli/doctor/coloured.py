@@ -16,9 +16,8 @@ _STYLES: Mapping[Severity, str] = {
 }
 
 
-def show(report: Report) -> None:
-    """Write a report to standard output, as wide as the terminal is."""
-    console = Console(highlight=False)
+def show(report: Report, console: Console) -> None:
+    """Write a report, as wide as a terminal is."""
     for each in report.findings:
         head = plain.heading(each)
         what, _, _ = head.partition("  ")

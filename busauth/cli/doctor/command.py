@@ -26,7 +26,7 @@ from busauth.settings.loading import SETTINGS
 _EXAMPLE = "busauth doctor shop.orders:bus --fail-on warning"
 
 Target = Annotated[
-    str | None, typer.Argument(metavar="[MODULE:BUS]", help="Such as shop.orders:bus.")
+    str | None, typer.Argument(metavar="MODULE:BUS", help="Such as shop.orders:bus.")
 ]
 File = Annotated[
     Path | None,
@@ -105,8 +105,11 @@ def _subject(target: str | None, path: Path | None) -> tuple[Subject, tuple[Find
         with redirect_stdout(sys.stderr):  # whatever a module prints as it is imported
             bus = bus_or_traceback(target, MissingExtraError)
     except (ConfigurationError, ConnectionError, MissingExtraError) as error:
-        return of_file, (*known, *refused(error, target))
-    return of_bus(bus, of_file.settings, path), known
+        told = {each.found for each in known}
+        more = (each for each in refused(error, target) if each.found not in told)
+        return of_file, (*known, *more)
+    # What a file alone is refused for, a module may have made good with parts of its own.
+    return of_bus(bus, of_file.settings, path), known if of_file.settings is None else ()
 
 
 def _chosen(report: Report, only: Collection[str], skip: Collection[str]) -> Report:
@@ -123,9 +126,19 @@ def _show(report: Report, *, as_json: bool) -> None:
         typer.echo(json.dumps(document, indent=2))
         return
     try:
-        from busauth.cli.doctor.coloured import show  # noqa: PLC0415 -- an extra brings its library
+        from rich.console import Console  # noqa: PLC0415 -- an extra brings it
     except ModuleNotFoundError:
-        for line in plain.lines(report):
-            typer.echo(line)
+        _plainly(report)
         return
-    show(report)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # what goes to a file or a search stands on one line
+        _plainly(report)
+        return
+    from busauth.cli.doctor.coloured import show  # noqa: PLC0415 -- as above
+
+    show(report, console)
+
+
+def _plainly(report: Report) -> None:
+    for line in plain.lines(report):
+        typer.echo(line)

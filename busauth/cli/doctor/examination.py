@@ -65,7 +65,7 @@ def _verifiers(subject: Subject) -> Iterator[Verifier]:
 def _unseen(subject: Subject, question: Question) -> Iterator[str]:
     """Tell what nobody has looked at, and how it would be."""
     if subject.guard is None:
-        yield "issuers, policies, the broker: there is no guard"
+        yield "issuers, policies, queues: no guard can be made of what is said"
         return
     if not subject.is_whole:
         yield "handlers, and what they demand: only their module knows (MODULE:BUS)"

@@ -3,7 +3,12 @@
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from busauth.errors import evidence
+from busauth._redaction import redact_cut
+from busauth.settings.places import no_password
+
+_MOST = 500
+_READ = 8 * _MOST
+"""Characters that are told of somebody's words, and that are looked at."""
 
 
 class Severity(StrEnum):
@@ -79,8 +84,13 @@ class Report:
         return any(each.kind.severity.rank <= severity.rank for each in self.findings)
 
 
-def told(text: object, most: int = 400) -> str:
-    """Return somebody else's words in one line, without tokens, and no more than one reads."""
-    words = " ".join(str(text).split())
-    parts = (evidence(words[at : at + 100]) or "" for at in range(0, min(len(words), most), 100))
-    return "".join(parts) if len(words) <= most else f"{''.join(parts)}…"
+def told(text: object) -> str:
+    """Return somebody else's words in one line, without tokens and passwords, and not all of many.
+
+    Args:
+        text: an error, or what a broker or an issuer says.
+    """
+    words = " ".join(str(text)[:_READ].split())
+    words = no_password(redact_cut(words).removesuffix(".."))
+    words = words if words.isprintable() else ascii(words)
+    return words if len(words) <= _MOST else f"{words[:_MOST]}…"

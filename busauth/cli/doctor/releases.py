@@ -39,13 +39,14 @@ def ended(series: Series, now: float) -> str | None:
     """Return the day on which the support of a series ended, None where it has not.
 
     Args:
-        series: which.
+        series: which; one that is older than the table ended before it.
         now: seconds since the epoch.
     """
-    day = ENDS.get(series, ENDS[min(ENDS)] if series < min(ENDS) else None)
-    if day is None:
+    oldest = min(ENDS)
+    day = ENDS.get(max(series, oldest))
+    if day is None or datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() >= now:
         return None
-    return day if datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() < now else None
+    return day if series >= oldest else f"{day} or before"
 
 
 def largest_message(series: Series) -> int:

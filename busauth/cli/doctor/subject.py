@@ -6,6 +6,7 @@ at all the same.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from yarl import URL
 
 from busauth._amqp.bus import Bus, intakes_of
+from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.consuming.rules import ConsumerRules
 from busauth._amqp.guard import Guard
@@ -137,7 +139,7 @@ def of_settings(path: Path | None) -> tuple[Subject, tuple[Finding, ...]]:
         guard = settings.make_guard()
     except (ConfigurationError, MissingExtraError) as error:
         found = refused(error, str(path or "settings"))
-        return Subject(settings=settings, path=path, is_whole=False), found
+        return Subject(url=_url(settings), settings=settings, path=path, is_whole=False), found
     try:
         bus = _bus(settings, guard)
     except ConfigurationError as error:
@@ -146,6 +148,13 @@ def of_settings(path: Path | None) -> tuple[Subject, tuple[Finding, ...]]:
     found = tuple(_consumers(bus, settings))
     url = None if settings.bus.url is None else bus.url
     return replace(of_bus(bus, settings, path), url=url, is_whole=False), found
+
+
+def _url(settings: Settings) -> URL | None:
+    """Return the broker, where it is named and can be: what else is refused, is told already."""
+    with suppress(ConfigurationError):
+        return None if settings.bus.url is None else broker_url(settings.bus.address())
+    return None
 
 
 def _bus(settings: Settings, guard: Guard) -> Bus:

@@ -16,6 +16,8 @@ _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth")
 _MANY = 10
 _OLD = 2 * 366 * 24 * 3600.0
 _BITS = 2048
+_NO_INSTANT = 1e12
+"""Seconds since the epoch that no clock shows."""
 
 
 def look(
@@ -114,7 +116,7 @@ def _bits(jwk: Mapping[str, Any]) -> int | None:
 def _begun(jwk: Mapping[str, Any]) -> float | None:
     """Return since when a key is there: as it says, or as its certificate does (`x5c`)."""
     for member in ("iat", "nbf"):
-        if isinstance(jwk.get(member), int | float) and not isinstance(jwk[member], bool):
+        if type(jwk.get(member)) in (int, float) and abs(jwk[member]) < _NO_INSTANT:
             return float(jwk[member])
     chain = jwk.get("x5c")
     if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
