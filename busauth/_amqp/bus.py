@@ -691,6 +691,11 @@ class Bus:
         return await self._connections.copies(self._within(None))
 
 
+def intakes_of(bus: Bus) -> tuple[Intake, ...]:
+    """Return a bus's consumers and what their queues receive from, for who looks before it runs."""
+    return tuple(bus._intakes.values())  # noqa: SLF001 -- of this module; nothing for users
+
+
 async def _begun_although_cancelled(beginning: "asyncio.Future[Any]") -> bool:
     """Cancel a start, and return whether it was over already."""
     beginning.cancel()

@@ -106,6 +106,12 @@ class PolicyChain:
         ]
         return type(self)(policies, hard_max_age=self._hard_max_age, trusted=self._trusted)
 
+    @property
+    def lateness(self) -> float:
+        """Return for how many seconds past `exp` a token may be accepted; 0 for never."""
+        longest = (_lateness(policy, self._hard_max_age) for policy in self._policies)
+        return min(self._hard_max_age, max(longest))
+
     def check_demand(self, scopes: frozenset[str], roles: frozenset[str]) -> None:
         """Refuse a restriction under which nobody can do what is demanded of everybody.
 
@@ -152,6 +158,12 @@ class PolicyChain:
             if verdict is not None:
                 return _checked(verdict, name), name
         return DeadLetter(), "default"
+
+
+def _lateness(policy: ExpiryPolicy, hard_max_age: float) -> float:
+    if isinstance(policy, DeadLetter | Discard | Park):
+        return 0.0
+    return policy.window.total_seconds() if isinstance(policy, Grace) else hard_max_age
 
 
 @dataclass(frozen=True, slots=True)

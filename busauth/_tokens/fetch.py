@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from urllib.parse import urlencode
 
@@ -57,10 +58,11 @@ class Transport(Protocol):
 
 
 class Reply(NamedTuple):
-    """An answer to what was posted."""
+    """An answer; of its headers, names are in lower case."""
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 @checked_class
@@ -132,6 +134,21 @@ class Fetcher:
             raise Unusable(f"{shown(url)} gave {kind_of(value)}: expected a JSON object")
         return value
 
+    async def look(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
+        """Return what is answered to a GET, whatever its status.
+
+        Raises:
+            Deferred: there is no answer now, or it is too large or compressed.
+            ConfigurationError: the URL may not be asked.
+        """
+        self.check_url(url)
+        asked = {"Accept": "application/json", **(headers or {})}
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._ask("GET", url, asked)
+        except Exception as error:  # whatever went wrong, it is told by who looks
+            raise _told(url, error, self.timeout) from error
+
     async def post_form(
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
     ) -> Reply:
@@ -189,7 +206,8 @@ class Fetcher:
         ):
             if "content-encoding" in response.headers:
                 raise ValueError("a compressed answer, expected it uncompressed")
-            return Reply(response.status_code, await self._read(response))
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(response.status_code, await self._read(response), headers)
 
     def _client(self, scheme: str) -> "httpx.AsyncClient":
         import httpx

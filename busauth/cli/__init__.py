@@ -9,6 +9,7 @@ from busauth.cli.audit import audit
 from busauth.cli.broker import broker
 from busauth.cli.console import console
 from busauth.cli.dev.command import dev
+from busauth.cli.doctor.command import doctor
 from busauth.cli.keys import keys
 from busauth.cli.letters.commands import letters
 from busauth.cli.looking import explaining, tokens
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=EXITS,
 )
-for command in (dev, run, broker, revoke, heartbeats, release, console):
+for command in (dev, run, doctor, broker, revoke, heartbeats, release, console):
     app.command(epilog=EXITS)(command)
 app.command(epilog=explaining.EXITS)(explaining.explain)
 app.add_typer(tokens.app)

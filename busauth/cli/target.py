@@ -18,8 +18,12 @@ _MOST_NAMED = 3
 _IN_FRONT = frozenset({"busauth", "importlib", "_frozen_importlib", "_frozen_importlib_external"})
 
 
-def bus_or_traceback(target: str) -> Bus:
+def bus_or_traceback(target: str, *told: type[Exception]) -> Bus:
     """Return the bus of `find_bus`, or end with the traceback of its module, from there on.
+
+    Args:
+        target: as of `find_bus`.
+        told: further kinds of errors whose sentence is enough: they are raised.
 
     Raises:
         typer.BadParameter: as of `find_bus`.
@@ -31,6 +35,8 @@ def bus_or_traceback(target: str) -> Bus:
     except (typer.BadParameter, ConfigurationError, ConnectionError):
         raise
     except Exception as error:  # whatever a module of a user's raises
+        if isinstance(error, told):
+            raise
         typer.echo("".join(format_exception(_from_module_on(error))), err=True, nl=False)
         raise SystemExit(1) from None
 

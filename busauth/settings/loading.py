@@ -125,9 +125,13 @@ def _read(path: Path | None) -> tuple[Settings, SeenFile | None]:
     return settings.said_in(source, seen), seen
 
 
-def _warn_of_unknown_variables() -> None:
-    """A misspelt policy is not in force; other software may own the variable, so it is no error."""
-    for name in os.environ:
+def unknown_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Yield variables that look like settings and are none, each with the one that was meant.
+
+    Args:
+        environment: variables.
+    """
+    for name in environment:
         first = name.upper().removeprefix(PREFIX).partition("__")[0].lower()
         known = first in Settings.model_fields or first in _OF_COMMANDS
         if name.upper().startswith(PREFIX) and not known:
@@ -135,10 +139,14 @@ def _warn_of_unknown_variables() -> None:
             inside = [table for table in _TABLES if first.startswith(f"{table}_")]
             keys = [f"{table}__{first.removeprefix(f'{table}_')}" for table in inside]
             near = keys[0] if keys else closest(first, Settings.model_fields)
-            meant = f"; did you mean {PREFIX}{near.upper()}?" if near else ""
-            LOGGER.warning(
-                "environment variable %s is no setting of busauth's: ignored%s", name, meant
-            )
+            yield name, f"{PREFIX}{near.upper()}" if near else None
+
+
+def _warn_of_unknown_variables() -> None:
+    """A misspelt policy is not in force; other software may own the variable, so it is no error."""
+    for name, near in unknown_variables(os.environ):
+        meant = f"; did you mean {near}?" if near else ""
+        LOGGER.warning("environment variable %s is no setting of busauth's: ignored%s", name, meant)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from busauth._amqp.connecting.connect import connected_like, quiet_own_attempts
 from busauth._amqp.feed.attachment import attach
 from busauth._amqp.resending.again import Sending
 from busauth.audit import EventKind
+from busauth.cli.doctor.examination import examine
+from busauth.cli.doctor.subject import Question, of_bus
 from busauth.letters import Redrive, dead_letters
 from busauth.revocation import FeedPublisher
 from busauth.testing import Broker as EmbeddedBroker
@@ -466,6 +468,36 @@ def test_rights_of_a_service(
     words = rf"orders: it may not .*ACCESS_REFUSED.*may .*{right}.* it; docs/connecting\.md"
     with pytest.raises(ConfigurationError, match=words):
         asyncio.run(run())
+
+
+async def _rights_told(bus: Bus) -> list[str]:
+    report = await examine(of_bus(bus), Question(environment={}))
+    return [each.found for each in report.findings if each.kind.code == "right-missing"]
+
+
+@pytest.mark.processes
+@pytest.mark.rabbitmq
+async def test_the_doctor_tells_rights(node: PrivateNode, issuer: Issuer, trail: Trail) -> None:
+    """It names each right that is missing, before the queues are there and after; and no other."""
+
+    def bus(url: str) -> Bus:
+        made = service(url, issuer, trail, retry=RetryOptions(limit=1, first=0.05))
+
+        @made.consumer("orders", bindings=[Binding("shop", "#")])
+        async def handle(order: Order, caller: Caller) -> None: ...
+
+        return made
+
+    for _ in ("before", "after"):
+        assert await _rights_told(bus(_with_rights(node, *WHOLE))) == []
+        for place, right in enumerate(("configure", "write to", "read")):
+            rights = [each if at != place else "" for at, each in enumerate(WHOLE)]
+            told = await _rights_told(bus(_with_rights(node, *rights)))
+            assert any(right in words.partition(":")[0] for words in told), told
+        await bus(node.url).declare()
+    async with connected(node.url) as broker:
+        for name in bus(node.url).queues:
+            await broker.channel.queue_delete(name)
 
 
 @pytest.mark.processes

@@ -121,6 +121,7 @@ class Consumer(GuardedConsumer[P, R]):
         self.handler: Callable[P, R] = plan.handler
         self.plan, self.rules = plan, rules
         self.blocks = plan.blocks
+        self.rules = rules
         self.queue = rules.queue
         self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks

@@ -76,13 +76,16 @@ class Intake:
         consumer: what handles and settles them.
         bindings: exchanges that the queue receives from.
         options: prefetch, limits, whether to declare.
+
+    Attributes:
+        consumer, bindings: as given.
     """
 
     def __init__(
         self, consumer: Consumer[..., Any], bindings: tuple[Binding, ...], options: BusOptions
     ) -> None:
         self.consumer = consumer
-        self._bindings = bindings
+        self.bindings = bindings
         self._options = options
         self._line: _Line | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -135,7 +138,7 @@ class Intake:
             return
         await topology.declare(channel, name, self._options, parks=self.consumer.parks)
         queue = await channel.get_queue(name)
-        for binding in self._bindings:
+        for binding in self.bindings:
             with permitted(DECLARE_EXCHANGE):
                 await channel.declare_exchange(binding.exchange, binding.kind, durable=True)
             with permitted(BIND):

@@ -105,6 +105,11 @@ class RevocationFeed:
         self._running = Running("the revocation feed", "one of `async with feed` and `feed.open()`")
 
     @property
+    def options(self) -> FeedOptions:
+        """Return how it is read, as given or by default."""
+        return self._options
+
+    @property
     def count(self) -> int:
         """Return how many revocations are remembered."""
         return self._tokens.count

@@ -238,6 +238,21 @@ class JWKS:
             raise Unusable(f"{self._shown} holds keys for {found}: expected one for {list(wanted)}")
 
     @property
+    def issuer(self) -> str | None:
+        """Return whose metadata says where they are; None where nobody's is asked."""
+        return self._issuer
+
+    @property
+    def url(self) -> str | None:
+        """Return where they are; None as long as no metadata has said it."""
+        return self._url
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """Return how they are asked for."""
+        return self._fetcher
+
+    @property
     def _shown(self) -> str:
         return shown(self._url or "")
 

@@ -321,6 +321,11 @@ def _weakness(prepared: Any, algorithm: str) -> str | None:
     return None
 
 
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 of a JWK as it is spelled (RFC 7638, section 3)."""
+    return _hashed(jwk).hex()
+
+
 def _hashed(jwk: Mapping[str, Any]) -> bytes:
     """Hash the required members in order (RFC 7638, section 3)."""
     members = json.dumps(public_part(jwk), sort_keys=True, separators=(",", ":"))
