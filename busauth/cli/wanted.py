@@ -46,8 +46,8 @@ class Wanted:
         if (without := self._count - len(released.sent) - len(released.refused)) > 0:
             yield (
                 f"{without} that {'was' if without == 1 else 'were'} asked for kept no token, and "
-                f"{'stays' if without == 1 else 'stay'}: a policy says DeadLetter(keep_token=...) "
-                "before a letter is written"
+                f"{'stays' if without == 1 else 'stay'}: a policy says DeadLetter(keep_token=...), "
+                "or [letters] keep_token for all, before a letter is written"
             )
         subjects = () if self.subject is None else (self.subject,)
         yield from _told("--message-id", self.ids, self._ids)

@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aio_pika
@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from busauth import Bus, Caller, DeadLetter, Grace, Park
 from busauth.cli import app
 from busauth.expiry import Policies
-from busauth.letters import dead_letters
+from busauth.letters import Letters, dead_letters
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import TokenEncryption, shared_encryption_key
 from tests.parties import SEAL, Party, Scene, security
@@ -46,6 +46,7 @@ class Desk:
     scene: Scene
     folder: Path
     queue: str
+    letters: Letters = field(default_factory=Letters)
 
     @property
     def settings(self) -> str:
@@ -82,6 +83,8 @@ class Desk:
             name = "orders"
             key_file = "{self.folder}/orders.pem"
             algorithm = "ES256"
+            [letters]
+            keep_token = "{self.folder}/this-too.jwk"
             [messages.seal]
             {seal_id} = "{self.folder}/only-the-consumer-has-it"
         """)
@@ -100,7 +103,7 @@ class Desk:
         """Return the service that the settings are of, and whose messages it handles."""
         seal = {name: key.hex().encode() for name, key in SEAL.items()}
         messages = security(WEB.publisher(), ORDERS.publisher(relays=True), seal=seal)
-        bus = self.scene.bus(messages, on_expired=policy)
+        bus = self.scene.bus(messages, on_expired=policy, letters=self.letters)
         handled: list[str] = []
 
         @bus.consumer(self.queue)
@@ -198,6 +201,16 @@ async def test_dead_letters_go_again(desk: Desk) -> None:
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 1)
     result = await desk.run("redrive", *key, "--rejected")
     assert result.stdout == f"Redriven to {desk.queue}: 0. Others stay: 0.\n"
+
+
+async def test_letters_that_their_consumer_opens_go_again(desk: Desk) -> None:
+    """The command needs no key of theirs, and says for the story who sends them."""
+    desk.letters = Letters(keep_token=KEY)
+    await desk.late(DeadLetter(), "ann")
+    result = await desk.run("redrive", "--by", "ops", "--subject", "ann")
+    told = f"Redriven to {desk.queue}: 1. Others stay: 0.\n"
+    assert (result.exit_code, result.stdout) == (0, told)
+    assert await desk.handles(Grace(hours=1), 1) == ["ann"]
 
 
 async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:

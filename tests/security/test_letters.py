@@ -3,19 +3,21 @@
 Who attacks can write into every queue, and has the public half of the consumer's key.
 """
 
+import asyncio
 from typing import Any
 
 import aio_pika
 import pytest
 
-from busauth import Caller, DeadLetter, Grace, Park
+from busauth import Caller, DeadLetter, Grace, GuardOptions, Park
 from busauth._amqp.headers import BY, LETTER, PROOF, STORY, TOKEN
 from busauth._messages.story import Story, read
 from busauth.letters import FreshToken, KeptToken, Letters, Redrive
-from busauth.messages import InProcessReplay, ProofDemand, Proofs
+from busauth.messages import InProcessReplay, ProofDemand, Proofs, TrustedPublisher
 from busauth.tokens import Decryption, KeptFor, TokenEncryption
 from tests.parties import DAY, Scene, security
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
+from tests.security.test_returning import Keys
 from tests.unit.encrypting import private_jwk
 
 KEY = private_jwk("p256", "letters-1")
@@ -346,3 +348,36 @@ async def test_a_letter_for_a_redrives_own_key_goes_as_before(scene: Scene) -> N
     sent = await redrive(stage, authority=KeptToken(Decryption(own))).letters()
     assert len(sent.sent) == 1
     assert (await stage.take()).token.count(".") == 2
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+@attack("letter-postponed")
+async def test_a_letter_about_which_nothing_could_be_decided(
+    scene: Scene, *, is_fresh: bool
+) -> None:
+    """Postponed while keys are out of reach, it stays the letter that it is, and nobody else's."""
+    keys = Keys(WEB.jwk)
+    stage = stage_of(
+        scene,
+        publishers=(TrustedPublisher("web", keys), ORDERS.publisher(relays=True)),
+        guarded={"options": GuardOptions(pause_first=1, pause_longest=2)},
+    )
+    (letter,) = await expired(stage, b"one")
+    await stage.put(letter, f"{stage.queue}.dead")
+    lasting = stage.token(exp=scene.clock.now() + DAY)
+    authority = FreshToken(lasting) if is_fresh else KeptToken()
+    assert len((await redrive(stage, authority=authority, by="ops").letters()).sent) == 1
+    keys.are_there = False
+    async with stage.bus:
+        for count in range(1, 7):  # after some returns a copy waits instead
+            await scene.trail.until("deferred", count=count)
+            await scene.clock.advance(3)
+        keys.are_there = True
+        while not {"handled", "refused"} & set(scene.trail.kinds()):
+            await scene.clock.advance(3)
+            await asyncio.sleep(0)
+    if is_fresh:
+        assert stage.handled == [("ann", b"one")]
+        return
+    (again,) = await scene.broker.take(f"{stage.queue}.dead")
+    assert [(each.by, each.authority) for each in told(Message.of(again))][1:] == [("ops", "kept")]
