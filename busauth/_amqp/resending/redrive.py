@@ -21,6 +21,7 @@ from busauth._amqp.topology import dead_queue, rejected_queue
 from busauth._arguments import Count, Seconds, checked
 from busauth._tokens.encryption.encryption import Decryption
 from busauth.audit import EventKind
+from busauth.errors import ConfigurationError
 
 
 class Redrive:
@@ -37,6 +38,10 @@ class Redrive:
         recipient: for whom tokens are encrypted, where there are several.
         rejected: send those in ``<queue>.rejected`` again instead, which were signed by a trusted
             issuer and refused for their audience or issuer.
+
+    Raises:
+        ConfigurationError: `by` is no short printable word, or both `authority` and `keys` are
+            given.
     """
 
     @checked
@@ -52,6 +57,8 @@ class Redrive:
         recipient: str | None = None,
         rejected: bool = False,
     ) -> None:
+        if authority is not None and keys is not None:
+            raise ConfigurationError("authority and keys: expected one of them: KeptToken(keys)")
         self._authority = authority or KeptToken(keys)
         self._errand = Errand(guard=guard, queue=queue, by=by, recipient=recipient)
         self._source = rejected_queue(queue) if rejected else dead_queue(queue)
