@@ -175,7 +175,7 @@ def check_command(words: list[str]) -> None:
 
 def _check_options(name: str, given: list[str]) -> None:
     command = _COMMANDS[name]
-    if isinstance(command, TyperGroup):  # one of several under one name
+    while isinstance(command, TyperGroup):  # a command of commands
         name, *given = given
         command = command.commands[name]
     context = command.make_context(name, [], resilient_parsing=True)

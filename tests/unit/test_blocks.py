@@ -155,7 +155,6 @@ GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
     "docs/operators.md": lambda: {
         "seal_key": bytes(range(32)),
         "private_jwk": pem_of(private_key("EdDSA")),
-        "operator_token": "a.b.c",
     },
     "docs/tasks.md": _tasks,
     "docs/revocation.md": _revocation,
