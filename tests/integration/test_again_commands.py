@@ -142,6 +142,9 @@ async def test_a_letter_that_kept_no_token_is_told(desk: Desk) -> None:
         ),
         ("letters redrive", ["--key", "web.jwk"], "", "web.jwk"),
         ("letters redrive", ["--key", "redrive.jwk"], "", ".dead' is not there"),
+        ("letters redrive", ["--authority", "operator"], "", "expected --operator-token FILE and"),
+        ("letters redrive", ["--resume", "x"], "", "run 'x' is not there: expected one of: none"),
+        ("letters redrive", ["--dead", "--parked"], "", "each is a run of its own"),
     ],
 )
 async def test_what_is_wrong_is_told(

@@ -117,7 +117,8 @@ def redrive(  # noqa: PLR0913 -- a command's options
     Those in <queue>.dead, unless --rejected or --parked says otherwise. Only what was refused
     before it began goes, so that nothing goes round. Ctrl-C ends it after what is in flight;
     --resume goes on, also where it was killed. With --json, one document. It ends with 3 where
-    one that was asked for was refused, is not for this authority, or is not there.
+    one that was asked for was refused, is not for this authority, or is not there, and where it
+    was stopped.
     """
     guard, broker = consumers(choice.settings, choice.url)
     places = choice.places or (dead_queue(choice.queue),)
@@ -153,11 +154,17 @@ def redrive(  # noqa: PLR0913 -- a command's options
     with telling():
         done = asyncio.run(run())
     _report(done, choice.queue, as_document=as_document)
+    if terms.stop.is_set():
+        raise typer.Exit(Exit.STAYS)
 
 
 def user() -> str:
     """Return who runs this command, as this machine says."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = "?"
+    return f"{name}@{socket.gethostname()}"
 
 
 def confirm(choice: Choice, what: str, limit: int | None = None, least: int = _ASKED) -> None:
