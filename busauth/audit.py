@@ -110,7 +110,8 @@ class EventKind(StrEnum):
     """What a copy says of itself is not believed; it is handled as if it came first."""
 
     RETURNED = "returned", WARNING, _OUTCOME
-    """A letter, or what was parked, was moved here without a token: it went back where it was."""
+    """A letter, or what was parked, came without a token, and nobody whose word suffices had it
+    sent: it went back where it was."""
 
     RETRIED = "retried", DEBUG, _OUTCOME
     """The handler failed; a copy waits for the next attempt."""

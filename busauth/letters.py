@@ -10,13 +10,14 @@ from busauth._amqp.resending.passes import Redriven
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.resending.redrive import Redrive
 from busauth._amqp.resending.release import Release
-from busauth._amqp.resending.story import StoryEntry
 from busauth._amqp.resending.wanted import Group, Wanted, groups
 from busauth._doors import hand_out
 from busauth._messages.statements import Operators, StatedLetter, StatementSigner, TrustedDesk
+from busauth._messages.story import Chapter
 from busauth._tokens.encryption.kept import LetterKeys
 
 __all__ = [
+    "Chapter",
     "Desk",
     "Found",
     "FreshToken",
@@ -34,7 +35,6 @@ __all__ = [
     "Released",
     "StatedLetter",
     "StatementSigner",
-    "StoryEntry",
     "TrustedDesk",
     "Wanted",
     "dead_letters",

@@ -24,7 +24,7 @@ from busauth._amqp.connecting.connect import connected_like, quiet_own_attempts
 from busauth._amqp.feed.attachment import attach
 from busauth._amqp.resending.again import Sending
 from busauth.audit import EventKind
-from busauth.letters import dead_letters
+from busauth.letters import Redrive, dead_letters
 from busauth.revocation import FeedPublisher
 from busauth.testing import Broker as EmbeddedBroker
 from busauth.testing import Issuer, Kit, ManualClock
@@ -480,6 +480,11 @@ async def test_rights_of_others(node: PrivateNode, issuer: Issuer, trail: Trail)
     with pytest.raises(ConfigurationError, match=r"ACCESS_REFUSED.*docs/connecting"):
         await _again(url)
     await _again(_with_rights(node, r"^orders\.dead\.turn$", r"^amq\.default$", r"^orders\.dead$"))
+    unrecorded = _with_rights(node, r"^orders\.dead\.turn$", r"^amq\.default$", r"^orders\.dead$")
+    redrive = Redrive(unrecorded, guard=guard_for(issuer, trail), queue="orders")
+    with pytest.raises(ConfigurationError, match=r"stream that records .*ACCESS_REFUSED.*docs/con"):
+        await redrive.run()
+    assert (await redrive.run(record=False)).is_whole
     assert await dead_letters(_with_rights(node, "", "", r"^orders\.dead$"), "orders.dead") == []
     await asyncio.to_thread(_ctl, node, "clear_permissions", "service")
     error = await told(url, issuer, trail)

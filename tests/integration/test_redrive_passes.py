@@ -1,6 +1,7 @@
 """A redrive in passes is stopped, killed and resumed, and loses nothing."""
 
 import asyncio
+import json
 import random
 import signal
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from busauth import DeadLetter, Grace
+from busauth import DeadLetter, Grace, Park
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth.letters import Redrive, Wanted, history, look
 from busauth.testing import Issuer, IssuerServer, ManualClock
@@ -126,3 +127,41 @@ async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:
     assert (await look(url, dead)).total == 3
     stop.set()
     assert (await running).sent == 1
+
+
+async def test_a_look_while_more_is_written(desk: Desk) -> None:
+    """Each look sees all that was there, in order, and keeps no bodies; nothing is lost by any."""
+    await desk.late(KEEPING, *map(str, range(20)))
+    dead, broker = f"{desk.queue}.dead", desk.scene.broker
+    before = [letter.subject for letter in (await look(broker.url, dead)).letters]
+    is_over, count = asyncio.Event(), 0
+
+    async def write() -> None:
+        nonlocal count
+        while not is_over.is_set():
+            await broker.publish(dead, b"more", headers={"busauth-at": "9999"})
+            count += 1
+
+    writing = asyncio.create_task(write())
+    for _ in range(5):
+        letters = (await look(broker.url, dead)).letters
+        assert [letter.subject for letter in letters][:20] == before
+        assert {(letter.body, letter.size) for letter in letters} <= {(b"", 2), (b"", 4)}
+    is_over.set()
+    await writing
+    await broker.settles_at(dead, 20 + count)
+
+
+async def test_what_is_parked_goes_by_its_callers_fresh_token(desk: Desk) -> None:
+    """On record as any other run; what waits for somebody else stays, and is told."""
+    await desk.late(Park(), "ann", "bob")
+    token = desk.folder / "token"
+    token.write_text(desk.scene.issuer.token("ann"))
+    fresh = ("--parked", "--authority", "fresh", "--token-file", str(token), "--json")
+    result = await desk.run("letters redrive", *fresh)
+    assert (result.exit_code, json.loads(result.stdout)["sent"]) == (3, 1), result.output
+    assert "1 that were asked for" in result.stderr
+    assert await desk.handles(Park(), 1) == ["ann"]
+    run = await last_run(desk)
+    assert (run.first.authority, run.first.source) == ("fresh", f"{desk.queue}.parked")
+    assert token.read_text() not in result.output + repr(run.steps)

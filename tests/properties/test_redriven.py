@@ -116,6 +116,7 @@ def told(outcome: Outcome) -> tuple[object, ...]:
     return Accepted, caller.subject, caller.scopes, caller.audience, caller.late, caller.restricted
 
 
+@settings(max_examples=50)  # each with keys and guards of its own
 @given(first=DAYS, today=DAYS, age=st.integers(0, 7200), fails=st.booleans(), scoped=st.booleans())
 def test_a_redriven_letter_is_judged_as_its_first_token_would_be(
     first: Rules, today: Rules, age: int, *, fails: bool, scoped: bool

@@ -3,6 +3,7 @@
 Who carries these out can write into every queue. They have no seal's key and no desk's.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from starlette.applications import Starlette
 
 from busauth import Caller, CallerError, DeadLetter, Deferred, Park, StaticKeys
 from busauth._amqp import headers
@@ -17,6 +19,7 @@ from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read, written
 from busauth._tokens.verifier import fingerprint
 from busauth.expiry import Policies
+from busauth.integrations.desk import statements
 from busauth.letters import (
     Desk,
     Operators,
@@ -29,6 +32,7 @@ from busauth.letters import (
 from busauth.messages import Accepted, Received
 from busauth.testing import Issuer
 from busauth.tokens import Key, KeyMissing, TokenEncryption, shared_encryption_key
+from tests.integration.test_served_edges import served
 from tests.parties import DAY, Scene
 from tests.security.stage import Message, Stage, attack
 from tests.support import guard_for
@@ -90,6 +94,7 @@ class Office:
         revoked: whom nobody believes any more.
         failing: how often the handler fails before it does its work.
         callers, seen: as whom the handler ran, and on which messages.
+        refused: why it could not publish in their name.
     """
 
     stage: Stage
@@ -99,6 +104,7 @@ class Office:
     failing: int
     callers: list[Caller] = field(default_factory=list)
     seen: list[Message] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     @classmethod
     def open(
@@ -126,6 +132,9 @@ class Office:
         async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
             self.seen.append(Message.of(message))
+            with pytest.raises(CallerError) as caught:
+                await self.stage.bus.publish("elsewhere", b"")
+            self.refused.append(str(caught.value).split(", and")[0])
             if len(self.callers) <= self.failing:
                 raise LookupError
             self.stage.handled.append((caller.subject, message.body))
@@ -183,13 +192,11 @@ async def test_an_operator_has_a_letter_sent_again(scene: Scene) -> None:
     stage = office.stage
     await stage.put(letter, f"{stage.queue}.dead")
     await scene.broker.settles_at(f"{stage.queue}.dead", 1)
-    redrive = Redrive(
-        scene.broker.url,
-        guard=stage.bus.guard,
-        queue=stage.queue,
-        authority=OperatorToken(office.token(), desk=office.desk),
-    )
-    assert len((await redrive.letters()).sent) == 1
+    async with served(Starlette(routes=[statements(office.desk)])) as address:
+        operator = OperatorToken(office.token(), desk=f"http://{address}")
+        guard, url = stage.bus.guard, scene.broker.url
+        redrive = Redrive(url, guard=guard, queue=stage.queue, authority=operator)
+        assert len((await redrive.letters()).sent) == 1
     await office.consume(until="handled")
     (caller,) = office.callers
     assert (caller.issuer, caller.subject) == (scene.issuer.url, "ann")
@@ -197,8 +204,9 @@ async def test_an_operator_has_a_letter_sent_again(scene: Scene) -> None:
     assert [actor.subject for actor in caller.actors] == ["olga"]
     assert caller.late is not None
     assert caller.late.policy == "Operators"
-    with pytest.raises(CallerError, match="an operator had this message sent again"):
-        caller.bearer()
+    assert office.refused == [
+        "the caller's token cannot be used: an operator had this message sent again"
+    ]
     accepted = next(each for each in scene.trail.events if each.kind == "accepted-late")
     assert accepted.detail == "by operator olga of https://ops.example"
     stated = next(each for each in scene.trail.events if each.kind == "stated")
@@ -261,6 +269,19 @@ async def test_a_statement_for_another_queue(scene: Scene) -> None:
     office = Office.open(scene)
     (letter,) = await office.letters(b"one")
     await office.goes_home(await office.state(letter, queue="another"), "redrive.queue")
+
+
+async def test_what_went_home_can_be_sent_again(scene: Scene) -> None:
+    """A memory that was asked for nothing has forgotten it: with a new statement, it is handled."""
+    office = Office.open(scene)
+    (letter,) = await office.letters(b"one")
+    wide = await office.state(letter, queue="another")
+    await office.consume(wide, until="returned", code="redrive.queue")
+    home = await office.stage.take(f"{office.stage.queue}.dead")
+    await office.consume(await office.state(home), until="handled")
+    assert office.stage.handled == [("ann", b"one")]
+    story = json.loads(home.headers[headers.STORY])
+    assert [(each["code"], each["attempt"]) for each in story] == [("token.expired", 1)]
 
 
 def malformed(statement: str) -> str:
@@ -443,6 +464,13 @@ async def test_what_failed_for_good_is_a_letter_again(scene: Scene) -> None:
     again = await office.stage.take(f"{office.stage.queue}.dead")
     assert (again.headers[headers.TOKEN], again.headers[FIRST]) == (kept, letter.headers[FIRST])
     assert headers.STATEMENT not in again.headers
+    assert again.headers[headers.LETTER] == letter.headers[headers.LETTER]
+    *_, latest = json.loads(again.headers[headers.STORY])
+    assert (latest["code"], latest["by"], latest["authority"]) == (
+        "handler.failed",
+        "olga",
+        "operator",
+    )
     office.failing = 0
     await office.consume(await office.state(again), until="handled")
 

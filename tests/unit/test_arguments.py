@@ -107,7 +107,7 @@ _ELSEWHERE = frozenset(
     {
         *("Accept", "Actor", "Caller", "Event", "Late", "LateToken", "Letter"),
         *("Proven", "Provenance", "Publication", "Readiness", "Released"),
-        *("Found", "Group", "StoryEntry", "Record", "groups", "history", "look"),
+        *("Found", "Group", "Chapter", "Record", "Redriven", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("Foreseen", "Stage", "pure"),
         *("SecurityEvent", "Session", "StatedLetter"),

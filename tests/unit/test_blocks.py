@@ -105,6 +105,15 @@ def _sending_again() -> dict[str, Any]:
     }
 
 
+def _letters() -> dict[str, Any]:
+    """Letters that answer, on no broker; and what is shown of them is nobody's."""
+    letter = Mock(spec=busauth.letters.Letter, code="token.expired", error=None, detail="", at="")
+    found = Mock(letters=(letter,))
+    doors = {name: getattr(busauth.letters, name) for name in ("Wanted", "groups")}
+    doubles = {"look": AsyncMock(return_value=found), "Redrive": create_autospec(Redrive)}
+    return {"url": "amqp://localhost/", **doors, **doubles}
+
+
 def _tasks() -> dict[str, Any]:
     """Pools and libraries of somebody's."""
     pool = Mock(work=AsyncMock(), worker=None)
@@ -141,11 +150,11 @@ GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
         "order": Order(id=1),
     },
     "docs/handlers.md": lambda: {"Report": Order, "write_pdf": Mock()},
+    "docs/letters.md": _letters,
     "docs/sending-again.md": _sending_again,
     "docs/operators.md": lambda: {
         "seal_key": bytes(range(32)),
         "private_jwk": pem_of(private_key("EdDSA")),
-        "operator_token": "a.b.c",
     },
     "docs/tasks.md": _tasks,
     "docs/revocation.md": _revocation,

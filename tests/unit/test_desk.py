@@ -25,6 +25,7 @@ from busauth.letters import (
     StatementSigner,
     TrustedDesk,
 )
+from busauth.messages import MessageSecurity
 from busauth.testing import Issuer, ManualClock
 from busauth.tokens import JWKS, Fetcher
 from tests.support import Trail, guard_for
@@ -257,3 +258,12 @@ def test_an_operators_desks_stand_in_a_file(
     path.write_text(SAID.format(folder=tmp_path).replace("edge.jwks", "nowhere.jwks"))
     with pytest.raises(ConfigurationError, match=r"consumers\.q\.on_redrive"):
         load_settings(path).make_guard()
+
+
+def test_a_consumer_says_what_operators_need(ops: Issuer) -> None:
+    """A seal, as nothing else shows whose a letter is; and who knows of tokens that are gone."""
+    with pytest.raises(ConfigurationError, match=r"on_redrive: expected .*seal"):
+        guard_for(ops, Trail()).judge(queue="q", on_redrive=Operators(desks=TRUSTED))
+    sealed = guard_for(ops, Trail(), messages=MessageSecurity(seal={"k": bytes(range(32))}))
+    with pytest.raises(ConfigurationError, match="a token that is gone"):
+        sealed.judge(queue="q", on_redrive=Operators(desks=TRUSTED), introspect=True)

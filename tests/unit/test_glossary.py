@@ -52,7 +52,12 @@ def test_every_queue_is_told() -> None:
     told = set(first_cells("Queues"))
     declared = set(arguments_of("<queue>", BusOptions(), parks=True))
     delays = {name for name in declared if name.startswith("<queue>.retry.")}
-    assert told - declared == {"<queue>.retry.<ms>", "<queue>.parked.turn", "<queue>.dead.turn"}
+    assert told - declared == {
+        "<queue>.retry.<ms>",
+        "<queue>.parked.turn",
+        "<queue>.dead.turn",
+        "<queue>.history",
+    }
     assert declared - told == delays != set()
 
 

@@ -190,7 +190,9 @@ class MessageRules:
 
         Its seal names the statement in place of a token.
         """
-        return self._carried_under(delivery, authority_of(statement))
+        carried = self._carried_under(delivery, authority_of(statement))
+        is_retry = carried is not None and carried.sealed.purpose is Purpose.RETRY
+        return carried if is_retry else None
 
     def _carried_under(self, delivery: Delivery, authority: str | None) -> Carried | None:
         sealed, code = self._sealed(delivery, authority)

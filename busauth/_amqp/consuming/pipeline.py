@@ -17,6 +17,9 @@ The stages, in their order (docs/refusals.md has what each one refuses):
 9. `_arguments`, in `_handle`: the body is what the handler takes.
 10. `_run`, in `_handle`: the handler runs, under a lease on the caller's token.
 
+What an operator had sent again comes without a token, and is judged by a statement and a seal in
+its place (`operated`).
+
 What comes out is why the message was not handled, or nothing. Nothing here settles anything, and no
 error here accepts.
 """

@@ -9,7 +9,7 @@ instant of its refusal, so that letters which somebody else has reordered are to
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Self
 
@@ -20,15 +20,18 @@ from aio_pika.abc import (
     AbstractQueue,
 )
 from aiormq.abc import DeliveredMessage
+from pamqp.header import ContentHeader
 
 from busauth._amqp import headers as names
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
-from busauth._amqp.resending.story import StoryEntry, told_by
-from busauth._amqp.resending.unreadable import Unreadable, message_of
+from busauth._amqp.connecting.tolerant import is_unreadable
+from busauth._amqp.delivery import Arrived
 from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
+from busauth._messages.story import Chapter, read
+from busauth._messages.story import letter_id as written_id
 from busauth._tokens.compact import split
 from busauth.caller import read_only
 from busauth.errors import Deferred, NotGenuine, evidence
@@ -40,7 +43,6 @@ _PATIENCE = 5.0
 _WINDOW = 65_535
 """Messages that one consumer holds at most. Without a number, quorum queues say 2,000."""
 
-_ID = re.compile(r"[0-9a-f]{32}")
 _RAISED = re.compile(r"handler\.\w+: got (?P<error>[^\W\d]\w*)")
 _PROOF_BYTES = 16 * 1024
 
@@ -146,12 +148,13 @@ class Letter:
             return None
 
     @property
-    def story(self) -> tuple[StoryEntry, ...]:
+    def story(self) -> tuple[Chapter, ...]:
         """Return each time that it became a letter, oldest first; the last is this one."""
-        told = told_by(self.headers.get(names.STORY))
+        told = read(self.headers.get(names.STORY))
         if told or self.at is None or self.code is None:
             return told
-        return (StoryEntry(self.at, self.code, names.count_in(self.headers, names.ATTEMPT) + 1),)
+        attempt = names.count_in(self.headers, names.ATTEMPT) + 1
+        return (Chapter(at=self.at, code=self.code, attempt=attempt),)
 
     @property
     def attempts(self) -> int:
@@ -166,8 +169,8 @@ class Letter:
 
 def letter_id(message: AbstractIncomingMessage) -> str:
     """Return a letter's id, or a digest where none is written on it."""
-    written = message.headers.get(names.LETTER)
-    if isinstance(written, str) and _ID.fullmatch(written):
+    written = written_id(message.headers.get(names.LETTER))
+    if written is not None:
         return written
     said = (message.message_id, *(message.headers.get(name) for name in (names.AT, names.SEAL)))
     return sha256(repr(said).encode("utf-8", "replace") + message.body).hexdigest()[:32]
@@ -302,3 +305,23 @@ class Waiting:
             self.check()
             if delivered is not None:
                 yield message_of(delivered)
+
+
+class Unreadable(Arrived):
+    """What stands for a message whose properties cannot be read: its body, and nothing else."""
+
+    __slots__ = ()
+
+    def __init__(self, delivered: DeliveredMessage) -> None:
+        header = ContentHeader(body_size=delivered.header.body_size)
+        super().__init__(replace(delivered, header=header))
+
+
+def message_of(delivered: DeliveredMessage) -> AbstractIncomingMessage:
+    """Return aio-pika's message; an `Unreadable` where it has none for such properties."""
+    if is_unreadable(delivered):
+        return Unreadable(delivered)
+    try:
+        return Arrived(delivered)
+    except (ValueError, TypeError, OverflowError):  # an expiration that is no number, for one
+        return Unreadable(delivered)

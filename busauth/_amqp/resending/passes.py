@@ -11,7 +11,7 @@ Resumed, they are sent once more, and a replay memory refuses the second.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from busauth._amqp.resending.records import Record, Recorder, history, recording
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._amqp.topology import parked_queue
+from busauth._messages.seal import Purpose
 from busauth.audit import EventKind
 from busauth.errors import ConfigurationError, Refused
 
@@ -61,7 +62,7 @@ class Redriven:
 
     run: str
     sent: int = 0
-    refused: dict[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     without: int = 0
     others: int = 0
     missed: tuple[str, ...] = ()
@@ -115,6 +116,8 @@ async def redriven(
         ConfigurationError: there is no such queue, right or run.
         ConnectionError: the broker is out of reach.
     """
+    is_parked = source == parked_queue(errand.queue)
+    errand = replace(errand, purpose=Purpose.PARKED if is_parked else Purpose.LETTER)
     authorized, now = await renewing(authority, errand), errand.guard.clock.now()
     earlier = None
     if resume is None:
@@ -140,7 +143,7 @@ async def redriven(
         guard=errand.guard,
         queue=errand.queue,
         source=source,
-        told=EventKind.RELEASED if source == parked_queue(errand.queue) else EventKind.REDRIVEN,
+        told=EventKind.RELEASED if is_parked else EventKind.REDRIVEN,
         caller=authorized.caller,
         publisher=authorized.publisher,
     )

@@ -104,8 +104,7 @@ def show(
     typer.echo("\nstory")
     for entry in found.story:
         how = f", sent again by {entry.by or '?'} ({entry.authority})" if entry.authority else ""
-        tries = f", attempt {entry.attempt}" if entry.attempt else ""
-        typer.echo(f"  {entry.at}  {entry.code}{tries}{how}")
+        typer.echo(f"  {evidence(f'{entry.at}  {entry.code}, attempt {entry.attempt}{how}')}")
     typer.echo("\nheaders")
     for name, text in shown_headers(found).items():
         typer.echo(f"  {name}: {text}")

@@ -2,9 +2,11 @@
 
 import asyncio
 import getpass
+import math
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +37,9 @@ from busauth.cli.options import Exit, fail, warn
 from busauth.errors import evidence
 from busauth.settings import DecryptionSettings, load_settings
 from busauth.settings.places import MisplacedError
+
+_TOLD = 10.0
+"""Seconds between two lines of progress where no terminal shows them."""
 
 _ASKED = 100
 """Letters above which a terminal is asked whether it is meant."""
@@ -218,16 +223,21 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
 
 
 def _progress() -> Callable[[Redriven], None]:
-    """Return what tells on standard error how far it is, in one line of a terminal's."""
-    is_terminal, told = sys.stderr.isatty(), ""
+    """Return what tells how far it is: in one line of a terminal's, or now and then in another."""
+    is_terminal, told_at = sys.stderr.isatty(), -math.inf
 
     def progress(so_far: Redriven) -> None:
-        nonlocal told
-        if not told:
+        nonlocal told_at
+        if told_at < 0:
             typer.echo(f"run {so_far.run}: Ctrl-C ends it after what is in flight", err=True)
         told = f"sent {so_far.sent}, refused {len(so_far.refused)}"
         if is_terminal:
             typer.echo(f"\r{told}", err=True, nl=False)
+        elif time.monotonic() >= told_at + _TOLD:
+            typer.echo(told, err=True)
+        else:
+            return
+        told_at = time.monotonic()
 
     return progress
 

@@ -144,6 +144,7 @@ def export(
     bus: BusOf = None,
     by: Name = None,
     no_record: NoRecord = False,
+    as_document: AsJson = False,
     settings: File = None,
     url: Url = None,
 ) -> None:
@@ -159,7 +160,10 @@ def export(
     run = _Run(broker, name, by or user(), is_recorded=not no_record, person=person)
     with telling():
         found = asyncio.run(_exported(file, queues, person, run))
-    typer.echo(f"Exported: {found}. Run {run.name}.")
+    if as_document:
+        print_json({"run": run.name, "exported": found, "person_sha256": person.pseudonym})
+    else:
+        typer.echo(f"Exported: {found}. Run {run.name}.")
 
 
 async def _exported(file: Path, queues: Sequence[str], person: Person, run: _Run) -> int:
