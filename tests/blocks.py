@@ -175,11 +175,11 @@ def check_command(words: list[str]) -> None:
 
 def _check_options(name: str, given: list[str]) -> None:
     command = _COMMANDS[name]
-    if isinstance(command, TyperGroup):  # one of several under one name
-        subcommands = command.commands
-        known = bool(given) and given[0] in subcommands  # `token` takes a subject as well
-        assert known or "mint" in subcommands or "--help" in given, f"{name} has no {given[:1]}"
-        command, given = subcommands[given[0] if known else "mint"], given[1:] if known else given
+    while isinstance(command, TyperGroup):  # a command of commands
+        if given and given[0] not in command.commands and "mint" in command.commands:
+            given = ["mint", *given]  # `busauth token alice`
+        name, *given = given
+        command = command.commands[name]
     context = command.make_context(name, [], resilient_parsing=True)
     context.resilient_parsing = False
     until = next((at for at, word in enumerate(given) if word in {"<", ">", ">>"}), None)

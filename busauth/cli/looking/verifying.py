@@ -22,7 +22,7 @@ from busauth.errors import Deferred, NotGenuine, Refused, evidence
 
 _RULES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "read": ("it can be read", ()),
-    "issuer": ("its issuer is trusted", ("token.issuer", "token.tenant")),
+    "issuer": ("its issuer is trusted", ("token.issuer",)),
     "type": ("it is an access token", ("token.crit", "token.type")),
     "algorithm": ("its issuer signs with that", ("token.algorithm",)),
     "key": ("its key is its issuer's", ("token.key_unknown", "token.key_retired")),
