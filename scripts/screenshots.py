@@ -119,6 +119,7 @@ def _check_keyboard(browser: Browser, name: str) -> None:
 
 def _console_pictures(browser: Browser, folder: Path, name: str) -> None:
     _check_keyboard(browser, name)
+    browser.evaluate("document.activeElement.blur()")
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
         for size, (width, height) in SIZES.items():

@@ -65,7 +65,9 @@ async def test_pages_of_others(method: str, headers: dict[str, str]) -> None:
     async with shown.client(**headers) as client:
         for path in EVERY:
             answer = await client.request(method, path)
-            is_linked = method == "GET" and path == "/" and "sec-fetch-site" in headers
+            is_linked = (
+                method == "GET" and path in ("/", "/sign-in") and "sec-fetch-site" in headers
+            )
             is_linked &= "origin" not in headers
             assert (answer.status_code == 403) is not is_linked, path
             assert "orders" not in answer.text or is_linked

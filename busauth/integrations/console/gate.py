@@ -31,6 +31,7 @@ HEADERS: Mapping[str, str] = {
 _TLS_ONLY = {"strict-transport-security": "max-age=31536000"}
 _READS = ("GET", "HEAD")
 _LONGEST_TARGET = 4096
+_LINKED = ("/", "/sign-in")
 
 
 class Gate:
@@ -84,8 +85,8 @@ class Gate:
         own = f"{self._scheme}://{hosts[0].lower()}"
         # Where no referrer is said, browsers say "null" of a form of our own; the site they name.
         is_ours = origin in (None, own) or (origin == "null" and site == "same-origin")
-        # A link may lead to the first page from anywhere, and to no other.
-        is_linked = is_read and target == "/"
+        # A link may lead to the first page from anywhere, and on to the form; to no other.
+        is_linked = is_read and target in _LINKED
         sites = (None, "same-origin", "none") if is_read else (None, "same-origin")
         if not is_ours or not (is_linked or site in sites):
             return "It comes from a page of another site."
