@@ -22,7 +22,7 @@ _INSTANTS = {"exp": "expires", "iat": "issued", "nbf": "counts from", "auth_time
 _KINDS: Mapping[str, str] = {
     PROOF: "proof of a message",
     KEPT: "kept token of a letter, encrypted",
-    "busauth-statement+jwt": "operator's statement",
+    "busauth-redrive+jwt": "operator's statement",
     "secevent+jwt": "security event",
     "at+jwt": "access token",
 }
