@@ -22,7 +22,7 @@ from busauth._amqp.settling.returns import Returns
 from busauth._decision import DeadLettered, Discarded, Parked
 from busauth._messages.replay import Duplicate
 from busauth._messages.seal import Purpose
-from busauth._tokens.compact import is_signed
+from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import KeptFor, TokenEncryption
 from busauth.audit import EventKind
 from busauth.errors import Deferred, HandlerFailed, Refused, Untimely
@@ -245,14 +245,15 @@ class Settling:
         return self._messages.carried(case, case.token_sha256, purpose, code)
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
-        messages, keeper = self._messages, self._keeper(case, refused)
+        messages, whose = self._messages, self._whose(case, refused)
+        keeper = self._keeper(case, refused) if whose is not None else None
         misdirected = keeper is not None and not refused.genuine
         seals = misdirected or (refused.genuine and messages.may_return(case))
         return Refusal(
             refused=refused,
             queue=self._rules.queue,
             at=case.now,
-            caller=case.caller,
+            whose=whose,
             token=case.token,
             token_sha256=case.token_sha256,
             proven=case.proven is not None
@@ -260,6 +261,15 @@ class Settling:
             keep=_keeping(case, keeper, self._rules.queue) if seals else None,
             carried=self._carried(case, purpose, refused.code) if seals else None,
         )
+
+    def _whose(self, case: Case, refused: Refused) -> tuple[str, str] | None:
+        """Return whose message it is: its caller's; or whom a trusted issuer signed for another."""
+        if case.caller is not None:
+            return case.caller.issuer, case.caller.subject
+        if case.token is None or not self._directions.are_wrong_for(case, refused):
+            return None
+        claims = split(case.token, max_bytes=self._context.options.max_token_bytes).payload
+        return str(claims.get("iss", "")), str(claims.get("sub", ""))
 
     def _keeper(self, case: Case, refused: Refused) -> TokenEncryption | None:
         """Return for whom a letter keeps its token: by its policy's word, else for the consumer."""
@@ -270,8 +280,6 @@ class Settling:
         if refused.genuine:
             return own
         keeper = self._rules.callers.policies.keeper or own
-        if keeper is None or not self._directions.are_wrong_for(case, refused):
-            return None
         return keeper if self._messages.says_nothing_false(case) else None
 
     def _done(

@@ -37,7 +37,6 @@ from busauth._amqp.publishing.sealing import added_to, copy_of, is_extension, is
 from busauth._messages.canonical import spelled
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.seal import Copy, Sealed
-from busauth.caller import Caller
 from busauth.errors import Refused, evidence
 
 Keep = Callable[[str, bytes], str]
@@ -122,7 +121,7 @@ class Refusal:
         refused: why.
         queue: in front of which queue.
         at: when, seconds since the epoch.
-        caller: whose message it is, where that is proven.
+        whose: the issuer and the subject of its token, where a trusted issuer signed that.
         token: its token as it was read, to know it wherever else its sender has put it.
         token_sha256: identifies its token.
         proven: whether its publisher's proof held, so that it is worth keeping.
@@ -133,7 +132,7 @@ class Refusal:
     refused: Refused
     queue: str
     at: float
-    caller: Caller | None = None
+    whose: tuple[str, str] | None = None
     token: str | None = field(default=None, repr=False)
     token_sha256: str | None = None
     proven: bool = False
@@ -361,14 +360,14 @@ def _only(headers: Mapping[str, Any], *wanted: str) -> dict[str, Any]:
 
 
 def _reason(refusal: Refusal) -> dict[str, Any]:
-    caller = refusal.caller
+    issuer, subject = refusal.whose or (None, None)
     found = {
         names.REFUSAL: refusal.refused.code,
         names.DETAIL: refusal.refused.detail,
         names.QUEUE: refusal.queue,
         names.AT: datetime.fromtimestamp(refusal.at, UTC).isoformat(timespec="milliseconds"),
-        names.ISSUER: evidence(caller.issuer) if caller else None,
-        names.SUBJECT: evidence(caller.subject) if caller else None,
+        names.ISSUER: evidence(issuer),
+        names.SUBJECT: evidence(subject),
         names.TOKEN_SHA256: refusal.token_sha256,
     }
     return {name: value for name, value in found.items() if value is not None}

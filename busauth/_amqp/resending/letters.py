@@ -63,7 +63,7 @@ class Letter:
         detail: the evidence, as one line.
         queue: where it was refused.
         at: when, in ISO 8601, UTC.
-        issuer, subject: whose message it was, where the token was genuine.
+        issuer, subject: whose message it was, where a trusted issuer signed the token.
         token_sha256: identifies the token that it came with.
         message_id: its sender's.
         sealed: whether it carries a seal of its consumer's, which only the consumer can verify.
