@@ -200,7 +200,7 @@ class _Passes:
         self._wanted, self._told, self._recorder = wanted, told, recorder
         self._clock = sending.guard.clock
         self._census = Census(wanted)
-        self._sent = set(earlier.sent) if earlier else set[str]()
+        self._sent = set[str]()
         self._unknown = set(earlier.in_flight) if earlier else set[str]()
         self._refused = dict[str, str]()
         self._count = self._without = self._others = 0
