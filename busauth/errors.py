@@ -201,8 +201,8 @@ class Reject(BusauthError):  # noqa: N818 -- reads as a statement: raise Reject(
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
         self.reason = evidence(reason) or ""
+        super().__init__(self.reason)  # whoever prints it prints what may be shown
 
 
 class PublishError(BusauthError):

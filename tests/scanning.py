@@ -102,7 +102,9 @@ class Listening(logging.Handler):
         """Begin to listen."""
         logging.getLogger("busauth").addHandler(self)
         self._after(Event, "__init__", "an event", _event)
-        self._after(BusauthError, "__init__", "an error", lambda error, *said, **_: (*said, error))
+        self._after(
+            BusauthError, "__init__", "an error", lambda error, *_, **__: (error, repr(error))
+        )
         self._after(Span, "end", "a span", lambda span, *_, **__: (span.to_json(),))
         self._listen_to_metrics()
         self._listen_to_programs()
@@ -171,20 +173,23 @@ class Listening(logging.Handler):
     def _listen_to_pages(self) -> None:
         """Hear what HTTP servers answer, but for those that hand out tokens."""
 
-        def said(response: httpx.Response) -> tuple[object, ...]:
-            hands_out = response.request.url.path.endswith(_HAND_OUT)
-            return () if hands_out else (str(response.headers), response.content)
+        def search(response: httpx.Response) -> None:
+            if response._request is None:  # made by hand: nobody served it
+                return
+            path = response.request.url.path
+            if not path.endswith(_HAND_OUT):
+                self.heard.search(f"served at {path}", str(response.headers), response.content)
 
         sync, later = httpx.Response.read, httpx.Response.aread
 
         def read(response: httpx.Response) -> bytes:
             content = sync(response)
-            self.heard.search(f"served at {response.request.url.path}", *said(response))
+            search(response)
             return content
 
         async def aread(response: httpx.Response) -> bytes:
             content = await later(response)
-            self.heard.search(f"served at {response.request.url.path}", *said(response))
+            search(response)
             return content
 
         self._undo.setattr(httpx.Response, "read", read)

@@ -171,6 +171,7 @@ class Settings(IssuerTable, BaseSettings):
             "issuers": issuers,
             "on_expired": DeadLetter(),
             "messages": MessageSettings(),
+            "letters": LetterSettings(),
             "audit": AuditSettings(),
             "guard": GuardOptions(),
             "consumers": {},

@@ -200,6 +200,7 @@ async def test_order_of_rows() -> None:
     assert len(timeline.after(3)) == 150
 
 
+@pytest.mark.prints_tokens("an event of a test's own making")
 def test_no_token_in_a_row() -> None:
     """What a sender chose shows no token, and steers no terminal."""
     token, escape = make_issuer().token(), "\x1b[2J"

@@ -37,6 +37,7 @@ def refused(number: int = 0, **said: object) -> Event:
     return Event(kind=EventKind.REFUSED, queue="q", at=NOW, **{**named, **said})  # type: ignore[arg-type]
 
 
+@pytest.mark.prints_tokens("an event of a test's own making")
 def test_an_event_is_json_without_what_is_not_known() -> None:
     """Its kind is its value; a sender's ids and routing keys bring no token along."""
     token = Issuer(url=ISSUER).token("ann")

@@ -132,7 +132,7 @@ class Shadows:
                 self._tell(each, now)
 
     def _checked(self, said: Mapping[str, Shadow]) -> dict[str, Shadow]:
-        now = self._clock.now()
+        now = self._clock.now() if said else 0.0
         for queue, shadow in said.items():
             shadow.check_end(queue, now)
         return dict(said)
