@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from busauth.audit import Event, EventKind
 from busauth.errors import BadMessage
 from busauth.testing import Issuer
-from tests.scanning import Heard, secrets_in
+from tests.scanning import Heard, Listening, secrets_in
 
 TOKEN = Issuer().token()
 
@@ -55,7 +55,9 @@ def test_a_token_is_found_where_it_is_said(
     said: Callable[[], object], request: pytest.FixtureRequest
 ) -> None:
     """Served, traced, written by a program, told as an event or an error, logged."""
-    heard = request.config.pluginmanager.get_plugin("tests.scanning").heard
+    listening = request.config.pluginmanager.get_plugin("tests.scanning")
+    assert isinstance(listening, Listening)
+    heard = listening.heard
     heard.taken()
     said()
     assert len(heard.taken()) >= 1
