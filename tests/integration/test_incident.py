@@ -215,8 +215,9 @@ async def test_the_hour_after(incident: Incident, tmp_path: Path) -> None:
     assert planned.counts == {"accepted-late": EXPIRED + FAILED + MISDIRECTED}
 
     ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
-    (tmp_path / "olga").write_text(ops.token("olga", scope="letters:redrive"))
-    (tmp_path / "seven").write_text(scene.issuer.token("caller-7"))
+    hour = scene.clock.now() + 3600
+    (tmp_path / "olga").write_text(ops.token("olga", scope="letters:redrive", exp=hour))
+    (tmp_path / "seven").write_text(scene.issuer.token("caller-7", exp=hour))
     desk = Desk(guard_for(ops, scene.trail, clock=scene.clock), SIGNER)
     in_flight = 0
     async with served(Starlette(routes=[statements(desk)])) as place, cured:
