@@ -22,6 +22,7 @@ from busauth.expiry import Policies
 from busauth.integrations.desk import statements
 from busauth.letters import (
     Desk,
+    FreshToken,
     Operators,
     OperatorToken,
     Redrive,
@@ -35,6 +36,7 @@ from busauth.tokens import Key, KeyMissing, TokenEncryption, shared_encryption_k
 from tests.integration.test_served_edges import served
 from tests.parties import DAY, Scene
 from tests.security.stage import Message, Stage, attack
+from tests.security.test_letters import LETTERS, redrive
 from tests.support import guard_for
 
 DESK, OTHER = (
@@ -115,9 +117,10 @@ class Office:
         operators: Operators | None = OPERATORS,
         failing: int = 0,
         on_expired: Policies | None = None,
+        **guarding: Any,
     ) -> "Office":
         revoked = Revoked()
-        guarded: Mapping[str, Any] = {"revocations": revoked}
+        guarded: Mapping[str, Any] = {"revocations": revoked, **guarding}
         stage = Stage.set(scene, on_expired=on_expired or DeadLetter(), guarded=guarded)
         ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
         desk = Desk(guard_for(ops, scene.trail, clock=scene.clock, revocations=revoked), signer)
@@ -132,9 +135,10 @@ class Office:
         async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
             self.seen.append(Message.of(message))
-            with pytest.raises(CallerError) as caught:
-                await self.stage.bus.publish("elsewhere", b"")
-            self.refused.append(str(caught.value).split(", and")[0])
+            if caller.late is not None:
+                with pytest.raises(CallerError) as caught:
+                    await self.stage.bus.publish("elsewhere", b"")
+                self.refused.append(str(caught.value).split(", and")[0])
             if len(self.callers) <= self.failing:
                 raise LookupError
             self.stage.handled.append((caller.subject, message.body))
@@ -417,6 +421,20 @@ async def test_its_handler_may_fail(scene: Scene) -> None:
     assert office.stage.handled == [("ann", b"one")]
 
 
+async def test_each_attempt_is_told_alike(scene: Scene) -> None:
+    """That an operator had it sent is told of the retry's failure, as of the first one's."""
+    office = Office.open(scene, failing=2)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        for count in (1, 2):
+            await scene.trail.until("retried", count=count)
+            await scene.clock.advance(60)
+        await scene.trail.until("handled")
+    told = [each for each in scene.trail.events if each.kind in ("retried", "handled")]
+    assert [each.policy for each in told] == ["Operators"] * 3
+
+
 @attack("redrive-retried")
 async def test_a_retry_under_another_statement(scene: Scene) -> None:
     """What was accepted on one statement is nobody else's errand."""
@@ -473,6 +491,29 @@ async def test_what_failed_for_good_is_a_letter_again(scene: Scene) -> None:
     )
     office.failing = 0
     await office.consume(await office.state(again), until="handled")
+
+
+async def test_what_a_letter_kept_is_still_what_its_seal_names(scene: Scene) -> None:
+    """It kept a fresh token, and an operator's attempt failed: it still goes by what it kept."""
+    office = Office.open(scene, failing=4, letters=LETTERS)
+    stage = office.stage
+    dead = f"{stage.queue}.dead"
+    (letter,) = await office.letters(b"one")
+    await stage.put(letter, dead)
+    fresh = stage.token(exp=scene.clock.now() + DAY)
+    assert len((await redrive(stage, authority=FreshToken(fresh)).letters()).sent) == 1
+    office.revoked.digests.add(fingerprint(fresh))
+    await office.consume(until="refused", code="token.revoked")
+    office.revoked.digests.clear()
+    await stage.put(await office.state(await stage.take(dead)))
+    async with stage.bus:
+        for attempt in (1, 2, 3):
+            await scene.trail.until("retried", count=attempt)
+            await scene.clock.advance(60)
+        await scene.trail.until("refused", count=2)
+    assert len((await redrive(stage).letters()).sent) == 1
+    await office.consume(until="handled")
+    assert stage.handled == [("ann", b"one")]
 
 
 async def test_a_desk_out_of_reach(scene: Scene) -> None:

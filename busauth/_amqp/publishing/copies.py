@@ -251,7 +251,7 @@ def retry(
     properties.priority = priority
     token = names.as_text(message.headers.get(token_header))
     # where a statement stands for its token, what a letter kept of that travels beside it
-    instead = (names.STATEMENT, names.TOKEN) if token is None else ()
+    instead = (names.STATEMENT, names.TOKEN, names.TOKEN_SHA256) if token is None else ()
     own = {
         **_only(message.headers, names.PROOF, *instead),
         **_only({token_header: token}, token_header),
