@@ -117,6 +117,7 @@ class Office:
         operators: Operators | None = OPERATORS,
         failing: int = 0,
         on_expired: Policies | None = None,
+        allow: Callable[[Caller], bool] | None = None,
         **guarding: Any,
     ) -> "Office":
         revoked = Revoked()
@@ -125,13 +126,14 @@ class Office:
         ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
         desk = Desk(guard_for(ops, scene.trail, clock=scene.clock, revocations=revoked), signer)
         office = cls(stage, ops, desk, revoked, failing)
-        office._consume(operators)
+        office._consume(operators, allow)
         return office
 
-    def _consume(self, operators: Operators | None) -> None:
+    def _consume(self, operators: Operators | None, allow: Callable[[Caller], bool] | None) -> None:
         self.stage.queue = self.stage.scene.broker.name("letters")
+        scopes = {"orders:write"}
 
-        @self.stage.bus.consumer(self.stage.queue, scopes={"orders:write"}, on_redrive=operators)
+        @self.stage.bus.consumer(self.stage.queue, scopes=scopes, allow=allow, on_redrive=operators)
         async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
             self.seen.append(Message.of(message))
@@ -389,6 +391,41 @@ async def test_what_the_caller_may_not_do(scene: Scene) -> None:
     (letter,) = await office.letters(b"one", token=office.stage.token(scope="orders:read"))
     wide = "letters:redrive orders:write"
     await office.goes_home(await office.state(letter, scope=wide), "caller.scope")
+
+
+@attack("redrive-unauthorized")
+@pytest.mark.parametrize(
+    "allow",
+    [
+        lambda caller: any(actor.subject == "olga" for actor in caller.actors),
+        lambda caller: not caller.claims.get("guest"),
+        lambda caller: "guest" not in caller.claims,
+        lambda caller: dict(caller.claims) is not None,
+    ],
+    ids=["an-actor", "a-claim-that-is-not-there", "a-name-that-is-not-there", "all-claims"],
+)
+async def test_a_predicate_is_asked_about_the_first_token_alone(
+    allow: Callable[[Caller], bool], scene: Scene
+) -> None:
+    """The operator is no actor of the caller's, and of claims that are gone nothing is known."""
+    office = Office.open(scene, allow=allow)
+    (letter,) = await office.letters(b"one")
+    await office.goes_home(await office.state(letter), "caller.predicate")
+
+
+async def test_a_predicate_may_look_at_the_session(scene: Scene) -> None:
+    """It is in the record; and who looks for the operator, sees them as well."""
+    sessions: list[object] = []
+
+    def allow(caller: Caller) -> bool:
+        sessions.append(caller.claims.get("sid"))
+        return caller.late is None or caller.actors[0].subject == "olga"
+
+    office = Office.open(scene, allow=allow)
+    (letter,) = await office.letters(b"one", token=office.stage.token(sid="s-1"))
+    sessions.clear()
+    await office.consume(await office.state(letter), until="handled")
+    assert set(sessions) == {"s-1"}
 
 
 @attack("redrive-replayed")
