@@ -553,6 +553,20 @@ async def test_what_a_letter_kept_is_still_what_its_seal_names(scene: Scene) -> 
     assert stage.handled == [("ann", b"one")]
 
 
+async def test_an_operators_letter_says_nothing_of_the_settings(scene: Scene) -> None:
+    """No token of it was for this consumer: a run of those that are not still makes it pause."""
+    office = Office.open(scene)
+    stage = office.stage
+    (letter,) = await office.letters(b"one")
+    await stage.put(await office.state(letter))
+    for _ in range(8):
+        await stage.publish(b"two", token=stage.token(aud="bank"))
+    async with stage.bus:
+        await scene.trail.until("deferred")
+        await scene.broker.settles_at(f"{stage.queue}.rejected", 5)
+    assert stage.handled == [("ann", b"one")]
+
+
 async def test_a_desk_out_of_reach(scene: Scene) -> None:
     """Nobody is guilty of that: the consumer waits for the desk's keys."""
     away = Away(StaticKeys(DESK.verification_jwk()))
