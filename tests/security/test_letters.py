@@ -4,6 +4,7 @@ Who attacks can write into every queue, and has the public half of the consumer'
 """
 
 import asyncio
+import json
 from typing import Any
 
 import aio_pika
@@ -12,6 +13,7 @@ import pytest
 from busauth import Caller, DeadLetter, Grace, GuardOptions, Park
 from busauth._amqp.headers import BY, LETTER, PROOF, STORY, TOKEN
 from busauth._messages.story import Story, read
+from busauth._tokens.keys.signing import b64url
 from busauth.letters import FreshToken, KeptToken, Letters, Redrive
 from busauth.messages import InProcessReplay, ProofDemand, Proofs, TrustedPublisher
 from busauth.tokens import Decryption, KeptFor, TokenEncryption
@@ -348,6 +350,23 @@ async def test_a_letter_for_a_redrives_own_key_goes_as_before(scene: Scene) -> N
     sent = await redrive(stage, authority=KeptToken(Decryption(own))).letters()
     assert len(sent.sent) == 1
     assert (await stage.take()).token.count(".") == 2
+
+
+async def test_a_kept_token_for_no_key_that_could_be(scene: Scene) -> None:
+    """One that somebody laid there, for a key without a name, holds up nobody else's letter."""
+    own = private_jwk("p384", "redrive")
+    policy = DeadLetter(keep_token=TokenEncryption({"redrive": own}))
+    stage = stage_of(scene, on_expired=policy)
+    (letter,) = await expired(stage, b"one")
+    _, *rest = letter.headers[TOKEN].split(".")
+    said = {"alg": "ECDH-ES", "enc": "A256GCM", "cty": "JWT", "typ": "busauth-kept+jwt", "kid": []}
+    about = KeptFor(queue=stage.queue, message_id=letter.properties["message_id"], body=b"one")
+    head = b64url(json.dumps(said | about.members()).encode()).decode("ascii")
+    made = letter.having(busauth_token=".".join([head, *rest]), busauth_letter="0" * 32)
+    for each in (made, letter):
+        await stage.put(each, f"{stage.queue}.dead")
+    sent = await redrive(stage, authority=KeptToken(Decryption(own))).letters()
+    assert (len(sent.sent), dict(sent.refused)) == (2, {})
 
 
 @pytest.mark.parametrize("is_fresh", [True, False])
