@@ -25,7 +25,7 @@ from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth._tokens.verifier import Verified
-from busauth.caller import Caller, FirstToken, Late, as_caller, operated
+from busauth.caller import Caller, FirstToken, Late, as_caller, asked_about, operated
 from busauth.errors import (
     ConfigurationError,
     Deferred,
@@ -216,16 +216,18 @@ def decide_for_operator(
         Refused: `Untimely` (``token.revoked``), for either of both, or `Forbidden`.
         Deferred: what knows of revocations cannot tell now.
     """
+    # the caller is asked about with the first token's own actors, by which it may be revoked
+    alone = as_caller(first, rules.session_claim)
     if rules.revocations is not None:
         acts = as_caller(operator, rules.session_claim)
         check_revoked(rules.revocations, acts, now, rules.transient)
-        # the caller is asked about with the first token's own actors, by which it may be revoked
-        caller = as_caller(first, rules.session_claim)
-        check_revoked(rules.revocations, caller, now, rules.transient)
+        check_revoked(rules.revocations, alone, now, rules.transient)
     seconds = max(0.0, now - first.expires_at)
     late = Late(first.expires_at, seconds, "Operators", until)
     caller = operated(first, operator, rules.session_claim, late)
-    rules.demand.check(caller)
+    # both: as an actor an operator may be one too many, and must not be the one that is wanted
+    for each in (alone, caller):
+        rules.demand.check(asked_about(each, rules.session_claim))
     return caller
 
 

@@ -298,6 +298,14 @@ def operated(first: FirstToken, operator: FirstToken, session_claim: str, late: 
     return replace(as_caller(first, session_claim), actors=(acts, *first.actors), late=late)
 
 
+def asked_about(caller: Caller, session_claim: str) -> Caller:
+    """Return a caller out of a record, for who is to say whether they may: claims are gone.
+
+    What is not known is neither there nor missing: to look for it is an error.
+    """
+    return replace(caller, claims=_Gone(caller.claims, session_claim))
+
+
 _current: ContextVar[Lease | None] = ContextVar("busauth_lease", default=None)
 
 
@@ -389,6 +397,35 @@ class _ReadOnly(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+
+class _Gone(Mapping[str, Any]):
+    """Claims of which a record has the session's alone: any other one cannot be looked at."""
+
+    __slots__ = ("_session_claim", "_told")
+
+    def __init__(self, told: Mapping[str, Any], session_claim: str) -> None:
+        self._told = told
+        self._session_claim = session_claim
+
+    def __getitem__(self, name: str) -> Any:
+        if name != self._session_claim:
+            raise self._error(
+                repr(name)
+            )  # no KeyError: `get` would take that for a claim's absence
+        return self._told[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise self._error("all of them")
+
+    def __len__(self) -> int:
+        raise self._error("how many there are")
+
+    def _error(self, what: str) -> CallerError:
+        return CallerError(
+            f"claims are no part of a first token's record: {what} cannot be told, only the "
+            f"session, {self._session_claim!r}"
+        )
 
 
 def read_only(value: Any, placed: Callable[[tuple[str, ...]], Places] = places) -> Any:

@@ -205,7 +205,7 @@ async def test_a_plan_is_what_then_happens(scene: Scene) -> None:
     now = shop.bus(scopes={ALLOWED}, on_expired=Grace(seconds=1500))
     assert await shop.holds(now, KeptToken()) == {
         "too late": ("refused", "token.expired"),
-        "under an old key": ("refused", "token.key_unknown"),
+        "under an old key": ("returned", "token.key_unknown"),
         "expired": ("accepted-late",),
         "revoked": ("stays", "token.revoked"),
         "forbidden": ("refused", "caller.scope"),

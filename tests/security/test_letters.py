@@ -4,6 +4,7 @@ Who attacks can write into every queue, and has the public half of the consumer'
 """
 
 import asyncio
+import json
 from typing import Any
 
 import aio_pika
@@ -12,6 +13,7 @@ import pytest
 from busauth import Caller, DeadLetter, Grace, GuardOptions, Park
 from busauth._amqp.headers import BY, LETTER, PROOF, STORY, TOKEN
 from busauth._messages.story import Story, read
+from busauth._tokens.keys.signing import b64url
 from busauth.letters import FreshToken, KeptToken, Letters, Redrive
 from busauth.messages import InProcessReplay, ProofDemand, Proofs, TrustedPublisher
 from busauth.tokens import Decryption, KeptFor, TokenEncryption
@@ -46,9 +48,9 @@ def stage_of(scene: Scene, **settings: Any) -> Stage:
     return Stage.set(scene, guarded=guarded, **settings)
 
 
-def unproven(scene: Scene, **guarded: Any) -> Stage:
+def unproven(scene: Scene, *, queue: str | None = None, **guarded: Any) -> Stage:
     """Return one that looks at no proofs."""
-    queue = scene.broker.name("unproven")
+    queue = queue or scene.broker.name("unproven")
     bus = scene.bus(security(), letters=LETTERS, **guarded)
     stage = Stage(scene, queue, bus)
 
@@ -350,6 +352,23 @@ async def test_a_letter_for_a_redrives_own_key_goes_as_before(scene: Scene) -> N
     assert (await stage.take()).token.count(".") == 2
 
 
+async def test_a_kept_token_for_no_key_that_could_be(scene: Scene) -> None:
+    """One that somebody laid there, for a key without a name, holds up nobody else's letter."""
+    own = private_jwk("p384", "redrive")
+    policy = DeadLetter(keep_token=TokenEncryption({"redrive": own}))
+    stage = stage_of(scene, on_expired=policy)
+    (letter,) = await expired(stage, b"one")
+    _, *rest = letter.headers[TOKEN].split(".")
+    said = {"alg": "ECDH-ES", "enc": "A256GCM", "cty": "JWT", "typ": "busauth-kept+jwt", "kid": []}
+    about = KeptFor(queue=stage.queue, message_id=letter.properties["message_id"], body=b"one")
+    head = b64url(json.dumps(said | about.members()).encode()).decode("ascii")
+    made = letter.having(busauth_token=".".join([head, *rest]), busauth_letter="0" * 32)
+    for each in (made, letter):
+        await stage.put(each, f"{stage.queue}.dead")
+    sent = await redrive(stage, authority=KeptToken(Decryption(own))).letters()
+    assert (len(sent.sent), dict(sent.refused)) == (2, {})
+
+
 @pytest.mark.parametrize("is_fresh", [True, False])
 @attack("letter-postponed")
 async def test_a_letter_about_which_nothing_could_be_decided(
@@ -381,3 +400,58 @@ async def test_a_letter_about_which_nothing_could_be_decided(
         return
     (again,) = await scene.broker.take(f"{stage.queue}.dead")
     assert [(each.by, each.authority) for each in told(Message.of(again))][1:] == [("ops", "kept")]
+
+
+async def test_a_letter_that_waited_for_longer_than_its_proof_counts(scene: Scene) -> None:
+    """Sent again with a proof that is stale by now, it goes home whole, and can go by another."""
+    stage = stage_of(scene)
+    (letter,) = await expired(stage, b"one")
+    await stage.put(letter, f"{stage.queue}.dead")
+    await scene.clock.advance(2 * DAY)
+    assert len((await redrive(stage).letters()).sent) == 1
+    async with stage.bus:
+        (event,) = await scene.trail.until("returned")
+    assert event.code == "proof.stale"
+    home = await stage.take(f"{stage.queue}.dead")
+    assert home.headers[TOKEN] == letter.headers[TOKEN]
+    await stage.put(home, f"{stage.queue}.dead")
+    assert len((await redrive(stage, authority=FreshToken(stage.token())).letters()).sent) == 1
+    await stage.consume(handled=1, refused=0)
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+async def test_a_letter_whose_issuers_key_is_gone(scene: Scene, *, is_fresh: bool) -> None:
+    """Genuine when it was put away, by a token that nothing proves any more: it goes home whole."""
+    stage = unproven(scene)
+    (letter,) = await expired(stage, b"one")
+    await stage.put(letter, f"{stage.queue}.dead")
+    authority = FreshToken(stage.token()) if is_fresh else KeptToken()
+    assert len((await redrive(stage, authority=authority).letters()).sent) == 1
+    scene.issuer.rotate(retire=True)
+    rotated = unproven(scene, queue=stage.queue)
+    async with rotated.bus:
+        (event,) = await scene.trail.until("returned")
+    assert event.code == "token.key_unknown"
+    home = await stage.take(f"{stage.queue}.dead")
+    assert is_fresh or home.headers[TOKEN] == letter.headers[TOKEN]
+    await stage.put(home, f"{stage.queue}.dead")
+    fresh = FreshToken(rotated.token())
+    assert len((await redrive(rotated, authority=fresh).letters()).sent) == 1
+    await rotated.consume(handled=1, refused=0)
+
+
+async def test_a_letter_before_a_consumer_that_expects_another_audience(scene: Scene) -> None:
+    """Wrong settings cost no letter that goes by a fresh token: it goes home, and goes again."""
+    stage = unproven(scene)
+    (letter,) = await expired(stage, b"one")
+    await stage.put(letter, f"{stage.queue}.dead")
+    fresh = FreshToken(stage.token())
+    assert len((await redrive(stage, authority=fresh).letters()).sent) == 1
+    audience, scene.issuer.audience = scene.issuer.audience, "bank"
+    wrong = unproven(scene, queue=stage.queue)
+    scene.issuer.audience = audience
+    async with wrong.bus:
+        (event,) = await scene.trail.until("returned")
+    assert event.code == "token.audience"
+    assert len((await redrive(stage, authority=fresh).letters()).sent) == 1
+    await stage.consume(handled=1, refused=0)

@@ -22,6 +22,7 @@ from busauth.expiry import Policies
 from busauth.integrations.desk import statements
 from busauth.letters import (
     Desk,
+    FreshToken,
     Operators,
     OperatorToken,
     Redrive,
@@ -35,6 +36,7 @@ from busauth.tokens import Key, KeyMissing, TokenEncryption, shared_encryption_k
 from tests.integration.test_served_edges import served
 from tests.parties import DAY, Scene
 from tests.security.stage import Message, Stage, attack
+from tests.security.test_letters import LETTERS, redrive
 from tests.support import guard_for
 
 DESK, OTHER = (
@@ -115,26 +117,30 @@ class Office:
         operators: Operators | None = OPERATORS,
         failing: int = 0,
         on_expired: Policies | None = None,
+        allow: Callable[[Caller], bool] | None = None,
+        **guarding: Any,
     ) -> "Office":
         revoked = Revoked()
-        guarded: Mapping[str, Any] = {"revocations": revoked}
+        guarded: Mapping[str, Any] = {"revocations": revoked, **guarding}
         stage = Stage.set(scene, on_expired=on_expired or DeadLetter(), guarded=guarded)
         ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
         desk = Desk(guard_for(ops, scene.trail, clock=scene.clock, revocations=revoked), signer)
         office = cls(stage, ops, desk, revoked, failing)
-        office._consume(operators)
+        office._consume(operators, allow)
         return office
 
-    def _consume(self, operators: Operators | None) -> None:
+    def _consume(self, operators: Operators | None, allow: Callable[[Caller], bool] | None) -> None:
         self.stage.queue = self.stage.scene.broker.name("letters")
+        scopes = {"orders:write"}
 
-        @self.stage.bus.consumer(self.stage.queue, scopes={"orders:write"}, on_redrive=operators)
+        @self.stage.bus.consumer(self.stage.queue, scopes=scopes, allow=allow, on_redrive=operators)
         async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
             self.seen.append(Message.of(message))
-            with pytest.raises(CallerError) as caught:
-                await self.stage.bus.publish("elsewhere", b"")
-            self.refused.append(str(caught.value).split(", and")[0])
+            if caller.late is not None:
+                with pytest.raises(CallerError) as caught:
+                    await self.stage.bus.publish("elsewhere", b"")
+                self.refused.append(str(caught.value).split(", and")[0])
             if len(self.callers) <= self.failing:
                 raise LookupError
             self.stage.handled.append((caller.subject, message.body))
@@ -387,6 +393,41 @@ async def test_what_the_caller_may_not_do(scene: Scene) -> None:
     await office.goes_home(await office.state(letter, scope=wide), "caller.scope")
 
 
+@attack("redrive-unauthorized")
+@pytest.mark.parametrize(
+    "allow",
+    [
+        lambda caller: any(actor.subject == "olga" for actor in caller.actors),
+        lambda caller: not caller.claims.get("guest"),
+        lambda caller: "guest" not in caller.claims,
+        lambda caller: dict(caller.claims) is not None,
+    ],
+    ids=["an-actor", "a-claim-that-is-not-there", "a-name-that-is-not-there", "all-claims"],
+)
+async def test_a_predicate_is_asked_about_the_first_token_alone(
+    allow: Callable[[Caller], bool], scene: Scene
+) -> None:
+    """The operator is no actor of the caller's, and of claims that are gone nothing is known."""
+    office = Office.open(scene, allow=allow)
+    (letter,) = await office.letters(b"one")
+    await office.goes_home(await office.state(letter), "caller.predicate")
+
+
+async def test_a_predicate_may_look_at_the_session(scene: Scene) -> None:
+    """It is in the record; and who looks for the operator, sees them as well."""
+    sessions: list[object] = []
+
+    def allow(caller: Caller) -> bool:
+        sessions.append(caller.claims.get("sid"))
+        return caller.late is None or caller.actors[0].subject == "olga"
+
+    office = Office.open(scene, allow=allow)
+    (letter,) = await office.letters(b"one", token=office.stage.token(sid="s-1"))
+    sessions.clear()
+    await office.consume(await office.state(letter), until="handled")
+    assert set(sessions) == {"s-1"}
+
+
 @attack("redrive-replayed")
 @pytest.mark.parametrize("url", ["embedded", "rabbitmq"], indirect=True)
 async def test_a_statement_that_is_replayed(scene: Scene) -> None:
@@ -415,6 +456,20 @@ async def test_its_handler_may_fail(scene: Scene) -> None:
         await scene.trail.until("handled")
     assert [caller.actors[0].subject for caller in office.callers] == ["olga", "olga"]
     assert office.stage.handled == [("ann", b"one")]
+
+
+async def test_each_attempt_is_told_alike(scene: Scene) -> None:
+    """That an operator had it sent is told of the retry's failure, as of the first one's."""
+    office = Office.open(scene, failing=2)
+    (letter,) = await office.letters(b"one")
+    await office.stage.put(await office.state(letter))
+    async with office.stage.bus:
+        for count in (1, 2):
+            await scene.trail.until("retried", count=count)
+            await scene.clock.advance(60)
+        await scene.trail.until("handled")
+    told = [each for each in scene.trail.events if each.kind in ("retried", "handled")]
+    assert [each.policy for each in told] == ["Operators"] * 3
 
 
 @attack("redrive-retried")
@@ -473,6 +528,43 @@ async def test_what_failed_for_good_is_a_letter_again(scene: Scene) -> None:
     )
     office.failing = 0
     await office.consume(await office.state(again), until="handled")
+
+
+async def test_what_a_letter_kept_is_still_what_its_seal_names(scene: Scene) -> None:
+    """It kept a fresh token, and an operator's attempt failed: it still goes by what it kept."""
+    office = Office.open(scene, failing=4, letters=LETTERS)
+    stage = office.stage
+    dead = f"{stage.queue}.dead"
+    (letter,) = await office.letters(b"one")
+    await stage.put(letter, dead)
+    fresh = stage.token(exp=scene.clock.now() + DAY)
+    assert len((await redrive(stage, authority=FreshToken(fresh)).letters()).sent) == 1
+    office.revoked.digests.add(fingerprint(fresh))
+    await office.consume(until="refused", code="token.revoked")
+    office.revoked.digests.clear()
+    await stage.put(await office.state(await stage.take(dead)))
+    async with stage.bus:
+        for attempt in (1, 2, 3):
+            await scene.trail.until("retried", count=attempt)
+            await scene.clock.advance(60)
+        await scene.trail.until("refused", count=2)
+    assert len((await redrive(stage).letters()).sent) == 1
+    await office.consume(until="handled")
+    assert stage.handled == [("ann", b"one")]
+
+
+async def test_an_operators_letter_says_nothing_of_the_settings(scene: Scene) -> None:
+    """No token of it was for this consumer: a run of those that are not still makes it pause."""
+    office = Office.open(scene)
+    stage = office.stage
+    (letter,) = await office.letters(b"one")
+    await stage.put(await office.state(letter))
+    for _ in range(8):
+        await stage.publish(b"two", token=stage.token(aud="bank"))
+    async with stage.bus:
+        await scene.trail.until("deferred")
+        await scene.broker.settles_at(f"{stage.queue}.rejected", 5)
+    assert stage.handled == [("ann", b"one")]
 
 
 async def test_a_desk_out_of_reach(scene: Scene) -> None:

@@ -99,6 +99,21 @@ async def release(stage: Stage, *messages: Message, **claims: Any) -> tuple[int,
     return len(released.sent), list(released.refused.values())
 
 
+async def test_what_was_released_and_waited_goes_home(scene: Scene) -> None:
+    """Its release's proof is stale by then: it is parked again, whole, and can be released anew."""
+    stage = parking(scene)
+    (waits,) = await park(stage, b"one")
+    for count in (1, 2):
+        assert await release(stage, waits, exp=scene.clock.now() + 9 * DAY) == (1, [])
+        await scene.clock.advance(2 * DAY)
+        async with stage.bus:
+            *_, event = await scene.trail.until("returned", count=count)
+        assert event.code == "proof.stale"
+        waits = await stage.take(f"{stage.queue}.parked")
+    assert await release(stage, waits) == (1, [])
+    await stage.consume(handled=1, refused=0)
+
+
 async def handled_once(stage: Stage, untampered: Message, *codes: str) -> None:
     """Consume what was released: the untampered message is handled, the others are refused."""
     await stage.consume(handled=1, refused=len(codes))

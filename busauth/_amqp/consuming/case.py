@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.returning import Marks
 from busauth._amqp.delivery import Delivery
-from busauth._amqp.headers import id_in
+from busauth._amqp.headers import TOKEN_SHA256, id_in
 from busauth._amqp.publishing.copies import Carried
 from busauth._amqp.publishing.watching import Handling
 from busauth._messages.proof import Proven
@@ -92,7 +92,15 @@ class Case:
 
     @property
     def token_sha256(self) -> str | None:
-        """Return what identifies its token, None where it could not be read."""
+        """Return what identifies its token, None where it could not be read.
+
+        Where a statement took its place: the token that its letter was sealed for, and may have
+        kept. The record's is another one where the letter went by a fresh token since.
+        """
+        if self.letter is not None or self.retried is not None:
+            said = self.delivery.headers.get(TOKEN_SHA256)
+            if self.statement is not None and isinstance(said, str):
+                return said
         if self.caller is not None:
             return self.caller.token_sha256
         return None if self.token is None else fingerprint(self.token)

@@ -97,6 +97,11 @@ class MessageRules:
             return True
         return self.marks(case.delivery, case.token_sha256).code is None
 
+    def came_by_its_own(self, case: Case) -> bool:
+        """Return whether a delivery is a letter by the token that it had, as its seal says."""
+        marks = self.marks(case.delivery, case.token_sha256)
+        return marks.code is None and marks.sealed.purpose is Purpose.LETTER
+
     def opened(self, delivery: Delivery, kept: str) -> str:
         """Return the token that a letter kept, which is this one's. Whether it is, its seal says.
 

@@ -60,7 +60,7 @@ class Directions:
         Raises:
             Misdirected: it is one more in a run that may be the settings' fault.
         """
-        self.are_known = case.caller is not None
+        self.are_known = case.verified is not None
         if refused is None or not self.are_wrong_for(case, refused):
             return
         self._run += 1

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, Self
 
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.operated import Operated, Vouched, homeward
-from busauth._amqp.consuming.returning import CameBack, check_unasked
+from busauth._amqp.consuming.returning import MISDIRECTED, CameBack, check_unasked
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan
@@ -63,12 +63,16 @@ from busauth.errors import (
     NotGenuine,
     Refused,
     Reject,
+    Untimely,
     defer_if_transient,
     evidence,
     held_by,
 )
 
 _UNHURRIED = nullcontext()
+
+_OF_TODAY = frozenset({*MISDIRECTED, "token.key_unknown", "proof.key_unknown"})
+"""Codes of what may be genuine elsewhere or was so earlier: no forger need have been here."""
 
 
 class Genuine(NamedTuple):
@@ -166,9 +170,35 @@ class Pipeline:
             except NotAtHand:
                 return await self._prove(case)
         except Refused as refused:
+            self._check_home(case, refused)
             if not self._is_handed_over(case, refused):
                 raise
             return refused
+
+    def _check_home(self, case: Case, refused: Refused) -> None:
+        """Have a letter of this consumer's, or what it parked, go back where it was.
+
+        Its token or its proof does not count here and now: a key is gone, a proof is stale. Nothing
+        of it is false, and refused it would lose the seal by which it can go again. What was kept
+        and is for somebody else is sealed anew where it is refused.
+
+        Raises:
+            CameBack: it goes back.
+        """
+        if case.letter is not None or not isinstance(refused, NotGenuine | Untimely):
+            return
+        if case.is_kept and refused.code in MISDIRECTED:
+            return
+        letter = self._messages.letter(case.delivery)
+        if letter is None:
+            return
+        # by the token that it had, nothing of it is anybody else's; by another, that may be forged
+        if not self._messages.came_by_its_own(case):
+            is_of_today = isinstance(refused, Untimely) or refused.code in _OF_TODAY
+            if case.is_kept or not is_of_today:
+                return
+        case.letter = letter
+        raise CameBack.over(refused) from refused
 
     def _is_handed_over(self, case: Case, refused: Refused) -> bool:
         """Return whether an operator has said that what is refused so is handed over as nobody.
@@ -366,9 +396,13 @@ class Pipeline:
             if PURPOSE in headers:
                 check_unasked(headers)
             return verified
-        case.provenance, case.marks = self._messages.provenance_of(
-            case.delivery, caller, genuine.signed, case.now, is_kept=case.is_kept
-        )
+        try:
+            case.provenance, case.marks = self._messages.provenance_of(
+                case.delivery, caller, genuine.signed, case.now, is_kept=case.is_kept
+            )
+        except Untimely as refused:
+            self._check_home(case, refused)
+            raise
         case.proven = case.provenance.proven
         case.attempt = 1 + case.marks.sealed.attempt
         first = case.marks.sealed.first

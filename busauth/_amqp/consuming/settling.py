@@ -239,7 +239,7 @@ class Settling:
 
     def _carried(self, case: Case, purpose: Purpose | None, code: str = "") -> Carried:
         """Return what a copy carries on; the seal names its token, which may not be read yet."""
-        if case.token is None:
+        if case.token is None and case.statement is None:
             with suppress(Refused):
                 self._pipeline.read(case)
         return self._messages.carried(case, case.token_sha256, purpose, code)

@@ -35,6 +35,7 @@ from busauth._amqp.publishing.rewriting import (
 )
 from busauth._amqp.publishing.sealing import added_to, copy_of, is_extension, is_noted, mark_of
 from busauth._messages.canonical import spelled
+from busauth._messages.proof.signer import first_proof
 from busauth._messages.provenance import BROKER_STAMP
 from busauth._messages.seal import Copy, Sealed
 from busauth.errors import Refused, evidence
@@ -250,7 +251,7 @@ def retry(
     properties.priority = priority
     token = names.as_text(message.headers.get(token_header))
     # where a statement stands for its token, what a letter kept of that travels beside it
-    instead = (names.STATEMENT, names.TOKEN) if token is None else ()
+    instead = (names.STATEMENT, names.TOKEN, names.TOKEN_SHA256) if token is None else ()
     own = {
         **_only(message.headers, names.PROOF, *instead),
         **_only({token_header: token}, token_header),
@@ -283,7 +284,8 @@ def returned(message: Delivery, carried: Carried, *, token_header: str) -> Outgo
     """Return the copy of a letter, or of what was parked, that goes back where it was.
 
     All that was written on it stays, its kept token too; how often it came back is sealed with it.
-    A kept token that came where tokens travel is kept again.
+    A kept token that came where tokens travel is kept again, and what came released has its first
+    proof again: the release's speaks of a token that stays behind.
 
     Raises:
         ValueError, TypeError and the like: it cannot be written again.
@@ -293,6 +295,9 @@ def returned(message: Delivery, carried: Carried, *, token_header: str) -> Outgo
     counted = {names.RETURNED: min(times, names.COUNT_LIMIT)}
     came = names.kept_in(message.headers, token_header)
     kept = {} if came is None else {names.TOKEN: came}
+    proof = message.headers.get(names.PROOF)
+    if token_header in message.headers and isinstance(proof, str):
+        kept[names.PROOF] = first_proof(proof)
     left_behind = _STAMPED | {token_header, names.STATEMENT}
     properties.headers = {**_kept(message, left_behind), **kept, **counted}
     return _sealed(Outgoing(message.body, properties), carried, token_header)

@@ -64,6 +64,14 @@ class Original:
         return cls(str(claims["original"]), str(claims.get(TOKEN_SHA256)))
 
 
+def first_proof(proof: str) -> str:
+    """Return the proof that a release embeds; of what is none, what was given."""
+    try:
+        return Original.of(proof, "").proof
+    except PublishError:
+        return proof
+
+
 class ProofSigner:
     """Signs, for each message, a proof in the name of one publisher.
 

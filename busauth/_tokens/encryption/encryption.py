@@ -222,7 +222,7 @@ class Decryption:
 
     def knows(self, key_id: object) -> bool:
         """Return whether one of its keys has this id."""
-        return key_id in self._keys
+        return isinstance(key_id, str) and key_id in self._keys  # as it came: hostile
 
     def __repr__(self) -> str:
         return f"<Decryption {list(self._keys.values())}>"
