@@ -212,6 +212,27 @@ async def test_a_handler_that_demands_a_caller_stays_strict(
     assert "annotate it as `Caller | None`" in line
 
 
+async def test_a_handler_that_demands_a_proof_stays_strict(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is annotated as `Proven` is never None: nobody's message may have no publisher."""
+    queue = scene.broker.name("orders")
+    said = {queue: ConsumerOptions(shadow=shadow(scene))}
+    bus = scene.bus(security(WEB.publisher()), options=GuardOptions(consumers=said))
+
+    @bus.consumer(queue)
+    async def place(proven: Proven) -> None:
+        pytest.fail(f"its publisher is {proven}")
+
+    async with bus:
+        await scene.broker.publish(queue)
+        await scene.broker.publish(queue, token=scene.issuer.token("ann"))
+        await scene.trail.until("refused", count=2)
+    assert scene.codes() == ["header.missing", "proof.missing"]
+    (line,) = [each for each in caplog.messages if "and yet strict" in each]
+    assert "takes a Proven, and nobody has one; annotate it as `Proven | None`" in line
+
+
 FILE = 'issuer = "{issuer}"\naudience = "shop"\n'
 SAID = '[consumers."{queue}".shadow]\nuntil = {until}\n'
 

@@ -25,8 +25,8 @@ _UNUSABLE = "the settings were changed and cannot be used, so that shadows stay 
 _STRICT = "%s: in shadow no more: what is refused is refused"
 _ENDED = "%s: its shadow has ended at %s: what is refused is refused"
 _DEMANDS = (
-    "%s: in shadow, and yet strict: %s takes a Caller, and nobody is none; annotate it as "
-    "`Caller | None`, and say there what is done for nobody"
+    "%s: in shadow, and yet strict: %s takes a %s, and nobody has one; annotate it as "
+    "`%s | None`, and say there what is done for nobody"
 )
 
 
@@ -49,7 +49,7 @@ class Source(Protocol):
 class _Handler(NamedTuple):
     queue: str
     name: str
-    takes_nobody: bool
+    demands: str | None
 
 
 class Shadows:
@@ -79,15 +79,15 @@ class Shadows:
         """Take what is said there from now on, each time that it changes."""
         self._source = source
 
-    def add(self, queue: str, handler: str, *, takes_nobody: bool) -> None:
+    def add(self, queue: str, handler: str, *, demands: str | None) -> None:
         """Note who handles a queue's messages, and tell where it is in shadow.
 
         Args:
             queue: the consumed queue.
             handler: its handler, for people.
-            takes_nobody: whether it can be called without a caller.
+            demands: what it is always given, which nobody has, by name; None for nothing such.
         """
-        added = _Handler(queue, handler, takes_nobody)
+        added = _Handler(queue, handler, demands)
         self._handlers.append(added)
         if queue in self._current:
             self._tell(added, self._current[queue])
@@ -149,7 +149,7 @@ class Shadows:
         queue = evidence(handler.queue)
         if shadow is None:
             LOGGER.warning(_STRICT, queue)
-        elif self._holds(handler.queue, shadow) and handler.takes_nobody:
+        elif self._holds(handler.queue, shadow) and handler.demands is None:
             LOGGER.warning(_BEGUN, queue, shadow.end, ", ".join(shadow.codes))
         elif shadow.holds(self._clock.now()):
-            LOGGER.error(_DEMANDS, queue, handler.name)
+            LOGGER.error(_DEMANDS, queue, handler.name, handler.demands, handler.demands)
