@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from typer.testing import CliRunner
 
 from busauth import ConfigurationError, Event, EventKind, EventLog, Guard, StaticKeys, Verifier
+from busauth._files.shared import locked
 from busauth._sinks.json_lines import json_of
 from busauth._sinks.waiting import Waiting
 from busauth.audit import Shipped
@@ -86,6 +88,35 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Who reads it hears which one, in a sentence."""
     with pytest.raises(ConfigurationError, match=r"audit.jsonl: cannot be read: No such file"):
         read_lines(tmp_path / "audit.jsonl")
+
+
+def test_other_files_of_a_folder_are_none_of_its_older_ones(tmp_path: Path) -> None:
+    """A file whose name is a number is somebody else's, and no line is read twice."""
+    path = tmp_path / "audit.jsonl"
+    for name in ("7", f"{path.name}.0", f"{path.name}.01", f"{path.name}.\u0663", f"{path.name}.1"):
+        (tmp_path / name).write_text('{"of": "another"}\n')
+    (tmp_path / f"{path.name}.{'9' * 200}").touch()
+    path.write_text('{"of": "it"}\n')
+    assert list(read_lines(path)) == [{"of": "another"}, {"of": "it"}]
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_no_lock(tmp_path: Path) -> None:
+    """It has the lock's file open for as long as it lives, and knows nothing of it."""
+    goes_on, ends = os.pipe()
+    with locked(tmp_path / "names"):
+        if not (child := os.fork()):
+            os.close(ends)
+            os.read(goes_on, 1)
+            os._exit(0)
+    os.close(goes_on)
+    taken = threading.Thread(target=Pseudonyms(tmp_path / "names").of, args=(ISSUER, "ann"))
+    taken.start()
+    taken.join(5)
+    is_taken = not taken.is_alive()
+    os.close(ends)
+    os.waitpid(child, 0)
+    taken.join()
+    assert is_taken
 
 
 def test_processes_share_a_file(tmp_path: Path) -> None:
