@@ -1,9 +1,11 @@
 """A sink that writes in a thread: who tells it an event never waits, and never fails for it."""
 
 import asyncio
+import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -54,7 +56,7 @@ class ThreadedSink(Sink):
     def __init__(self, name: str, writer: Writer[T], *, waiting: int, clock: Clock | None) -> None:
         monotonic = (clock or SystemClock()).monotonic
         self._name = name
-        self._line = _Line(name, writer, Waiting(name, waiting, monotonic))
+        self._line = _Line(name, writer, lambda: Waiting(name, waiting, monotonic))
         # Nobody may close it: then what waits is written as it is forgotten, or the process ends.
         weakref.finalize(self, self._line.end, CLOSING)
 
@@ -93,12 +95,23 @@ class ThreadedSink(Sink):
 class _Line(Generic[T]):
     """What waits, and the thread that writes it; it does not hold its sink, which is forgotten."""
 
-    def __init__(self, name: str, writer: Writer[T], waiting: Waiting[Shipped]) -> None:
-        self.waiting = waiting
-        self._name, self._writer = name, writer
+    def __init__(self, name: str, writer: Writer[T], begin: Callable[[], Waiting[Shipped]]) -> None:
+        self.waiting = begin()
+        self._name, self._writer, self._begin = name, writer, begin
         self._thread: threading.Thread | None = None
+        self._process, self._is_forked = os.getpid(), False
 
     def put(self, item: Shipped) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._is_forked = self._is_forked or self._thread is not None
+            if (
+                self._is_forked
+            ):  # its thread is the parent's, which writes what waited; the lock may be
+                self.waiting, self._thread = self._begin(), None
+        if self._is_forked:
+            self.waiting.refuse("it was used before this process was forked: make one after that")
+            return
         if not self.waiting.put(item):
             return
         # A daemon, so that a disk that hangs keeps no process; `end` waits for it.

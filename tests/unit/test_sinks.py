@@ -119,6 +119,37 @@ def test_a_process_that_is_forked_meanwhile_keeps_no_lock(tmp_path: Path) -> Non
     assert is_taken
 
 
+_FORKED = """
+import logging, os, sys
+from busauth import Event
+from busauth.audit import EventKind
+from busauth.sinks import JsonLines
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+sink, other = JsonLines(sys.argv[1]), JsonLines(sys.argv[1])
+event = Event(kind=EventKind.HANDLED, queue="q", at=1.0)
+sink(event)
+child = os.fork()
+if not child:
+    sink(event)
+    other(event)
+    print("child", sink.dropped, other.dropped)
+    sys.exit()
+os.waitpid(child, 0)
+sink(event)
+print("parent", sink.dropped)
+"""
+
+
+def test_a_sink_that_was_used_before_a_fork_tells_what_it_loses(tmp_path: Path) -> None:
+    """Its thread is the parent's: it counts, and says what to do; one that was not used works."""
+    words = [sys.executable, "-c", _FORKED, str(tmp_path / "audit.jsonl")]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    told, child, parent = ran.stdout.splitlines()
+    assert "was used before this process was forked: make one after that" in told
+    assert (child, parent) == ("child 1 0", "parent 0")
+    assert len(list(read_lines(tmp_path / "audit.jsonl"))) == 3
+
+
 def test_processes_share_a_file(tmp_path: Path) -> None:
     """Two that write at once, make room for each other and close nothing, lose no line."""
     path, each = tmp_path / "audit.jsonl", 100
