@@ -326,6 +326,36 @@ def test_pseudonyms_are_each_subjects_own(
         assert one.known(*each) is None
 
 
+def test_of_what_others_add_the_rest_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line for each subject that others meet first; what they erase is gone all the same."""
+    one, other = Pseudonyms(tmp_path / "names"), Pseudonyms(tmp_path / "names")
+    for number in range(100):
+        one.of(ISSUER, f"s{number}")
+    known = {f"s{number}": other.known(ISSUER, f"s{number}") for number in range(100)}
+    loads, parsed = json.loads, list[bytes]()
+
+    def counted(line: bytes) -> object:
+        parsed.append(line)
+        return loads(line)
+
+    monkeypatch.setattr(json, "loads", counted)
+    one.of(ISSUER, "new")
+    assert other.known(ISSUER, "new") == one.known(ISSUER, "new")
+    assert len(parsed) == 2
+    assert {subject: other.known(ISSUER, subject) for subject in known} == known
+    for number in range(0, 100, 20):  # a file that is replaced often has an earlier one's number
+        assert one.erase(ISSUER, f"s{number}")
+        for more in range(3):
+            one.of(ISSUER, f"more-{number}-{more}")
+        assert other.known(ISSUER, f"s{number}") is None
+        assert other.known(ISSUER, "s99") == known["s99"]
+    with (tmp_path / "names").open("ab") as file:
+        file.write(b'["https://idp.example", "cut')
+    assert other.of(ISSUER, "after") == one.of(ISSUER, "after")
+
+
 async def test_without_its_file_no_name_is_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
