@@ -29,7 +29,7 @@ _MOST = 1_000_000
 """Subjects that have a key, at most, about 300 bytes each in memory: tokens that are genuine
 name them, so that there are as many as issuers have users."""
 
-_SAID = ("detail", "message_id")
+_SAID = ("detail", "message_id", "sender")
 """What may name a subject next to `subject`."""
 
 _Subject = tuple[str, str]
@@ -120,8 +120,8 @@ class Pseudonyms:
     def applied(self, known: dict[str, Any]) -> dict[str, Any]:
         """Return an event with pseudonyms for names; where none can be had, without both.
 
-        A subject is replaced in the detail and in the message id as well, where it stands as a word
-        of its own.
+        A subject is replaced in the detail, the message id and the sender as well, where it stands
+        as a word of its own.
         """
         issuer, subject = known.get("issuer"), known.get("subject")
         if not (isinstance(subject, str) and subject):
