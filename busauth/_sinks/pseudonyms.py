@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Iterator
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -112,6 +113,8 @@ class Pseudonyms:
             self._seen = None
             left = dict(self._known())
             found = left.pop(_named(issuer, subject), None)
+            for left_over in self._path.parent.glob(f".{escape(self._path.name)}.[0-9]*"):
+                left_over.unlink(missing_ok=True)  # an erasure that a crash has cut off
             if found is not None:
                 lines = [_line(each, key) for each, key in left.items()]
                 replace(self._path, lambda file: file.writelines(lines))

@@ -328,6 +328,15 @@ def test_pseudonyms_are_each_subjects_own(
         assert one.known(*each) is None
 
 
+def test_an_erasure_leaves_no_key_beside_the_file(tmp_path: Path) -> None:
+    """One that was killed halfway has left a copy of all other keys, of whom one is erased now."""
+    names = Pseudonyms(tmp_path / "names")
+    names.of(ISSUER, "ann")
+    (tmp_path / ".names.4711").write_bytes((tmp_path / "names").read_bytes())
+    assert names.erase(ISSUER, "ann")
+    assert [each.name for each in tmp_path.iterdir() if b"ann" in each.read_bytes()] == []
+
+
 def test_of_what_others_add_the_rest_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
