@@ -21,7 +21,7 @@ from busauth import (
     load_settings,
 )
 from busauth.expiry import Policies
-from busauth.messages import MessageSecurity, Proven
+from busauth.messages import InProcessReplay, MessageSecurity, Proven, ReplayKey, Standing
 from busauth.settings import Shadow
 from busauth.testing import Issuer, IssuerServer
 from tests.parties import DAY, SEAL, Party, Scene, security
@@ -190,6 +190,24 @@ async def test_a_proven_publisher_is_told_and_handed_over(scene: Scene) -> None:
     assert service.seen == [(None, 1, "web")]
     (told,) = service.told("shadowed")
     assert (told.code, told.publisher, told.sender) == ("caller.scope", "web", "proven web")
+
+
+async def test_a_proof_that_has_become_stale_proves_nobody(scene: Scene) -> None:
+    """Strict refuses what it says, and a handler is not told it: it was good when it was read."""
+
+    class Slow(InProcessReplay):
+        async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
+            await scene.clock.advance(DAY + 60)
+            return await super().begin(key, holder=holder, redelivered=redelivered)
+
+    slow = Slow(keep_for=3 * DAY)
+    service = Service(scene, messages=security(WEB.publisher(), replay=slow), days=3)
+    token = service.token(exp=int(scene.clock.now() + 2 * DAY))
+    async with service.bus, scene.publishing(WEB) as publishing:
+        await publishing.publish(service.queue, Order(id=1), token=token)
+        await scene.trail.until("handled")
+    (told,) = service.told("shadowed")
+    assert (told.code, service.seen) == ("proof.stale", [(None, 1, None)])
 
 
 async def test_a_handler_that_demands_a_caller_stays_strict(
