@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from typer.testing import CliRunner
 from busauth import ConfigurationError, Event, EventKind, EventLog, Guard, StaticKeys, Verifier
 from busauth._files.shared import locked
 from busauth._sinks.json_lines import json_of
+from busauth._sinks.threaded import Writer
 from busauth._sinks.waiting import Waiting
 from busauth.audit import Shipped
 from busauth.cli import app
 from busauth.integrations.otel import AuditLogs
 from busauth.settings import Settings, load_settings
-from busauth.sinks import JsonLines, Pseudonyms, every, read_lines
+from busauth.sinks import JsonLines, Pseudonyms, ThreadedSink, every, read_lines
 from busauth.testing import Issuer, ManualClock
 from tests.unit.support import NOW
 
@@ -227,6 +229,47 @@ def test_a_sink_that_is_forgotten_leaves_no_thread(tmp_path: Path) -> None:
     gc.collect()
     assert threading.active_count() == before
     assert len(list(read_lines(tmp_path / "audit.jsonl"))) == 1
+
+
+class _Hanging(Writer[bytes]):
+    """A disk that does not answer."""
+
+    def encoded(self, item: Shipped) -> bytes:
+        return json_of(item, None)
+
+    def write(self, items: list[bytes]) -> None:
+        threading.Event().wait()
+
+
+async def test_a_sink_that_is_forgotten_in_a_loop_holds_nobody_up() -> None:
+    """Where it is forgotten is chance, and all messages would wait there."""
+    sink = ThreadedSink("hanging", _Hanging(), waiting=10, clock=None)
+    sink(refused())
+    began = time.monotonic()
+    del sink
+    gc.collect()
+    assert time.monotonic() - began < 1
+
+
+_HANGING = """
+import time
+from busauth import Event
+from busauth.audit import EventKind
+from tests.unit.test_sinks import _Hanging
+from busauth.sinks import ThreadedSink
+sinks = [ThreadedSink("hanging", _Hanging(), waiting=10, clock=None) for _ in range(4)]
+for sink in sinks:
+    sink(Event(kind=EventKind.HANDLED, queue="q", at=1.0))
+print(time.time())
+"""
+
+
+def test_sinks_that_hang_keep_a_process_for_three_seconds_together() -> None:
+    """Each by itself, four of them would take most of what an orchestrator waits."""
+    words = [sys.executable, "-c", _HANGING]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert time.time() - float(ran.stdout) < 6
+    assert ran.stderr.count("not closed within 3 s; 1 events wait") == 4
 
 
 # --- next to the log ----------------------------------------------------------------------------
