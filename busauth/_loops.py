@@ -68,11 +68,23 @@ class OneLoop:
         Raises:
             ConfigurationError: another loop, of another thread, still runs it.
         """
-        loop = asyncio.get_running_loop()
         with self._claiming:
-            if self._loop is not None and self._loop is not loop and self._loop.is_running():
-                raise ConfigurationError(
-                    f"{what} runs in the event loop of another thread, which still goes on: "
-                    "expected one loop at a time; give each thread a Guard (and a Bus) of its own"
-                )
-            self._loop = loop
+            self._loop = self._checked(what)
+
+    def check(self, what: str) -> None:
+        """Say whether the running loop could run it, which it does not.
+
+        Raises:
+            ConfigurationError: as of `claim`.
+        """
+        with self._claiming:
+            self._checked(what)
+
+    def _checked(self, what: str) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop and self._loop.is_running():
+            raise ConfigurationError(
+                f"{what} runs in the event loop of another thread, which still goes on: "
+                "expected one loop at a time; give each thread a Guard (and a Bus) of its own"
+            )
+        return loop

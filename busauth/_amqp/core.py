@@ -197,7 +197,8 @@ class GuardCore:
         plan, rules = compile_plan(handler), self._rules(spec)
         self._queues.add(spec.queue)  # for `tell_unconsumed`, which speaks once all are registered
         name = name_of(handler)
-        self.shadows.add(spec.queue, name, takes_nobody=plan.takes_nobody)
+        demands = None if plan.demands is None else plan.demands.__name__
+        self.shadows.add(spec.queue, name, demands=demands)
         check_proven(plan, rules.messages.proofs)
         if plan.blocks:
             plan = replace(plan, call=in_threads(plan.handler, rules.concurrency))
@@ -228,7 +229,7 @@ class GuardCore:
         check_queue(spec.queue, queues_around(spec.queue, waiting))
         rules = self._rules(spec)
         self._queues.add(spec.queue)
-        self.shadows.add(spec.queue, "a judge's block", takes_nobody=False)
+        self.shadows.add(spec.queue, "a judge's block", demands="Caller")
         return ConsumersJudge(rules, self._context, waiting, frame_max=frame_max)
 
     def foresight(

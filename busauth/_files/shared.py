@@ -28,7 +28,12 @@ def locked(path: Path) -> Iterator[None]:
     lock = private(str(path.with_name(f".{path.name}.lock")), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Said, not left to the close: a process forked meanwhile has it open for as long as it
+            # lives, and would keep all others out.
+            fcntl.flock(lock, fcntl.LOCK_UN)
     finally:
         os.close(lock)
 

@@ -1,6 +1,7 @@
 """Events as lines of JSON in a file that is replaced before it grows too long."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -138,8 +139,9 @@ def _opened(path: Path) -> tuple[list[IO[bytes]], ExitStack]:
 
 
 def _all_older(path: Path) -> list[Path]:
-    numbers = (each.name.removeprefix(f"{path.name}.") for each in path.parent.glob("*"))
-    known = sorted(map(int, filter(str.isdecimal, numbers)), reverse=True)
+    older = re.compile(rf"{re.escape(path.name)}\.([1-9][0-9]{{0,8}})")
+    found = (older.fullmatch(each.name) for each in path.parent.glob("*"))
+    known = sorted((int(each[1]) for each in found if each is not None), reverse=True)
     return [_older(path, number) for number in known]
 
 

@@ -13,8 +13,10 @@ import threading
 from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Iterator
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from busauth._arguments import checked
 from busauth._files.shared import append, locked, replace
@@ -28,10 +30,18 @@ _MOST = 1_000_000
 """Subjects that have a key, at most, about 300 bytes each in memory: tokens that are genuine
 name them, so that there are as many as issuers have users."""
 
-_SAID = ("detail", "message_id")
+_SAID = ("detail", "message_id", "sender")
 """What may name a subject next to `subject`."""
 
 _Subject = tuple[str, str]
+
+
+class _State(NamedTuple):
+    """What changes with a file, whoever writes it."""
+
+    inode: int
+    size: int
+    changed_at: int
 
 
 class Pseudonyms:
@@ -48,7 +58,8 @@ class Pseudonyms:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._keys: dict[_Subject, bytes] = {}
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: _State | None = None
+        self._end, self._last = 0, b""  # of the last line that was read
         self._seldom = Seldom(SystemClock().monotonic)
         self._using = threading.Lock()
 
@@ -102,6 +113,8 @@ class Pseudonyms:
             self._seen = None
             left = dict(self._known())
             found = left.pop(_named(issuer, subject), None)
+            for left_over in self._path.parent.glob(f".{escape(self._path.name)}.[0-9]*"):
+                left_over.unlink(missing_ok=True)  # an erasure that a crash has cut off
             if found is not None:
                 lines = [_line(each, key) for each, key in left.items()]
                 replace(self._path, lambda file: file.writelines(lines))
@@ -110,8 +123,8 @@ class Pseudonyms:
     def applied(self, known: dict[str, Any]) -> dict[str, Any]:
         """Return an event with pseudonyms for names; where none can be had, without both.
 
-        A subject is replaced in the detail and in the message id as well, where it stands as a word
-        of its own.
+        A subject is replaced in the detail, the message id and the sender as well, where it stands
+        as a word of its own.
         """
         issuer, subject = known.get("issuer"), known.get("subject")
         if not (isinstance(subject, str) and subject):
@@ -132,14 +145,39 @@ class Pseudonyms:
     def _known(self) -> dict[_Subject, bytes]:
         """Return the keys as the file has them now: another process may have erased one."""
         try:
-            found = self._path.stat()
+            if _state(self._path.stat()) != self._seen:
+                self._read_on()
         except FileNotFoundError:
-            self._keys, self._seen = {}, None
-            return self._keys
-        seen = _state(found)
-        if seen != self._seen:
-            self._keys, self._seen = dict(_read(self._path)), seen
+            self._forget()
         return self._keys
+
+    def _read_on(self) -> None:
+        """Read what was added; all of it, where that is not all that has changed.
+
+        Others add a line for each subject that they meet first: a million of them are not read
+        again for each.
+        """
+        with self._path.open("rb") as file:
+            seen = _state(os.fstat(file.fileno()))
+            if not self._goes_on(seen, file):
+                self._forget()
+                file.seek(0)
+            for line in file:
+                if not line.endswith(b"\n"):  # it is being written, or was cut off: not used yet
+                    break
+                self._end, self._last = self._end + len(line), line
+                self._keys.update(_said_in(line))
+        self._seen = seen
+
+    def _goes_on(self, now: "_State", file: IO[bytes]) -> bool:
+        """Return whether lines were added alone; then they are what is read next."""
+        if self._seen is None or now.inode != self._seen.inode or now.size <= self._seen.size:
+            return False
+        file.seek(self._end - len(self._last))
+        return bool(self._last) and file.read(len(self._last)) == self._last
+
+    def _forget(self) -> None:
+        self._keys, self._seen, self._end, self._last = {}, None, 0, b""
 
     def _added(self, subject: _Subject) -> bytes:
         with locked(self._path):
@@ -147,15 +185,12 @@ class Pseudonyms:
             if subject not in keys:
                 if len(keys) >= _MOST:
                     raise ConfigurationError(f"{self._path}: {_MOST} subjects have one: erase some")
-                key = keys[subject] = secrets.token_bytes(_KEY_BYTES)
-                append(self._path, _line(subject, key))
-                self._seen = _state(self._path.stat())
-            return keys[subject]
+                append(self._path, _line(subject, secrets.token_bytes(_KEY_BYTES)))
+            return self._known()[subject]
 
 
-def _state(found: os.stat_result) -> tuple[int, int, int]:
-    """Return what changes with a file, whoever writes it."""
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _state(found: os.stat_result) -> _State:
+    return _State(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class _Telling:
@@ -185,12 +220,8 @@ def _line(subject: _Subject, key: bytes) -> bytes:
     return json.dumps([*subject, b64encode(key).decode("ascii")]).encode("ascii") + b"\n"
 
 
-def _read(path: Path) -> Iterator[tuple[_Subject, bytes]]:
-    """Yield what stands in the file; a line that a crash has cut off was never used."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                issuer, subject, key = json.loads(line)
-                yield (str(issuer), str(subject)), b64decode(key, validate=True)
-            except (ValueError, TypeError, RecursionError, Error):
-                continue
+def _said_in(line: bytes) -> Iterator[tuple[_Subject, bytes]]:
+    """Yield what stands in a line; one that a crash has cut off was never used."""
+    with suppress(ValueError, TypeError, RecursionError, Error):
+        issuer, subject, key = json.loads(line)
+        yield (str(issuer), str(subject)), b64decode(key, validate=True)

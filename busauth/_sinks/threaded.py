@@ -1,11 +1,15 @@
 """A sink that writes in a thread: who tells it an event never waits, and never fails for it."""
 
 import asyncio
+import atexit
+import os
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from busauth._retold import words_of
 from busauth._sinks.waiting import Waiting
@@ -54,9 +58,10 @@ class ThreadedSink(Sink):
     def __init__(self, name: str, writer: Writer[T], *, waiting: int, clock: Clock | None) -> None:
         monotonic = (clock or SystemClock()).monotonic
         self._name = name
-        self._line = _Line(name, writer, Waiting(name, waiting, monotonic))
+        self._line = _Line(name, writer, lambda: Waiting(name, waiting, monotonic))
         # Nobody may close it: then what waits is written as it is forgotten, or the process ends.
-        weakref.finalize(self, self._line.end, CLOSING)
+        weakref.finalize(self, self._line.forgotten).atexit = False
+        _LINES.add(self._line)
 
     def __repr__(self) -> str:
         return f"<{self._name}>"
@@ -93,12 +98,23 @@ class ThreadedSink(Sink):
 class _Line(Generic[T]):
     """What waits, and the thread that writes it; it does not hold its sink, which is forgotten."""
 
-    def __init__(self, name: str, writer: Writer[T], waiting: Waiting[Shipped]) -> None:
-        self.waiting = waiting
-        self._name, self._writer = name, writer
+    def __init__(self, name: str, writer: Writer[T], begin: Callable[[], Waiting[Shipped]]) -> None:
+        self.waiting = begin()
+        self._name, self._writer, self._begin = name, writer, begin
         self._thread: threading.Thread | None = None
+        self._process, self._is_forked = os.getpid(), False
 
     def put(self, item: Shipped) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._is_forked = self._is_forked or self._thread is not None
+            if (
+                self._is_forked
+            ):  # its thread is the parent's, which writes what waited; the lock may be
+                self.waiting, self._thread = self._begin(), None
+        if self._is_forked:
+            self.waiting.refuse("it was used before this process was forked: make one after that")
+            return
         if not self.waiting.put(item):
             return
         # A daemon, so that a disk that hangs keeps no process; `end` waits for it.
@@ -112,15 +128,29 @@ class _Line(Generic[T]):
             self.waiting.tell(words_of(error))
 
     def end(self, seconds: float) -> None:
+        """Have what waits written, and wait for that."""
+        self.begin_to_end()
+        self.wait_for_end(seconds)
+
+    def begin_to_end(self) -> None:
+        """Have what waits written, and the thread end after that."""
+        if self._thread is not None and self._thread.is_alive():
+            self.waiting.end()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait until that is done; tell it where that takes longer."""
         thread = self._thread
-        if thread is None or not thread.is_alive():
-            return
-        self.waiting.end()
-        if thread is threading.current_thread():  # where its sink was forgotten by chance
+        if thread is None or thread is threading.current_thread():  # forgotten there by chance
             return
         thread.join(seconds)
         if thread.is_alive():
-            self.waiting.tell(f"not closed within {seconds:g} s", at_once=True)
+            self.waiting.tell(f"not closed within {CLOSING:g} s", at_once=True)
+
+    def forgotten(self) -> None:
+        """Do the same; no event loop in which its sink is forgotten by chance waits for it."""
+        self.begin_to_end()
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 -- in a finalizer nothing may raise
+            self.wait_for_end(CLOSING)
 
     def _work(self, before: threading.Thread | None) -> None:
         if before is not None and before.ident is not None:  # it closes what this one opens again
@@ -158,6 +188,20 @@ class _Line(Generic[T]):
             self._writer.close()
         except Exception as error:
             self.waiting.tell(_told(error))
+
+
+_LINES: weakref.WeakSet[_Line[Any]] = weakref.WeakSet()
+"""Those that may have something to write; a thread that writes keeps its own there."""
+
+
+@atexit.register
+def _end_all() -> None:
+    """Have all write what waits as the process ends, which none of them keeps for longer."""
+    lines, until = list(_LINES), time.monotonic() + CLOSING
+    for line in lines:
+        line.begin_to_end()
+    for line in lines:
+        line.wait_for_end(max(0.0, until - time.monotonic()))
 
 
 def _told(error: Exception) -> str:

@@ -71,6 +71,12 @@ class Waiting(Generic[Item]):
             self.tell("more comes than is written")
         return begins
 
+    def refuse(self, why: str) -> None:
+        """Count what is not even let in."""
+        with self._changed:
+            self.dropped += 1
+        self.tell(why)
+
     def take(self) -> list[Item]:
         """Return what waits, once something does; nothing where the thread is to end."""
         with self._changed:

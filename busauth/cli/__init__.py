@@ -1,9 +1,13 @@
 """The `busauth` command."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from busauth._redaction import redact
 from busauth.cli.again import release
 from busauth.cli.audit import audit
 from busauth.cli.broker import broker
@@ -18,8 +22,36 @@ from busauth.cli.revoke import heartbeats, revoke
 from busauth.cli.run.command import run
 from busauth.cli.shadow.commands import shadow
 
+
+@contextmanager
+def _without_tokens() -> Iterator[None]:
+    """Leave tokens out of what is said of a command line that cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)  # what typer shows, whichever Click it has
+        if isinstance(message, str):
+            error.message = redact(message)  # type: ignore[attr-defined]
+        raise
+
+
+class _Words(TyperGroup):
+    """All commands; a token in the place of a word or a path is not shown again."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what stands in front of a command."""
+        with _without_tokens():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read a command's words, and run it."""
+        with _without_tokens():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="busauth",
+    cls=_Words,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

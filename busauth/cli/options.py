@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 
 from busauth import __version__
+from busauth._redaction import redact
 
 
 class Exit(IntEnum):
@@ -35,9 +36,9 @@ def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
 
 
 def warn(sentence: str) -> None:
-    """Say what is wrong, and go on."""
+    """Say what is wrong, and go on; a token in the place of a name or a path is not shown."""
     with suppress(OSError):  # a full disk, a broken pipe: no worker ends because of it
-        typer.echo(f"busauth: {sentence}", err=True)
+        typer.echo(f"busauth: {redact(sentence)}", err=True)
 
 
 def fail(sentence: str) -> NoReturn:

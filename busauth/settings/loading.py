@@ -17,6 +17,7 @@ from busauth._amqp.guard import Guard
 from busauth._amqp.options import ConsumerOptions, RetryOptions
 from busauth._arguments import checked, closest
 from busauth._knobs import dotted, expected
+from busauth._redaction import redact
 from busauth.audit import LOGGER
 from busauth.errors import ConfigurationError, evidence
 from busauth.settings.bus import BusSettings
@@ -153,7 +154,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        # a token that was given in place of a path is not shown
+        raise ConfigurationError(f"{redact(str(path))}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ConfigurationError(f"{path}: is not TOML: {error}") from None
 

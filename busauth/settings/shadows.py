@@ -13,6 +13,7 @@ from typing import Any
 
 from busauth._amqp.shadowing.shadow import Shadow
 from busauth.audit import LOGGER
+from busauth.errors import ConfigurationError
 from busauth.settings.model import Settings
 
 Stamp = tuple[int, ...] | None
@@ -62,23 +63,30 @@ class ShadowFile:
         self, seen: SeenFile, read: Callable[[Path], tuple[Settings, SeenFile | None]]
     ) -> None:
         self._seen, self._read = seen, read
-        self._stamp = seen.stamp
+        self._stamp, self._is_read = seen.stamp, True
 
     def has_changed(self) -> bool:
-        """Return whether it is another one than when it was read last, or was tried to be."""
-        before, self._stamp = self._stamp, stamp_of(self._seen.path)
-        return self._stamp != before
+        """Return whether it is another one than when it was read last, or could not be read then.
+
+        What was in the way (a right, too many open files) may be gone without a trace in the file.
+        """
+        return not self._is_read or stamp_of(self._seen.path) != self._stamp
 
     def read(self) -> Mapping[str, Shadow]:
         """Return the shadows in it, and tell what else has changed.
 
         Raises:
-            ConfigurationError: it cannot be read, or something in it is wrong.
+            ConfigurationError: it cannot be read, something in it is wrong, or it is being written:
+                half of it may say more than the whole.
         """
+        self._is_read, before = False, stamp_of(self._seen.path)
         settings, seen = self._read(self._seen.path)
+        if stamp_of(self._seen.path) != before:
+            raise ConfigurationError(f"{self._seen.path}: is being written")
+        self._stamp, self._is_read = before, True
         now = {} if seen is None else dict(seen.digests)
-        before = dict(self._seen.digests)
-        others = sorted(name for name in now | before if now.get(name) != before.get(name))
+        first = dict(self._seen.digests)
+        others = sorted(name for name in now | first if now.get(name) != first.get(name))
         if others:
             LOGGER.warning(_RESTART, self._seen.path, ", ".join(others))
         return settings.guard_options.shadows()

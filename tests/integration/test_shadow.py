@@ -21,7 +21,7 @@ from busauth import (
     load_settings,
 )
 from busauth.expiry import Policies
-from busauth.messages import MessageSecurity, Proven
+from busauth.messages import InProcessReplay, MessageSecurity, Proven, ReplayKey, Standing
 from busauth.settings import Shadow
 from busauth.testing import Issuer, IssuerServer
 from tests.parties import DAY, SEAL, Party, Scene, security
@@ -192,6 +192,24 @@ async def test_a_proven_publisher_is_told_and_handed_over(scene: Scene) -> None:
     assert (told.code, told.publisher, told.sender) == ("caller.scope", "web", "proven web")
 
 
+async def test_a_proof_that_has_become_stale_proves_nobody(scene: Scene) -> None:
+    """Strict refuses what it says, and a handler is not told it: it was good when it was read."""
+
+    class Slow(InProcessReplay):
+        async def begin(self, key: ReplayKey, *, holder: str, redelivered: bool) -> Standing:
+            await scene.clock.advance(DAY + 60)
+            return await super().begin(key, holder=holder, redelivered=redelivered)
+
+    slow = Slow(keep_for=3 * DAY)
+    service = Service(scene, messages=security(WEB.publisher(), replay=slow), days=3)
+    token = service.token(exp=int(scene.clock.now() + 2 * DAY))
+    async with service.bus, scene.publishing(WEB) as publishing:
+        await publishing.publish(service.queue, Order(id=1), token=token)
+        await scene.trail.until("handled")
+    (told,) = service.told("shadowed")
+    assert (told.code, service.seen) == ("proof.stale", [(None, 1, None)])
+
+
 async def test_a_handler_that_demands_a_caller_stays_strict(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +228,27 @@ async def test_a_handler_that_demands_a_caller_stays_strict(
     assert scene.codes() == ["header.missing"]
     (line,) = [each for each in caplog.messages if "and yet strict" in each]
     assert "annotate it as `Caller | None`" in line
+
+
+async def test_a_handler_that_demands_a_proof_stays_strict(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is annotated as `Proven` is never None: nobody's message may have no publisher."""
+    queue = scene.broker.name("orders")
+    said = {queue: ConsumerOptions(shadow=shadow(scene))}
+    bus = scene.bus(security(WEB.publisher()), options=GuardOptions(consumers=said))
+
+    @bus.consumer(queue)
+    async def place(proven: Proven) -> None:
+        pytest.fail(f"its publisher is {proven}")
+
+    async with bus:
+        await scene.broker.publish(queue)
+        await scene.broker.publish(queue, token=scene.issuer.token("ann"))
+        await scene.trail.until("refused", count=2)
+    assert scene.codes() == ["header.missing", "proof.missing"]
+    (line,) = [each for each in caplog.messages if "and yet strict" in each]
+    assert "takes a Proven, and nobody has one; annotate it as `Proven | None`" in line
 
 
 FILE = 'issuer = "{issuer}"\naudience = "shop"\n'

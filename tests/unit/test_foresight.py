@@ -1,5 +1,7 @@
 """Looking ahead: what is told of each stage, and what is said not to be known."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -66,6 +68,27 @@ async def test_each_stage_is_told_with_its_evidence() -> None:
     assert foreseen.stages[-1].state is StageState.NOT_REACHED
     token = str((message.headers or {})["authorization"]).removeprefix("Bearer ")
     assert token[:20] not in str(foreseen.document())
+
+
+def test_a_look_keeps_no_consumer_out_of_another_loop() -> None:
+    """A page that looks in a loop of its own would keep the service from its messages."""
+    shop, looks = Shop(), asyncio.new_event_loop()
+    page = threading.Thread(target=looks.run_forever)
+    page.start()
+    try:
+        look = shop.bus.foresee(QUEUE, shop.message())
+        foreseen = asyncio.run_coroutine_threadsafe(look, looks).result(10)
+        assert foreseen.end is ForeseenEnd.ACCEPTED
+        (consumer,) = shop.bus.guard.core.consumers
+
+        async def begins() -> None:
+            consumer.open()
+
+        asyncio.run(begins())
+    finally:
+        looks.call_soon_threadsafe(looks.stop)
+        page.join()
+        looks.close()
 
 
 async def test_a_policy_that_may_have_effects_is_not_run() -> None:

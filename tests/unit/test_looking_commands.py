@@ -103,6 +103,7 @@ def test_what_is_not_known_has_an_exit_code_of_its_own(shop: Issuer) -> None:
         ('{"body": "x", "body_base64": "eA=="}', "one of body"),
         ('{"body": "x", "header": {}}', "header: expected an object"),
         ('{"body_base64": "é"}', "no base64"),
+        (r'{"body": "\ud800"}', "no text that has bytes"),
     ],
 )
 def test_what_is_no_message_is_told_without_it(shop: Issuer, text: str, said: str) -> None:
@@ -140,6 +141,42 @@ def test_a_token_that_is_given_as_an_argument_is_not_shown_again() -> None:
     assert told.exit_code == 1
     assert "never a token itself" in told.stderr
     assert token not in told.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "{}", "--queue", "q"),
+        ("explain", "message.json", "--queue", "q"),
+        ("explain", "--queue", "q", "--letter", "x", "--token-file", "{}"),
+        ("token", "inspect", "message.json", "{}"),
+        ("token", "verify", "--{}"),
+        ("token", "verify", "--bus", "{}"),
+        ("token", "verify", "--settings", "{}"),
+        ("token", "mint", "ann", "--url", "{}"),
+        ("letters", "{}"),
+        ("{}",),
+        ("--{}",),
+    ],
+)
+def test_no_error_shows_a_token_that_stands_in_the_wrong_place(
+    shop: Issuer, words: tuple[str, ...]
+) -> None:
+    """Errors end in logs of other programs: as an argument, or as a key of a file."""
+    token = shop.token("ann")
+    Path("message.json").write_text(json.dumps({token: 1, "body": "x"}))
+    more = () if "--settings" in words or words[0] != "explain" else ("--settings", "busauth.toml")
+    told = run(*(word.format(token) for word in words), *more)
+    assert told.exit_code in (1, 2), told.output
+    assert [part for part in token.split(".") if part in told.output] == []
+    assert isinstance(told.exception, SystemExit)
+
+
+def test_what_is_too_long_for_a_token_has_no_digest(shop: Issuer) -> None:
+    """A part of it would be another token."""
+    told = run("token", "inspect", given="a" * (1024 * 1024 + 1))
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert "expected 1048576 characters at most" in told.stderr
 
 
 def test_a_subject_needs_no_command() -> None:

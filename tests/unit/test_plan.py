@@ -430,7 +430,14 @@ def test_nobody_is_taken_where_that_is_said(handler: Callable[..., Any]) -> None
 
 def test_who_takes_a_caller_is_never_called_without_one() -> None:
     """A handler without a parameter for one does, and one that demands it does not."""
+
+    async def of_a_publisher(proven: Proven) -> None: ...
+
+    async def of_either(proven: Proven | None) -> None: ...
+
     assert not compile_plan(keyword_only).takes_nobody
+    assert not compile_plan(of_a_publisher).takes_nobody
+    assert compile_plan(of_either).takes_nobody
     assert compile_plan(body_alone).takes_nobody
 
 

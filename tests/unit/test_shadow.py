@@ -147,6 +147,86 @@ async def test_a_file_is_looked_at_no_more_than_each_five_seconds(
     assert len([line for line in caplog.messages if "has ended" in line]) == 1
 
 
+FILE = 'issuer = "https://idp.example"\naudience = "shop"\n'
+
+
+async def test_a_file_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was in the way may leave no trace in the file, as a right that was missing does."""
+    forget_settings(monkeypatch)
+    file, clock, read = tmp_path / "busauth.toml", ManualClock(NOW), Path.read_text
+    file.write_text(f'{FILE}[consumers."q".shadow]\nuntil = {UNTIL.isoformat()}\n')
+    shadows = load_settings(file).make_guard(clock=clock).core.shadows
+    file.write_text(FILE)
+
+    def denied(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    for _ in range(14):
+        await clock.advance(5)
+        shadows.look()
+    assert shadows.of("q") is not None
+    assert len([line for line in caplog.messages if "cannot be used" in line]) == 2
+    monkeypatch.setattr(Path, "read_text", read)
+    await clock.advance(5)
+    shadows.look()
+    assert shadows.of("q") is None
+
+
+async def test_half_a_file_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is written while it is read may say more than the whole: all codes, where it has one."""
+    forget_settings(monkeypatch)
+    file, clock, read = tmp_path / "busauth.toml", ManualClock(NOW), Path.read_text
+    file.write_text(FILE)
+    shadows = load_settings(file).make_guard(clock=clock).core.shadows
+    file.write_text(f'{FILE}[consumers."q".shadow]\nuntil = {UNTIL.isoformat()}\n')
+
+    def first_half(path: Path, encoding: str) -> str:
+        found = read(path, encoding)
+        with path.open("a") as writing:
+            writing.write('codes = ["header.missing"]\n')
+        return found
+
+    monkeypatch.setattr(Path, "read_text", first_half)
+    shadows.look()
+    assert shadows.of("q") is None
+    assert "busauth.toml: is being written" in caplog.text
+    monkeypatch.setattr(Path, "read_text", read)
+    await clock.advance(5)
+    shadows.look()
+    assert shadows.of("q") == shadow(codes=("header.missing",))
+
+
+class _SetBack(ManualClock):
+    """A clock that somebody sets back."""
+
+    by = 0.0
+
+    def now(self) -> float:
+        return super().now() - self.by
+
+
+async def test_what_has_ended_stays_so_where_a_clock_goes_back() -> None:
+    """It was told that it is strict, and only an operator says otherwise."""
+    clock = _SetBack(NOW)
+    shadows, source = Shadows({"q": shadow()}, clock), _Source()
+    shadows.follow(source)
+    source.said = lambda: {"q": shadow()}
+    await clock.advance(DAY + 5)
+    assert shadows.of("q") is None
+    clock.by = 60
+    shadows.look()
+    assert shadows.of("q") is None
+    source.said = lambda: {"q": shadow(until=datetime.fromtimestamp(NOW + 2 * DAY, UTC))}
+    await clock.advance(5)
+    shadows.look()
+    assert shadows.of("q") is not None
+
+
 def test_an_end_too_far_ahead_is_told_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,18 @@ def test_nothing_to_refuse_is_0_and_no_decision_is_no_proof(tmp_path: Path) -> N
         assert (found.exit_code, found.stdout) == (1, "")
 
 
+def test_an_older_part_that_is_broken_ends_with_a_sentence(tmp_path: Path) -> None:
+    """What gzip has cut off or bent is told, not a traceback; half a record proves nothing."""
+    (tmp_path / "audit.jsonl").write_bytes(event())
+    whole = bytearray(gzip.compress(b"".join(event(message_id=str(n)) for n in range(100))))
+    whole[12] ^= 0xFF
+    for broken in (whole, whole[:-20], b"no gzip"):
+        (tmp_path / "audit.jsonl.1.gz").write_bytes(broken)
+        told = run("report", str(tmp_path / "audit.jsonl"))
+        assert (told.exit_code, told.stdout) == (1, ""), told.output
+        assert "cannot be read" in told.stderr
+
+
 def test_a_report_begins_when_it_is_told_to() -> None:
     """A span ends now; an instant has an offset, and anything else is no time."""
     events = event(at=NOW) + event("accepted", at=NOW + 10)
@@ -88,6 +100,7 @@ ODD: st.SearchStrategy[Any] = st.sampled_from(
         float("nan"),
         float("inf"),
         2**70,
+        10**400,
         "",
         "q",
         "\x1b[2J",

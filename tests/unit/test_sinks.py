@@ -3,10 +3,13 @@
 import asyncio
 import gc
 import json
+import os
+import re
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,13 +22,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from typer.testing import CliRunner
 
 from busauth import ConfigurationError, Event, EventKind, EventLog, Guard, StaticKeys, Verifier
+from busauth._files.shared import locked
 from busauth._sinks.json_lines import json_of
+from busauth._sinks.threaded import Writer
 from busauth._sinks.waiting import Waiting
 from busauth.audit import Shipped
 from busauth.cli import app
 from busauth.integrations.otel import AuditLogs
 from busauth.settings import Settings, load_settings
-from busauth.sinks import JsonLines, Pseudonyms, every, read_lines
+from busauth.sinks import JsonLines, Pseudonyms, ThreadedSink, every, read_lines
 from busauth.testing import Issuer, ManualClock
 from tests.unit.support import NOW
 
@@ -87,6 +92,66 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Who reads it hears which one, in a sentence."""
     with pytest.raises(ConfigurationError, match=r"audit.jsonl: cannot be read: No such file"):
         read_lines(tmp_path / "audit.jsonl")
+
+
+def test_other_files_of_a_folder_are_none_of_its_older_ones(tmp_path: Path) -> None:
+    """A file whose name is a number is somebody else's, and no line is read twice."""
+    path = tmp_path / "audit.jsonl"
+    for name in ("7", f"{path.name}.0", f"{path.name}.01", f"{path.name}.\u0663", f"{path.name}.1"):
+        (tmp_path / name).write_text('{"of": "another"}\n')
+    (tmp_path / f"{path.name}.{'9' * 200}").touch()
+    path.write_text('{"of": "it"}\n')
+    assert list(read_lines(path)) == [{"of": "another"}, {"of": "it"}]
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_no_lock(tmp_path: Path) -> None:
+    """It has the lock's file open for as long as it lives, and knows nothing of it."""
+    goes_on, ends = os.pipe()
+    with locked(tmp_path / "names"):
+        if not (child := os.fork()):
+            os.close(ends)
+            os.read(goes_on, 1)
+            os._exit(0)
+    os.close(goes_on)
+    taken = threading.Thread(target=Pseudonyms(tmp_path / "names").of, args=(ISSUER, "ann"))
+    taken.start()
+    taken.join(5)
+    is_taken = not taken.is_alive()
+    os.close(ends)
+    os.waitpid(child, 0)
+    taken.join()
+    assert is_taken
+
+
+_FORKED = """
+import logging, os, sys
+from busauth import Event
+from busauth.audit import EventKind
+from busauth.sinks import JsonLines
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+sink, other = JsonLines(sys.argv[1]), JsonLines(sys.argv[1])
+event = Event(kind=EventKind.HANDLED, queue="q", at=1.0)
+sink(event)
+child = os.fork()
+if not child:
+    sink(event)
+    other(event)
+    print("child", sink.dropped, other.dropped)
+    sys.exit()
+os.waitpid(child, 0)
+sink(event)
+print("parent", sink.dropped)
+"""
+
+
+def test_a_sink_that_was_used_before_a_fork_tells_what_it_loses(tmp_path: Path) -> None:
+    """Its thread is the parent's: it counts, and says what to do; one that was not used works."""
+    words = [sys.executable, "-c", _FORKED, str(tmp_path / "audit.jsonl")]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True)
+    told, child, parent = ran.stdout.splitlines()
+    assert "was used before this process was forked: make one after that" in told
+    assert (child, parent) == ("child 1 0", "parent 0")
+    assert len(list(read_lines(tmp_path / "audit.jsonl"))) == 3
 
 
 def test_processes_share_a_file(tmp_path: Path) -> None:
@@ -167,6 +232,47 @@ def test_a_sink_that_is_forgotten_leaves_no_thread(tmp_path: Path) -> None:
     assert len(list(read_lines(tmp_path / "audit.jsonl"))) == 1
 
 
+class _Hanging(Writer[bytes]):
+    """A disk that does not answer."""
+
+    def encoded(self, item: Shipped) -> bytes:
+        return json_of(item, None)
+
+    def write(self, items: list[bytes]) -> None:
+        threading.Event().wait()
+
+
+async def test_a_sink_that_is_forgotten_in_a_loop_holds_nobody_up() -> None:
+    """Where it is forgotten is chance, and all messages would wait there."""
+    sink = ThreadedSink("hanging", _Hanging(), waiting=10, clock=None)
+    sink(refused())
+    began = time.monotonic()
+    del sink
+    gc.collect()
+    assert time.monotonic() - began < 1
+
+
+_HANGING = """
+import time
+from busauth import Event
+from busauth.audit import EventKind
+from tests.unit.test_sinks import _Hanging
+from busauth.sinks import ThreadedSink
+sinks = [ThreadedSink("hanging", _Hanging(), waiting=10, clock=None) for _ in range(4)]
+for sink in sinks:
+    sink(Event(kind=EventKind.HANDLED, queue="q", at=1.0))
+print(time.time())
+"""
+
+
+def test_sinks_that_hang_keep_a_process_for_three_seconds_together() -> None:
+    """Each by itself, four of them would take most of what an orchestrator waits."""
+    words = [sys.executable, "-c", _HANGING]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert time.time() - float(ran.stdout) < 6
+    assert ran.stderr.count("not closed within 3 s; 1 events wait") == 4
+
+
 # --- next to the log ----------------------------------------------------------------------------
 
 
@@ -231,17 +337,18 @@ async def test_a_subject_is_written_as_a_pseudonym_until_it_is_erased(tmp_path: 
     """Everywhere in a line; after that it is another one, and nothing tells whose the first was."""
     path, names = tmp_path / "audit.jsonl", Pseudonyms(tmp_path / "names")
     async with JsonLines(path, pseudonyms=names) as sink:
-        sink(refused(detail="found ann, expected joanna", message_id="ann-1"))
+        said = "said ann"  # as a device is called that has a user of the broker's of its own
+        sink(refused(detail="found ann, expected joanna", message_id="ann-1", sender=said))
         await sink.close()
         first = names.known(ISSUER, "ann")
         assert Pseudonyms(tmp_path / "names").erase(ISSUER, "ann")  # another process's
         sink(refused())
     one, two = read_lines(path)
     assert (one["subject"], one["detail"]) == (first, f"found {first}, expected joanna")
-    assert one["message_id"] == f"{first}-1"
+    assert (one["message_id"], one["sender"]) == (f"{first}-1", f"said {first}")
     assert two["subject"] == names.of(ISSUER, "ann") != first
     assert (names.issuers("ann"), names.known(ISSUER, "eve")) == ((ISSUER,), None)
-    assert '"ann' not in path.read_text()
+    assert not re.search(r"\bann\b", path.read_text())
     assert stat.S_IMODE((tmp_path / "names").stat().st_mode) == 0o600
 
 
@@ -265,13 +372,52 @@ def test_pseudonyms_are_each_subjects_own(
         assert one.known(*each) is None
 
 
+def test_an_erasure_leaves_no_key_beside_the_file(tmp_path: Path) -> None:
+    """One that was killed halfway has left a copy of all other keys, of whom one is erased now."""
+    names = Pseudonyms(tmp_path / "names")
+    names.of(ISSUER, "ann")
+    (tmp_path / ".names.4711").write_bytes((tmp_path / "names").read_bytes())
+    assert names.erase(ISSUER, "ann")
+    assert [each.name for each in tmp_path.iterdir() if b"ann" in each.read_bytes()] == []
+
+
+def test_of_what_others_add_the_rest_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line for each subject that others meet first; what they erase is gone all the same."""
+    one, other = Pseudonyms(tmp_path / "names"), Pseudonyms(tmp_path / "names")
+    for number in range(100):
+        one.of(ISSUER, f"s{number}")
+    known = {f"s{number}": other.known(ISSUER, f"s{number}") for number in range(100)}
+    loads, parsed = json.loads, list[bytes]()
+
+    def counted(line: bytes) -> object:
+        parsed.append(line)
+        return loads(line)
+
+    monkeypatch.setattr(json, "loads", counted)
+    one.of(ISSUER, "new")
+    assert other.known(ISSUER, "new") == one.known(ISSUER, "new")
+    assert len(parsed) == 2
+    assert {subject: other.known(ISSUER, subject) for subject in known} == known
+    for number in range(0, 100, 20):  # a file that is replaced often has an earlier one's number
+        assert one.erase(ISSUER, f"s{number}")
+        for more in range(3):
+            one.of(ISSUER, f"more-{number}-{more}")
+        assert other.known(ISSUER, f"s{number}") is None
+        assert other.known(ISSUER, "s99") == known["s99"]
+    with (tmp_path / "names").open("ab") as file:
+        file.write(b'["https://idp.example", "cut')
+    assert other.of(ISSUER, "after") == one.of(ISSUER, "after")
+
+
 async def test_without_its_file_no_name_is_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The event is there all the same, without whatever may name the subject; the log tells it."""
     path = tmp_path / "audit.jsonl"
     async with JsonLines(path, pseudonyms=Pseudonyms(tmp_path / "no" / "names")) as sink:
-        sink(refused(1, detail="of ann"))
+        sink(refused(1, detail="of ann", sender="client ann"))
         sink(refused(2))
     assert [each.keys() for each in read_lines(path)] == [{"kind", "queue", "at", "issuer"}] * 2
     (told,) = [each for each in caplog.messages if "left out" in each]

@@ -70,6 +70,8 @@ from busauth.errors import (
 )
 
 _UNHURRIED = nullcontext()
+_OF_PROOFS = "proof."
+"""Codes of proofs begin so; what one says that is refused reaches no handler."""
 
 _OF_TODAY = frozenset({*MISDIRECTED, "token.key_unknown", "proof.key_unknown"})
 """Codes of what may be genuine elsewhere or was so earlier: no forger need have been here."""
@@ -535,7 +537,9 @@ class Pipeline:
         plan, delivery = self._plan, case.delivery
         if plan.message is not None:  # what was added to a sealed copy on its way is not shown
             delivery.hidden = added_to(delivery.headers, self._context.options.header)
-        return plan.arguments(delivery, caller, case.proven)
+        refused = case.shadowed
+        is_unproven = refused is not None and refused.code.startswith(_OF_PROOFS)
+        return plan.arguments(delivery, caller, None if is_unproven else case.proven)
 
     async def _run(self, arguments: dict[str, Any]) -> HandlerFailed | None:
         """Run the handler; its failure is an outcome, its cancellation from outside is not.

@@ -39,7 +39,8 @@ class CallPlan:
         caller, proven, message, body: names of the parameters that take them, if any do.
         reader: what reads the body.
         needs_proof: whether `proven` cannot be None.
-        takes_nobody: whether it can be called without a caller.
+        demands: the type of which nobody has one, where it takes such; None where it can be called
+            for nobody.
         call: what is awaited: the handler, where it is async; one that blocks is put into a thread
             by who has some.
         blocks: whether the handler is a plain function.
@@ -52,9 +53,14 @@ class CallPlan:
     reader: BodyReader | None
     proven: str | None
     needs_proof: bool
-    takes_nobody: bool
+    demands: type | None
     call: Handler
     blocks: bool
+
+    @property
+    def takes_nobody(self) -> bool:
+        """Return whether it can be called for nobody."""
+        return self.demands is None
 
     def arguments(
         self,
@@ -118,10 +124,15 @@ def compile_plan(handler: Callable[..., Any]) -> CallPlan:
         _reader(*slots["body"], name) if "body" in slots else None,
         proven=named.get("proven"),
         needs_proof="proven" in slots and bare_of(slots["proven"][1]) is Proven,
-        takes_nobody="caller" not in slots or bare_of(slots["caller"][1]) is not Caller,
+        demands=_demanded(hint for _, hint in slots.values()),
         call=cast("Handler", handler),
         blocks=not is_async(handler),
     )
+
+
+def _demanded(hints: Iterable[Any]) -> type | None:
+    bare = {bare_of(hint) for hint in hints}
+    return next((each for each in (Caller, Proven) if each in bare), None)
 
 
 def _reader(parameter: str, hint: Any, name: str) -> BodyReader:

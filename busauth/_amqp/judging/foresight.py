@@ -32,6 +32,7 @@ from busauth._amqp.settling.surroundings import Surroundings
 from busauth._amqp.topology import RetryLadder, Tail
 from busauth._callables import is_pure, short_name_of
 from busauth._expiry import NotRun
+from busauth._loops import OneLoop
 from busauth._messages.replay import GroupMemory, ReplayKey, Standing
 from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.envelope import is_encrypted
@@ -169,6 +170,7 @@ class Foresight:
             replies=Unanswered((), per_second=1.0, clock=clock, publisher=Publisher()),
             auditor=telling,
             watching=Watching(telling.lines),
+            loop=_Unclaimed(self._context.loop),
         )
         broker = NoBroker()
         deferred = await self._consumer(trail, alone, broker).judged(case)
@@ -207,6 +209,18 @@ def _without_effects(rules: ConsumerRules) -> ConsumerRules:
         messages=replace(messages, replay=replay),
         callers=replace(callers, policies=callers.policies.without_effects(), demand=demand),
     )
+
+
+class _Unclaimed(OneLoop):
+    """Leaves the loop to the consumers, which may begin in another one after this."""
+
+    def __init__(self, theirs: OneLoop) -> None:
+        super().__init__()
+        self._theirs = theirs
+
+    def claim(self, what: str) -> None:
+        """Look whether they run in another one now."""
+        self._theirs.check(what)
 
 
 class _NotAsked:

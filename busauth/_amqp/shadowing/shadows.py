@@ -17,6 +17,9 @@ from busauth.errors import ConfigurationError, Refused, evidence
 _LOOK_SECONDS = 5.0
 """Between two looks at the file: a flood of refused messages makes no more of them."""
 
+_TELL_SECONDS = 60.0
+"""Between two lines that say the same of a file that cannot be used."""
+
 _BEGUN = (
     "%s: in shadow until %s: what would be refused with a code of %s is handed over as nobody; "
     "`busauth shadow report` counts it"
@@ -25,8 +28,8 @@ _UNUSABLE = "the settings were changed and cannot be used, so that shadows stay 
 _STRICT = "%s: in shadow no more: what is refused is refused"
 _ENDED = "%s: its shadow has ended at %s: what is refused is refused"
 _DEMANDS = (
-    "%s: in shadow, and yet strict: %s takes a Caller, and nobody is none; annotate it as "
-    "`Caller | None`, and say there what is done for nobody"
+    "%s: in shadow, and yet strict: %s takes a %s, and nobody has one; annotate it as "
+    "`%s | None`, and say there what is done for nobody"
 )
 
 
@@ -49,7 +52,7 @@ class Source(Protocol):
 class _Handler(NamedTuple):
     queue: str
     name: str
-    takes_nobody: bool
+    demands: str | None
 
 
 class Shadows:
@@ -70,6 +73,8 @@ class Shadows:
         self._handlers: list[_Handler] = []
         self._current = self._checked(said)
         self._ended: set[str] = set()
+        self._unusable: str | None = None
+        self._told_at = -math.inf
 
     def begin_as(self, other: Self) -> None:
         """Begin with another guard's, as they are now."""
@@ -79,15 +84,15 @@ class Shadows:
         """Take what is said there from now on, each time that it changes."""
         self._source = source
 
-    def add(self, queue: str, handler: str, *, takes_nobody: bool) -> None:
+    def add(self, queue: str, handler: str, *, demands: str | None) -> None:
         """Note who handles a queue's messages, and tell where it is in shadow.
 
         Args:
             queue: the consumed queue.
             handler: its handler, for people.
-            takes_nobody: whether it can be called without a caller.
+            demands: what it is always given, which nobody has, by name; None for nothing such.
         """
-        added = _Handler(queue, handler, takes_nobody)
+        added = _Handler(queue, handler, demands)
         self._handlers.append(added)
         if queue in self._current:
             self._tell(added, self._current[queue])
@@ -118,10 +123,18 @@ class Shadows:
         try:
             if self._source.has_changed():
                 self._take(self._checked(self._source.read()))
+                self._unusable = None
         except ConfigurationError as error:
-            LOGGER.error(_UNUSABLE, error)
+            self._tell_unusable(str(error))
         except Exception as error:  # ours: no message is guilty of it
-            LOGGER.error(_UNUSABLE, type(error).__name__, exc_info=retold(error))
+            self._tell_unusable(type(error).__name__, error)
+
+    def _tell_unusable(self, why: str, error: Exception | None = None) -> None:
+        """Tell it once a minute: it is tried again with each look."""
+        now = self._clock.monotonic()
+        if why != self._unusable or now - self._told_at >= _TELL_SECONDS:
+            self._unusable, self._told_at = why, now
+            LOGGER.error(_UNUSABLE, why, exc_info=None if error is None else retold(error))
 
     def _take(self, said: dict[str, Shadow]) -> None:
         """Go by what is said now; whom it changes is told."""
@@ -138,9 +151,10 @@ class Shadows:
         return dict(said)
 
     def _holds(self, queue: str, shadow: Shadow) -> bool:
-        if shadow.holds(self._clock.now()):
-            return True
+        """Return whether it has not ended; once it has, it stays so, wherever the clock goes."""
         if queue not in self._ended:
+            if shadow.holds(self._clock.now()):
+                return True
             self._ended.add(queue)
             LOGGER.warning(_ENDED, evidence(queue), shadow.end)
         return False
@@ -149,7 +163,7 @@ class Shadows:
         queue = evidence(handler.queue)
         if shadow is None:
             LOGGER.warning(_STRICT, queue)
-        elif self._holds(handler.queue, shadow) and handler.takes_nobody:
+        elif self._holds(handler.queue, shadow) and handler.demands is None:
             LOGGER.warning(_BEGUN, queue, shadow.end, ", ".join(shadow.codes))
-        elif shadow.holds(self._clock.now()):
-            LOGGER.error(_DEMANDS, queue, handler.name)
+        elif self._holds(handler.queue, shadow):
+            LOGGER.error(_DEMANDS, queue, handler.name, handler.demands, handler.demands)

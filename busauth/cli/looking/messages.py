@@ -63,7 +63,11 @@ def _body(said: Mapping[str, Any], path: Path) -> bytes:
     if (body is None) == (encoded is None):
         fail(f"{path}: expected one of body, as text or as JSON, and body_base64")
     if encoded is None:  # a body of JSON may be written as what it is
-        return body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        text = body if isinstance(body, str) else json.dumps(body)
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            fail(f"{path}: body is no text that has bytes: expected body_base64")
     try:
         return b64decode(encoded, validate=True)
     except (ValueError, TypeError):

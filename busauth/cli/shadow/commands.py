@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -57,7 +58,7 @@ def report(files: Files, *, since: Since = None, as_json: AsJson = False) -> Non
     begin = _begin(since)
     try:
         told = Report(_decisions(files, begin))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:  # the last two: of what gzip has cut or bent
         fail(f"cannot be read: {error}")
     if not told.refused + told.accepted:
         fail(
