@@ -34,7 +34,7 @@ from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._amqp.topology import parked_queue
 from busauth._messages.seal import Purpose
 from busauth.audit import EventKind
-from busauth.errors import ConfigurationError, Refused
+from busauth.errors import ConfigurationError, Refused, evidence
 
 AT_ONCE = 100
 """Letters that are in flight together at most."""
@@ -105,7 +105,7 @@ async def redriven(
         errand: what letters go again with.
         source: the queue beside the consumer's.
         authority: by whose authority.
-        wanted: which letters; those of an earlier run where that is resumed.
+        wanted: which letters; those of an earlier run where that is resumed, which it may repeat.
         terms: how it goes.
         resume: the earlier run's id.
 
@@ -113,7 +113,7 @@ async def redriven(
         Refused: the authority is none.
         Deferred: something is out of reach, or somebody else has the queue.
         PublishError: the broker did not confirm one; it and what follows stay.
-        ConfigurationError: there is no such queue, right or run.
+        ConfigurationError: there is no such queue, right or run, or that run has other filters.
         ConnectionError: the broker is out of reach.
     """
     is_parked = source == parked_queue(errand.queue)
@@ -128,7 +128,7 @@ async def redriven(
         )
     else:
         earlier = await _earlier(url, errand.queue, resume, (source, authorized.name))
-        wanted = Wanted.of(earlier.first.filters)
+        wanted = _of_run(resume, Wanted.of(earlier.first.filters), wanted)
     told = Record(
         run=resume or run_id(now),
         kind="begun",
@@ -180,6 +180,28 @@ async def _earlier(url: str | URL, queue: str, run: str, expected: tuple[str, st
             f"got {expected[0]} and {expected[1]!r}"
         )
     return found
+
+
+def _of_run(run: str, wanted: Wanted, given: Wanted) -> Wanted:
+    """Return the letters of a run: more of them must not go than somebody who resumes it asks for.
+
+    A command that is said again may have ages in it, which are other instants by then.
+
+    Raises:
+        ConfigurationError: something else is asked for.
+    """
+    said, own = given.filters(), wanted.filters()
+    odd = [name for name in said if name not in ("before", "after") and said[name] != own.get(name)]
+    if given.before is not None and given.before < (wanted.before or math.inf):
+        odd.append("before")
+    if given.after is not None and wanted.after is None:
+        odd.append("after")
+    if odd:
+        raise ConfigurationError(
+            f"run {run!r} goes on with its own filters, and has others of {', '.join(odd)}: "
+            f"expected none, or the same: {evidence(own)}"
+        )
+    return wanted
 
 
 class _Passes:

@@ -80,7 +80,9 @@ Rate = Annotated[
 Most = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many letters at most.")]
 Resume = Annotated[
     str | None,
-    typer.Option(metavar="RUN", help="Go on with a run, with its filters and its cut-off."),
+    typer.Option(
+        metavar="RUN", help="Go on with a run, with its filters and its cut-off, and no others."
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who does it; default: user@host.")
