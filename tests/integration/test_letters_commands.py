@@ -76,6 +76,7 @@ async def test_letters_are_listed_grouped_and_shown(desk: Desk) -> None:
     [
         ("letters list", ["--older-than", "soon"], "--older-than soon: expected a number"),
         ("letters list", ["--before", "soon"], "--before soon: expected an instant in ISO 8601"),
+        ("letters discard", ["--text", "", "--yes"], "texts (--text): got a blank one"),
         ("letters list", [], "no queue of letters is beside"),
         ("letters list", ["--dead"], ".dead' is not there"),
         ("letters history", ["--run", "x"], "--run x: no such run; nothing is recorded"),

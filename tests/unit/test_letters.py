@@ -64,6 +64,13 @@ def test_a_record_of_other_filters_is_refused(filters: dict[str, Any]) -> None:
         Wanted.of(filters)
 
 
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+def test_a_blank_text_chooses_nothing(text: str) -> None:
+    """Each detail has it: a variable that was not set would discard all letters."""
+    with pytest.raises(ConfigurationError, match="--text"):
+        Wanted(texts=["order", text])
+
+
 def test_a_letter_that_does_not_say_when_is_neither_older_nor_newer() -> None:
     """Only without an instant asked for is it chosen."""
     letter = replace(PLAIN, at=None)

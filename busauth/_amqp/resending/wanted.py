@@ -76,6 +76,9 @@ class Wanted:
                 )
             if not isinstance(given, float | int | None):
                 object.__setattr__(self, each.name, frozenset(given))
+        # a variable that was not set would choose every letter
+        if not all(text.strip() for text in self.texts):
+            raise ConfigurationError("texts (--text): got a blank one, which would choose anything")
 
     def __call__(self, letter: Letter) -> bool:
         """Return whether a letter is asked for."""

@@ -153,19 +153,20 @@ def _choice(  # noqa: PLR0913 -- a command's options
     now = SystemClock().now()
     earlier = [_ago("--older-than", older_than, now), instant("--before", before)]
     later = [_ago("--newer-than", newer_than, now), instant("--after", after)]
-    wanted = Wanted(
-        codes=code or (),
-        queues=refused_at or (),
-        issuers=issuer or (),
-        subjects=subject or (),
-        publishers=publisher or (),
-        errors=error or (),
-        message_ids=message_id or (),
-        ids=letter or (),
-        texts=text or (),
-        before=min((each for each in earlier if each is not None), default=None),
-        after=max((each for each in later if each is not None), default=None),
-    )
+    with telling():
+        wanted = Wanted(
+            codes=code or (),
+            queues=refused_at or (),
+            issuers=issuer or (),
+            subjects=subject or (),
+            publishers=publisher or (),
+            errors=error or (),
+            message_ids=message_id or (),
+            ids=letter or (),
+            texts=text or (),
+            before=min((each for each in earlier if each is not None), default=None),
+            after=max((each for each in later if each is not None), default=None),
+        )
     named = [(dead, dead_queue), (rejected, rejected_queue), (parked, parked_queue)]
     places = tuple(place(queue) for is_named, place in named if is_named)
     return Choice(queue, places, wanted, settings, url)
