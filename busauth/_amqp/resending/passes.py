@@ -27,7 +27,7 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max
 from busauth._amqp.resending.again import Sending, alone
 from busauth._amqp.resending.authorities import Authority, Errand, Renewing, renewing
-from busauth._amqp.resending.letters import Letter, Waiting, letter_id, looked_at
+from busauth._amqp.resending.letters import Letter, Waiting, letter_id, was_whole
 from busauth._amqp.resending.records import Record, Recorder, history, recording
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth._amqp.resending.wanted import Census, Wanted
@@ -269,7 +269,7 @@ class _Passes:
                     return False
             if batch:
                 await self._send(connection, waiting, batch)
-            return await self._was_alone(connection, waiting)
+            return await was_whole(connection, waiting)
 
     async def _may_hold_on(self, until: float) -> bool:
         """Wait for the next batch to be due, unless that is beyond the end of this pass."""
@@ -277,12 +277,6 @@ class _Passes:
             return False
         await self._rest(self._due - self._clock.monotonic())
         return self._goes_on() and self._clock.monotonic() < until
-
-    async def _was_alone(self, connection: AbstractConnection, waiting: Waiting) -> bool:
-        """Who looked at the same time may have had a part: then it is not the end of the queue."""
-        channel = await answered(below(connection), connection.channel())
-        declared = await answered(below(connection), looked_at(channel, self._sending.source))
-        return (declared.declaration_result.consumer_count or 0) <= waiting.consumers
 
     def _chooses(self, message: AbstractIncomingMessage) -> bool:
         letter = Letter.of(message, self._sending.source, with_body=False)
