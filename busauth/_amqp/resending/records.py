@@ -33,7 +33,7 @@ from busauth.errors import ConfigurationError
 VERSION = 1
 KINDS = (
     *("planned", "begun", "sending", "sent", "refused", "ended"),
-    *("discarded", "erased", "exported"),
+    *("discarded", "erasing", "erased", "exported"),
 )
 """What a record can tell, in no order."""
 
@@ -56,7 +56,7 @@ class Record:
     Attributes:
         run: the run's id.
         kind: ``planned``, ``begun``, ``sending``, ``sent``, ``refused``, ``ended``, ``discarded``,
-            ``erased`` or ``exported``.
+            ``erasing``, ``erased`` or ``exported``.
         at: when, seconds since the epoch.
         queue: the consumer's queue.
         source: the queue beside it from which letters were taken.

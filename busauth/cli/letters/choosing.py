@@ -80,10 +80,7 @@ class Choice:
         """Return the queues to look at, or end with a sentence where there are none."""
         beside = (dead_queue(self.queue), rejected_queue(self.queue), parked_queue(self.queue))
         found = self.places or tuple(await existing(self.broker(), beside))
-        return found or fail(
-            f"no queue of letters is beside {self.queue!r}: expected {', '.join(beside)}; check "
-            "the name, which is the consumer's queue, and the virtual host in the URL"
-        )
+        return found or fail(no_letters_beside(self.queue))
 
     def look(self, *, bodies: bool = False, limit: int | None = None) -> Found:
         """Look at once, and end with a sentence where that fails."""
@@ -94,6 +91,15 @@ class Choice:
 
         with telling():
             return asyncio.run(looking())
+
+
+def no_letters_beside(queue: str) -> str:
+    """Say that a queue has none, and what may be wrong."""
+    beside = ", ".join((dead_queue(queue), rejected_queue(queue), parked_queue(queue)))
+    return (
+        f"no queue of letters is beside {queue!r}: expected {beside}; check the name, which is the "
+        "consumer's queue, and the virtual host in the URL"
+    )
 
 
 def broker_of(settings: Path | None, url: str | None) -> str:
