@@ -52,7 +52,7 @@ _LONGEST = 1024 * 1024
 _LATEST = 253_402_300_800
 """Seconds since the epoch that no calendar has: the year 10,000."""
 
-_FOUND, _QUIET, _UNKNOWN = 10.0, 0.3, 2.0
+_FOUND, _QUIET, _UNKNOWN = 10.0, 0.3, 1.0
 """Seconds that the end of a stream has to be told, and after which nothing more is of its end: the
 last where nobody can read what is there."""
 
@@ -243,7 +243,7 @@ async def history(url: str | URL, queue: str) -> list[Record]:
         return []
     # the broker's count lags behind what it has confirmed: only that there was something is certain
     last = await _last(address, stream, _FOUND if count else 1.0)
-    return [] if last is None and not count else await _read_until(address, stream, last)
+    return await _read_until(address, stream, last)
 
 
 async def _last(url: URL, stream: str, seconds: float) -> int | None:
