@@ -20,6 +20,7 @@ from busauth._amqp.resending.removal import Person, removed
 from busauth._amqp.resending.runs import runs_of
 from busauth.cli import app
 from busauth.cli.letters import removing
+from busauth.cli.letters.choosing import broker_of
 from busauth.errors import Deferred
 from busauth.letters import Letter, history, look
 from busauth.testing import Issuer, IssuerServer, ManualClock
@@ -97,6 +98,26 @@ async def test_what_is_wrong_is_told(command: str, given: list[str], why: str, d
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("busauth: ")
     assert why in result.stderr
+
+
+def test_variables_name_the_broker_of_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at is where a redrive would send, without a file as well."""
+    monkeypatch.delenv("BUSAUTH_SETTINGS", raising=False)
+    assert broker_of(None, None) == "amqp://localhost/"
+    monkeypatch.setenv("BUSAUTH_BUS__URL", "amqp://shop.example/")
+    assert str(broker_of(None, None)) == "amqp://shop.example/"
+    assert broker_of(None, "amqp://other.example/") == "amqp://other.example/"
+
+
+async def test_a_letter_that_is_there_twice_is_shown(desk: Desk) -> None:
+    """A redrive that was killed may leave both: they have one id, and either can be looked at."""
+    await desk.late(KEEPING, "ann")
+    dead, broker = f"{desk.queue}.dead", desk.scene.broker
+    (letter,) = (await look(broker.url, dead)).letters
+    await broker.publish(dead, b"twice", headers={"busauth-letter": letter.id})
+    shown = await desk.run("letters show", letter.id, "--json")
+    assert (shown.exit_code, "2 letters have this id" in shown.stderr) == (0, True), shown.output
+    assert json.loads(shown.stdout)["id"] == letter.id
 
 
 async def test_letters_are_discarded_by_what_they_are(desk: Desk) -> None:

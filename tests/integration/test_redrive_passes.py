@@ -135,6 +135,19 @@ async def test_a_run_is_not_resumed_with_other_filters(desk: Desk) -> None:
     assert (await redrive.run(wanted, resume=run)).sent == 2
 
 
+async def test_what_is_stopped_before_it_has_sent_sends_nothing(desk: Desk) -> None:
+    """Ctrl-C while it waits for the queue, or reads it: nothing is in flight that would have to go."""
+    await desk.late(KEEPING, "ann", "bob")
+    await desk.scene.clock.advance(1)
+    bus, _ = desk.service(KEEPING)
+    url, stop = desk.scene.broker.url, asyncio.Event()
+    redrive = Redrive(url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY]))
+    stop.set()
+    done = await redrive.run(stop=stop)
+    assert (done.sent, done.is_whole) == (0, False)
+    await desk.scene.broker.settles_at(f"{desk.queue}.dead", 2)
+
+
 async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:
     """It sees all that is left, and never a part; a paced redrive lets it in between its passes."""
     await desk.late(KEEPING, *["ann"] * 4)

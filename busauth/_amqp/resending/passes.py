@@ -258,6 +258,8 @@ class _Passes:
             self._without = self._others = 0
             batch = list[AbstractIncomingMessage]()
             async for message in waiting:
+                if not self._goes_on():
+                    return False
                 if self._chooses(message):
                     batch.append(message)
                 if len(batch) < self._room():
@@ -267,6 +269,8 @@ class _Passes:
                 batch = []
                 if not await self._may_hold_on(until):
                     return False
+            if batch and not self._goes_on():
+                return False
             if batch:
                 await self._send(connection, waiting, batch)
             return await was_whole(connection, waiting)

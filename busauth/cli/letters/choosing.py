@@ -103,9 +103,12 @@ def no_letters_beside(queue: str) -> str:
 
 
 def broker_of(settings: Path | None, url: str | None) -> str:
-    """Return the broker: a URL counts above the settings', and without both it is this machine."""
-    if url is not None or settings is None:
-        return url or "amqp://localhost/"
+    """Return the broker: a URL counts above the settings', and without both it is this machine.
+
+    Settings may be variables alone, as for what sends again.
+    """
+    if url is not None:
+        return url
     with telling():
         said = load_settings(settings)
         return said.bus.address() if said.bus.url is not None else "amqp://localhost/"
