@@ -136,7 +136,7 @@ async def test_a_run_is_not_resumed_with_other_filters(desk: Desk) -> None:
 
 
 async def test_what_is_stopped_before_it_has_sent_sends_nothing(desk: Desk) -> None:
-    """Ctrl-C while it waits for the queue, or reads it: nothing is in flight that would have to go."""
+    """Ctrl-C while it waits for the queue, or reads it: nothing is in flight."""
     await desk.late(KEEPING, "ann", "bob")
     await desk.scene.clock.advance(1)
     bus, _ = desk.service(KEEPING)
