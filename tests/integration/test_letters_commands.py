@@ -29,6 +29,7 @@ from tests.desk import KEY, LATE, Desk
 from tests.parties import Scene
 
 RUNNER = CliRunner(env={"BUSAUTH_AMQP_URL": None})
+JWT = Issuer().token("ops")
 KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
 
 
@@ -86,6 +87,12 @@ async def test_letters_are_listed_grouped_and_shown(desk: Desk) -> None:
     [
         ("letters list", ["--older-than", "soon"], "--older-than soon: expected a number"),
         ("letters list", ["--before", "soon"], "--before soon: expected an instant in ISO 8601"),
+        ("letters discard", ["--all", "--yes", "--by", "a.b\n"], "expected a short printable word"),
+        (
+            "letters discard",
+            ["--all", "--by", JWT],
+            "--by [token]: expected a short printable word",
+        ),
         ("letters discard", ["--text", "", "--yes"], "texts (--text): got a blank one"),
         ("letters list", [], "no queue of letters is beside"),
         ("letters list", ["--dead"], ".dead' is not there"),

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from busauth._amqp.desks import OperatorToken
+from busauth._amqp.headers import BY, LONGEST_WORD, by_in
 from busauth._amqp.resending.authorities import Authority, Errand, FreshToken, KeptToken
 from busauth._amqp.resending.passes import AT_ONCE, Redriven, Terms, redriven
 from busauth._amqp.topology import dead_queue
@@ -132,7 +133,7 @@ def redrive(  # noqa: PLR0913 -- a command's options
         errand = Errand(
             guard=guard,
             queue=choice.queue,
-            by=by or user(),
+            by=named(by),
             recipient=recipient,
             routes=tuple(read_route(each) for each in route or ()),
         )
@@ -160,13 +161,21 @@ def redrive(  # noqa: PLR0913 -- a command's options
         raise typer.Exit(Exit.STAYS)
 
 
+def named(by: str | None) -> str:
+    """Return who does it, as it is recorded, or end with a sentence: no token is written there."""
+    name = by or user()
+    if by_in({BY: name}) != name:
+        fail(f"--by {evidence(name)}: expected a short printable word, and no token")
+    return name
+
+
 def user() -> str:
     """Return who runs this command, as this machine says."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         name = "?"
-    return f"{name}@{socket.gethostname()}"
+    return f"{name}@{socket.gethostname()}"[:LONGEST_WORD]
 
 
 def confirm(choice: Choice, what: str, limit: int | None = None, least: int = _ASKED) -> None:

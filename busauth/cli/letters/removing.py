@@ -23,7 +23,7 @@ from busauth._amqp.resending.wanted import Census, instant_of
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth.cli.again import File, Url, telling
 from busauth.cli.letters.choosing import AsJson, Choice, broker_of, choosing, no_letters_beside
-from busauth.cli.letters.redriving import Name, NoRecord, Yes, confirm, user
+from busauth.cli.letters.redriving import Name, NoRecord, Yes, confirm, named
 from busauth.cli.letters.showing import as_json, exported_headers, print_json
 from busauth.cli.options import Exit, fail, warn
 from busauth.cli.target import bus_for_report
@@ -72,7 +72,7 @@ def discard(
         confirm(choice, "Discard for good", least=0)
     now = SystemClock().now()
     census = Census(choice.wanted)
-    run = _Run(choice.broker(), run_id(now), by or user(), is_recorded=not no_record)
+    run = _Run(choice.broker(), run_id(now), named(by), is_recorded=not no_record)
     with telling():
         counts, is_whole = asyncio.run(_discarded(choice, census, now, run))
     if as_document:
@@ -191,7 +191,7 @@ def export(
     person = _person(subject, issuer)
     queues, broker = _queues(queue, bus, settings), broker_of(settings, url)
     name = run_id(SystemClock().now())
-    run = _Run(broker, name, by or user(), is_recorded=not no_record, person=person)
+    run = _Run(broker, name, named(by), is_recorded=not no_record, person=person)
     with telling():
         beside = asyncio.run(_beside(broker, queues, queue or ()))
     with telling(), _private(file) as lines:
@@ -270,7 +270,7 @@ def erase(
     if not yes and not _is_meant(queues):
         raise typer.Exit(Exit.FAILED)
     name = run_id(SystemClock().now())
-    run = _Run(broker, name, by or user(), is_recorded=not no_record, person=person)
+    run = _Run(broker, name, named(by), is_recorded=not no_record, person=person)
     done = _Erased()
     try:
         with telling():
