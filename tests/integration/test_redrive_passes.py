@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 
 from busauth import DeadLetter, Grace, Park
 from busauth._amqp.resending.runs import Run, runs_of
+from busauth.cli.letters.redriving import told_progress
 from busauth.errors import ConfigurationError
-from busauth.letters import Redrive, Wanted, history, look
+from busauth.letters import Redrive, Redriven, Wanted, history, look
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import Decryption, TokenEncryption
 from tests.desk import KEY, LATE, Desk
@@ -133,6 +135,19 @@ async def test_a_run_is_not_resumed_with_other_filters(desk: Desk) -> None:
             await redrive.run(Wanted(**each), resume=run)
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 2)
     assert (await redrive.run(wanted, resume=run)).sent == 2
+
+
+def test_progress_on_a_terminal_ends_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What became of the run is told on the next one, however it ended."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with suppress(ConnectionError), told_progress() as progress:
+        progress(Redriven(run="r", sent=1))
+        progress(Redriven(run="r", sent=2))
+        raise ConnectionError
+    told = capsys.readouterr()
+    assert (told.out, told.err.endswith("\rsent 1, refused 0\rsent 2, refused 0\n")) == ("", True)
 
 
 async def test_what_is_stopped_before_it_has_sent_sends_nothing(desk: Desk) -> None:

@@ -140,10 +140,11 @@ def redrive(  # noqa: PLR0913 -- a command's options
     if resume is None and not yes:
         confirm(choice, "Send", limit)
     _warn_of_repeats(choice, no_record=no_record)
-    terms = Terms(rate=rate, limit=limit, record=not no_record, progress=_progress())
+    stop = asyncio.Event()
 
-    async def run() -> Redriven:
-        with _stopping(terms.stop):
+    async def run(progress: Callable[[Redriven], None]) -> Redriven:
+        terms = Terms(rate=rate, limit=limit, record=not no_record, stop=stop, progress=progress)
+        with _stopping(stop):
             return await redriven(
                 broker,
                 errand,
@@ -154,10 +155,10 @@ def redrive(  # noqa: PLR0913 -- a command's options
                 resume=resume,
             )
 
-    with telling():
-        done = asyncio.run(run())
+    with telling(), told_progress() as progress:
+        done = asyncio.run(run(progress))
     _report(done, choice.queue, as_document=as_document)
-    if terms.stop.is_set():
+    if stop.is_set():
         raise typer.Exit(Exit.STAYS)
 
 
@@ -240,8 +241,9 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _progress() -> Callable[[Redriven], None]:
-    """Return what tells how far it is: in one line of a terminal's, or now and then in another."""
+@contextmanager
+def told_progress() -> Iterator[Callable[[Redriven], None]]:
+    """Yield what tells how far it is: in one line of a terminal's, or now and then in another."""
     is_terminal, told_at = sys.stderr.isatty(), -math.inf
 
     def progress(so_far: Redriven) -> None:
@@ -257,7 +259,11 @@ def _progress() -> Callable[[Redriven], None]:
             return
         told_at = time.monotonic()
 
-    return progress
+    try:
+        yield progress
+    finally:
+        if is_terminal and told_at >= 0:  # what is said next has a line of its own
+            typer.echo(err=True)
 
 
 def _report(done: Redriven, queue: str, *, as_document: bool) -> None:
