@@ -66,7 +66,7 @@ _USUAL = (AUTHORIZATION, TXN_TOKEN, "proxy-authorization", "x-token", "token", "
 """Where others put a token."""
 
 _SHOWN = 3  # headers that are named in an error
-_LONGEST_WORD = 80  # characters: who sent a letter again
+LONGEST_WORD = 80  # characters: who sent a letter again
 _LONGEST_NAME = 255  # characters: a short string has so many bytes at most
 
 
@@ -186,7 +186,7 @@ def by_in(headers: Mapping[str, Any], token: str | None = None) -> str | None:
         token: the message's own, which no word must have in it; what looks like one, neither.
     """
     said = id_in(headers.get(BY), token)
-    return None if said is None else said[:_LONGEST_WORD]
+    return None if said is None else said[:LONGEST_WORD]
 
 
 def mark_in(headers: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from traceback import format_exception
 from types import FunctionType
@@ -39,6 +40,15 @@ def bus_or_traceback(target: str, *told: type[Exception]) -> Bus:
             raise
         typer.echo("".join(format_exception(_from_module_on(error))), err=True, nl=False)
         raise SystemExit(1) from None
+
+
+def bus_for_report(target: str, *told: type[Exception]) -> Bus:
+    """Return the bus of `bus_or_traceback`, while standard output stays the command's own.
+
+    Whatever its module prints as it is imported goes to standard error.
+    """
+    with redirect_stdout(sys.stderr):
+        return bus_or_traceback(target, *told)
 
 
 def _from_module_on(error: Exception) -> Exception:

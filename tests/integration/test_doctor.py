@@ -215,6 +215,12 @@ def two_purposes(service: Service) -> None:
     }
 
 
+def keeps_by_what_signs(service: Service) -> None:
+    two_purposes(service)
+    del service.said["messages"]["decryption"]
+    service.said["letters"] = {"keep_token": service.folder / "enc.jwk"}
+
+
 def plain_tokens(service: Service) -> None:
     file = service.write("enc.jwk", json.dumps(private_jwk("p256", "enc")))
     service.said["messages"]["decryption"] = {"key_files": [file], "required": False}
@@ -425,6 +431,7 @@ PLANTED: list[tuple[str, Change]] = [
     ("secret-weak", sealed_with(seal="correct horse battery staple and then some")),
     ("secrets-equal", sealed_with(old=SEAL, new=SEAL)),
     ("key-two-purposes", two_purposes),
+    ("key-two-purposes", keeps_by_what_signs),
     ("issuer-unreachable", is_down),
     ("issuer-unreachable", says(issuer="http://127.0.0.1:1")),
     ("issuer-mismatch", metadata(issuer="https://other.example")),
@@ -522,6 +529,19 @@ async def test_a_good_service(service: Service) -> None:
     report = await service.report()
     assert codes(report) == expected, report
     assert report.unseen == ()
+
+
+async def test_what_holds_no_key_may_be_read(service: Service) -> None:
+    """A shipper of logs reads the audit, and removed keys are public; pseudonyms' keys are not."""
+    retired_file(service)
+    service.question.pop("workers")
+    for name in ("events", "retired", "subjects"):
+        service.write(name, "[]", 0o664)
+    service.said["audit"] = {"file": service.folder / "events"}
+    assert set(codes(await service.report())) <= {"broker-end-of-life"}
+    service.said["audit"]["pseudonyms"] = service.folder / "subjects"
+    found = {(each.kind.code, each.where) for each in (await service.report()).findings}
+    assert ("key-file-readable", "audit.pseudonyms") in found
 
 
 async def test_a_body_that_the_broker_refuses(service: Service) -> None:

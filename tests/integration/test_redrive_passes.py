@@ -8,13 +8,17 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from busauth import DeadLetter, Grace, Park
 from busauth._amqp.resending.runs import Run, runs_of
-from busauth.letters import Redrive, Wanted, history, look
+from busauth.cli.letters.redriving import told_progress
+from busauth.errors import ConfigurationError
+from busauth.letters import Redrive, Redriven, Wanted, history, look
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import Decryption, TokenEncryption
 from tests.desk import KEY, LATE, Desk
@@ -112,6 +116,51 @@ async def test_what_comes_back_does_not_go_round(desk: Desk) -> None:
         await desk.scene.trail.until("refused", count=9 + 9)
     again = await redrive.run(resume=done.run)
     assert (again.sent, again.others, again.is_whole) == (0, 9, True)
+
+
+async def test_a_run_is_not_resumed_with_other_filters(desk: Desk) -> None:
+    """More would go than was asked for; the same ones may be said again, as in the same command."""
+    await desk.late(KEEPING, "ann", "bob", "bob")
+    await desk.scene.clock.advance(1)
+    bus, _ = desk.service(KEEPING)
+    redrive = Redrive(
+        desk.scene.broker.url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY])
+    )
+    wanted = Wanted(codes=["token.expired"])
+    run = (await redrive.run(wanted, limit=1)).run
+    others: tuple[dict[str, Any], ...]
+    others = ({"subjects": ["ann"]}, {"before": 1.0}, {"after": 1.0}, {"codes": ["body.invalid"]})
+    for each in others:
+        with pytest.raises(ConfigurationError, match=f"has others of {next(iter(each))}"):
+            await redrive.run(Wanted(**each), resume=run)
+    await desk.scene.broker.settles_at(f"{desk.queue}.dead", 2)
+    assert (await redrive.run(wanted, resume=run)).sent == 2
+
+
+def test_progress_on_a_terminal_ends_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What became of the run is told on the next one, however it ended."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with suppress(ConnectionError), told_progress() as progress:
+        progress(Redriven(run="r", sent=1))
+        progress(Redriven(run="r", sent=2))
+        raise ConnectionError
+    told = capsys.readouterr()
+    assert (told.out, told.err.endswith("\rsent 1, refused 0\rsent 2, refused 0\n")) == ("", True)
+
+
+async def test_what_is_stopped_before_it_has_sent_sends_nothing(desk: Desk) -> None:
+    """Ctrl-C while it waits for the queue, or reads it: nothing is in flight."""
+    await desk.late(KEEPING, "ann", "bob")
+    await desk.scene.clock.advance(1)
+    bus, _ = desk.service(KEEPING)
+    url, stop = desk.scene.broker.url, asyncio.Event()
+    redrive = Redrive(url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY]))
+    stop.set()
+    done = await redrive.run(stop=stop)
+    assert (done.sent, done.is_whole) == (0, False)
+    await desk.scene.broker.settles_at(f"{desk.queue}.dead", 2)
 
 
 async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:

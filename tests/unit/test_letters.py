@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from busauth._amqp.resending.removal import Person
 from busauth._amqp.resending.wanted import Census
+from busauth.cli.letters.showing import exported_headers, shown_headers
 from busauth.errors import ConfigurationError
 from busauth.letters import Chapter, Group, Letter, Wanted, groups
+from busauth.testing import Issuer
 
 PLAIN = Letter(
     id="a" * 32,
@@ -62,6 +65,13 @@ def test_a_record_of_other_filters_is_refused(filters: dict[str, Any]) -> None:
     """What this version does not know must not choose more letters than were meant."""
     with pytest.raises(ConfigurationError, match="filters: "):
         Wanted.of(filters)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+def test_a_blank_text_chooses_nothing(text: str) -> None:
+    """Each detail has it: a variable that was not set would discard all letters."""
+    with pytest.raises(ConfigurationError, match="--text"):
+        Wanted(texts=["order", text])
 
 
 def test_a_letter_that_does_not_say_when_is_neither_older_nor_newer() -> None:
@@ -123,3 +133,34 @@ def test_a_story_is_told_oldest_first() -> None:
     )
     assert (letter.attempts, letter.redrives) == (3, 1)
     assert PLAIN.story == (Chapter(at=PLAIN.at or "", code="handler.failed"),)
+
+
+TOKEN = Issuer().token("ann")
+BY_BROKER = replace(PLAIN, code=None, detail=None, at=None, issuer=None, subject=None)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-caller": f"Bearer {TOKEN}"},
+        {"authorization": f"bearer {TOKEN}".encode()},
+        {"authorization": TOKEN, "busauth-subject": "bob"},
+    ],
+)
+def test_a_persons_token_is_found_wherever_it_travels(headers: dict[str, Any]) -> None:
+    """Consumers name its header; clients write text as bytes; and a sender may name another."""
+    letter = replace(BY_BROKER, headers=headers, subject=headers.get("busauth-subject"))
+    assert (Person("ann")(letter), Person("cid")(letter)) == (True, False)
+
+
+@pytest.mark.parametrize("forged", [{}, {"busauth-refusal": "x"}])
+def test_an_opaque_token_is_not_shown(forged: dict[str, str]) -> None:
+    """The broker dead-letters it where it is, and its consumer alone knows under which name."""
+    given = {"x-caller": "Bearer 0paque", "x-death": [{"queue": "orders"}], **forged}
+    letter = replace(BY_BROKER, headers=given, code=forged.get("busauth-refusal"))
+    for told in (shown_headers(letter), exported_headers(letter)):
+        assert "0paque" not in repr(told)
+        assert told.keys() == given.keys()
+        assert "orders" in str(told["x-death"])
+    kept = replace(PLAIN, headers={"x-shop": "no token"})
+    assert exported_headers(kept) == shown_headers(kept) == {"x-shop": "no token"}

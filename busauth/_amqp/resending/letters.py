@@ -240,6 +240,14 @@ async def looked_at(channel: AbstractChannel, queue: str) -> AbstractQueue:
         return await channel.declare_queue(queue, passive=True)
 
 
+async def was_whole(connection: AbstractConnection, waiting: "Waiting") -> bool:
+    """Return whether all that was in a queue has come, and nobody else may have had a part."""
+    channel = await answered(below(connection), connection.channel())
+    declared = await answered(below(connection), looked_at(channel, waiting.queue))
+    others = (declared.declaration_result.consumer_count or 0) > waiting.consumers
+    return waiting.came >= waiting.expected and not others
+
+
 class Waiting:
     """The messages that were in a queue, one by one, held until their connection is closed.
 
@@ -252,12 +260,13 @@ class Waiting:
     Attributes:
         consumers: how many of them are its own.
         is_lost: whether the broker has taken them back, and whoever is next may have them.
+        came: how many have come.
     """
 
     def __init__(self, queue: str, expected: int) -> None:
         self.expected = expected
-        self.is_lost, self.consumers = False, 0
-        self._queue = queue
+        self.is_lost, self.consumers, self.came = False, 0, 0
+        self.queue = queue
         self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
 
     async def consume(self, channel: AbstractChannel) -> None:
@@ -268,7 +277,7 @@ class Waiting:
         underlay.closing.add_done_callback(self._lose)
         await underlay.basic_qos(prefetch_count=_WINDOW)
         self.consumers += 1
-        await underlay.basic_consume(self._queue, self._arrived.put)  # below aio-pika: all of them
+        await underlay.basic_consume(self.queue, self._arrived.put)  # below aio-pika: all of them
 
     def check(self) -> None:
         """Go on only while the messages are held.
@@ -278,7 +287,7 @@ class Waiting:
         """
         if self.is_lost:
             raise Deferred(
-                f"the broker has taken the messages of {self._queue} back, after its consumer "
+                f"the broker has taken the messages of {self.queue} back, after its consumer "
                 "timeout or as the queue is gone; look again at what is left"
             )
 
@@ -304,6 +313,7 @@ class Waiting:
                     return
             self.check()
             if delivered is not None:
+                self.came += 1
                 yield message_of(delivered)
 
 

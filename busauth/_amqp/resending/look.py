@@ -1,6 +1,7 @@
 """A look at what waits in queues beside a consumer's, which leaves everything as it is."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from yarl import URL
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
-from busauth._amqp.resending.letters import Letter, looked_at, taken
+from busauth._amqp.resending.letters import Letter, looked_at, taken, was_whole
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked
 from busauth.errors import Deferred
@@ -19,6 +20,9 @@ from busauth.errors import Deferred
 # 30 s in all: longer than a pass of a redrive holds what a look takes a second for
 _TRIES, _BETWEEN = 600, 0.05
 """How often, and how many seconds apart, it is asked whether somebody has a part of a queue."""
+
+_LOOKS = 5
+"""How often a queue is looked at anew, after somebody else has come at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +72,46 @@ async def look(
         ConfigurationError: there is no such queue, the URL could never connect, or a right is
             missing.
     """
-    census, letters = Census(wanted or Wanted()), list[Letter]()
+    asked = wanted or Wanted()
+    census, letters = Census(asked), list[Letter]()
     for queue in (queues,) if isinstance(queues, str) else queues:
-        # a connection for each: that it is closed gives a queue back, before the next one is held
-        async with leaving(await connected(url)) as connection:
-            await _free(connection, queue)
-            async for message in await taken(connection, queue):
-                letter = Letter.of(message, queue, with_body=bodies)
-                if census.asks(letter) and (chosen is None or chosen(letter)):
-                    letters.append(letter)
+        for _ in range(_LOOKS):
+            one = Census(asked)
+            found = await _whole(url, queue, one, chosen, bodies=bodies)
+            if found is not None:
+                break
+            await asyncio.sleep(random.random())  # noqa: S311 -- two that look would come again together
+        else:
+            raise _not_alone(queue)
+        census.add(one)
+        letters += found
     letters.sort(key=lambda letter: letter.at or "")
     return Found(tuple(letters[:limit]), census.chosen, census.total, census.missed())
+
+
+async def _whole(
+    url: str | URL,
+    queue: str,
+    census: Census,
+    chosen: Callable[[Letter], bool] | None,
+    *,
+    bodies: bool,
+) -> list[Letter] | None:
+    """Return what is wanted of a queue, None where somebody else may have had a part of it."""
+    letters = list[Letter]()
+    # a connection for each: that it is closed gives a queue back, before the next one is held
+    async with leaving(await connected(url)) as connection:
+        await _free(connection, queue)
+        waiting = await taken(connection, queue)
+        async for message in waiting:
+            letter = Letter.of(message, queue, with_body=bodies)
+            if census.asks(letter) and (chosen is None or chosen(letter)):
+                letters.append(letter)
+        return letters if await was_whole(connection, waiting) else None
+
+
+def _not_alone(queue: str) -> Deferred:
+    return Deferred(f"{queue} is in somebody else's hands, who consumes it: try again later")
 
 
 async def _free(connection: AbstractConnection, queue: str) -> None:
@@ -95,7 +128,7 @@ async def _free(connection: AbstractConnection, queue: str) -> None:
             return
         await left(channel)
         await asyncio.sleep(_BETWEEN)
-    raise Deferred(f"{queue} is in somebody else's hands, who consumes it: try again later")
+    raise _not_alone(queue)
 
 
 async def existing(url: str | URL, queues: Iterable[str]) -> list[str]:

@@ -27,14 +27,14 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max
 from busauth._amqp.resending.again import Sending, alone
 from busauth._amqp.resending.authorities import Authority, Errand, Renewing, renewing
-from busauth._amqp.resending.letters import Letter, Waiting, letter_id, looked_at
+from busauth._amqp.resending.letters import Letter, Waiting, letter_id, was_whole
 from busauth._amqp.resending.records import Record, Recorder, history, recording
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._amqp.topology import parked_queue
 from busauth._messages.seal import Purpose
 from busauth.audit import EventKind
-from busauth.errors import ConfigurationError, Refused
+from busauth.errors import ConfigurationError, Refused, evidence
 
 AT_ONCE = 100
 """Letters that are in flight together at most."""
@@ -105,7 +105,7 @@ async def redriven(
         errand: what letters go again with.
         source: the queue beside the consumer's.
         authority: by whose authority.
-        wanted: which letters; those of an earlier run where that is resumed.
+        wanted: which letters; those of an earlier run where that is resumed, which it may repeat.
         terms: how it goes.
         resume: the earlier run's id.
 
@@ -113,7 +113,7 @@ async def redriven(
         Refused: the authority is none.
         Deferred: something is out of reach, or somebody else has the queue.
         PublishError: the broker did not confirm one; it and what follows stay.
-        ConfigurationError: there is no such queue, right or run.
+        ConfigurationError: there is no such queue, right or run, or that run has other filters.
         ConnectionError: the broker is out of reach.
     """
     is_parked = source == parked_queue(errand.queue)
@@ -128,7 +128,7 @@ async def redriven(
         )
     else:
         earlier = await _earlier(url, errand.queue, resume, (source, authorized.name))
-        wanted = Wanted.of(earlier.first.filters)
+        wanted = _of_run(resume, Wanted.of(earlier.first.filters), wanted)
     told = Record(
         run=resume or run_id(now),
         kind="begun",
@@ -180,6 +180,28 @@ async def _earlier(url: str | URL, queue: str, run: str, expected: tuple[str, st
             f"got {expected[0]} and {expected[1]!r}"
         )
     return found
+
+
+def _of_run(run: str, wanted: Wanted, given: Wanted) -> Wanted:
+    """Return the letters of a run: more of them must not go than somebody who resumes it asks for.
+
+    A command that is said again may have ages in it, which are other instants by then.
+
+    Raises:
+        ConfigurationError: something else is asked for.
+    """
+    said, own = given.filters(), wanted.filters()
+    odd = [name for name in said if name not in ("before", "after") and said[name] != own.get(name)]
+    if given.before is not None and given.before < (wanted.before or math.inf):
+        odd.append("before")
+    if given.after is not None and wanted.after is None:
+        odd.append("after")
+    if odd:
+        raise ConfigurationError(
+            f"run {run!r} goes on with its own filters, and has others of {', '.join(odd)}: "
+            f"expected none, or the same: {evidence(own)}"
+        )
+    return wanted
 
 
 class _Passes:
@@ -236,6 +258,8 @@ class _Passes:
             self._without = self._others = 0
             batch = list[AbstractIncomingMessage]()
             async for message in waiting:
+                if not self._goes_on():
+                    return False
                 if self._chooses(message):
                     batch.append(message)
                 if len(batch) < self._room():
@@ -245,9 +269,11 @@ class _Passes:
                 batch = []
                 if not await self._may_hold_on(until):
                     return False
+            if batch and not self._goes_on():
+                return False
             if batch:
                 await self._send(connection, waiting, batch)
-            return await self._was_alone(connection, waiting)
+            return await was_whole(connection, waiting)
 
     async def _may_hold_on(self, until: float) -> bool:
         """Wait for the next batch to be due, unless that is beyond the end of this pass."""
@@ -255,12 +281,6 @@ class _Passes:
             return False
         await self._rest(self._due - self._clock.monotonic())
         return self._goes_on() and self._clock.monotonic() < until
-
-    async def _was_alone(self, connection: AbstractConnection, waiting: Waiting) -> bool:
-        """Who looked at the same time may have had a part: then it is not the end of the queue."""
-        channel = await answered(below(connection), connection.channel())
-        declared = await answered(below(connection), looked_at(channel, self._sending.source))
-        return (declared.declaration_result.consumer_count or 0) <= waiting.consumers
 
     def _chooses(self, message: AbstractIncomingMessage) -> bool:
         letter = Letter.of(message, self._sending.source, with_body=False)

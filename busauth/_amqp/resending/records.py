@@ -33,11 +33,15 @@ from busauth.errors import ConfigurationError
 VERSION = 1
 KINDS = (
     *("planned", "begun", "sending", "sent", "refused", "ended"),
-    *("discarded", "erased", "exported"),
+    *("discarded", "erasing", "erased", "exported"),
 )
 """What a record can tell, in no order."""
 
-_BYTES, _SEGMENT_BYTES = 128 * 1024 * 1024, 16 * 1024 * 1024
+_TYPE = "x-queue-type"
+_LIMITS: Mapping[str, FieldValue] = {
+    "x-max-length-bytes": 128 * 1024 * 1024,
+    "x-stream-max-segment-size-bytes": 16 * 1024 * 1024,
+}
 """Bytes that a stream keeps: some two million letters; it drops whole segments, the oldest."""
 
 _PERSISTENT = 2
@@ -45,8 +49,12 @@ _PREFETCH = 1000
 _LONGEST = 1024 * 1024
 """Bytes of a record that is read: whoever can publish there can write one."""
 
-_FOUND, _QUIET = 10.0, 0.3
-"""Seconds that the end of a stream has to be told, and after which nothing more is of its end."""
+_LATEST = 253_402_300_800
+"""Seconds since the epoch that no calendar has: the year 10,000."""
+
+_FOUND, _QUIET, _UNKNOWN = 10.0, 0.3, 1.0
+"""Seconds that the end of a stream has to be told, and after which nothing more is of its end: the
+last where nobody can read what is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,7 @@ class Record:
     Attributes:
         run: the run's id.
         kind: ``planned``, ``begun``, ``sending``, ``sent``, ``refused``, ``ended``, ``discarded``,
-            ``erased`` or ``exported``.
+            ``erasing``, ``erased`` or ``exported``.
         at: when, seconds since the epoch.
         queue: the consumer's queue.
         source: the queue beside it from which letters were taken.
@@ -106,11 +114,14 @@ class Record:
             return None
         at, authority = told.get("at"), told.get("authority")
         named = [told.get(name) for name in ("run", "kind", "queue", "source", "by")]
+        words = (*named, *ids, *tables[1], *tables[2], *tables[2].values())
         is_read = (
-            all(isinstance(each, str) for each in (*named, *ids, *tables[2].values()))
-            and isinstance(authority, str | None)
-            and all(isinstance(each, int) for each in tables[1].values())
+            # no escapes for a terminal: somebody else may have written it
+            all(isinstance(each, str) and each.isprintable() for each in words)
+            and (authority is None or (isinstance(authority, str) and authority.isprintable()))
+            and all(type(each) is int for each in tables[1].values())
             and isinstance(at, int | float)
+            and 0 <= at < _LATEST
             and told["kind"] in KINDS
         )
         return cls(**told, letters=tuple(ids)) if is_read else None
@@ -128,11 +139,17 @@ class Recorder:
 
         Raises:
             PublishError: it did not.
+            ConfigurationError: nobody could read it again.
         """
         properties = Basic.Properties(
             content_type="application/json", delivery_mode=_PERSISTENT, app_id="busauth"
         )
         body = json.dumps(record.as_json(), separators=(",", ":")).encode("ascii")
+        if Record.of(body) is None:  # a run that nobody can read is not resumed
+            raise ConfigurationError(
+                f"a record of {len(body)} bytes could not be read again: expected filters of less "
+                f"than {_LONGEST} bytes, and printable names of queues and of who does it (--by)"
+            )
         await self._publisher.publish(
             self._connection, Outgoing(body, properties), exchange="", routing_key=self._stream
         )
@@ -157,17 +174,39 @@ async def recording(url: str | URL, queue: str) -> AsyncIterator[Recorder]:
 
 
 async def _declare(connection: AbstractConnection, stream: str) -> None:
-    """Declare it unless it is there, however it was declared."""
-    if await _count(connection, stream) is not None:
-        return
+    """Declare it unless it is there, with whatever limits it was declared.
+
+    Raises:
+        ConfigurationError: it may not be declared, or somebody has declared a queue of that name.
+    """
+    is_there = await _count(connection, stream) is not None
+    try:
+        with permitted(RECORD):
+            await _declared(connection, stream, _LIMITS)
+    except aiormq.exceptions.ChannelPreconditionFailed:  # with other limits, or it is no stream
+        await _check(connection, stream)
+    except ConfigurationError:
+        if not is_there:  # else who may only write there may do so
+            raise
+
+
+async def _check(connection: AbstractConnection, stream: str) -> None:
+    try:
+        await _declared(connection, stream, {})
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        if _TYPE in str(error):
+            raise ConfigurationError(
+                f"{stream!r} is there, and is no stream: nobody could read what is recorded there "
+                f"({error}); delete it, or do without a record"
+            ) from None
+
+
+async def _declared(
+    connection: AbstractConnection, stream: str, limits: Mapping[str, FieldValue]
+) -> None:
     channel = await answered(connection, connection.channel())
-    arguments: dict[str, FieldValue] = {
-        "x-queue-type": "stream",
-        "x-max-length-bytes": _BYTES,
-        "x-stream-max-segment-size-bytes": _SEGMENT_BYTES,
-    }
-    with permitted(RECORD):
-        await answered(connection, channel.queue_declare(stream, durable=True, arguments=arguments))
+    arguments = {_TYPE: "stream", **limits}
+    await answered(channel, channel.queue_declare(stream, durable=True, arguments=arguments))
     await left(channel)
 
 
@@ -204,11 +243,11 @@ async def history(url: str | URL, queue: str) -> list[Record]:
         return []
     # the broker's count lags behind what it has confirmed: only that there was something is certain
     last = await _last(address, stream, _FOUND if count else 1.0)
-    return [] if last is None else await _read_until(address, stream, last)
+    return await _read_until(address, stream, last)
 
 
 async def _last(url: URL, stream: str, seconds: float) -> int | None:
-    """Return an offset in the last batch that is there, None where nothing is."""
+    """Return an offset in the last batch that is there, None where nothing is that can be read."""
     reader = await _attached(url, stream, "last")
     try:
         async with asyncio.timeout(seconds):
@@ -219,13 +258,17 @@ async def _last(url: URL, stream: str, seconds: float) -> int | None:
         await reader.close()
 
 
-async def _read_until(url: URL, stream: str, last: int) -> list[Record]:
-    """Read up to an offset, and what follows it at once: the broker delivers whole batches."""
+async def _read_until(url: URL, stream: str, last: int | None) -> list[Record]:
+    """Read up to an offset, and what follows it at once: the broker delivers whole batches.
+
+    Where nobody can read what is last, its offset is unknown, and only silence tells the end.
+    """
+    quiet, last = (_UNKNOWN, -1) if last is None else (_QUIET, last)
     reader, found = await _attached(url, stream, "first"), list[Record]()
     offset = -1
     try:
         while True:
-            async with asyncio.timeout(_FOUND if offset < last else _QUIET):
+            async with asyncio.timeout(_FOUND if offset < last else quiet):
                 reading = await reader.read()
             offset = reading.offset
             if (record := Record.of(reading.body)) is not None:

@@ -117,7 +117,7 @@ class Redrive:
             wanted: which letters; None for all.
             rate: letters a second at most; None for as fast as they are confirmed.
             limit: how many letters go at most.
-            resume: an earlier run's id: its letters, and no others.
+            resume: an earlier run's id: its letters, and no others; `wanted` may repeat them.
             record: whether it is written to ``<queue>.history``, by which it can be resumed.
             stop: set by whoever wants it to end after what is in flight.
             progress: called after each batch.
@@ -126,7 +126,8 @@ class Redrive:
             Refused: the authority is none: a fresh token that is not genuine, late, or revoked.
             Deferred: something is out of reach, or somebody else takes from the letters.
             PublishError: the broker did not confirm one; it and what follows stay.
-            ConfigurationError: there are no such letters, no such run, or a right is missing.
+            ConfigurationError: there are no such letters, no such run, that run has other filters,
+                or a right is missing.
             ConnectionError: the broker is out of reach.
         """
         return await redriven(

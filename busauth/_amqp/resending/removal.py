@@ -6,37 +6,46 @@ about to go is recorded before it goes; whoever looks once more finds whether it
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractIncomingMessage
 from yarl import URL
 
 from busauth._amqp import headers
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.resending.again import alone
-from busauth._amqp.resending.letters import Letter, Waiting
+from busauth._amqp.resending.letters import Letter, was_whole
 from busauth._tokens.compact import split
 from busauth.errors import NotGenuine, evidence
 
 _TOGETHER = 1000
 _TOKEN_BYTES = 64 * 1024
 
+Telling = Callable[[Sequence[Letter]], None]
+"""Is told what has gone."""
+
 Noting = Callable[[Sequence[Letter]], Awaitable[None]]
 """Records what is about to go."""
 
 
 async def removed(
-    url: str | URL, source: str, wanted: Callable[[Letter], bool], noting: Noting
-) -> int:
-    """Take away what is wanted, and return how many letters that was; all others stay, in order.
+    url: str | URL,
+    source: str,
+    wanted: Callable[[Letter], bool],
+    *,
+    gone: Telling,
+    noting: Noting | None = None,
+) -> bool:
+    """Take away what is wanted, and return whether all was seen; others stay, in their order.
 
     Args:
         url: the broker.
         source: the queue beside the consumer's.
         wanted: which letters.
+        gone: told of some once they were taken away.
         noting: awaited before some are taken away.
 
     Raises:
@@ -44,7 +53,18 @@ async def removed(
         ConfigurationError: there is no such queue, or a right is missing.
         ConnectionError: the broker is out of reach.
     """
-    gone, batch = 0, list[tuple[Letter, AbstractIncomingMessage]]()
+    batch = list[tuple[Letter, AbstractIncomingMessage]]()
+
+    async def take_away() -> None:
+        letters = [letter for letter, _ in batch]
+        if noting is not None and letters:
+            await noting(letters)
+        waiting.check()  # only while it was held, it is gone from there
+        acks = asyncio.gather(*(message.ack() for _, message in batch))
+        await answered(below(connection), acks)
+        gone(letters)
+        batch.clear()
+
     async with leaving(await connected(url)) as connection:
         waiting = await alone(connection, source)
         async for message in waiting:
@@ -52,23 +72,9 @@ async def removed(
             if wanted(letter):
                 batch.append((letter, message))
             if len(batch) == _TOGETHER:
-                gone += await _gone(connection, waiting, batch, noting)
-                batch = []
-        return gone + await _gone(connection, waiting, batch, noting)
-
-
-async def _gone(
-    connection: AbstractConnection,
-    waiting: Waiting,
-    batch: list[tuple[Letter, AbstractIncomingMessage]],
-    noting: Noting,
-) -> int:
-    if batch:
-        await noting([letter for letter, _ in batch])
-        waiting.check()  # only while it was held, it is gone from there
-        acks = asyncio.gather(*(message.ack() for _, message in batch))
-        await answered(below(connection), acks)
-    return len(batch)
+                await take_away()
+        await take_away()
+        return await was_whole(connection, waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +100,26 @@ class Person:
         What the broker dead-lettered by itself has its token in there: nothing of that is verified,
         and a letter that only says it is theirs is one as well.
         """
-        found = (letter.issuer, letter.subject)
-        if letter.code is None and letter.subject is None:
-            found = _said(letter)
+        return any(map(self._is, ((letter.issuer, letter.subject), *_said(letter))))
+
+    def _is(self, found: tuple[object, object]) -> bool:
         issuer, subject = found
         return subject in (self.subject, evidence(self.subject)) and (
             self.issuer is None or issuer in (self.issuer, evidence(self.issuer))
         )
 
 
-def _said(letter: Letter) -> tuple[str | None, str | None]:
-    """Return whose a letter's token says it is: of any header that holds one."""
-    for name in (headers.AUTHORIZATION, headers.TXN_TOKEN):
-        value = letter.headers.get(name)
-        if not isinstance(value, str):
+def _said(letter: Letter) -> Iterator[tuple[object, object]]:
+    """Yield whose a letter's tokens say it is: those in any header, as consumers name their own."""
+    for name, value in letter.headers.items():
+        text = headers.as_text(value)
+        if name.startswith(headers.PREFIX) or not isinstance(text, str):
             continue
         try:
-            claims = split(value.rpartition(" ")[2], max_bytes=_TOKEN_BYTES).payload
+            claims = split(text.rpartition(" ")[2], max_bytes=_TOKEN_BYTES).payload
         except NotGenuine:
             continue
-        issuer, subject = claims.get("iss"), claims.get("sub")
-        if isinstance(subject, str):
-            return issuer if isinstance(issuer, str) else None, subject
-    return None, None
+        yield claims.get("iss"), claims.get("sub")
 
 
 def digest(ids: Sequence[str]) -> str:

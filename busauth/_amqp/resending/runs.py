@@ -36,13 +36,15 @@ class Run:
         self.steps.append(record)
         self.is_over = record.kind in ("ended", "erased", "exported", "planned")
         self.counts |= record.counts
-        if record.kind == "sending":
+        if record.kind in ("sending", "discarded"):
             self.in_flight |= dict.fromkeys(record.letters)
         if record.kind in ("sent", "refused"):
             for each in record.letters:
                 self.in_flight.pop(each, None)
         if record.kind == "sent":
             self.sent |= set(record.letters)
+        if record.kind == "ended" and self.what == "discarded":
+            self.in_flight.clear()
         self.refused |= record.codes
 
     @property

@@ -76,6 +76,9 @@ class Wanted:
                 )
             if not isinstance(given, float | int | None):
                 object.__setattr__(self, each.name, frozenset(given))
+        # a variable that was not set would choose every letter
+        if not all(text.strip() for text in self.texts):
+            raise ConfigurationError("texts (--text): got a blank one, which would choose anything")
 
     def __call__(self, letter: Letter) -> bool:
         """Return whether a letter is asked for."""
@@ -153,28 +156,36 @@ class Census:
     Attributes:
         total: how many letters there were.
         chosen: how many of them were asked for.
+        found: what letters have of each that is asked for and compared whole.
     """
 
     def __init__(self, wanted: Wanted) -> None:
         self.total = self.chosen = 0
         self._wanted = wanted
         # values are gathered where they were asked about: 50,000 letters have as many ids
-        self._found = {name: set[str | None]() for name in wanted.whole()}
+        self.found = {name: set[str | None]() for name in wanted.whole()}
 
     def asks(self, letter: Letter) -> bool:
         """Count a letter, and return whether it is asked for."""
         self.total += 1
-        for name, found in self._found.items():
+        for name, found in self.found.items():
             found.add(_WHOLE[name][1](letter))
         is_wanted = self._wanted(letter)
         self.chosen += is_wanted
         return is_wanted
 
+    def add(self, other: "Census") -> None:
+        """Count what another one has counted, of whom the same is wanted."""
+        self.total += other.total
+        self.chosen += other.chosen
+        for name, found in other.found.items():
+            self.found[name] |= found
+
     def missed(self) -> tuple[str, ...]:
         """Return a sentence for each value that no letter has, with what is there instead."""
         return tuple(
             f"{_WHOLE[name][0]} {evidence(each)}: no letter has it; {_there(each, found)}"
-            for name, found in self._found.items()
+            for name, found in self.found.items()
             for each in sorted(set(self._wanted.whole()[name]) - found)
         )
 

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Collection
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +17,7 @@ from busauth.cli.doctor.examination import examine
 from busauth.cli.doctor.finding import Finding, Report, Severity
 from busauth.cli.doctor.subject import Question, Subject, of_bus, of_settings, refused
 from busauth.cli.options import Exit
-from busauth.cli.target import bus_or_traceback
+from busauth.cli.target import bus_for_report
 from busauth.errors import ConfigurationError
 from busauth.settings.loading import SETTINGS
 
@@ -102,8 +100,7 @@ def _subject(target: str | None, path: Path | None) -> tuple[Subject, tuple[Find
         os.environ[SETTINGS] = str(path)  # for the bus's module
     of_file, known = (Subject(), ()) if path is None else of_settings(path)
     try:
-        with redirect_stdout(sys.stderr):  # whatever a module prints as it is imported
-            bus = bus_or_traceback(target, MissingExtraError)
+        bus = bus_for_report(target, MissingExtraError)
     except (ConfigurationError, ConnectionError, MissingExtraError) as error:
         told = {each.found for each in known}
         more = (each for each in refused(error, target) if each.found not in told)

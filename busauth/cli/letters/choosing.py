@@ -80,10 +80,7 @@ class Choice:
         """Return the queues to look at, or end with a sentence where there are none."""
         beside = (dead_queue(self.queue), rejected_queue(self.queue), parked_queue(self.queue))
         found = self.places or tuple(await existing(self.broker(), beside))
-        return found or fail(
-            f"no queue of letters is beside {self.queue!r}: expected {', '.join(beside)}; check "
-            "the name, which is the consumer's queue, and the virtual host in the URL"
-        )
+        return found or fail(no_letters_beside(self.queue))
 
     def look(self, *, bodies: bool = False, limit: int | None = None) -> Found:
         """Look at once, and end with a sentence where that fails."""
@@ -96,10 +93,22 @@ class Choice:
             return asyncio.run(looking())
 
 
+def no_letters_beside(queue: str) -> str:
+    """Say that a queue has none, and what may be wrong."""
+    beside = ", ".join((dead_queue(queue), rejected_queue(queue), parked_queue(queue)))
+    return (
+        f"no queue of letters is beside {queue!r}: expected {beside}; check the name, which is the "
+        "consumer's queue, and the virtual host in the URL"
+    )
+
+
 def broker_of(settings: Path | None, url: str | None) -> str:
-    """Return the broker: a URL counts above the settings', and without both it is this machine."""
-    if url is not None or settings is None:
-        return url or "amqp://localhost/"
+    """Return the broker: a URL counts above the settings', and without both it is this machine.
+
+    Settings may be variables alone, as for what sends again.
+    """
+    if url is not None:
+        return url
     with telling():
         said = load_settings(settings)
         return said.bus.address() if said.bus.url is not None else "amqp://localhost/"
@@ -153,19 +162,20 @@ def _choice(  # noqa: PLR0913 -- a command's options
     now = SystemClock().now()
     earlier = [_ago("--older-than", older_than, now), instant("--before", before)]
     later = [_ago("--newer-than", newer_than, now), instant("--after", after)]
-    wanted = Wanted(
-        codes=code or (),
-        queues=refused_at or (),
-        issuers=issuer or (),
-        subjects=subject or (),
-        publishers=publisher or (),
-        errors=error or (),
-        message_ids=message_id or (),
-        ids=letter or (),
-        texts=text or (),
-        before=min((each for each in earlier if each is not None), default=None),
-        after=max((each for each in later if each is not None), default=None),
-    )
+    with telling():
+        wanted = Wanted(
+            codes=code or (),
+            queues=refused_at or (),
+            issuers=issuer or (),
+            subjects=subject or (),
+            publishers=publisher or (),
+            errors=error or (),
+            message_ids=message_id or (),
+            ids=letter or (),
+            texts=text or (),
+            before=min((each for each in earlier if each is not None), default=None),
+            after=max((each for each in later if each is not None), default=None),
+        )
     named = [(dead, dead_queue), (rejected, rejected_queue), (parked, parked_queue)]
     places = tuple(place(queue) for is_named, place in named if is_named)
     return Choice(queue, places, wanted, settings, url)

@@ -126,9 +126,11 @@ def _one(choice: Choice, wanted: str) -> Letter:
     found = choice.look()
     meant = [each for each in found.letters if wanted in (each.id, each.message_id)]
     meant = meant or [each for each in found.letters if each.id.startswith(wanted)]
-    if len(meant) != 1:
+    if len({each.id for each in meant}) != 1:
         what = f"{len(meant)} letters are meant" if meant else "no letter is meant"
         fail(f"{evidence(wanted)}: {what}: expected an id as `busauth letters list` tells it")
+    if len(meant) > 1:
+        warn(f"{len(meant)} letters have this id, as where a redrive was killed: one is shown")
     exactly = replace(choice, places=(meant[0].source,), wanted=Wanted(ids=[meant[0].id]))
     letters = exactly.look(bodies=True).letters
     return letters[0] if letters else fail(f"{meant[0].id}: it has just gone from there")

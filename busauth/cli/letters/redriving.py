@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from busauth._amqp.desks import OperatorToken
+from busauth._amqp.headers import BY, LONGEST_WORD, by_in
 from busauth._amqp.resending.authorities import Authority, Errand, FreshToken, KeptToken
 from busauth._amqp.resending.passes import AT_ONCE, Redriven, Terms, redriven
 from busauth._amqp.topology import dead_queue
@@ -80,7 +81,9 @@ Rate = Annotated[
 Most = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many letters at most.")]
 Resume = Annotated[
     str | None,
-    typer.Option(metavar="RUN", help="Go on with a run, with its filters and its cut-off."),
+    typer.Option(
+        metavar="RUN", help="Go on with a run, with its filters and its cut-off, and no others."
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who does it; default: user@host.")
@@ -130,17 +133,18 @@ def redrive(  # noqa: PLR0913 -- a command's options
         errand = Errand(
             guard=guard,
             queue=choice.queue,
-            by=by or user(),
+            by=named(by),
             recipient=recipient,
             routes=tuple(read_route(each) for each in route or ()),
         )
     if resume is None and not yes:
         confirm(choice, "Send", limit)
     _warn_of_repeats(choice, no_record=no_record)
-    terms = Terms(rate=rate, limit=limit, record=not no_record, progress=_progress())
+    stop = asyncio.Event()
 
-    async def run() -> Redriven:
-        with _stopping(terms.stop):
+    async def run(progress: Callable[[Redriven], None]) -> Redriven:
+        terms = Terms(rate=rate, limit=limit, record=not no_record, stop=stop, progress=progress)
+        with _stopping(stop):
             return await redriven(
                 broker,
                 errand,
@@ -151,11 +155,19 @@ def redrive(  # noqa: PLR0913 -- a command's options
                 resume=resume,
             )
 
-    with telling():
-        done = asyncio.run(run())
+    with telling(), told_progress() as progress:
+        done = asyncio.run(run(progress))
     _report(done, choice.queue, as_document=as_document)
-    if terms.stop.is_set():
+    if stop.is_set():
         raise typer.Exit(Exit.STAYS)
+
+
+def named(by: str | None) -> str:
+    """Return who does it, as it is recorded, or end with a sentence: no token is written there."""
+    name = by or user()
+    if by_in({BY: name}) != name:
+        fail(f"--by {evidence(name)}: expected a short printable word, and no token")
+    return name
 
 
 def user() -> str:
@@ -164,7 +176,7 @@ def user() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user need not have a name
         name = "?"
-    return f"{name}@{socket.gethostname()}"
+    return f"{name}@{socket.gethostname()}"[:LONGEST_WORD]
 
 
 def confirm(choice: Choice, what: str, limit: int | None = None, least: int = _ASKED) -> None:
@@ -229,8 +241,9 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-def _progress() -> Callable[[Redriven], None]:
-    """Return what tells how far it is: in one line of a terminal's, or now and then in another."""
+@contextmanager
+def told_progress() -> Iterator[Callable[[Redriven], None]]:
+    """Yield what tells how far it is: in one line of a terminal's, or now and then in another."""
     is_terminal, told_at = sys.stderr.isatty(), -math.inf
 
     def progress(so_far: Redriven) -> None:
@@ -246,7 +259,11 @@ def _progress() -> Callable[[Redriven], None]:
             return
         told_at = time.monotonic()
 
-    return progress
+    try:
+        yield progress
+    finally:
+        if is_terminal and told_at >= 0:  # what is said next has a line of its own
+            typer.echo(err=True)
 
 
 def _report(done: Redriven, queue: str, *, as_document: bool) -> None:

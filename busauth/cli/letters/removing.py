@@ -4,12 +4,13 @@ import asyncio
 import json
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -17,20 +18,22 @@ from busauth._amqp.resending.letters import Letter
 from busauth._amqp.resending.look import existing, look
 from busauth._amqp.resending.passes import run_id
 from busauth._amqp.resending.records import Record, Recorder, recording
-from busauth._amqp.resending.removal import Person, digest, removed
-from busauth._amqp.resending.wanted import Wanted
+from busauth._amqp.resending.removal import Noting, Person, Telling, digest, removed
+from busauth._amqp.resending.wanted import Census, instant_of
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth.cli.again import File, Url, telling
-from busauth.cli.letters.choosing import AsJson, Choice, broker_of, choosing
-from busauth.cli.letters.redriving import Name, NoRecord, Yes, confirm, user
+from busauth.cli.letters.choosing import AsJson, Choice, broker_of, choosing, no_letters_beside
+from busauth.cli.letters.redriving import Name, NoRecord, Yes, confirm, named
 from busauth.cli.letters.showing import as_json, exported_headers, print_json
 from busauth.cli.options import Exit, fail, warn
-from busauth.cli.target import bus_or_traceback
+from busauth.cli.target import bus_for_report
 from busauth.clock import SystemClock
 from busauth.settings import load_settings
 
 _AGAIN = 5
 """How often a queue is gone through until nothing is found: somebody else may have held a part."""
+
+_NOT_ALONE = "somebody else held a part of a queue all the while: run it once more"
 
 All = Annotated[bool, typer.Option("--all", help="Every letter that is there.")]
 Queues = Annotated[
@@ -68,14 +71,21 @@ def discard(
     if not yes:
         confirm(choice, "Discard for good", least=0)
     now = SystemClock().now()
-    wanted = replace(choice.wanted, before=min(now, choice.wanted.before or now))
-    run = _Run(choice.broker(), run_id(now), by or user(), is_recorded=not no_record)
+    census = Census(choice.wanted)
+    run = _Run(choice.broker(), run_id(now), named(by), is_recorded=not no_record)
     with telling():
-        counts = asyncio.run(_discarded(choice, wanted, run))
+        counts, is_whole = asyncio.run(_discarded(choice, census, now, run))
     if as_document:
         print_json({"run": run.name, "discarded": counts})
     else:
         typer.echo(f"Discarded: {sum(counts.values())}. Run {run.name}.")
+    if not is_whole:
+        warn(_NOT_ALONE)
+    missed = census.missed()
+    for each in missed:
+        warn(each)
+    if missed or not is_whole:
+        raise typer.Exit(Exit.STAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +126,47 @@ class _Run:
         return self.record(kind, queue, ", ".join(counts) or "-", filters=said, counts=numbers)
 
 
-async def _discarded(choice: Choice, wanted: Wanted, run: _Run) -> dict[str, int]:
-    counts = dict[str, int]()
+async def _discarded(
+    choice: Choice, census: Census, now: float, run: _Run
+) -> tuple[dict[str, int], bool]:
+    """Return how many letters went from where, and whether all of the queues was seen."""
+    counts, is_whole = Counter[str](), True
+    before = min(now, choice.wanted.before or now)
+    filters = replace(choice.wanted, before=before).filters()
+
+    def goes(letter: Letter) -> bool:
+        # one that does not say when it was refused was there all the same
+        return census.asks(letter) and (instant_of(letter) or 0.0) < now
+
+    def gone(letters: Sequence[Letter]) -> None:
+        counts.update(letter.source for letter in letters)
+
     async with run.recorder(choice.queue) as recorder:
+
+        async def note(letters: Sequence[Letter]) -> None:
+            if recorder is not None:
+                said = {"letters": tuple(letter.id for letter in letters), "filters": filters}
+                await recorder.write(
+                    run.record("discarded", choice.queue, letters[0].source, **said)
+                )
+
         for source in await choice.sources():
-
-            async def note(letters: Sequence[Letter], source: str = source) -> None:
-                if recorder is not None:
-                    ids = tuple(letter.id for letter in letters)
-                    said = {"letters": ids, "filters": wanted.filters()}
-                    await recorder.write(run.record("discarded", choice.queue, source, **said))
-
-            counts[source] = await removed(run.broker, source, wanted, note)
+            counts[source] = 0
+            is_whole = await _discard(run, source, goes, gone, note) and is_whole
         if recorder is not None:
             source, total = ", ".join(counts), sum(counts.values())
             ended = run.record("ended", choice.queue, source, counts={"letters": total})
             await recorder.write(ended)
-    return counts
+    return dict(counts), is_whole
+
+
+async def _discard(
+    run: _Run, source: str, goes: Callable[[Letter], bool], gone: Telling, note: Noting
+) -> bool:
+    for _ in range(_AGAIN):
+        if await removed(run.broker, source, goes, gone=gone, noting=note):
+            return True
+    return False
 
 
 def export(
@@ -154,43 +188,53 @@ def export(
 
     Nobody else on this machine can read the file, and none is overwritten.
     """
-    person = Person(subject, issuer)
+    person = _person(subject, issuer)
     queues, broker = _queues(queue, bus, settings), broker_of(settings, url)
     name = run_id(SystemClock().now())
-    run = _Run(broker, name, by or user(), is_recorded=not no_record, person=person)
+    run = _Run(broker, name, named(by), is_recorded=not no_record, person=person)
     with telling():
-        found = asyncio.run(_exported(file, queues, person, run))
+        beside = asyncio.run(_beside(broker, queues, queue or ()))
+    with telling(), _private(file) as lines:
+        found = asyncio.run(_exported(lines, beside, person, run))
     if as_document:
         print_json({"run": run.name, "exported": found, "person_sha256": person.pseudonym})
     else:
         typer.echo(f"Exported: {found}. Run {run.name}.")
 
 
-async def _exported(file: Path, queues: Sequence[str], person: Person, run: _Run) -> int:
+async def _exported(
+    lines: TextIO, beside: Mapping[str, Sequence[str]], person: Person, run: _Run
+) -> int:
     total = 0
-    descriptor = _private(file)
-    with os.fdopen(descriptor, "w", encoding="ascii") as lines:
-        for queue in queues:
-            counts, ids = dict[str, int](), list[str]()
-            for source in await _beside(run.broker, queue):
-                found = (await look(run.broker, source, bodies=True, chosen=person)).letters
-                lines.writelines(f"{json.dumps(_exported_letter(each))}\n" for each in found)
-                counts[source] = len(found)
-                ids += [each.id for each in found]
-            async with run.recorder(queue) as recorder:
-                if recorder is not None:
-                    await recorder.write(run.of_person("exported", queue, counts, ids))
-            total += len(ids)
+    for queue, sources in beside.items():
+        counts, ids = dict[str, int](), list[str]()
+        for source in sources:
+            found = (await look(run.broker, source, bodies=True, chosen=person)).letters
+            lines.writelines(f"{json.dumps(_exported_letter(each))}\n" for each in found)
+            counts[source] = len(found)
+            ids += [each.id for each in found]
+        async with run.recorder(queue) as recorder:
+            if recorder is not None:
+                await recorder.write(run.of_person("exported", queue, counts, ids))
+        total += len(ids)
     return total
 
 
-def _private(file: Path) -> int:
+@contextmanager
+def _private(file: Path) -> Iterator[TextIO]:
+    """Write a file that nobody else may read; where that is cut off, there is none."""
     try:
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         fail(f"{file} is there: expected a file that is not, as none is overwritten")
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as lines:
+            yield lines
+    except BaseException:
+        file.unlink(missing_ok=True)  # a part would pass for all
+        raise
 
 
 def _exported_letter(letter: Letter) -> dict[str, Any]:
@@ -218,16 +262,38 @@ def erase(
     busauth letters erase --settings busauth.toml --subject ann --yes > receipt.json
 
     The receipt, one document, names nobody: a SHA-256 of issuer and subject stands for the person,
-    and a digest for the letters. It ends with 3 where somebody else held a part of a queue.
+    and a digest for the letters. It ends with 3 where somebody else held a part of a queue; where
+    it is cut off, the receipt tells what has gone until then.
     """
-    person = Person(subject, issuer)
+    person = _person(subject, issuer)
     queues, broker = _queues(queue, bus, settings), broker_of(settings, url)
     if not yes and not _is_meant(queues):
         raise typer.Exit(Exit.FAILED)
     name = run_id(SystemClock().now())
-    run = _Run(broker, name, by or user(), is_recorded=not no_record, person=person)
-    with telling():
-        erased, ids, is_whole = asyncio.run(_erased(queues, person, run))
+    run = _Run(broker, name, named(by), is_recorded=not no_record, person=person)
+    done = _Erased()
+    try:
+        with telling():
+            beside = asyncio.run(_beside(broker, queues, queue or ()))
+            asyncio.run(_erase(beside, person, run, done))
+    finally:  # whatever ends it: what has gone is gone
+        if done.counts:
+            _print_receipt(done, person, run)
+    if not done.is_whole:
+        warn(_NOT_ALONE)
+        raise typer.Exit(Exit.STAYS)
+
+
+@dataclass(slots=True)
+class _Erased:
+    """What has gone so far: how many letters from where, their ids, and whether none is left."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    is_whole: bool = False
+
+
+def _print_receipt(done: _Erased, person: Person, run: _Run) -> None:
     print_json(
         {
             "v": 1,
@@ -236,15 +302,20 @@ def erase(
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "by": run.by,
             "person_sha256": person.pseudonym,
-            "queues": erased,
-            "letters": len(ids),
-            "letters_sha256": digest(ids),
-            "is_whole": is_whole,
+            "queues": done.counts,
+            "letters": len(done.ids),
+            "letters_sha256": digest(done.ids),
+            "is_whole": done.is_whole,
         }
     )
-    if not is_whole:
-        warn("somebody else held a part of a queue all the while: run it once more")
-        raise typer.Exit(Exit.STAYS)
+
+
+def _person(subject: str, issuer: str | None) -> Person:
+    """Return who is meant; a variable that is not set is nobody, of whom nothing is found."""
+    for option, given in (("--subject", subject), ("--issuer", issuer)):
+        if given is not None and not given.strip():
+            fail(f"{option}: got a blank one, expected it as tokens have it")
+    return Person(subject, issuer)
 
 
 def _is_meant(queues: Sequence[str]) -> bool:
@@ -254,45 +325,56 @@ def _is_meant(queues: Sequence[str]) -> bool:
     return typer.confirm(f"Erase for good, beside {', '.join(queues)}?", err=True)
 
 
-async def _erased(
-    queues: Sequence[str], person: Person, run: _Run
-) -> tuple[dict[str, int], list[str], bool]:
-    """Return how many letters went from where, their ids, and whether none is left."""
-    erased, ids, is_whole = dict[str, int](), list[str](), True
-    for queue in queues:
-        went = list[str]()
+async def _erase(
+    beside: Mapping[str, Sequence[str]], person: Person, run: _Run, done: _Erased
+) -> None:
+    is_whole = True
+    for queue, sources in beside.items():
+        here, step = _Erased(dict.fromkeys(sources, 0)), "erasing"
+        done.counts |= here.counts
         async with run.recorder(queue) as recorder:
             if recorder is not None:  # what cannot be written there shows before anything moves
-                await recorder.write(run.of_person("planned", queue, {}))
-
-            async def note(letters: Sequence[Letter], went: list[str] = went) -> None:
-                went.extend(letter.id for letter in letters)
-
-            counts = dict[str, int]()
-            for source in await _beside(run.broker, queue):
-                counts[source], is_empty = await _emptied(run, source, person, note)
-                is_whole = is_whole and is_empty
-            if recorder is not None:
-                await recorder.write(run.of_person("erased", queue, counts, went))
-        erased |= counts
-        ids += went
-    return erased, ids, is_whole
+                await recorder.write(run.of_person(step, queue, {}))
+            try:
+                for source in sources:
+                    is_whole = await _emptied(run, source, person, (here, done)) and is_whole
+                step = "erased"
+            finally:
+                if recorder is not None:
+                    await recorder.write(run.of_person(step, queue, here.counts, here.ids))
+    done.is_whole = is_whole
 
 
-async def _emptied(
-    run: _Run, source: str, person: Person, note: Callable[[Sequence[Letter]], Awaitable[None]]
-) -> tuple[int, bool]:
-    count = 0
+async def _emptied(run: _Run, source: str, person: Person, told: Sequence[_Erased]) -> bool:
+    """Go through a queue until nothing is found, and return whether that was so."""
     for _ in range(_AGAIN):
-        found = await removed(run.broker, source, person, note)
-        if not found:
-            return count, True
-        count += found
-    return count, False
+        found = list[Letter]()
+        try:
+            is_whole = await removed(run.broker, source, person, gone=found.extend)
+        finally:
+            for each in told:
+                each.counts[source] += len(found)
+                each.ids.extend(letter.id for letter in found)
+        if is_whole and not found:
+            return True
+    return False
 
 
-async def _beside(broker: str, queue: str) -> list[str]:
-    return await existing(broker, (dead_queue(queue), rejected_queue(queue), parked_queue(queue)))
+async def _beside(
+    broker: str, queues: Sequence[str], named: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the queues of letters that are there; one that was named and has none is misspelt."""
+    found = dict[str, tuple[str, ...]]()
+    for queue in queues:
+        beside = dead_queue(queue), rejected_queue(queue), parked_queue(queue)
+        there = tuple(await existing(broker, beside))
+        if there:
+            found[queue] = there
+        elif queue in named:
+            fail(no_letters_beside(queue))
+        else:  # a service that never ran has none
+            warn(no_letters_beside(queue))
+    return found
 
 
 def _queues(named: list[str] | None, bus: str | None, settings: Path | None) -> list[str]:
@@ -300,12 +382,12 @@ def _queues(named: list[str] | None, bus: str | None, settings: Path | None) -> 
     found = list(named or ())
     if bus is not None:
         with telling():
-            declared = bus_or_traceback(bus).queues
+            declared = bus_for_report(bus).queues
         found += [each for each in declared if dead_queue(each) in declared]
     if not found:
         with telling():
             found = [*load_settings(settings).consumers]
-    return found or fail(
+    return list(dict.fromkeys(found)) or fail(
         "which queues? Expected consumers' queues, --bus MODULE:BUS, or a settings file with "
         "[consumers] in it"
     )

@@ -106,27 +106,40 @@ def shown_headers(letter: Letter) -> dict[str, str]:
     consumer knows: of that, busauth's own and the broker's are shown.
     """
     return {
-        str(evidence(name)): _shown(name, value, is_copy=letter.code is not None)
-        for name, value in letter.headers.items()
+        str(evidence(name)): _shown(name, value, letter) for name, value in letter.headers.items()
     }
 
 
-def _shown(name: str, value: object, *, is_copy: bool) -> str:
+def _is_copy(letter: Letter) -> bool:
+    """Return whether a guard has written it: no broker has moved that, and no token is in there.
+
+    Who sent a message that the broker has dead-lettered may have written a refusal on it.
+    """
+    return letter.code is not None and "x-death" not in letter.headers
+
+
+def _is_plain(name: str, letter: Letter) -> bool:
+    """Return whether a header holds no token: under whatever name, what may be one is none."""
     plain = name.lower()
-    if plain == headers.TOKEN:
-        return _KEPT
     is_own = plain.startswith((headers.PREFIX, "x-death", "x-first-death", "x-last-death"))
-    if plain in _TOKENS or not (is_copy or is_own):
-        return _HIDDEN
-    return str(evidence(value))
+    return plain not in _TOKENS and (is_own or _is_copy(letter))
+
+
+def _shown(name: str, value: object, letter: Letter) -> str:
+    if name.lower() == headers.TOKEN:
+        return _KEPT
+    return str(evidence(value)) if _is_plain(name, letter) else _HIDDEN
 
 
 def exported_headers(letter: Letter) -> dict[str, Any]:
-    """Return a letter's headers whole, as JSON can have them, without anything that is a token."""
+    """Return a letter's headers whole, as JSON can have them, without anything that may be a token.
+
+    The names of what is not told stay, so that somebody can be asked.
+    """
     return {
-        redact(name): _HIDDEN
-        if name.lower() in (headers.TOKEN, *_TOKENS)
-        else _without_tokens(value if isinstance(value, _PLAIN) else str(value))
+        redact(name): _without_tokens(value if isinstance(value, _PLAIN) else str(value))
+        if name.lower() != headers.TOKEN and _is_plain(name, letter)
+        else _HIDDEN
         for name, value in letter.headers.items()
     }
 

@@ -18,7 +18,7 @@ from busauth._amqp.judging.judge import FRAME
 from busauth._amqp.judging.received import Received
 from busauth.cli.again import telling
 from busauth.cli.options import warn
-from busauth.cli.target import bus_or_traceback
+from busauth.cli.target import bus_for_report
 from busauth.settings import load_settings
 from busauth.settings.places import at
 
@@ -64,7 +64,7 @@ class Whose:
             raise typer.BadParameter("expected --bus MODULE:BUS, or --settings FILE")
         with telling():
             if target is not None:
-                bus = bus_or_traceback(target)
+                bus = bus_for_report(target)
                 return cls(bus.guard, bus, bus.url)
             loaded = load_settings(settings)
             with at("bus"):

@@ -24,6 +24,9 @@ from busauth.settings.issuers import Table
 _FEWEST = 12
 """Different bytes in a secret: 32 random ones, in hex as well, have fewer once in a long life."""
 
+_KEYLESS = re.compile(r"audit\.file|(?:issuers\.\d+\.)?retired\.file")
+"""Files without a key: who reads events is no one else by that, and what is retired is public."""
+
 _WORDS = re.compile(rb"(?:[A-Z]?[a-z]+[ _.,-]+){2,}[A-Z]?[a-z]+[^A-Za-z]*")
 """A passphrase: words with something between them."""
 
@@ -40,8 +43,8 @@ def look(subject: Subject, question: Question) -> Iterator[Finding]:
 
 
 def _files(settings: Settings, path: Path | None) -> Iterator[tuple[str, Path]]:
-    """Yield files that hold keys, by where the settings name them: all files that they name do."""
-    yield from _named(settings, "")
+    """Yield files that hold keys, by where the settings name them: most that they name do."""
+    yield from ((name, file) for name, file in _named(settings, "") if not _KEYLESS.fullmatch(name))
     if path is not None and settings.bus.url is not None and _has_password(path):
         yield "the settings file, with a password in bus.url", path
 
@@ -114,6 +117,7 @@ def _of_purposes(settings: Settings) -> Iterator[Finding]:
     encrypting = [
         *(messages.encryption or {}).values(),
         *(messages.decryption.key_files if messages.decryption else ()),
+        *(file for name, file in _named(settings, "") if name.endswith("keep_token")),
     ]
     for path in dict.fromkeys(path for _, path in _signing(settings)):
         if _names(path) & set().union(*map(_names, encrypting)):
