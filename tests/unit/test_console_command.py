@@ -62,6 +62,19 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     assert not any(isinstance(each, ProofSigner) for each in reached(looking))
 
 
+def test_it_opens_no_file_of_the_service(folder: Path) -> None:
+    """The key that opens kept tokens is where the service is, and is not missed here."""
+    (folder / "busauth.toml").write_text(SERVICE + '[letters]\nkeep_token = "elsewhere.jwk"\n')
+    with pytest.raises(ConfigurationError, match=r"elsewhere\.jwk"):
+        load_settings("busauth.toml").make_guard()
+    looking = prepared(load_settings("busauth.toml"), [], None, sign_in=True, bodies=False)
+    assert looking.guard is not None
+    (folder / "elsewhere.jwk").write_text((folder / "private.jwk").read_text())
+    looking = prepared(load_settings("busauth.toml"), [], None, sign_in=True, bodies=False)
+    assert looking.guard is not None
+    assert looking.guard.core.letters.keep_token is None
+
+
 def test_tokens_of_the_service_do_not_open_it() -> None:
     """The audience is the console's own, and so are the clients."""
     looking = prepared(load_settings("busauth.toml"), ["q"], None, sign_in=True, bodies=False)
