@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from busauth import DeadLetter
+from busauth._amqp.resending.look import held
 from busauth._amqp.resending.records import Record, recording
 from busauth.integrations.console import BrokerSource, console
 from busauth.letters import look
@@ -119,3 +120,15 @@ async def test_instances_are_followed(desk: Desk) -> None:
             await asyncio.sleep(0.05)
     await source.close()
     assert [(each.service, each.instance, each.feed_age) for each in seen] == [("orders", "a", 7.0)]
+
+
+async def test_what_somebody_holds_is_waited_for(desk: Desk) -> None:
+    """While a redrive or another look has the letters, it does not say that there are none."""
+    await desk.late(KEEPING, "ann", "bob")
+    source = BrokerSource(desk.scene.broker.url)
+    async with held(desk.scene.broker.url, f"{desk.queue}.dead") as waiting:
+        assert len([message async for message in waiting]) == 2
+        looking = asyncio.create_task(source.letters(desk.queue))
+        await asyncio.wait([looking], timeout=1)
+        assert not looking.done()
+    assert len(await looking) == 2

@@ -1,7 +1,8 @@
 """A look at what waits in queues beside a consumer's, which leaves everything as it is."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
@@ -11,7 +12,7 @@ from yarl import URL
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
-from busauth._amqp.resending.letters import Letter, looked_at, taken
+from busauth._amqp.resending.letters import Letter, Waiting, looked_at, taken
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked
 from busauth.errors import Deferred
@@ -70,15 +71,27 @@ async def look(
     """
     census, letters = Census(wanted or Wanted()), list[Letter]()
     for queue in (queues,) if isinstance(queues, str) else queues:
-        # a connection for each: that it is closed gives a queue back, before the next one is held
-        async with leaving(await connected(url)) as connection:
-            await _free(connection, queue)
-            async for message in await taken(connection, queue):
+        async with held(url, queue) as waiting:
+            async for message in waiting:
                 letter = Letter.of(message, queue, with_body=bodies)
                 if census.asks(letter) and (chosen is None or chosen(letter)):
                     letters.append(letter)
     letters.sort(key=lambda letter: letter.at or "")
     return Found(tuple(letters[:limit]), census.chosen, census.total, census.missed())
+
+
+@asynccontextmanager
+async def held(url: str | URL, queue: str) -> AsyncIterator[Waiting]:
+    """Hold all that is in a queue while inside; it waits until nobody else has a part of it.
+
+    A connection for each: that it is closed gives a queue back, before the next one is held.
+
+    Raises:
+        ConnectionError, Deferred, ConfigurationError: as of `look`.
+    """
+    async with leaving(await connected(url)) as connection:
+        await _free(connection, queue)
+        yield await taken(connection, queue)
 
 
 async def _free(connection: AbstractConnection, queue: str) -> None:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from busauth._amqp.auditing.reading import read_stream
 from busauth._amqp.auditing.stream import AUDIT_STREAM
 from busauth._amqp.connecting.address import broker_url
-from busauth._amqp.connecting.connect import connected
-from busauth._amqp.connecting.patience import leaving
-from busauth._amqp.resending.letters import Letter, taken
-from busauth._amqp.resending.look import existing
+from busauth._amqp.resending.letters import Letter
+from busauth._amqp.resending.look import existing, held
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth._arguments import checked
@@ -105,18 +103,19 @@ class BrokerSource:
         """Look at a queue's dead, rejected and parked letters, one queue after the other.
 
         Each is held whole for as long as it takes to cross the wire: some 20,000 letters a second.
+        Where a redrive or somebody else's look has it, that is waited for.
 
         Raises:
             Deferred, ConnectionError, ConfigurationError: as of `busauth.letters`.
         """
         around = (dead_queue(queue), rejected_queue(queue), parked_queue(queue))
-        found, held = list[LetterSeen](), _Held(_BODIES if self._bodies else 0)
+        found, room = list[LetterSeen](), _Room(_BODIES if self._bodies else 0)
         for source in await existing(self._url, around):
-            async with leaving(await connected(self._url)) as connection:
-                async for message in await taken(connection, source):
+            async with held(self._url, source) as waiting:
+                async for message in waiting:
                     if len(found) < _MOST:
                         letter = Letter.of(message, source, with_body=self._bodies)
-                        found.append(seen(letter, held.body(letter)))
+                        found.append(seen(letter, room.body(letter)))
         return found
 
     async def runs(self, queue: str) -> Sequence[RunStep]:
@@ -129,7 +128,7 @@ class BrokerSource:
 
 
 @dataclass(slots=True)
-class _Held:
+class _Room:
     """Bytes that may still be held of bodies."""
 
     left: int

@@ -142,8 +142,8 @@ class RunStep:
 class Source(Protocol):
     """Where a console looks. Whoever writes one leaves tokens, keys and headers of others behind.
 
-    Each raises `Deferred` or an `OSError` where it cannot tell now, and `ConfigurationError` where
-    it may not.
+    Each raises an `OSError` where it cannot tell now, and `Deferred`, or `ConfigurationError` where
+    it may not, with words that are shown.
     """
 
     async def instances(self) -> Sequence[InstanceSeen]:
