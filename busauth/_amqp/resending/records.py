@@ -45,6 +45,11 @@ _PREFETCH = 1000
 _LONGEST = 1024 * 1024
 """Bytes of a record that is read: whoever can publish there can write one."""
 
+_LAST = 253_402_300_799
+"""The last second that a date has."""
+
+_COUNTS = range(2**63)
+
 _FOUND, _QUIET = 10.0, 0.3
 """Seconds that the end of a stream has to be told, and after which nothing more is of its end."""
 
@@ -109,8 +114,9 @@ class Record:
         is_read = (
             all(isinstance(each, str) for each in (*named, *ids, *tables[2].values()))
             and isinstance(authority, str | None)
-            and all(isinstance(each, int) for each in tables[1].values())
+            and all(isinstance(each, int) and each in _COUNTS for each in tables[1].values())
             and isinstance(at, int | float)
+            and 0 <= at <= _LAST  # which no NaN is
             and told["kind"] in KINDS
         )
         return cls(**told, letters=tuple(ids)) if is_read else None

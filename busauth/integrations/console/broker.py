@@ -5,9 +5,11 @@ them whatever token it has, are not.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from busauth._amqp.auditing.reading import read_stream
 from busauth._amqp.auditing.stream import AUDIT_STREAM
@@ -17,19 +19,29 @@ from busauth._amqp.resending.look import existing, held
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth._arguments import checked
+from busauth._redaction import redact, redact_cut
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError
-from busauth.integrations.console.seen import InstanceSeen, LetterSeen, Passage, RunStep
-from busauth.integrations.console.summing import GONE, Told, cut
+from busauth.integrations.console.seen import (
+    MOST_LETTERS,
+    InstanceSeen,
+    LetterSeen,
+    Passage,
+    RunStep,
+)
+from busauth.integrations.console.shown import date
+from busauth.integrations.console.summing import GONE, Told, cut, number
+
+T = TypeVar("T")
 
 _BODY, _BODIES = 4096, 32 * 1024 * 1024
 """Bytes that are shown of a body, and that are held of all bodies of a queue."""
 
-_MOST = 100_000
-"""Letters of a queue that are held."""
-
 _FIRST = 1.5
 """Seconds that the first visitor waits for what the audit stream has."""
+
+_WORDS = 50
+"""Filters, counts and values that are shown of one record."""
 
 _TURN = 200
 """Events that are read before others may run."""
@@ -113,7 +125,7 @@ class BrokerSource:
         for source in await existing(self._url, around):
             async with held(self._url, source) as waiting:
                 async for message in waiting:
-                    if len(found) < _MOST:
+                    if len(found) < MOST_LETTERS:
                         letter = Letter.of(message, source, with_body=self._bodies)
                         found.append(seen(letter, room.body(letter)))
         return found
@@ -139,7 +151,9 @@ class _Room:
             return None
         self.left -= len(shown)
         text = shown.decode("utf-8", "replace")
-        return text if len(shown) == letter.size else f"{text}\n... {letter.size} bytes in all"
+        if len(shown) == letter.size:
+            return redact(text)
+        return f"{redact_cut(text)}\n... {letter.size} bytes in all"
 
 
 def seen(letter: Letter, body: str | None = None) -> LetterSeen:
@@ -183,6 +197,18 @@ def step(record: Record) -> RunStep:
         by=cut(record.by),
         authority=cut(record.authority),
         letters=len(record.letters),
-        filters={str(cut(name)): str(cut(str(said))) for name, said in record.filters.items()},
-        counts={str(cut(name)): count for name, count in record.counts.items()},
+        filters={str(cut(name)): _told(name, said) for name, said in _some(record.filters)},
+        counts={str(cut(name)): count for name, count in _some(record.counts)},
     )
+
+
+def _some(table: Mapping[str, T]) -> Iterable[tuple[str, T]]:
+    return islice(table.items(), _WORDS)
+
+
+def _told(name: str, said: object) -> str:
+    """Return what was chosen as people say it: an instant as one, and several with commas."""
+    if name in ("before", "after") and (at := number(said)) is not None:
+        return date(at)
+    several = said[:_WORDS] if isinstance(said, list) else [said]
+    return str(cut(", ".join(map(str, several))))

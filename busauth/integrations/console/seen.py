@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+MOST_LETTERS = 100_000
+"""Letters of a queue that are held."""
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
