@@ -148,6 +148,16 @@ async def test_cookies(secure: bool) -> None:
         assert "Max-Age" not in each
 
 
+@pytest.mark.parametrize("host", ["[::1]", "localhost", "[::1]:8250"])
+async def test_cookies_of_every_host(host: str) -> None:
+    """Whatever it is reached by, its cookies have names that are some."""
+    shown = town(hosts=[host])
+    async with shown.client(host=host) as client:
+        answer = await client.get("/sign-in")
+    assert answer.status_code == 200
+    assert re.match(r"busauth-\w+-form=", answer.headers["set-cookie"])
+
+
 @attack("console-fixed")
 async def test_a_session_that_was_laid_counts_for_nothing() -> None:
     """Whatever id a browser brings, signing in makes a new one, and ends the one that it had."""
@@ -210,6 +220,19 @@ async def test_who_fails_too_often_is_not_listened_to() -> None:
         assert (late.status_code, late.headers["retry-after"]) == (429, "61")
         assert (await sign_in(other, shown.token())).status_code == 303
         await shown.clock.advance(61)
+        assert (await sign_in(client, shown.token())).status_code == 303
+
+
+async def test_who_shows_what_was_theirs_has_not_guessed() -> None:
+    """A page that goes on with an expired token keeps out nobody who shares its proxy's address."""
+    shown = town()
+    old, few = shown.token(exp=int(NOW) + 1), shown.token(scope="orders:read")
+    await shown.clock.advance(120)
+    async with shown.client() as client:
+        for _ in range(12):
+            for token, status in ((old, 401), (few, 403)):
+                bearer = {"authorization": f"Bearer {token}"}
+                assert (await client.get("/", headers=bearer)).status_code == status
         assert (await sign_in(client, shown.token())).status_code == 303
 
 
