@@ -127,6 +127,22 @@ async def test_instances_are_followed(desk: Desk) -> None:
     assert [(each.service, each.instance, each.feed_age) for each in seen] == [("orders", "a", 7.0)]
 
 
+async def test_a_broker_that_does_not_answer_is_no_empty_stream(desk: Desk) -> None:
+    """Where nobody says anything, it does not say that no service has told of itself."""
+    writers = list[asyncio.StreamWriter]()
+    server = asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    async with await server as mute:
+        port = mute.sockets[0].getsockname()[1]
+        source = BrokerSource(f"amqp://127.0.0.1:{port}/")
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await source.instances()
+        await source.close()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
 async def test_what_somebody_holds_is_waited_for(desk: Desk) -> None:
     """While a redrive or another look has the letters, it does not say that there are none."""
     await desk.late(KEEPING, "ann", "bob")

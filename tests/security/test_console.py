@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from busauth import Caller, Deferred
+from busauth._amqp.auditing.reading import _object
 from busauth._amqp.resending.letters import Letter
 from busauth._amqp.resending.records import Record
 from busauth._decision import Demand
@@ -592,6 +593,13 @@ def test_records_of_no_time_are_none(said: dict[str, Any]) -> None:
     usual = {"v": 1, "run": "r", "kind": "begun", "at": 1, "queue": "q", "source": "s", "by": "b"}
     assert Record.of(json.dumps(usual).encode()) is not None
     assert Record.of(json.dumps(usual | said).encode()) is None
+
+
+@attack("console-flooded")
+def test_an_object_without_end_is_none() -> None:
+    """What stands on the audit stream is read no further than anything that belongs there."""
+    assert _object(b'{"kind": "status"}') == {"kind": "status"}
+    assert _object(b'{"kind": "' + b"s" * 1024 * 1024 + b'"}') == {}
 
 
 @attack("console-token-seen")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-from busauth._amqp.auditing.reading import read_stream
+from busauth._amqp.auditing.reading import followed
 from busauth._amqp.auditing.stream import AUDIT_STREAM
 from busauth._amqp.connecting.address import broker_url
 from busauth._amqp.resending.letters import Letter
@@ -72,7 +72,7 @@ class BrokerSource:
         broker_url(url)
         self._url, self._bodies, self._stream = url, bodies, stream
         self._clock = clock or SystemClock()
-        self._told = Told()
+        self._told, self._attached = Told(), asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
     async def instances(self) -> Sequence[InstanceSeen]:
@@ -90,6 +90,8 @@ class BrokerSource:
         if following.done():
             self._following = None  # the next look begins anew
             following.result()
+        if not self._attached.is_set():
+            raise TimeoutError("the audit stream is not being read yet")
         return self._told.seen(self._clock.now())
 
     async def close(self) -> None:
@@ -101,8 +103,9 @@ class BrokerSource:
 
     async def _follow(self) -> None:
         told = self._told = Told()
+        attached = self._attached = asyncio.Event()
         since = self._clock.now() - GONE
-        reading = read_stream(self._url, stream=self._stream, since=since, quiet=None)
+        reading = followed(broker_url(self._url), self._stream, since, None, attached)
         async with aclosing(reading):
             count = 0
             async for said in reading:
