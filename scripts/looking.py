@@ -152,10 +152,13 @@ def an_hour_after(now: float = NOW) -> Shown:
     steps = [
         step("planned", now - 1500, run="p-1", letters=291, filters={"code": "handler.failed"},
              counts={"accepted": 180, "token.revoked": 11, "token.expired": 39}, **who),
-        step("begun", now - 1200, run="r-0", letters=50, authority="kept", **who),
+        step("begun", now - 1200, run="r-0", authority="kept", **who),
         step("ended", now - 1100, run="r-0", counts={"sent": 48, "refused": 2}, **who),
-        step("begun", now - 90, run="r-1", letters=230, authority="operator", **who),
-        step("sent", now - 4, run="r-1", letters=131, **who),
+        step("begun", now - 90, run="r-1", authority="operator", **who),
+        step("sending", now - 30, run="r-1", letters=100, **who),
+        step("sent", now - 25, run="r-1", letters=100, **who),
+        step("refused", now - 5, run="r-1", letters=31, **who),
+        step("sending", now - 4, run="r-1", letters=69, **who),
     ]  # fmt: skip
     return Shown(
         seen=[

@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,9 @@ from busauth.settings.places import at
 _USUAL = {"http": 80, "https": 443}
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 -- what is refused without a name
 _CONNECTIONS, _KEEP_ALIVE, _HEADER_BYTES = 100, 15, 32 * 1024
+_ASKED, _WHOLE = 15.0, 180.0
+"""Seconds for the head of a request, and for all of it with its answer: a look may take a while."""
+
 
 File = Annotated[
     Path | None,
@@ -139,7 +142,9 @@ class Listening:
         own = ("127.0.0.1", "localhost", "::1") if is_loopback(self.host) else (self.host,)
         named = [each for each in (*own, *self.names) if each not in _ANYWHERE]
         found = [str(Address(each, port)) for each in named]
-        return found + (named if port == _USUAL[self.scheme] else [])
+        if port == _USUAL[self.scheme]:  # then browsers leave it out
+            found += [f"[{each}]" if ":" in each else each for each in named]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +227,11 @@ async def _serve(looking: Looking, listening: Listening, *, as_json: bool) -> No
     try:
         async with _trusting(looking):
             _say(listening, port, looking, as_json=as_json)
-            await server.serve([opened])
+            watching = asyncio.create_task(hanging_up(server.server_state.connections))
+            try:
+                await server.serve([opened])
+            finally:
+                watching.cancel()
     finally:
         await source.close()
 
@@ -245,6 +254,35 @@ def _config(app: Any, listening: Listening) -> Any:
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.key,
     )
+
+
+async def hanging_up(
+    connections: Collection[Any], *, asked: float = _ASKED, whole: float = _WHOLE, every: float = 1
+) -> None:
+    """Close connections that hold a place and ask for nothing, or do not take their answer.
+
+    There are few places, and each byte of half a request would keep one for as long as it likes.
+
+    Args:
+        connections: the server's.
+        asked: seconds for a request's head.
+        whole: seconds for all of a request and its answer.
+        every: seconds between two looks.
+    """
+    monotonic, since = asyncio.get_running_loop().time, dict[tuple[Any, Any, bool], float]()
+    while True:
+        now = monotonic()
+        states = [(each, each.cycle, _is_answering(each)) for each in connections]
+        since = {each: since.get(each, now) for each in states}
+        for each, begun in since.items():
+            connection, _, is_answering = each
+            if now - begun >= (whole if is_answering else asked):
+                connection.transport.abort()
+        await asyncio.sleep(every)
+
+
+def _is_answering(connection: Any) -> bool:
+    return connection.cycle is not None and not connection.cycle.response_complete
 
 
 def _stopped() -> None:

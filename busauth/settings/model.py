@@ -58,6 +58,9 @@ from busauth.settings.variables import Variables
 _WHOLE = frozenset({"on_expired", "seal", "encryption"})
 """What the environment replaces as a whole: two halves make no policy, and a seal has an order."""
 
+_OF_WHOM = frozenset({*IssuerSettings.model_fields, "issuers", "unsafe_http"})
+"""What tells whom to trust; the rest may hold a service's keys."""
+
 
 class Settings(IssuerTable, BaseSettings):
     """Everything that an operator can say about a guard, and about the bus that it stands in.
@@ -165,17 +168,13 @@ class Settings(IssuerTable, BaseSettings):
         """
         whose = {"audience": self.console.audience, "clients": self.console.clients}
         issuers = tuple(each.model_copy(update={**whose, "retired": None}) for each in self.issuers)
-        needed: dict[str, Any] = {
-            **whose,
-            "retired": None,
-            "issuers": issuers,
-            "on_expired": DeadLetter(),
-            "messages": MessageSettings(),
-            "letters": LetterSettings(),
-            "audit": AuditSettings(),
-            "guard": GuardOptions(),
-            "consumers": {},
+        # of everything else, of later versions' tables too, the defaults: no key is among them
+        usual = {
+            name: each.get_default(call_default_factory=True)
+            for name, each in type(self).model_fields.items()
+            if name not in _OF_WHOM
         }
+        needed: dict[str, Any] = {**usual, **whose, "retired": None, "issuers": issuers}
         feed = None
         if self.console.feed is not None:
             with self._placed("console", "feed"):

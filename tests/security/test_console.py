@@ -1,10 +1,12 @@
 """Attacks on the console: on who may ask, on the sign-in, and on what it answers."""
 
+import json
 import re
 import unicodedata
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +14,13 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from busauth import Caller, Deferred
+from busauth._amqp.auditing.reading import _object
+from busauth._amqp.resending.letters import Letter
+from busauth._amqp.resending.records import Record
 from busauth._decision import Demand
 from busauth.integrations.console import ConsumerSeen, InstanceSeen, Passage
+from busauth.integrations.console.broker import _Room
+from busauth.integrations.console.broker import step as step_of
 from busauth.integrations.console.gate import HEADERS, Gate
 from busauth.integrations.console.sessions import Attempts, Sessions, visiting
 from busauth.integrations.console.summing import groups
@@ -142,6 +149,16 @@ async def test_cookies(secure: bool) -> None:
         assert "Max-Age" not in each
 
 
+@pytest.mark.parametrize("host", ["[::1]", "localhost", "[::1]:8250"])
+async def test_cookies_of_every_host(host: str) -> None:
+    """Whatever it is reached by, its cookies have names that are some."""
+    shown = town(hosts=[host])
+    async with shown.client(host=host) as client:
+        answer = await client.get("/sign-in")
+    assert answer.status_code == 200
+    assert re.match(r"busauth-\w+-form=", answer.headers["set-cookie"])
+
+
 @attack("console-fixed")
 async def test_a_session_that_was_laid_counts_for_nothing() -> None:
     """Whatever id a browser brings, signing in makes a new one, and ends the one that it had."""
@@ -204,6 +221,19 @@ async def test_who_fails_too_often_is_not_listened_to() -> None:
         assert (late.status_code, late.headers["retry-after"]) == (429, "61")
         assert (await sign_in(other, shown.token())).status_code == 303
         await shown.clock.advance(61)
+        assert (await sign_in(client, shown.token())).status_code == 303
+
+
+async def test_who_shows_what_was_theirs_has_not_guessed() -> None:
+    """A page that goes on with an expired token keeps out nobody who shares its proxy's address."""
+    shown = town()
+    old, few = shown.token(exp=int(NOW) + 1), shown.token(scope="orders:read")
+    await shown.clock.advance(120)
+    async with shown.client() as client:
+        for _ in range(12):
+            for token, status in ((old, 401), (few, 403)):
+                bearer = {"authorization": f"Bearer {token}"}
+                assert (await client.get("/", headers=bearer)).status_code == status
         assert (await sign_in(client, shown.token())).status_code == 303
 
 
@@ -513,3 +543,73 @@ async def test_whatever_a_letter_says_is_text(word: str) -> None:
 def shape(page: str) -> list[tuple[str, tuple[str, ...]]]:
     """Return a page's elements and their attributes' names; whether a time is one is open."""
     return [(tag, tuple(attributes)) for tag, attributes in Outline(page).tags if tag != "time"]
+
+
+@attack("console-flooded")
+@pytest.mark.parametrize("path", ["/", "/letters", "/history", "/plan"])
+async def test_pages_are_bounded(path: str) -> None:
+    """Whoever fills a stream or a queue with what is always another makes no page grow with it."""
+    many = range(3000)
+    instances = [
+        InstanceSeen(
+            service="s", instance=f"{n:04}", at=NOW,
+            consumers=tuple(ConsumerSeen(queue="q" * 255) for _ in range(200)),
+        )
+        for n in range(500)
+    ]  # fmt: skip
+    record = Record(
+        run="r", kind="ended", at=NOW, queue=QUEUE, source="s", by="b",
+        filters={f"f-{n}": ["x"] * 1000 for n in many}, counts={f"c-{n}": n for n in many},
+    )  # fmt: skip
+    wide = step_of(record)
+    source = Shown(
+        seen=instances,
+        lying=[letter(id=f"{n:032x}", code=f"c-{n}" + "x" * 900) for n in many],
+        steps=[replace(wide, run=f"r-{n}", kind=("ended", "sent", "planned")[n % 3]) for n in many],
+    )
+    shown = town(source, guard=None)
+    async with shown.client() as client:
+        page = await client.get(path)
+    assert page.status_code == 200
+    assert len(page.content) < 1024 * 1024
+    assert "not shown" in page.text or path == "/plan"
+
+
+@attack("console-flooded")
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"at": 10**400},
+        {"at": float("nan")},
+        {"at": float("inf")},
+        {"at": 1e300},
+        {"at": -1},
+        {"counts": {"sent": -1}},
+        {"counts": {"sent": 10**4000}},
+    ],
+)
+def test_records_of_no_time_are_none(said: dict[str, Any]) -> None:
+    """One that no clock could have shown, and no count could have come to, breaks no page."""
+    usual = {"v": 1, "run": "r", "kind": "begun", "at": 1, "queue": "q", "source": "s", "by": "b"}
+    assert Record.of(json.dumps(usual).encode()) is not None
+    assert Record.of(json.dumps(usual | said).encode()) is None
+
+
+@attack("console-flooded")
+def test_an_object_without_end_is_none() -> None:
+    """What stands on the audit stream is read no further than anything that belongs there."""
+    assert _object(b'{"kind": "status"}') == {"kind": "status"}
+    assert _object(b'{"kind": "' + b"s" * 1024 * 1024 + b'"}') == {}
+
+
+@attack("console-token-seen")
+def test_a_token_that_the_end_of_a_body_cuts_off() -> None:
+    """The beginning of a body that ends within a token shows nothing of it."""
+    token = town().token()
+    for kept in (20, len(token) // 2, len(token) - 5):
+        body = (b"x" * (4096 - kept - 1) + b" " + token.encode()).ljust(5000)
+        told = SimpleNamespace(body=body, size=len(body))
+        shown = _Room(10_000).body(cast("Letter", told))
+        assert shown is not None
+        assert token[:16] not in shown
+        assert "[token]" in shown

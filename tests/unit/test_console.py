@@ -36,7 +36,7 @@ async def test_whoever_signs_in_sees_every_page() -> None:
     assert "Silent" in pages["/"].text
     assert "handler.failed" in pages["/letters"].text
     assert "token.revoked" in pages["/plan"].text
-    assert "131 of 230" in pages["/history"].text
+    assert "131 done, 69 in flight" in pages["/history"].text
     assert "ines@ops-1" in pages[ONE].text
     assert "kept, encrypted for its consumer" in pages[ONE].text
 

@@ -1,18 +1,26 @@
 """`busauth console`: when it starts, and what it is made of."""
 
+import asyncio
 import secrets
+import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
+from uvicorn import Server
 
 from busauth._amqp.guard import Guard
 from busauth._messages.proof import ProofSigner
 from busauth.cli import app
-from busauth.cli.console import Listening, prepared
+from busauth.cli.console import Listening, _config, hanging_up, prepared
 from busauth.errors import ConfigurationError
+from busauth.integrations.console import console
 from busauth.settings import load_settings
+from scripts.looking import Shown
+from tests.unit.consoling import town
 from tests.unit.reaching import reached, strings_in
 from tests.unit.support import forget_settings, lay_keys
 
@@ -60,6 +68,19 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     found = strings_in(looking)
     assert not [each for each in found if secret in each or private in each or each == sealed]
     assert not any(isinstance(each, ProofSigner) for each in reached(looking))
+
+
+def test_it_opens_no_file_of_the_service(folder: Path) -> None:
+    """The key that opens kept tokens is where the service is, and is not missed here."""
+    (folder / "busauth.toml").write_text(SERVICE + '[letters]\nkeep_token = "elsewhere.jwk"\n')
+    with pytest.raises(ConfigurationError, match=r"elsewhere\.jwk"):
+        load_settings("busauth.toml").make_guard()
+    looking = prepared(load_settings("busauth.toml"), [], None, sign_in=True, bodies=False)
+    assert looking.guard is not None
+    (folder / "elsewhere.jwk").write_text((folder / "private.jwk").read_text())
+    looking = prepared(load_settings("busauth.toml"), [], None, sign_in=True, bodies=False)
+    assert looking.guard is not None
+    assert looking.guard.core.letters.keep_token is None
 
 
 def test_tokens_of_the_service_do_not_open_it() -> None:
@@ -123,6 +144,14 @@ def test_it_does_not_start(given: list[str], why: str) -> None:
             {"host": "0.0.0.0", "names": ("c.example",), "certificate": Path("c"), "port": 443},
             {"c.example", "c.example:443"},
         ),
+        (
+            {"host": "::1", "port": 80},
+            {
+                f"{each}{port}"
+                for each in ("127.0.0.1", "localhost", "[::1]")
+                for port in ("", ":80")
+            },
+        ),
     ],
 )
 def test_by_which_names_it_is_reached(said: dict[str, Any], hosts: set[str]) -> None:
@@ -130,9 +159,43 @@ def test_by_which_names_it_is_reached(said: dict[str, Any], hosts: set[str]) -> 
     usual: dict[str, Any] = {"port": 8250, "names": (), "certificate": None, "key": Path("k")}
     listening = Listening(**usual | said)
     assert set(listening.hosts(listening.port)) == hosts
+    console(
+        Shown(), queues=[], hosts=hosts, guard=town().guard, secure=bool(said.get("certificate"))
+    )
 
 
 def test_a_sign_in_needs_an_issuer() -> None:
     """Without one nobody could be let in."""
     with pytest.raises(ConfigurationError, match="issuer"):
         prepared(load_settings(), [], "amqp://localhost/", sign_in=True, bodies=False)
+
+
+@pytest.mark.parametrize("dribbles", [False, True])
+async def test_who_asks_for_nothing_is_hung_up_on(dribbles: bool) -> None:
+    """A hundred that hold a connection each keep nobody out for longer than a head may take."""
+    opened = socket.create_server(("127.0.0.1", 0))
+    port = opened.getsockname()[1]
+    listening = Listening("127.0.0.1", port, (), None, None)
+    app = console(Shown(), queues=[], hosts=listening.hosts(port), guard=None)
+    server = Server(_config(app, listening))
+    serving = asyncio.create_task(server.serve([opened]))
+    watching = asyncio.create_task(
+        hanging_up(server.server_state.connections, asked=0.4, every=0.05)
+    )
+    while not server.started:
+        await asyncio.sleep(0.01)
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+    async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as asks:
+        statuses = []
+        while 200 not in statuses:
+            for _, writer in idle if dribbles else []:
+                writer.write(b"G")
+            with suppress(httpx.TransportError):
+                statuses.append((await asks.get("/")).status_code)
+            await asyncio.sleep(0.05)
+    assert 503 in statuses  # there was no place for it at first
+    for _, writer in idle:
+        writer.close()
+    watching.cancel()
+    server.should_exit = True
+    await serving

@@ -17,6 +17,8 @@ from busauth._arguments import Seconds, SecondsOrNone, checked
 from busauth.errors import ConfigurationError
 
 _PREFETCH = 1000
+_LONGEST = 1024 * 1024
+"""Bytes of an object that is read: whoever can publish there can write one."""
 
 
 @checked
@@ -44,13 +46,15 @@ def read_stream(
             broker will not help.
         ConnectionError: the broker is out of reach, or was lost.
     """
-    return _read(broker_url(url), stream, since, quiet)
+    return followed(broker_url(url), stream, since, quiet, asyncio.Event())
 
 
-async def _read(
-    url: URL, stream: str, since: float, quiet: float | None
+async def followed(
+    url: URL, stream: str, since: float, quiet: float | None, attached: asyncio.Event
 ) -> AsyncGenerator[dict[str, Any], None]:
+    """Return the same, and set an event once nothing means that there is nothing."""
     attachment = await _attached(url, stream, since)
+    attached.set()
     try:
         while True:
             try:
@@ -76,7 +80,7 @@ async def _attached(url: URL, stream: str, since: float) -> Attachment:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body)
+        said = json.loads(body) if len(body) <= _LONGEST else None
     except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}

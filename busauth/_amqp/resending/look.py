@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
@@ -12,7 +13,7 @@ from yarl import URL
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
-from busauth._amqp.resending.letters import Letter, looked_at, taken, was_whole
+from busauth._amqp.resending.letters import Letter, Waiting, looked_at, taken, was_whole
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked
 from busauth.errors import Deferred
@@ -99,15 +100,26 @@ async def _whole(
 ) -> list[Letter] | None:
     """Return what is wanted of a queue, None where somebody else may have had a part of it."""
     letters = list[Letter]()
-    # a connection for each: that it is closed gives a queue back, before the next one is held
-    async with leaving(await connected(url)) as connection:
-        await _free(connection, queue)
-        waiting = await taken(connection, queue)
+    async with held(url, queue) as (connection, waiting):
         async for message in waiting:
             letter = Letter.of(message, queue, with_body=bodies)
             if census.asks(letter) and (chosen is None or chosen(letter)):
                 letters.append(letter)
         return letters if await was_whole(connection, waiting) else None
+
+
+@asynccontextmanager
+async def held(url: str | URL, queue: str) -> AsyncIterator[tuple[AbstractConnection, Waiting]]:
+    """Hold all that is in a queue while inside; it waits until nobody else has a part of it.
+
+    A connection for each: that it is closed gives a queue back, before the next one is held.
+
+    Raises:
+        ConnectionError, Deferred, ConfigurationError: as of `look`.
+    """
+    async with leaving(await connected(url)) as connection:
+        await _free(connection, queue)
+        yield connection, await taken(connection, queue)
 
 
 def _not_alone(queue: str) -> Deferred:

@@ -52,6 +52,8 @@ _LONGEST = 1024 * 1024
 _LATEST = 253_402_300_800
 """Seconds since the epoch that no calendar has: the year 10,000."""
 
+_COUNTS = range(2**63)
+
 _FOUND, _QUIET, _UNKNOWN = 10.0, 0.3, 1.0
 """Seconds that the end of a stream has to be told, and after which nothing more is of its end: the
 last where nobody can read what is there."""
@@ -119,9 +121,9 @@ class Record:
             # no escapes for a terminal: somebody else may have written it
             all(isinstance(each, str) and each.isprintable() for each in words)
             and (authority is None or (isinstance(authority, str) and authority.isprintable()))
-            and all(type(each) is int for each in tables[1].values())
+            and all(type(each) is int and each in _COUNTS for each in tables[1].values())
             and isinstance(at, int | float)
-            and 0 <= at < _LATEST
+            and 0 <= at < _LATEST  # which no NaN is
             and told["kind"] in KINDS
         )
         return cls(**told, letters=tuple(ids)) if is_read else None

@@ -62,7 +62,7 @@ def console(
             f"hosts={', '.join(others)}: others than this machine need TLS and a sign-in: expected "
             "both, or 127.0.0.1"
         )
-    port = min(named).rpartition(":")[2]
+    port = "".join(filter(str.isalnum, min(named).rpartition(":")[2]))
     desk: Desk = OpenDesk()
     if guard is not None:
         desk = SignIn(guard, scopes=frozenset(scopes), idle=idle, secure=secure, port=port)
@@ -82,4 +82,4 @@ def _name_of(host: str) -> str:
     """Return a host's name without its port."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
-    return host.rpartition(":")[0] or host if ":" in host else host
+    return host.partition(":")[0]

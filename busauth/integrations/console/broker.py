@@ -5,33 +5,43 @@ them whatever token it has, are not.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-from busauth._amqp.auditing.reading import read_stream
+from busauth._amqp.auditing.reading import followed
 from busauth._amqp.auditing.stream import AUDIT_STREAM
 from busauth._amqp.connecting.address import broker_url
-from busauth._amqp.connecting.connect import connected
-from busauth._amqp.connecting.patience import leaving
-from busauth._amqp.resending.letters import Letter, taken
-from busauth._amqp.resending.look import existing
+from busauth._amqp.resending.letters import Letter
+from busauth._amqp.resending.look import existing, held
 from busauth._amqp.resending.records import Record, history
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth._arguments import checked
+from busauth._redaction import redact, redact_cut
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError
-from busauth.integrations.console.seen import InstanceSeen, LetterSeen, Passage, RunStep
-from busauth.integrations.console.summing import GONE, Told, cut
+from busauth.integrations.console.seen import (
+    MOST_LETTERS,
+    InstanceSeen,
+    LetterSeen,
+    Passage,
+    RunStep,
+)
+from busauth.integrations.console.shown import date
+from busauth.integrations.console.summing import GONE, Told, cut, number
+
+T = TypeVar("T")
 
 _BODY, _BODIES = 4096, 32 * 1024 * 1024
 """Bytes that are shown of a body, and that are held of all bodies of a queue."""
 
-_MOST = 100_000
-"""Letters of a queue that are held."""
-
 _FIRST = 1.5
 """Seconds that the first visitor waits for what the audit stream has."""
+
+_WORDS = 50
+"""Filters, counts and values that are shown of one record."""
 
 _TURN = 200
 """Events that are read before others may run."""
@@ -62,7 +72,7 @@ class BrokerSource:
         broker_url(url)
         self._url, self._bodies, self._stream = url, bodies, stream
         self._clock = clock or SystemClock()
-        self._told = Told()
+        self._told, self._attached = Told(), asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
     async def instances(self) -> Sequence[InstanceSeen]:
@@ -80,6 +90,8 @@ class BrokerSource:
         if following.done():
             self._following = None  # the next look begins anew
             following.result()
+        if not self._attached.is_set():
+            raise TimeoutError("the audit stream is not being read yet")
         return self._told.seen(self._clock.now())
 
     async def close(self) -> None:
@@ -91,8 +103,9 @@ class BrokerSource:
 
     async def _follow(self) -> None:
         told = self._told = Told()
+        attached = self._attached = asyncio.Event()
         since = self._clock.now() - GONE
-        reading = read_stream(self._url, stream=self._stream, since=since, quiet=None)
+        reading = followed(broker_url(self._url), self._stream, since, None, attached)
         async with aclosing(reading):
             count = 0
             async for said in reading:
@@ -105,18 +118,19 @@ class BrokerSource:
         """Look at a queue's dead, rejected and parked letters, one queue after the other.
 
         Each is held whole for as long as it takes to cross the wire: some 20,000 letters a second.
+        Where a redrive or somebody else's look has it, that is waited for.
 
         Raises:
             Deferred, ConnectionError, ConfigurationError: as of `busauth.letters`.
         """
         around = (dead_queue(queue), rejected_queue(queue), parked_queue(queue))
-        found, held = list[LetterSeen](), _Held(_BODIES if self._bodies else 0)
+        found, room = list[LetterSeen](), _Room(_BODIES if self._bodies else 0)
         for source in await existing(self._url, around):
-            async with leaving(await connected(self._url)) as connection:
-                async for message in await taken(connection, source):
-                    if len(found) < _MOST:
+            async with held(self._url, source) as (_, waiting):
+                async for message in waiting:
+                    if len(found) < MOST_LETTERS:
                         letter = Letter.of(message, source, with_body=self._bodies)
-                        found.append(seen(letter, held.body(letter)))
+                        found.append(seen(letter, room.body(letter)))
         return found
 
     async def runs(self, queue: str) -> Sequence[RunStep]:
@@ -129,7 +143,7 @@ class BrokerSource:
 
 
 @dataclass(slots=True)
-class _Held:
+class _Room:
     """Bytes that may still be held of bodies."""
 
     left: int
@@ -140,7 +154,9 @@ class _Held:
             return None
         self.left -= len(shown)
         text = shown.decode("utf-8", "replace")
-        return text if len(shown) == letter.size else f"{text}\n... {letter.size} bytes in all"
+        if len(shown) == letter.size:
+            return redact(text)
+        return f"{redact_cut(text)}\n... {letter.size} bytes in all"
 
 
 def seen(letter: Letter, body: str | None = None) -> LetterSeen:
@@ -184,6 +200,18 @@ def step(record: Record) -> RunStep:
         by=cut(record.by),
         authority=cut(record.authority),
         letters=len(record.letters),
-        filters={str(cut(name)): str(cut(str(said))) for name, said in record.filters.items()},
-        counts={str(cut(name)): count for name, count in record.counts.items()},
+        filters={str(cut(name)): _told(name, said) for name, said in _some(record.filters)},
+        counts={str(cut(name)): count for name, count in _some(record.counts)},
     )
+
+
+def _some(table: Mapping[str, T]) -> Iterable[tuple[str, T]]:
+    return islice(table.items(), _WORDS)
+
+
+def _told(name: str, said: object) -> str:
+    """Return what was chosen as people say it: an instant as one, and several with commas."""
+    if name in ("before", "after") and (at := number(said)) is not None:
+        return date(at)
+    several = said[:_WORDS] if isinstance(said, list) else [said]
+    return str(cut(", ".join(map(str, several))))

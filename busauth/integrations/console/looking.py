@@ -15,7 +15,7 @@ from busauth.errors import ConfigurationError, Deferred
 
 T = TypeVar("T")
 
-_AWAY = (OSError, TimeoutError, Deferred)
+_AWAY = (OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Look(Generic[T]):
         at = self._clock.now()
         try:
             return Looked(at, await self._look())
-        except ConfigurationError as error:
+        except (ConfigurationError, Deferred) as error:  # their words are for people
             return Looked(at, None, str(error))
         except _AWAY as error:
             LOGGER.warning("the console cannot look at %s: %s", self._what, error)

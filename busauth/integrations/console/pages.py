@@ -1,5 +1,6 @@
 """The pages: each only looks, at what its visitor may see."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -12,7 +13,12 @@ from busauth.clock import Clock
 from busauth.errors import Deferred, Refused
 from busauth.integrations.console import plots, summing
 from busauth.integrations.console.looking import Look, Looked
-from busauth.integrations.console.seen import InstanceSeen, LetterSeen, RunStep, Source
+from busauth.integrations.console.seen import (
+    MOST_LETTERS,
+    InstanceSeen,
+    LetterSeen,
+    Source,
+)
 from busauth.integrations.console.shown import clear, templates
 from busauth.integrations.console.signing import Desk, NotTaken, SignIn, SignInNeeded, Visitor
 
@@ -27,6 +33,7 @@ _OFTEN, _LETTERS_EVERY = 5.0, 30.0
 """Seconds between two looks: at streams, which hide nothing; at letters, which a look hides."""
 
 _PER_PAGE = 100
+_MOST_ROWS = 1000
 _MOST_PAGES = 1_000_000
 _REFRESH = 30
 _WHY: Mapping[str, str] = {
@@ -63,12 +70,12 @@ class Pages:
         self._instances: Look[Sequence[InstanceSeen]] = Look(
             source.instances, clock, every=_OFTEN, what="the audit stream"
         )
-        self._letters: dict[str, Look[Sequence[LetterSeen]]] = {
-            queue: Look(_of(source.letters, queue), clock, every=_LETTERS_EVERY, what=queue)
+        self._letters: dict[str, Look[summing.Lying]] = {
+            queue: Look(_lying(source, queue), clock, every=_LETTERS_EVERY, what=queue)
             for queue in self._queues
         }
-        self._runs: dict[str, Look[Sequence[RunStep]]] = {
-            queue: Look(_of(source.runs, queue), clock, every=_OFTEN, what=f"{queue}.history")
+        self._runs: dict[str, Look[list[summing.Run]]] = {
+            queue: Look(_runs(source, queue), clock, every=_OFTEN, what=f"{queue}.history")
             for queue in self._queues
         }
 
@@ -97,39 +104,43 @@ class Pages:
     async def consumers(self, request: Request, visitor: Visitor) -> Response:
         """Show who consumes."""
         looked = await self._instances.latest()
-        return self._html(request, visitor, "consumers.html", looked=looked, plots=plots)
+        seen = looked.seen or ()
+        return self._html(
+            request, visitor, "consumers.html", looked=looked, plots=plots,
+            instances=summing.within(seen, _MOST_ROWS), total=len(seen),
+        )  # fmt: skip
 
     async def letters(self, request: Request, visitor: Visitor) -> Response:
         """Show a queue's letters by group."""
         queue = self._queue(request)
-        looked, shown = None, list[summing.Group]()
-        codes = set[str]()
+        looked, found = None, list[summing.Group]()
         if queue is not None:
             looked = await self._letters[queue].latest()
-            shown = summing.groups(looked.seen or ())
-            codes = {each.code for each in shown if each.code}
+            found = looked.seen.groups if looked.seen else []
+        # whoever can publish there can make each letter a group of its own
+        codes = {clear(each.code): each.code for each in found[:_PER_PAGE] if each.code}
         code = _said(request, "code")
-        chosen = [each for each in shown if code is None or clear(each.code or "") == code]
+        chosen = [each for each in found if code is None or each.code == codes.get(code, code)]
         return self._html(
-            request, visitor, "letters.html", looked=looked, queue=queue, groups=chosen,
-            codes=sorted(codes), code=code, link=_group_link,
+            request, visitor, "letters.html", looked=looked, queue=queue,
+            groups=chosen[:_PER_PAGE], further=len(chosen[_PER_PAGE:]), codes=sorted(codes),
+            code=code, link=_group_link, most=MOST_LETTERS,
         )  # fmt: skip
 
     async def group(self, request: Request, visitor: Visitor) -> Response:
         """Show the letters of one group, some at a time."""
         queue = self._known_queue(request)
         looked = await self._letters[queue].latest()
-        wanted = _said(request, "group")
-        found = [each for each in summing.groups(looked.seen or ()) if each.id == wanted]
-        if not found and looked.seen is not None:
+        found = looked.seen.group(_said(request, "group")) if looked.seen else None
+        if found is None and looked.seen is not None:
             raise NotTaken(404, "There are no such letters any more.")
-        letters = found[0].letters if found else ()
+        letters = found.letters if found else ()
         number = _number(request.query_params.get("page", ""))
         first = (number - 1) * _PER_PAGE
         return self._html(
             request, visitor, "group.html", looked=looked, queue=queue, total=len(letters),
             letters=letters[first : first + _PER_PAGE], first=first, number=number,
-            is_last=first + _PER_PAGE >= len(letters), group=found[0] if found else None,
+            is_last=first + _PER_PAGE >= len(letters), group=found,
             link=_letter_link, turn=partial(_group_link, queue),
         )  # fmt: skip
 
@@ -137,14 +148,15 @@ class Pages:
         """Show one letter's story."""
         queue = self._known_queue(request)
         looked = await self._letters[queue].latest()
-        wanted = _said(request, "letter")
-        found = [each for each in looked.seen or () if each.id == wanted]
-        if not found:
+        if looked.seen is None:
+            raise NotTaken(503, f"Nothing could be seen: {looked.why}.", round(_LETTERS_EVERY))
+        found = looked.seen.letter(_said(request, "letter"))
+        if found is None:
             raise NotTaken(404, "There is no such letter any more, or not yet.")
         shows = self._bodies is not None and visitor.may(self._bodies)
         return self._html(
-            request, visitor, "letter.html", looked=looked, queue=queue, letter=found[0],
-            body=found[0].body if shows else None, group=summing.groups(found)[0],
+            request, visitor, "letter.html", looked=looked, queue=queue, letter=found,
+            body=found.body if shows else None, group=summing.groups([found])[0],
             link=_group_link,
         )  # fmt: skip
 
@@ -162,10 +174,12 @@ class Pages:
         looks = await self._all_runs()
         found = [run for _, _, runs in looks for run in runs if not run.is_plan]
         found.sort(key=lambda run: run.last.at, reverse=True)
+        running = [each for each in found if each.is_running]
+        ended = [each for each in found if not each.is_running]
         return self._html(
             request, visitor, "history.html", looks=looks, plots=plots,
-            running=[each for each in found if each.is_running],
-            ended=[each for each in found if not each.is_running][:_PER_PAGE],
+            running=running[:_PER_PAGE], ended=ended[:_PER_PAGE],
+            further=len(running[_PER_PAGE:]), older=len(ended[_PER_PAGE:]),
         )  # fmt: skip
 
     async def sign_in(self, request: Request) -> Response:
@@ -257,9 +271,10 @@ class Pages:
         assert isinstance(self._desk, SignIn)  # noqa: S101 -- else there is no such route
         return self._desk
 
-    async def _all_runs(self) -> list[tuple[str, Looked[Sequence[RunStep]], list[summing.Run]]]:
-        looks = [(queue, await look.latest()) for queue, look in self._runs.items()]
-        return [(queue, look, summing.runs(queue, look.seen or ())) for queue, look in looks]
+    async def _all_runs(self) -> list[tuple[str, Looked[list[summing.Run]], list[summing.Run]]]:
+        looks = await asyncio.gather(*(look.latest() for look in self._runs.values()))
+        seen = zip(self._runs, looks, strict=True)
+        return [(queue, look, look.seen or []) for queue, look in seen]
 
     def _queue(self, request: Request) -> str | None:
         """Return the queue that is asked for, else the first; None where there is none.
@@ -302,8 +317,19 @@ class Pages:
         return HTMLResponse(text, status)
 
 
-def _of(look: Callable[[str], Awaitable[Any]], queue: str) -> Callable[[], Awaitable[Any]]:
-    return lambda: look(queue)
+def _lying(source: Source, queue: str) -> Callable[[], Awaitable[summing.Lying]]:
+    async def look() -> summing.Lying:
+        # seconds, where each of many is a group of its own: meanwhile others are answered
+        return await asyncio.to_thread(summing.Lying, await source.letters(queue))
+
+    return look
+
+
+def _runs(source: Source, queue: str) -> Callable[[], Awaitable[list[summing.Run]]]:
+    async def look() -> list[summing.Run]:
+        return await asyncio.to_thread(summing.runs, queue, await source.runs(queue))
+
+    return look
 
 
 def _said(request: Request, name: str) -> str | None:

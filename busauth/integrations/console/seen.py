@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+MOST_LETTERS = 100_000
+"""Letters of a queue that are held."""
+
 
 @dataclass(frozen=True, slots=True)
 class Late:
@@ -142,8 +145,8 @@ class RunStep:
 class Source(Protocol):
     """Where a console looks. Whoever writes one leaves tokens, keys and headers of others behind.
 
-    Each raises `Deferred` or an `OSError` where it cannot tell now, and `ConfigurationError` where
-    it may not.
+    Each raises an `OSError` where it cannot tell now, and `Deferred`, or `ConfigurationError` where
+    it may not, with words that are shown.
     """
 
     async def instances(self) -> Sequence[InstanceSeen]:

@@ -33,6 +33,8 @@ def clear(text: str) -> str:
     """Return text in which what cannot be seen stands as its number, and no token stands."""
     written, marks = list[str](), 0
     text = redact(text)
+    if text.isascii() and text.isprintable() and len(text) <= _LONGEST:
+        return text  # most is: one look has hundreds of thousands of words
     for each in text[:_LONGEST]:
         kind = unicodedata.category(each)
         marks = marks + 1 if kind in ("Mn", "Me") else 0
@@ -55,7 +57,17 @@ def instant(at: float | str | None) -> Markup:
     if moment is None:
         return Markup("{}").format(clear(str(at)))
     iso = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Markup('<time datetime="{}">{}</time>').format(iso, f"{moment:%Y-%m-%d %H:%M:%S} UTC")
+    return Markup('<time datetime="{}">{}</time>').format(iso, _written(moment))
+
+
+def date(at: float) -> str:
+    """Return an instant as text, in UTC; what is none, as its number."""
+    moment = _moment(at)
+    return str(at) if moment is None else _written(moment)
+
+
+def _written(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _moment(at: float | str) -> datetime | None:

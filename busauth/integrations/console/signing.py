@@ -198,8 +198,9 @@ class SignIn:
             raise NotTaken(429, "Too many attempts failed.", wait)
         try:
             return await visiting(self._guard, authorization, self._demand)
-        except Refused:
-            self._attempts.failed(address)
+        except Refused as refused:
+            if not refused.genuine:  # what was issued to somebody is no guess: it is only over
+                self._attempts.failed(address)
             raise
 
 

@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import accumulate
 from typing import Any
 
 from busauth._redaction import redact, redact_cut
@@ -20,14 +21,18 @@ _MOST_CALLERS = 3
 _QUIET = 60.0
 """Seconds after which a run that says nothing is told as one that may have been killed."""
 
-_MOST_INSTANCES, _MOST_CONSUMERS, _MOST_LATE = 500, 200, 80
+_MOST_INSTANCES, _MOST_CONSUMERS, _MOST_ISSUERS, _MOST_LATE = 500, 200, 20, 80
 _LONGEST = 1000
 """Characters of a word that somebody wrote."""
+
+_MOST_HANDLED = 1e9
 
 GONE = 900.0
 """Seconds after which who says nothing is not shown any more."""
 
+_OVER = ("planned", "ended", "erased", "exported")
 _MOVING = ("begun", "sending", "sent", "refused")
+_DONE = ("discarded", "erased", "exported")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,28 @@ def groups(letters: Iterable[LetterSeen]) -> list[Group]:
     return sorted(made, key=lambda group: (-len(group.letters), group.source, group.code or ""))
 
 
+class Lying:
+    """A queue's letters, as one look found them; summed up once, for whoever asks.
+
+    Args:
+        letters: all of them.
+    """
+
+    def __init__(self, letters: Sequence[LetterSeen]) -> None:
+        self.count = len(letters)
+        self.groups = groups(letters)
+        self._groups = {group.id: group for group in self.groups}
+        self._letters = {each.id: each for each in letters}
+
+    def group(self, name: str | None) -> Group | None:
+        """Return the group that a link names, if it is there."""
+        return self._groups.get(name or "")
+
+    def letter(self, name: str | None) -> LetterSeen | None:
+        """Return the letter that a link names, if it is there."""
+        return self._letters.get(name or "")
+
+
 def _since(letter: LetterSeen) -> str:
     return letter.at or ""
 
@@ -116,7 +143,7 @@ class Run:
     @property
     def is_running(self) -> bool:
         """Return whether it moves letters and has not ended."""
-        return not self.is_plan and self.last.kind in _MOVING
+        return self.last.kind not in _OVER
 
     @property
     def counts(self) -> dict[str, int]:
@@ -128,8 +155,9 @@ class Run:
 
     @property
     def done(self) -> int:
-        """Return how many letters were sent or refused, as far as is written."""
-        return sum(each.letters for each in self.steps if each.kind in ("sent", "refused"))
+        """Return how many letters were sent, refused or discarded, as far as is written."""
+        moved = ("sent", "refused", "discarded")
+        return sum(each.letters for each in self.steps if each.kind in moved)
 
     @property
     def total(self) -> int:
@@ -140,13 +168,18 @@ class Run:
     @property
     def in_flight(self) -> int:
         """Return how many were about to be moved, of whose fate nothing is written."""
-        taken = sum(each.letters for each in self.steps if each.kind == "sending")
-        return max(0, taken - self.done)
+        told = dict.fromkeys(("sending", "sent"), 0)  # what is refused was not about to be
+        for each in self.steps:
+            if each.kind in told:
+                told[each.kind] += each.letters
+        return max(0, told["sending"] - told["sent"])
 
     @property
     def what(self) -> str:
         """Return what it does, as people say it."""
-        return "redrive" if self.steps[0].kind == "begun" else self.steps[0].kind
+        kinds = [each.kind for each in self.steps]
+        done = next((kind for kind in kinds if kind in _DONE), kinds[0])
+        return "redrive" if done in _MOVING else done
 
     def is_quiet(self, now: float) -> bool:
         """Return whether it has said nothing for long enough to be asked about."""
@@ -159,11 +192,12 @@ class Run:
 
 
 def runs(queue: str, steps: Sequence[RunStep]) -> list[Run]:
-    """Return runs, the newest first."""
+    """Return runs, the newest first: in the order in which their words were written."""
     found: dict[str, Run] = {}
-    for each in sorted(steps, key=lambda step: step.at):
+    for each in steps:
         found.setdefault(each.run, Run(id=each.run, queue=queue)).steps.append(each)
-    return sorted(found.values(), key=lambda run: run.last.at, reverse=True)
+        found[each.run] = found.pop(each.run)  # behind those that have said nothing since
+    return list(found.values())[::-1]
 
 
 def cut(said: object) -> str | None:
@@ -227,6 +261,15 @@ class Told:
         return replace(told, consumers=consumers)
 
 
+def within(instances: Sequence[InstanceSeen], most: int) -> list[InstanceSeen]:
+    """Return as many instances as have no more than so many consumers together.
+
+    Whoever may write to the audit stream can write a page that no browser would hold.
+    """
+    sizes = accumulate(1 + len(each.consumers) for each in instances)
+    return [each for each, size in zip(instances, sizes, strict=True) if size <= most]
+
+
 def _keep(held: OrderedDict[Any, Any], name: object, value: object, most: int) -> None:
     held[name] = value
     held.move_to_end(name)
@@ -237,7 +280,7 @@ def _keep(held: OrderedDict[Any, Any], name: object, value: object, most: int) -
 def _instance(service: str, instance: str, at: float, said: Mapping[str, Any]) -> InstanceSeen:
     keys = tuple(
         (cut(each.get("issuer")) or "", number(each.get("keys_age")))
-        for each in _tables(said.get("issuers"))
+        for each in _tables(said.get("issuers"))[:_MOST_ISSUERS]
     )
     return InstanceSeen(
         service=service,
@@ -253,7 +296,7 @@ def _consumer(said: Mapping[str, Any]) -> ConsumerSeen:
     handling = number(said.get("handling"))
     return ConsumerSeen(
         queue=cut(said.get("queue")) or "",
-        handling=None if handling is None else int(handling),
+        handling=int(handling) if handling is not None and 0 <= handling < _MOST_HANDLED else None,
         paused_for=cut(said.get("paused_for")),
         paused_since=number(said.get("paused_since")),
     )
