@@ -73,8 +73,8 @@ async def look(
         # a connection for each: that it is closed gives a queue back, before the next one is held
         async with leaving(await connected(url)) as connection:
             await _free(connection, queue)
-            async for message in await taken(connection, queue):
-                letter = Letter.of(message, queue, with_body=bodies)
+            waiting = await taken(connection, queue)
+            async for letter in waiting.letters(bodies=bodies):
                 if census.asks(letter) and (chosen is None or chosen(letter)):
                     letters.append(letter)
     letters.sort(key=lambda letter: letter.at or "")

@@ -113,9 +113,9 @@ class BrokerSource:
         found, held = list[LetterSeen](), _Held(_BODIES if self._bodies else 0)
         for source in await existing(self._url, around):
             async with leaving(await connected(self._url)) as connection:
-                async for message in await taken(connection, source):
+                waiting = await taken(connection, source)
+                async for letter in waiting.letters(bodies=self._bodies):
                     if len(found) < _MOST:
-                        letter = Letter.of(message, source, with_body=self._bodies)
                         found.append(seen(letter, held.body(letter)))
         return found
 
