@@ -132,6 +132,7 @@ class GuardCore:
         telling = told_safely(auditor, clock)
         self.shadows = Shadows(options.shadows(), clock)
         self._watching = Watching(telling.lines)
+        self._foresights = dict[str, tuple[Consumer[..., Any], int, Foresight]]()
         self._looks = Lines(clock)  # of who only looks, so that none of a consumer's is left out
         self._context = GuardContext(
             clock=clock,
@@ -239,14 +240,20 @@ class GuardCore:
         Raises:
             ConfigurationError: as of `consumer`.
         """
+        known = self._foresights.get(queue)
+        if known is not None and known[:2] == (consumer, frame_max):
+            return known[2]
         spec = ConsumerSpec(queue=queue)
         plan, rules = (
             (None, self._rules(spec)) if consumer is None else (consumer.plan, consumer.rules)
         )
         waiting = self._tail(spec)
-        return Foresight(
+        foresight = Foresight(
             plan, rules, self._context, waiting, frame_max=frame_max, lines=self._looks
         )
+        if consumer is not None:  # a plan asks about each of thousands of letters
+            self._foresights[queue] = consumer, frame_max, foresight
+        return foresight
 
     def _tail(self, spec: ConsumerSpec) -> Tail:
         # A ladder has a limit of its own; this one is for the end of the queue itself.
