@@ -558,8 +558,10 @@ class Telling:
 
     def __call__(self, event: Event) -> None:
         """Tell it."""
-        for listener in (*self._auditors, *self._watchers):
-            self._hand(listener, event)
+        for auditor in self._auditors:
+            self._hand(auditor, event)
+        for watcher in self._watchers:
+            self._hand(watcher, event)
 
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:
