@@ -13,7 +13,7 @@ ROOMS = ("desks", "feed", "planning", "judging.foresight", "resending.authoritie
 
 
 def test_what_few_use_is_not_imported() -> None:
-    """No extra is, nor the command line, the kit, settings, operators' rooms, nor what asks by HTTP."""
+    """No extra is, nor the command line, the kit, settings, operators' rooms, what uses HTTP."""
     code = "import busauth, json, sys; print(json.dumps(list(sys.modules)))"
     found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert "aio_pika" in found

@@ -16,7 +16,7 @@ from pamqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from pamqp.decode import embedded_value
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.frames import DELIVER, HEAD, Sieve, are_names_plain, present
+from busauth._amqp.connecting.frames import DELIVER, HEAD, SIZES, Sieve, are_names_plain, present
 
 _BEFORE = HEAD + 14
 """Bytes of a content header's frame before its properties."""
@@ -107,12 +107,15 @@ def _table(frame: bytes, at: int) -> tuple[dict[str, Any], int]:
         start = at + 1
         at = start + frame[at]
         name = _name(frame[start:at])
-        if frame[at] == _LONG_TEXT:
+        kind = frame[at]
+        if kind == _LONG_TEXT:
             start = at + 5
             at = start + int.from_bytes(frame[at + 1 : start])
             table[name] = _text(frame[start:at])
         else:
-            size, table[name] = embedded_value(frame[at:end])
+            # not all that is left, of each of thousands of values
+            until = at + 1 + SIZES[kind] if kind in SIZES else end
+            size, table[name] = embedded_value(frame[at:until])
             at += size
     if at != end:
         raise ValueError("it ends elsewhere")

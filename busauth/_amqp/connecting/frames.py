@@ -46,7 +46,7 @@ _MORE_FLAGS = 0x0003  # one says that more flags follow, and no property has the
 
 # Bytes of a field's value, by its type's letter: RabbitMQ's, which clients use in place of those of
 # AMQP 0-9-1, section 4.2.1.
-_SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
+SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
 _LONG = dict.fromkeys(b"Sx", 4)  # bytes of the length that stands before the value
 
 
@@ -246,7 +246,7 @@ def _end_of_table(payload: bytes, at: int) -> int:
             raise _DoubtError
         kind = payload[at]
         at += 1
-        at += _SIZES[kind] if kind in _SIZES else 4 + int.from_bytes(payload[at : at + _LONG[kind]])
+        at += SIZES[kind] if kind in SIZES else 4 + int.from_bytes(payload[at : at + _LONG[kind]])
     if at != end:
         raise _DoubtError
     return end
