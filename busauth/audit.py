@@ -448,21 +448,27 @@ class Telling:
         auditor: who is told; `log_event` is told by an `EventLog`, and so are events next to a
             sink.
         clock: the guard's.
+        lines: of several that share them; None for lines of its own.
 
     Attributes:
         lines: how many lines of a sort the log gets, whoever the auditor is.
         note: what is said in the detail of each outcome; empty for nothing.
     """
 
-    def __init__(self, auditor: Auditor, clock: Clock | None = None) -> None:
-        log = auditor if isinstance(auditor, EventLog) else EventLog(clock)
+    def __init__(
+        self, auditor: Auditor, clock: Clock | None = None, lines: Lines | None = None
+    ) -> None:
+        log = auditor if isinstance(auditor, EventLog) else None
+        is_also = log is None and isinstance(auditor, Sink) and auditor.logs
+        if auditor is log_event or is_also:
+            log = EventLog(clock)
         self._clock = clock or SystemClock()
-        self._is_log = auditor is log or auditor is log_event
-        is_also = isinstance(auditor, Sink) and auditor.logs
+        self._is_log = log is not None and not is_also
         others = () if self._is_log else (auditor,)
-        self._auditors: tuple[Auditor, ...] = (log, *others) if self._is_log or is_also else others
+        self._auditors: tuple[Auditor, ...] = others if log is None else (log, *others)
+        own = Lines(self._clock) if log is None else log.lines
+        self.lines = own if lines is None else lines
         self.note = ""
-        self.lines = log.lines
         self._watchers: list[Auditor] = []  # one at most, and of those as well that note something
 
     @property
@@ -552,8 +558,10 @@ class Telling:
 
     def __call__(self, event: Event) -> None:
         """Tell it."""
-        for listener in (*self._auditors, *self._watchers):
-            self._hand(listener, event)
+        for auditor in self._auditors:
+            self._hand(auditor, event)
+        for watcher in self._watchers:
+            self._hand(watcher, event)
 
     def _hand(self, listener: Auditor, event: Event) -> None:
         try:

@@ -31,7 +31,6 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.readiness import Readiness
 from busauth._amqp.resending.again import Released
-from busauth._amqp.resending.release import Release
 from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
@@ -330,6 +329,8 @@ class Bus:
         if queue not in self._subscriptions:
             raise ConfigurationError(f"{queue!r} has no consumer here: expected one of its own")
         spec = self._subscriptions[queue].spec
+        from busauth._amqp.resending.release import Release  # noqa: PLC0415 -- rarely needed
+
         release = Release(
             self._connections.url,
             guard=self.guard,

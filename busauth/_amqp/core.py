@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiormq.abc import AbstractConnection
 
@@ -23,7 +23,6 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.guarded import P, R
 from busauth._amqp.handling.plan import Handler, check_proven, compile_plan
 from busauth._amqp.handling.threads import in_threads
-from busauth._amqp.judging.foresight import Foresight
 from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
 from busauth._amqp.options import ConsumerOptions, GuardOptions, Letters, OnError
@@ -60,6 +59,9 @@ from busauth.audit import LOGGER, Auditor, Event, EventKind, Lines, Sink, told_s
 from busauth.caller import Caller, FirstToken, as_caller, first_token
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Refused, evidence
+
+if TYPE_CHECKING:
+    from busauth._amqp.judging.foresight import Foresight
 
 _MISSPELT = (
     'nobody consumes %s here, which [consumers."..."] or GuardOptions(consumers=...) speaks of: '
@@ -132,6 +134,7 @@ class GuardCore:
         telling = told_safely(auditor, clock)
         self.shadows = Shadows(options.shadows(), clock)
         self._watching = Watching(telling.lines)
+        self._foresights: dict[str, tuple[Consumer[..., Any], int, Foresight]] = {}
         self._looks = Lines(clock)  # of who only looks, so that none of a consumer's is left out
         self._context = GuardContext(
             clock=clock,
@@ -234,20 +237,28 @@ class GuardCore:
 
     def foresight(
         self, queue: str, consumer: Consumer[..., Any] | None, *, frame_max: int
-    ) -> Foresight:
+    ) -> "Foresight":
         """Return who looks ahead for one consumer; None for one of which only options are known.
 
         Raises:
             ConfigurationError: as of `consumer`.
         """
+        known = self._foresights.get(queue)
+        if known is not None and known[:2] == (consumer, frame_max):
+            return known[2]
+        from busauth._amqp.judging.foresight import Foresight  # noqa: PLC0415 -- rarely needed
+
         spec = ConsumerSpec(queue=queue)
         plan, rules = (
             (None, self._rules(spec)) if consumer is None else (consumer.plan, consumer.rules)
         )
         waiting = self._tail(spec)
-        return Foresight(
+        foresight = Foresight(
             plan, rules, self._context, waiting, frame_max=frame_max, lines=self._looks
         )
+        if consumer is not None:  # a plan asks about each of thousands of letters
+            self._foresights[queue] = consumer, frame_max, foresight
+        return foresight
 
     def _tail(self, spec: ConsumerSpec) -> Tail:
         # A ladder has a limit of its own; this one is for the end of the queue itself.

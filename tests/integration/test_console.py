@@ -147,7 +147,7 @@ async def test_what_somebody_holds_is_waited_for(desk: Desk) -> None:
     """While a redrive or another look has the letters, it does not say that there are none."""
     await desk.late(KEEPING, "ann", "bob")
     source = BrokerSource(desk.scene.broker.url)
-    async with held(desk.scene.broker.url, f"{desk.queue}.dead") as waiting:
+    async with held(desk.scene.broker.url, f"{desk.queue}.dead") as (_, waiting):
         assert len([message async for message in waiting]) == 2
         looking = asyncio.create_task(source.letters(desk.queue))
         await asyncio.wait([looking], timeout=1)

@@ -13,6 +13,8 @@ from aio_pika.abc import AbstractConnection
 from typer.testing import CliRunner, Result
 
 from busauth import DeadLetter
+from busauth._amqp.connecting.connect import connected
+from busauth._amqp.connecting.tolerant import TolerantConnection
 from busauth._amqp.resending import again
 from busauth._amqp.resending import look as looking
 from busauth._amqp.resending.letters import Waiting, taken
@@ -207,9 +209,9 @@ async def test_a_part_is_not_told_as_all(desk: Desk, monkeypatch: pytest.MonkeyP
     url, dead = desk.scene.broker.url, f"{desk.queue}.dead"
     closing: list[asyncio.Task[None]] = []
 
-    async def shared(connection: AbstractConnection, queue: str) -> Waiting:
+    async def shared(connection: TolerantConnection, queue: str) -> Waiting:
         if not closing:
-            other = await aio_pika.connect(url)
+            other = await connected(url)
             async for _ in await taken(other, queue):
                 pass
             closing.append(asyncio.create_task(close_soon(other)))

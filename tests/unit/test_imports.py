@@ -8,14 +8,17 @@ import pytest
 
 EXTRAS = ("joserfc", "redis", "starlette", "fastapi", "uvicorn", "rich", "typer", "opentelemetry")
 LATE = ("httpx", "pydantic_settings", "busauth.settings", "busauth.testing", "busauth.integrations")
+ROOMS = ("desks", "feed", "planning", "judging.foresight", "resending.authorities")
+"""Of `busauth._amqp`: what operators do, and what looks ahead."""
 
 
 def test_what_few_use_is_not_imported() -> None:
-    """No extra is, nor the command line, the test kit, settings, or what asks over HTTP."""
+    """No extra is, nor the command line, the kit, settings, operators' rooms, what uses HTTP."""
     code = "import busauth, json, sys; print(json.dumps(list(sys.modules)))"
     found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert "aio_pika" in found
-    assert [name for name in (*EXTRAS, *LATE) if name in found] == []
+    late = [*LATE, "busauth._sinks", *(f"busauth._amqp.{room}" for room in ROOMS)]
+    assert [name for name in (*EXTRAS, *late) if name in found] == []
 
 
 def test_settings_come_out_of_the_root_all_the_same() -> None:

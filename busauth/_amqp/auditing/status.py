@@ -10,7 +10,6 @@ from typing import Any
 
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.core import GuardCore
-from busauth._amqp.feed.feed import RevocationFeed
 from busauth.audit import without_tokens
 
 _installed = cache(version)  # it is read from files
@@ -91,6 +90,8 @@ def status_of(
     service: str, state: str, core: GuardCore, consumers: Iterable[Consumer[..., Any]]
 ) -> Status:
     """Return what a bus is doing."""
+    from busauth._amqp.feed.feed import RevocationFeed  # noqa: PLC0415 -- rarely needed
+
     ages, feed = core.keys_ages(), core.revocations
     return Status(
         service=service,

@@ -9,7 +9,9 @@ brokers set to zero (AMQP 0-9-1, section 4.2.6.1).
 
 import asyncio
 import struct
+from collections.abc import Callable
 from functools import lru_cache
+from time import monotonic
 
 import pamqp.frame
 from pamqp.commands import Basic, Connection
@@ -19,14 +21,20 @@ UNREADABLE = 0xFFFF
 """The weight of a content header whose properties were left out."""
 
 # A method's class and its number, as they stand at the beginning of its frame's payload.
-_DELIVER = struct.pack(">I", Basic.Deliver.index)
+DELIVER = struct.pack(">I", Basic.Deliver.index)
 _GET_OK = struct.pack(">I", Basic.GetOk.index)
 _RETURN = struct.pack(">I", Basic.Return.index)
-_CARRYING = frozenset({_DELIVER, _GET_OK, _RETURN})
+_CARRYING = frozenset({DELIVER, _GET_OK, _RETURN})
 _NAMELESS = b"nameless"  # in place of a method: what lost its names is unreadable as well
 _CLOSE = struct.pack(">I", Connection.Close.index)
 
-_HEAD = 7
+HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
+"""A sign of life, as a broker gives it (AMQP 0-9-1, section 4.2.7)."""
+
+_SIGN_EVERY = 0.5
+"""Seconds between two that are given in its place: less than any heartbeat."""
+
+HEAD = 7
 """Bytes of a frame before its payload: type, channel, size."""
 
 _CHUNK = 64 * 1024  # bytes: as many as asyncio's streams hold before they ask the socket to wait
@@ -38,7 +46,7 @@ _MORE_FLAGS = 0x0003  # one says that more flags follow, and no property has the
 
 # Bytes of a field's value, by its type's letter: RabbitMQ's, which clients use in place of those of
 # AMQP 0-9-1, section 4.2.1.
-_SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
+SIZES = dict(zip(b"tbBsuIilLfdDV", (1, 1, 1, 2, 2, 4, 4, 8, 8, 4, 8, 5, 0), strict=True))
 _LONG = dict.fromkeys(b"Sx", 4)  # bytes of the length that stands before the value
 
 
@@ -53,8 +61,15 @@ class FrameReader:
         self._sieve = Sieve()
         self._frame, self._at = b"", 0
         self._read, self._from = b"", 0
+        self._asides = dict[bytes, Callable[[bytes], bool]]()
+        self._is_aside = False  # something was taken aside since the client library saw a frame
+        self._seen_at = 0.0
         self.began = b""
         self.is_left = False
+
+    def aside(self, channel: int, takes: Callable[[bytes], bool]) -> None:
+        """Let somebody else have a channel's frames: those that it returns True for."""
+        self._asides[channel.to_bytes(2)] = takes
 
     @property
     def goodbye(self) -> tuple[int, str] | None:
@@ -79,20 +94,35 @@ class FrameReader:
         start = self._at
         if start == len(self._frame):
             start = 0
-            while not (frame := self._cut()):
+            while not (frame := self._next()):
                 await self._fill(size)
             self._frame = self._sieve.passed(frame)
         self._at = start + size
         return self._frame[start : self._at]
 
+    def _next(self) -> bytes:
+        """Return the next frame that nobody takes aside, nothing where there is none yet.
+
+        What is taken aside would count as silence to aiormq, which gives up a silent broker.
+        """
+        while frame := self._cut():
+            takes = self._asides.get(frame[1:3])
+            if takes is None or not takes(frame):
+                return frame
+            self._is_aside = True
+        if self._is_aside and (now := monotonic()) - self._seen_at >= _SIGN_EVERY:
+            self._is_aside, self._seen_at = False, now
+            return HEARTBEAT
+        return b""
+
     def _cut(self) -> bytes:
         """Return the next frame, nothing where it is not whole yet."""
         start = self._from
-        head = self._read[start : start + _HEAD]
-        end = start + _HEAD
+        head = self._read[start : start + HEAD]
+        end = start + HEAD
         if not head.startswith(AMQP):  # a broker of another version says so, and closes
             end += int.from_bytes(head[3:]) + 1
-        if len(head) < _HEAD or len(self._read) < end:
+        if len(head) < HEAD or len(self._read) < end:
             return b""
         self._from = end
         return self._read[start:end]
@@ -105,7 +135,7 @@ class FrameReader:
         if not more:
             raise asyncio.IncompleteReadError(left, wanted)
         self._read, self._from = left + more, 0
-        self.began = self.began or more[:_HEAD]
+        self.began = self.began or more[:HEAD]
 
 
 class Sieve:
@@ -124,27 +154,25 @@ class Sieve:
         if frame[0] == FRAME_HEADER:
             return self._header(frame)
         if frame[0] == FRAME_METHOD:
-            method = frame[_HEAD : _HEAD + 4]
+            method = frame[HEAD : HEAD + 4]
             if method in _CARRYING:
                 return self._carrier(frame)
             if method == _CLOSE:  # whoever connects is told in the broker's words
-                code, length = frame[_HEAD + 4 : _HEAD + 6], frame[_HEAD + 6]
-                words = frame[_HEAD + 7 : _HEAD + 7 + length]
+                code, length = frame[HEAD + 4 : HEAD + 6], frame[HEAD + 6]
+                words = frame[HEAD + 7 : HEAD + 7 + length]
                 self.goodbye = int.from_bytes(code), words.decode(errors="replace")
         return frame
 
     def _carrier(self, frame: bytes) -> bytes:
-        channel, method = frame[1:3], frame[_HEAD : _HEAD + 4]
+        channel, method = frame[1:3], frame[HEAD : HEAD + 4]
         self._carriers[channel] = method
-        # A consumer's tag is the client's own, so it can be read; the names stand behind it.
-        tag = 1 + frame[_HEAD + 4] if method == _DELIVER else 0
-        names = _HEAD + 4 + tag + _TAG
+        names = _names_at(frame)
         if method == _RETURN or frame[names:-1].isascii() or _can_be_decoded(frame):
             return frame
         self._carriers[channel] = _NAMELESS
         # `get-ok` ends with a count of messages, which whoever asked for one looks at.
         counted = frame[-5:-1] if method == _GET_OK else b""
-        return _framed(frame, frame[_HEAD:names] + b"\0\0" + counted)
+        return _framed(frame, frame[HEAD:names] + b"\0\0" + counted)
 
     def _header(self, frame: bytes) -> bytes:
         carrier = self._carriers.get(frame[1:3])
@@ -153,8 +181,20 @@ class Sieve:
         if carrier != _NAMELESS and (are_surely_readable(frame) or _can_be_decoded(frame)):
             return frame
         # Class and size are kept: the frames of its body are counted by them.
-        weight, no_flags, payload = struct.pack(">H", UNREADABLE), b"\0\0", frame[_HEAD:-1]
+        weight, no_flags, payload = struct.pack(">H", UNREADABLE), b"\0\0", frame[HEAD:-1]
         return _framed(frame, payload[:2] + weight + payload[4:12] + no_flags)
+
+
+def _names_at(frame: bytes) -> int:
+    """Return where the names stand in what carries a message."""
+    # A consumer's tag is the client's own, so it can be read; the names stand behind it.
+    tag = 1 + frame[HEAD + 4] if frame[HEAD : HEAD + 4] == DELIVER else 0
+    return HEAD + 4 + tag + _TAG
+
+
+def are_names_plain(frame: bytes) -> bool:
+    """Return whether exchange and routing key are surely read, in what carries a message."""
+    return frame[_names_at(frame) : -1].isascii()
 
 
 def are_surely_readable(frame: bytes) -> bool:
@@ -162,11 +202,11 @@ def are_surely_readable(frame: bytes) -> bool:
 
     It costs a fraction of reading them, and is most messages' case: plain values and ASCII names.
     """
-    payload = frame[_HEAD:-1]
+    payload = frame[HEAD:-1]
     flags = int.from_bytes(payload[12:14])
     at = 14
     try:
-        for kind in _present(flags):
+        for _, kind in present(flags):
             if kind is _TEXT:
                 start = at + 1
                 at = start + payload[at]
@@ -190,9 +230,9 @@ class _DoubtError(Exception):
 
 
 @lru_cache(maxsize=256)
-def _present(flags: int) -> tuple[str, ...]:
-    """Return the kinds of the properties that are there, in their order; publishers have habits."""
-    return tuple([kind for flag, kind in _PROPERTIES if flags & flag])
+def present(flags: int) -> tuple[tuple[int, str], ...]:
+    """Return the properties that are there, in their order; publishers have habits."""
+    return tuple([(flag, kind) for flag, kind in _PROPERTIES if flags & flag])
 
 
 def _end_of_table(payload: bytes, at: int) -> int:
@@ -206,7 +246,7 @@ def _end_of_table(payload: bytes, at: int) -> int:
             raise _DoubtError
         kind = payload[at]
         at += 1
-        at += _SIZES[kind] if kind in _SIZES else 4 + int.from_bytes(payload[at : at + _LONG[kind]])
+        at += SIZES[kind] if kind in SIZES else 4 + int.from_bytes(payload[at : at + _LONG[kind]])
     if at != end:
         raise _DoubtError
     return end

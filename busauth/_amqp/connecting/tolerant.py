@@ -6,6 +6,7 @@ frames pass a sieve on their way from the socket (docs/adr/0016).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import aio_pika
@@ -58,6 +59,11 @@ class TolerantTransport(TransportFactory):
         self._reader = FrameReader(reader)
         return cast("asyncio.StreamReader", self._reader), self._writer
 
+    def aside(self, channel: int, takes: Callable[[bytes], bool]) -> None:
+        """Let somebody else have a channel's frames, on the latest connection."""
+        if self._reader is not None:
+            self._reader.aside(channel, takes)
+
     def abort(self) -> None:
         """Close the latest connection's socket at once, if it is open; aiormq reads no more of it.
 
@@ -79,6 +85,10 @@ class TolerantConnection(aio_pika.Connection):
     def __init__(self, *args: Any, sockets: TolerantTransport | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sockets = self.kwargs["transport_factory"] = sockets or TolerantTransport()
+
+    def aside(self, channel: int, takes: Callable[[bytes], bool]) -> None:
+        """Let somebody else have a channel's frames: those that it returns True for."""
+        self._sockets.aside(channel, takes)
 
     def abort(self) -> None:
         """Close its socket at once."""

@@ -50,6 +50,7 @@ from busauth._messages.replay import ReplayKey, a_copy_of
 from busauth._messages.seal import ATTEMPT, PURPOSE, hinted_attempt
 from busauth._retold import retold, words_of
 from busauth._tokens.encryption.kept import is_kept
+from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
@@ -246,12 +247,11 @@ class Pipeline:
             if case.statement is not None:
                 return
         token = token_in(delivery.headers, header)
-        case.is_kept = is_kept(token)
-        case.token = self._opened(case, token) if case.is_kept else self._revealed(token)
-
-    def _revealed(self, token: str) -> str:
-        decryption = self._rules.decryption
-        return token if decryption is None else decryption.reveal(token)
+        if is_encrypted(token) and is_kept(token):
+            case.is_kept, token = True, self._opened(case, token)
+        elif self._rules.decryption is not None:
+            token = self._rules.decryption.reveal(token)
+        case.token = token
 
     def _opened(self, case: Case, kept: str) -> str:
         """Return what a letter kept; it counts on that letter alone, as its seal has to say.
@@ -269,7 +269,8 @@ class Pipeline:
                 raise CameBack.unopened() from None
             if self._messages.letters is not None:
                 raise
-        return self._revealed(kept)  # which opens no kept one
+        decryption = self._rules.decryption
+        return kept if decryption is None else decryption.reveal(kept)  # which opens no kept one
 
     def _recall(self, case: Case) -> Genuine | Vouched:
         """Prove a delivery's token and proof with the keys at hand.

@@ -148,8 +148,14 @@ class Foresight:
         lines: Lines,
     ) -> None:
         self._rules, self._context = rules, context
-        self._waiting, self._frame_max = waiting, frame_max
+        self._waiting = waiting
         self._lines, self._is_whole = lines, plan is not None
+        self._looking = _without_effects(rules)
+        self._course = partial(_Looking, own=rules, is_whole=self._is_whole)
+        self._outlet = with_frames_of(frame_max)
+        self._unanswered = Unanswered(
+            (), per_second=1.0, clock=context.clock, publisher=Publisher()
+        )
         self._plan = replace(plan or compile_plan(_of_anything), call=_not_run, blocks=False)
 
     async def foresee(self, message: Received | AbstractIncomingMessage) -> Foreseen:
@@ -162,14 +168,13 @@ class Foresight:
         clock, trail, events = self._context.clock, _Trail(), list[Event]()
         delivery = seen(message, self._rules.queue)
         case = Case(delivery, clock.now(), self._rules.queue, delivery.message_id)
-        telling = Telling(events.append, clock)
-        telling.lines = self._lines
+        telling = Telling(events.append, clock, self._lines)
         alone = replace(
             self._context,
             acks=SettledByOthers(),
-            replies=Unanswered((), per_second=1.0, clock=clock, publisher=Publisher()),
+            replies=self._unanswered,
             auditor=telling,
-            watching=Watching(telling.lines),
+            watching=Watching(self._lines),
             loop=_Unclaimed(self._context.loop),
         )
         broker = NoBroker()
@@ -185,15 +190,13 @@ class Foresight:
             queue=rules.queue,
             token_header=context.options.header,
             publisher=broker,
-            outlet=with_frames_of(self._frame_max),
+            outlet=self._outlet,
             retries=self._waiting,
             around=Surroundings(rules.queue),
         )
-        course = partial(_Looking, trail=trail, own=rules, is_whole=self._is_whole)
-        looking = _without_effects(rules)
-        return Consumer(
-            self._plan, looking, context, disposal, Returns(counted=False), course=course
-        )
+        course = partial(self._course, trail=trail)
+        returns = Returns(counted=False)
+        return Consumer(self._plan, self._looking, context, disposal, returns, course=course)
 
 
 def _without_effects(rules: ConsumerRules) -> ConsumerRules:

@@ -17,6 +17,7 @@ from busauth._amqp import headers
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import TURN, permitted
+from busauth._amqp.connecting.tolerant import TolerantConnection
 from busauth._amqp.guard import Guard
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max
@@ -136,7 +137,7 @@ class Sending:
         )
 
 
-async def alone(connection: AbstractConnection, source: str) -> Waiting:
+async def alone(connection: TolerantConnection, source: str) -> Waiting:
     """Take alone: two that share a queue would each see a part of it.
 
     A queue of the connection's own is the turn, as quorum queues know no exclusive consumer. Who

@@ -8,14 +8,15 @@ instant of its refusal, so that letters which somebody else has reordered are to
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Self
 
 from aio_pika.abc import (
     AbstractChannel,
-    AbstractConnection,
     AbstractIncomingMessage,
     AbstractQueue,
 )
@@ -23,17 +24,18 @@ from aiormq.abc import DeliveredMessage
 from pamqp.header import ContentHeader
 
 from busauth._amqp import headers as names
+from busauth._amqp.connecting.aside import Aside, Taken
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
-from busauth._amqp.connecting.tolerant import is_unreadable
+from busauth._amqp.connecting.tolerant import TolerantConnection, is_unreadable
 from busauth._amqp.delivery import Arrived
 from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
 from busauth._messages.story import Chapter, read
 from busauth._messages.story import letter_id as written_id
 from busauth._tokens.compact import split
-from busauth.caller import read_only
+from busauth.caller import Places, places, read_only
 from busauth.errors import Deferred, NotGenuine, evidence
 
 _PATIENCE = 5.0
@@ -45,6 +47,9 @@ _WINDOW = 65_535
 
 _RAISED = re.compile(r"handler\.\w+: got (?P<error>[^\W\d]\w*)")
 _PROOF_BYTES = 16 * 1024
+
+_NAMED = 32
+"""Headers that a consumer's letters have at most, as a rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +102,49 @@ class Letter:
         cls, message: AbstractIncomingMessage, source: str = "", *, with_body: bool = True
     ) -> Self:
         """Read what a guard wrote on a copy, or tell that it cannot be read."""
+        headers, body = message.headers, message.body
+        code = "message.unreadable" if isinstance(message, Unreadable) else None
+        return cls._read(headers, message.message_id, body, source, code, with_body=with_body)
+
+    @classmethod
+    def off_the_wire(cls, taken: Taken, source: str, *, with_body: bool) -> Self:
+        """Do the same with what no message was made of, and need not be."""
+        if (plain := taken.plain()) is None:
+            return cls.of(message_of(taken.delivered()), source, with_body=with_body)
+        return cls._read(*plain, taken.body, source, with_body=with_body)
+
+    @classmethod
+    def _read(
+        cls,
+        headers: dict[str, Any],
+        message_id: str | None,
+        body: bytes,
+        source: str,
+        code: str | None = None,
+        *,
+        with_body: bool,
+    ) -> Self:
         # whoever can publish there writes what they like: what is no text is nobody's reason
-        said = {name: message.headers.get(name) for name in names.REASON}
-        told = {name: text if isinstance(text, str) else None for name, text in said.items()}
-        if isinstance(message, Unreadable):
-            told[names.REFUSAL] = "message.unreadable"
+        told = {
+            name: text if isinstance(text := headers.get(name), str) else None
+            for name in names.REASON
+        }
         return cls(
-            id=letter_id(message),
+            id=_id_of(headers, message_id, body),
             source=source,
-            code=told[names.REFUSAL],
+            code=code or told[names.REFUSAL],
             detail=told[names.DETAIL],
             queue=told[names.QUEUE],
             at=told[names.AT],
             issuer=told[names.ISSUER],
             subject=told[names.SUBJECT],
             token_sha256=told[names.TOKEN_SHA256],
-            message_id=message.message_id,
-            sealed=is_seal(message.headers.get(names.SEAL)),
-            returned=names.count_in(message.headers, names.RETURNED),
-            size=len(message.body),
-            body=message.body if with_body else b"",
-            headers=read_only(dict(message.headers)),
+            message_id=message_id,
+            sealed=is_seal(headers.get(names.SEAL)),
+            returned=names.count_in(headers, names.RETURNED),
+            size=len(body),
+            body=body if with_body else b"",
+            headers=read_only(headers, _placed),
         )
 
     @property
@@ -167,13 +194,25 @@ class Letter:
         return sum(entry.authority is not None for entry in self.story)
 
 
+def _placed(named: tuple[str, ...]) -> Places:
+    """Let letters that have the same headers share where they are; a stranger's need not."""
+    return _shared(named) if len(named) <= _NAMED else places(named)
+
+
+_shared = lru_cache(maxsize=64)(places)
+
+
 def letter_id(message: AbstractIncomingMessage) -> str:
     """Return a letter's id, or a digest where none is written on it."""
-    written = written_id(message.headers.get(names.LETTER))
+    return _id_of(message.headers, message.message_id, message.body)
+
+
+def _id_of(headers: Mapping[str, Any], message_id: str | None, body: bytes) -> str:
+    written = written_id(headers.get(names.LETTER))
     if written is not None:
         return written
-    said = (message.message_id, *(message.headers.get(name) for name in (names.AT, names.SEAL)))
-    return sha256(repr(said).encode("utf-8", "replace") + message.body).hexdigest()[:32]
+    said = (message_id, *(headers.get(name) for name in (names.AT, names.SEAL)))
+    return sha256(repr(said).encode("utf-8", "replace") + body).hexdigest()[:32]
 
 
 @checked
@@ -195,12 +234,12 @@ async def dead_letters(url: str, queue: str, *, limit: CountOrNone = 1000) -> li
     """
     async with leaving(await connected(url)) as connection:
         waiting = await taken(connection, queue)
-        letters = [Letter.of(message, queue) async for message in waiting]
+        letters = [letter async for letter in waiting.letters()]
     # the oldest by when they were refused: what was given back stands behind newer ones
     return sorted(letters, key=lambda letter: letter.at or "")[:limit]
 
 
-async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
+async def taken(connection: TolerantConnection, queue: str) -> "Waiting":
     """Begin to take what is in a queue now; nothing is settled.
 
     Args:
@@ -214,15 +253,15 @@ async def taken(connection: AbstractConnection, queue: str) -> "Waiting":
     return await answered(below(connection), _taken(connection, queue))
 
 
-async def _taken(connection: AbstractConnection, queue: str) -> "Waiting":
+async def _taken(connection: TolerantConnection, queue: str) -> "Waiting":
     channel = await connection.channel()
     declared = await looked_at(channel, queue)
     waiting = Waiting(queue, declared.declaration_result.message_count or 0)
     with permitted(CONSUME):
-        await waiting.consume(channel)
+        await waiting.consume(connection, channel)
     # one channel more for each further window, as none holds more than that
     for _ in range(waiting.expected // _WINDOW):
-        await waiting.consume(await connection.channel())
+        await waiting.consume(connection, await connection.channel())
     return waiting
 
 
@@ -240,7 +279,7 @@ async def looked_at(channel: AbstractChannel, queue: str) -> AbstractQueue:
         return await channel.declare_queue(queue, passive=True)
 
 
-async def was_whole(connection: AbstractConnection, waiting: "Waiting") -> bool:
+async def was_whole(connection: TolerantConnection, waiting: "Waiting") -> bool:
     """Return whether all that was in a queue has come, and nobody else may have had a part."""
     channel = await answered(below(connection), connection.channel())
     declared = await answered(below(connection), looked_at(channel, waiting.queue))
@@ -267,9 +306,10 @@ class Waiting:
         self.expected = expected
         self.is_lost, self.consumers, self.came = False, 0, 0
         self.queue = queue
-        self._arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        self._arrived = deque[Taken]()
+        self._woken = asyncio.Event()
 
-    async def consume(self, channel: AbstractChannel) -> None:
+    async def consume(self, connection: TolerantConnection, channel: AbstractChannel) -> None:
         """Take on a channel of no other use, as many as one can hold."""
         underlay = await channel.get_underlay_channel()
         # before it consumes: the broker may take back what has only just come
@@ -277,7 +317,8 @@ class Waiting:
         underlay.closing.add_done_callback(self._lose)
         await underlay.basic_qos(prefetch_count=_WINDOW)
         self.consumers += 1
-        await underlay.basic_consume(self.queue, self._arrived.put)  # below aio-pika: all of them
+        connection.aside(underlay.number, Aside(underlay, self._take).takes)
+        await underlay.basic_consume(self.queue, _nobodys)
 
     def check(self) -> None:
         """Go on only while the messages are held.
@@ -293,28 +334,44 @@ class Waiting:
 
     def _lose(self, _why: object) -> None:
         self.is_lost = True
-        # wakes whoever waits for the next message, which will not come
-        self._arrived.put_nowait(None)
+        self._woken.set()  # whoever waits for the next message, which will not come
+
+    def _take(self, taken: Taken) -> None:
+        self._arrived.append(taken)
+        self._woken.set()
 
     async def __aiter__(self) -> AsyncIterator[AbstractIncomingMessage]:
-        """Return each.
+        """Return each as aio-pika's message.
 
         Raises:
             Deferred: the broker has taken them back.
         """
+        async for taken in self._each():
+            yield message_of(taken.delivered())
+
+    async def letters(self, *, bodies: bool = True) -> AsyncIterator[Letter]:
+        """Return each as a letter, without a message where none is needed; errors likewise."""
+        async for taken in self._each():
+            yield Letter.off_the_wire(taken, self.queue, with_body=bodies)
+
+    async def _each(self) -> AsyncIterator[Taken]:
+        arrived = self._arrived
         for _ in range(self.expected):
-            try:
-                delivered = self._arrived.get_nowait()
-            except asyncio.QueueEmpty:  # a timer for each of many would cost more than the rest
+            if not arrived:  # a timer for each of many would cost more than the rest
+                self._woken.clear()
+                self.check()
                 try:
                     async with asyncio.timeout(_PATIENCE):
-                        delivered = await self._arrived.get()
+                        await self._woken.wait()
                 except TimeoutError:
                     return
             self.check()
-            if delivered is not None:
-                self.came += 1
-                yield message_of(delivered)
+            self.came += 1
+            yield arrived.popleft()
+
+
+async def _nobodys(_: DeliveredMessage) -> None:
+    """Be called for no delivery: all of them are taken aside."""
 
 
 class Unreadable(Arrived):

@@ -13,6 +13,7 @@ from yarl import URL
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
+from busauth._amqp.connecting.tolerant import TolerantConnection
 from busauth._amqp.resending.letters import Letter, Waiting, looked_at, taken, was_whole
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked
@@ -101,15 +102,14 @@ async def _whole(
     """Return what is wanted of a queue, None where somebody else may have had a part of it."""
     letters = list[Letter]()
     async with held(url, queue) as (connection, waiting):
-        async for message in waiting:
-            letter = Letter.of(message, queue, with_body=bodies)
+        async for letter in waiting.letters(bodies=bodies):
             if census.asks(letter) and (chosen is None or chosen(letter)):
                 letters.append(letter)
         return letters if await was_whole(connection, waiting) else None
 
 
 @asynccontextmanager
-async def held(url: str | URL, queue: str) -> AsyncIterator[tuple[AbstractConnection, Waiting]]:
+async def held(url: str | URL, queue: str) -> AsyncIterator[tuple[TolerantConnection, Waiting]]:
     """Hold all that is in a queue while inside; it waits until nobody else has a part of it.
 
     A connection for each: that it is closed gives a queue back, before the next one is held.

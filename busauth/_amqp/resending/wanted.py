@@ -82,11 +82,13 @@ class Wanted:
 
     def __call__(self, letter: Letter) -> bool:
         """Return whether a letter is asked for."""
-        return (
-            all(_WHOLE[name][1](letter) in values for name, values in self.whole().items())
-            and self._is_in_time(letter)
-            and self._is_told(letter)
-        )
+        return self._has_whole(letter) and self._is_in_time(letter) and self._is_told(letter)
+
+    def _has_whole(self, letter: Letter) -> bool:
+        for name, (_, of) in _WHOLE.items():
+            if (values := getattr(self, name)) and of(letter) not in values:
+                return False
+        return True
 
     def whole(self) -> dict[str, Collection[str]]:
         """Return what is asked for and compared whole, by name."""
@@ -103,8 +105,10 @@ class Wanted:
         )
 
     def _is_told(self, letter: Letter) -> bool:
+        if not self.texts:
+            return True
         detail = (letter.detail or "").casefold()
-        return not self.texts or any(text.casefold() in detail for text in self.texts)
+        return any(text.casefold() in detail for text in self.texts)
 
     @property
     def is_all(self) -> bool:

@@ -127,9 +127,8 @@ class BrokerSource:
         found, room = list[LetterSeen](), _Room(_BODIES if self._bodies else 0)
         for source in await existing(self._url, around):
             async with held(self._url, source) as (_, waiting):
-                async for message in waiting:
+                async for letter in waiting.letters(bodies=self._bodies):
                     if len(found) < MOST_LETTERS:
-                        letter = Letter.of(message, source, with_body=self._bodies)
                         found.append(seen(letter, room.body(letter)))
         return found
 
