@@ -170,6 +170,7 @@ class Settings(IssuerTable, BaseSettings):
             "retired": None,
             "issuers": issuers,
             "on_expired": DeadLetter(),
+            "letters": LetterSettings(),
             "messages": MessageSettings(),
             "audit": AuditSettings(),
             "guard": GuardOptions(),

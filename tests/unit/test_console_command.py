@@ -1,5 +1,6 @@
 """`busauth console`: when it starts, and what it is made of."""
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from busauth._amqp.guard import Guard
 from busauth._messages.proof import ProofSigner
+from busauth._tokens.keys.making import KeyUse, new_private_jwk
 from busauth.cli import app
 from busauth.cli.console import Listening, prepared
 from busauth.errors import ConfigurationError
@@ -30,6 +32,8 @@ SERVICE = """
     k1 = "shared.key"
     [messages.decryption]
     key_files = ["private.jwk"]
+    [letters]
+    keep_token = "letters.jwk"
     [consumers."orders.placed"]
     concurrency = 2
 """
@@ -40,6 +44,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     forget_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
     lay_keys(tmp_path)
+    (tmp_path / "letters.jwk").write_text(json.dumps(new_private_jwk(KeyUse.LETTERS, None)))
     (tmp_path / "busauth.toml").write_text(SERVICE)
     return tmp_path
 
@@ -50,6 +55,7 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     (folder / "shared.key").write_text(secret)
     private = (folder / "edge.pem").read_text().splitlines()[1]
     sealed = (folder / "private.jwk").read_text()
+    kept = json.loads((folder / "letters.jwk").read_text())["d"]
     whole = load_settings("busauth.toml").make_guard()
     assert secret in strings_in(whole)  # else nothing would be found
     assert any(isinstance(each, ProofSigner) for each in reached(whole))
@@ -59,6 +65,7 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     assert looking.guard.messages.decryption is None
     found = strings_in(looking)
     assert not [each for each in found if secret in each or private in each or each == sealed]
+    assert not [each for each in found if kept in each]
     assert not any(isinstance(each, ProofSigner) for each in reached(looking))
 
 
