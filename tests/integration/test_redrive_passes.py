@@ -114,6 +114,17 @@ async def test_what_comes_back_does_not_go_round(desk: Desk) -> None:
     assert (again.sent, again.others, again.is_whole) == (0, 9, True)
 
 
+async def test_a_limit_that_is_reached_is_told(desk: Desk) -> None:
+    """How many others there are is not known then, and not said; how to go on is."""
+    await desk.late(KEEPING, "ann", "bob", "cid")
+    key = ("--key", str(desk.folder / "redrive.jwk"))
+    result = await desk.run("letters redrive", *key, "--limit", "1")
+    run = (await last_run(desk)).first.run
+    said = f"Redriven to {desk.queue}: 1, as --limit says. There may be more. Run {run}.\n"
+    assert (result.exit_code, result.stdout) == (0, said), result.output
+    assert f"--resume {run} goes on" in result.stderr
+
+
 async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:
     """It sees all that is left, and never a part; a paced redrive lets it in between its passes."""
     await desk.late(KEEPING, *["ann"] * 4)
