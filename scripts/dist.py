@@ -111,7 +111,11 @@ def modules(root: Path) -> set[str]:
 
 def pages(root: Path) -> set[str]:
     """What a wheel has besides: what is served to browsers, by path in the tree."""
-    served = (root / "busauth" / "cli" / "dev" / "web").glob("page.*")
+    console = root / "busauth" / "integrations" / "console"
+    served = (
+        *(root / "busauth" / "cli" / "dev" / "web").glob("page.*"),
+        *(console / "templates").glob("*.*"),
+    )
     return {str(path.relative_to(root)) for path in served}
 
 
