@@ -158,7 +158,7 @@ def test_a_key_that_cannot_sign_so_is_told_at_once(key: Any, algorithm: str) -> 
 
 
 def test_a_jwk_that_is_text_is_told_how_it_is_taken() -> None:
-    """Whoever reads the file of `busauth keys new` hears what is missing, and nothing of the key."""
+    """Whoever reads a key's file hears what is missing, and nothing of the key."""
     with pytest.raises(ConfigurationError, match=r"expected a private JWK as a mapping") as caught:
         SigningKey(json.dumps(A3_KEY), algorithm="ES256")
     assert A3_KEY["d"] not in str(caught.value)

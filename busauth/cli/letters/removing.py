@@ -210,7 +210,7 @@ def erase(
     by: Name = None,
     yes: Yes = False,
     no_record: NoRecord = False,
-    as_document: AsJson = False,  # noqa: ARG001 -- the receipt is JSON in any case
+    as_document: AsJson = False,
     settings: File = None,
     url: Url = None,
 ) -> None:
