@@ -32,7 +32,8 @@ ENTRIES = ("busauth = busauth.cli:main", "busauth = busauth.testing.plugin")
 ARCHIVED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "tests/conftest.py")
 """What makes a source archive one that can be built and tested, besides the modules."""
 WITH_EXTRAS = (
-    *(f"busauth.integrations.{name}" for name in ("fastapi", "otel", "redis", "starlette")),
+    *(f"busauth.integrations.{name}" for name in ("console", "desk", "fastapi", "otel", "redis")),
+    "busauth.integrations.starlette",
     *(f"busauth.cli.dev.{name}" for name in ("stage", "watching")),
 )
 """Modules that need what only an extra brings."""
@@ -111,7 +112,11 @@ def modules(root: Path) -> set[str]:
 
 def pages(root: Path) -> set[str]:
     """What a wheel has besides: what is served to browsers, by path in the tree."""
-    served = (root / "busauth" / "cli" / "dev" / "web").glob("page.*")
+    console = root / "busauth" / "integrations" / "console"
+    served = (
+        *(root / "busauth" / "cli" / "dev" / "web").glob("page.*"),
+        *(console / "templates").glob("*.*"),
+    )
     return {str(path.relative_to(root)) for path in served}
 
 

@@ -71,6 +71,8 @@ async def test_letters_are_listed_grouped_and_shown(desk: Desk) -> None:
     shown = await desk.run("letters show", told[0]["id"][:12])
     assert shown.exit_code == 0, shown.output
     assert "busauth-token: kept, opens only for its consumer" in shown.stdout
+    assert shown.stdout.endswith("\nbody\n  {}\n")
+    assert "kept         yes\n" in shown.stdout
     document = json.loads((await desk.run("letters show", told[0]["id"], "--json")).stdout)
     assert (document["body"], document["story"][0]["code"]) == ({"json": {}}, "token.expired")
     missed = await desk.run("letters list", "--subject", "cyd", "--older-than", "1h")
@@ -127,6 +129,18 @@ async def test_a_letter_that_is_there_twice_is_shown(desk: Desk) -> None:
     shown = await desk.run("letters show", letter.id, "--json")
     assert (shown.exit_code, "2 letters have this id" in shown.stderr) == (0, True), shown.output
     assert json.loads(shown.stdout)["id"] == letter.id
+
+
+async def test_a_body_is_shown_as_it_was_sent(desk: Desk) -> None:
+    """JSON as JSON, in any alphabet, and nothing that a terminal would act upon."""
+    dead = f"{desk.queue}.dead"
+    bus, _ = desk.service(KEEPING)
+    await bus.declare()
+    body = '{"item": "Kännchen", "gift": true, "note": null}'
+    message = aio_pika.Message(body.encode(), message_id="m1")
+    await desk.scene.broker.channel.default_exchange.publish(message, dead)
+    shown = await desk.run("letters show", "m1")
+    assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, f"  {body}"), shown.output
 
 
 async def test_letters_are_discarded_by_what_they_are(desk: Desk) -> None:
@@ -252,7 +266,7 @@ async def test_a_persons_letters_are_exported_and_erased(desk: Desk) -> None:
     assert (file.stat().st_mode & 0o777, len(lines)) == (0o600, 3)
     assert not [token for token in kept if token in file.read_text()]
     assert "eyJ" not in file.read_text()
-    words = ["letters", "erase", desk.queue, *given, "--by", "privacy@desk", "--yes"]
+    words = ["letters", "erase", desk.queue, *given, "--by", "privacy@desk", "--yes", "--json"]
     result = await asyncio.to_thread(RUNNER.invoke, app, words)
     receipt = json.loads(result.stdout)
     assert (receipt["letters"], receipt["queues"][dead], receipt["is_whole"]) == (3, 3, True)

@@ -362,13 +362,21 @@ async def test_the_command_plans_and_records(
         document["counts"],
     )
     assert record.codes == {misread["letter"]: "body.invalid"}
+    place = ("--url", scene.broker.url)
+    shown = await run("letters", "history", queue, "--run", record.run, *place)
+    row, steps = shown.stdout.splitlines()[1], shown.stdout.splitlines()[4:]
+    assert row.split()[-3:] == ["2", "1", "0"], shown.output
+    assert [step.split("  ")[-1] for step in steps] == [
+        "planned: accepted-late 1, refused 1 (body.invalid 1)"
+    ]
     table = await run("letters", "plan", queue, *given, "--no-record", "--message-id", "fine")
     assert (table.exit_code, "accepted-late" in table.stdout) == (0, True), table.output
     assert len(await history(scene.broker.url, queue)) == 1
     unknown = await run("letters", "plan", queue, *given, "--authority", "operator", "--no-record")
     assert (unknown.exit_code, "a desk signs" in unknown.stdout) == (4, True), unknown.output
-    explained = await run("explain", "--queue", queue, "--letter", "misread", *given)
-    assert explained.exit_code == 3, explained.output
-    assert "body.invalid" in explained.stdout
+    for which in ("misread", misread["letter"][:12]):
+        explained = await run("explain", "--queue", queue, "--letter", which, *given)
+        assert explained.exit_code == 3, explained.output
+        assert "body.invalid" in explained.stdout
     gone = await run("explain", "--queue", queue, "--letter", "x", *given)
     assert (gone.exit_code, "--letter x: not in" in gone.stderr) == (1, True), gone.output

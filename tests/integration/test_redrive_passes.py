@@ -163,6 +163,17 @@ async def test_what_is_stopped_before_it_has_sent_sends_nothing(desk: Desk) -> N
     await desk.scene.broker.settles_at(f"{desk.queue}.dead", 2)
 
 
+async def test_a_limit_that_is_reached_is_told(desk: Desk) -> None:
+    """How many others there are is not known then, and not said; how to go on is."""
+    await desk.late(KEEPING, "ann", "bob", "cid")
+    key = ("--key", str(desk.folder / "redrive.jwk"))
+    result = await desk.run("letters redrive", *key, "--limit", "1")
+    run = (await last_run(desk)).first.run
+    said = f"Redriven to {desk.queue}: 1, as --limit says. There may be more. Run {run}.\n"
+    assert (result.exit_code, result.stdout) == (0, said), result.output
+    assert f"--resume {run} goes on" in result.stderr
+
+
 async def test_a_look_waits_while_a_pass_holds_the_queue(desk: Desk) -> None:
     """It sees all that is left, and never a part; a paced redrive lets it in between its passes."""
     await desk.late(KEEPING, *["ann"] * 4)

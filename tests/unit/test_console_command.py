@@ -1,6 +1,7 @@
 """`busauth console`: when it starts, and what it is made of."""
 
 import asyncio
+import json
 import secrets
 import socket
 from contextlib import suppress
@@ -14,6 +15,7 @@ from uvicorn import Server
 
 from busauth._amqp.guard import Guard
 from busauth._messages.proof import ProofSigner
+from busauth._tokens.keys.making import KeyUse, new_private_jwk
 from busauth.cli import app
 from busauth.cli.console import Listening, _config, hanging_up, prepared
 from busauth.errors import ConfigurationError
@@ -38,6 +40,8 @@ SERVICE = """
     k1 = "shared.key"
     [messages.decryption]
     key_files = ["private.jwk"]
+    [letters]
+    keep_token = "letters.jwk"
     [consumers."orders.placed"]
     concurrency = 2
 """
@@ -48,6 +52,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     forget_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
     lay_keys(tmp_path)
+    (tmp_path / "letters.jwk").write_text(json.dumps(new_private_jwk(KeyUse.LETTERS, None)))
     (tmp_path / "busauth.toml").write_text(SERVICE)
     return tmp_path
 
@@ -58,6 +63,7 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     (folder / "shared.key").write_text(secret)
     private = (folder / "edge.pem").read_text().splitlines()[1]
     sealed = (folder / "private.jwk").read_text()
+    kept = json.loads((folder / "letters.jwk").read_text())["d"]
     whole = load_settings("busauth.toml").make_guard()
     assert secret in strings_in(whole)  # else nothing would be found
     assert any(isinstance(each, ProofSigner) for each in reached(whole))
@@ -67,6 +73,7 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
     assert looking.guard.messages.decryption is None
     found = strings_in(looking)
     assert not [each for each in found if secret in each or private in each or each == sealed]
+    assert not [each for each in found if kept in each]
     assert not any(isinstance(each, ProofSigner) for each in reached(looking))
 
 

@@ -12,6 +12,7 @@ from busauth._tokens.fetch import is_loopback
 from busauth._tokens.keys.development import is_for_development
 from busauth.audit import Event, EventKind
 from busauth.cli.dev.rows import BrokerRows, decided, note
+from busauth.cli.dev.stage import tokens_taken
 from busauth.cli.dev.timeline import Timeline
 from busauth.cli.dev.web.gate import why_not
 from busauth.cli.dev.web.routes import DevIssuer
@@ -237,3 +238,10 @@ def test_several_buses(buses: list[dict[str, Any]], audience: str, algorithm: st
         issuer.adapt(buses[:count])
     assert (issuer.audience, issuer.signing.algorithm) == (audience, algorithm)
     assert issuer.bus == "; ".join(each["bus"] for each in buses)
+
+
+def test_a_bus_that_names_this_issuer_takes_its_tokens() -> None:
+    """None of somebody else's are told only where its guard names somebody else."""
+    here = "http://127.0.0.1:7600/busauth-dev"
+    assert tokens_taken(here, here) == "it takes this issuer's tokens"
+    assert tokens_taken("https://idp", here).endswith(", and none of https://idp")

@@ -72,6 +72,14 @@ def test_an_older_part_that_is_broken_ends_with_a_sentence(tmp_path: Path) -> No
         assert "cannot be read" in told.stderr
 
 
+def test_a_file_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
+    """As every other command tells it, without a number of the system's."""
+    missing = tmp_path / "audit.jsonl"
+    told = CliRunner().invoke(app, ["shadow", "report", str(missing)])
+    said = f"busauth: {missing}: cannot be read: No such file or directory\n"
+    assert (told.exit_code, told.stderr) == (1, said)
+
+
 def test_a_report_begins_when_it_is_told_to() -> None:
     """A span ends now; an instant has an offset, and anything else is no time."""
     events = event(at=NOW) + event("accepted", at=NOW + 10)

@@ -1,6 +1,7 @@
 """Keys that sign, and the examples of RFC 7515 for the keys that verify."""
 
 import hmac
+import json
 from typing import Any
 
 import pytest
@@ -154,6 +155,13 @@ def test_a_key_that_cannot_sign_so_is_told_at_once(key: Any, algorithm: str) -> 
     with pytest.raises(ConfigurationError) as caught:
         SigningKey(key, algorithm=algorithm)
     assert "PRIVATE" not in str(caught.value)
+
+
+def test_a_jwk_that_is_text_is_told_how_it_is_taken() -> None:
+    """Whoever reads a key's file hears what is missing, and nothing of the key."""
+    with pytest.raises(ConfigurationError, match=r"expected a private JWK as a mapping") as caught:
+        SigningKey(json.dumps(A3_KEY), algorithm="ES256")
+    assert A3_KEY["d"] not in str(caught.value)
 
 
 def test_a_payload_is_json() -> None:

@@ -27,6 +27,14 @@ _WHOLE: Mapping[str, tuple[str, Callable[[Letter], str | None]]] = {
 }
 """What is compared whole: how the command line calls it, and what of a letter it is."""
 
+OPTIONS: Mapping[str, str] = {
+    **{name: option for name, (option, _) in _WHOLE.items()},
+    "texts": "--text",
+    "before": "--before",
+    "after": "--after",
+}
+"""How the command line calls what is asked for."""
+
 # a number, an id in hexadecimal, a UUID, an instant: whatever differs from one letter to the next
 _VARIES = re.compile(
     r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"

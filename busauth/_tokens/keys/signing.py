@@ -107,7 +107,10 @@ def _private(key: PrivateKey, algorithm: str, name: str) -> Any:
         loaded = implementation.from_jwk(dict(key)) if isinstance(key, Mapping) else key
         prepared = implementation.prepare_key(loaded)
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError):
-        raise ConfigurationError(f"{name} cannot be loaded") from None
+        raise ConfigurationError(
+            f"{name} cannot be loaded: expected a private JWK as a mapping (json.loads of its "
+            "text), a PEM, a loaded private key; or, for HS256 and its like, a secret's bytes"
+        ) from None
     if not isinstance(prepared, _PRIVATE_TYPES[ALGORITHMS[algorithm][0]]):
         raise ConfigurationError(f"{name} is no private key of this kind")
     return prepared

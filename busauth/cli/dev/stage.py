@@ -174,8 +174,8 @@ class Stage:
         if "about" in said:
             self._learned(target, said["about"])
         elif "ready" in said:
-            takes = f"it takes this issuer's tokens, and none of {said['ready']}"
-            self._note(f"{self._about[target]['bus']}; {takes}")
+            taken = tokens_taken(said["ready"], self._issuer.url)
+            self._note(f"{self._about[target]['bus']}; {taken}")
             self._invite()
         else:
             self._decided(said["event"])
@@ -215,3 +215,8 @@ class Stage:
 def _fail_taken(port: int, option: str, error: OSError) -> NoReturn:
     reason = error.strerror or error
     fail(f"cannot listen on {_HOST}:{port} ({reason}): does another one run? Try {option}")
+
+
+def tokens_taken(named: str, issuer: str) -> str:
+    """Say whose tokens a bus takes here, where its guard names somebody."""
+    return "it takes this issuer's tokens" + (f", and none of {named}" if named != issuer else "")

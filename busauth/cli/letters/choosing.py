@@ -27,7 +27,11 @@ Values = list[str] | None
 Dead = Annotated[bool, typer.Option("--dead", help="Those in <queue>.dead.")]
 Rejected = Annotated[bool, typer.Option("--rejected", help="Those in <queue>.rejected.")]
 Parked = Annotated[
-    bool, typer.Option("--parked", help="Those in <queue>.parked. Default: all that are there.")
+    bool,
+    typer.Option(
+        "--parked",
+        help="Those in <queue>.parked. Without any of the three: all; a redrive: the dead.",
+    ),
 ]
 Codes = Annotated[Values, typer.Option("--code", metavar="CODE", help="Refused with it.")]
 Refusers = Annotated[Values, typer.Option("--queue", metavar="QUEUE", help="Refused there.")]

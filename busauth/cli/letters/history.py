@@ -2,17 +2,21 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from shlex import quote
+from typing import Annotated, Any
 
 import typer
 
-from busauth._amqp.resending.records import history
+from busauth._amqp.resending.records import Record, history
 from busauth._amqp.resending.runs import Run, runs_of
+from busauth._amqp.resending.wanted import OPTIONS
 from busauth.cli.again import File, Queue, Url, telling
 from busauth.cli.letters.choosing import AsJson, broker_of
 from busauth.cli.letters.showing import print_json, print_table
 from busauth.cli.options import fail, warn
+from busauth.errors import evidence
 
 _COLUMNS = ("run", "begun", "what", "by", "authority", "state", "letters", "refused", "others")
 
@@ -49,9 +53,31 @@ def show_history(
 
 def _row(run: Run) -> tuple[object, ...]:
     first, counts = run.first, run.counts
-    moved = len(run.sent) or counts.get("letters", 0)
+    about = sum(counts.values()) if run.what == "planned" else counts.get("letters", 0)
+    moved = len(run.sent) or about
     numbers = moved, len(run.refused), counts.get("others", 0)
     return first.run, _when(first.at), run.what, first.by, first.authority, run.state, *numbers
+
+
+def _filters(filters: Mapping[str, Any]) -> str:
+    """Return filters as the command line has them; what no option says, by its name."""
+    said = list[str]()
+    for name, value in filters.items():
+        option = OPTIONS.get(name, name)
+        for each in value if isinstance(value, list) else [value]:
+            is_instant = name in ("before", "after") and isinstance(each, float | int)
+            text = _when(each) if is_instant else str(each)
+            said.append(f"{option} {quote(text)}")
+    return evidence(" ".join(said)) or ""
+
+
+def _told(step: Record) -> str:
+    """Return what a step is about: letters by what became of them, and why."""
+    counts = ", ".join(f"{name} {count}" for name, count in step.counts.items() if count)
+    letters = f" {len(step.letters)}" if step.letters else ""
+    codes = ", ".join(f"{code} {count}" for code, count in Counter(step.codes.values()).items())
+    told = f"{step.kind}: {counts}" if counts else f"{step.kind}{letters}"
+    return evidence(f"{told} ({codes})" if codes else told) or ""
 
 
 def _when(at: float) -> str:
@@ -68,10 +94,8 @@ def _show_run(run: Run, as_document: bool) -> None:  # noqa: FBT001 -- an option
         print_json({**run.as_json(), "steps": steps})
         return
     print_table(_COLUMNS, [_row(run)])
-    typer.echo(f"\nfilters: {dict(run.first.filters) or 'all letters'}")
+    typer.echo(f"\nfilters: {_filters(run.first.filters) or 'all letters'}")
     for step in run.steps:
-        codes = Counter(step.codes.values())
-        more = "".join(f", {code} {count}" for code, count in codes.items())
-        typer.echo(f"  {_when(step.at)}  {step.kind} {len(step.letters)}{more}")
+        typer.echo(f"  {_when(step.at)}  {_told(step)}")
     for each in run.in_flight:
         typer.echo(f"in flight: {each}")

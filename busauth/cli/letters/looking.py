@@ -1,5 +1,6 @@
 """`busauth letters list`, `groups` and `show`: a look, which leaves everything as it is."""
 
+import json
 from dataclasses import asdict, replace
 from typing import Annotated
 
@@ -100,7 +101,8 @@ def show(
         return
     for name, value in as_json(found).items():
         if name != "story" and value is not None:
-            typer.echo(f"{name:<13}{evidence(value)}")
+            told = {True: "yes", False: "no"}[value] if isinstance(value, bool) else evidence(value)
+            typer.echo(f"{name:<13}{told}")
     typer.echo("\nstory")
     for entry in found.story:
         how = f", sent again by {entry.by or '?'} ({entry.authority})" if entry.authority else ""
@@ -116,7 +118,9 @@ def show(
 def _lines(shown: dict[str, object]) -> list[str]:
     """Return a body's lines, as no terminal is written to by a sender."""
     text = shown.get("text")
-    lines = text.splitlines() if isinstance(text, str) else [repr(shown.get("json"))]
+    if not isinstance(text, str):
+        text = json.dumps(shown.get("json"), ensure_ascii=False)
+    lines = text.splitlines()
     cut = [f"… {shown['cut']} more bytes: --body"] if "cut" in shown else []
     return [line if line.isprintable() else ascii(line) for line in lines] + cut
 

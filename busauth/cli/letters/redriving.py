@@ -157,7 +157,7 @@ def redrive(  # noqa: PLR0913 -- a command's options
 
     with telling(), told_progress() as progress:
         done = asyncio.run(run(progress))
-    _report(done, choice.queue, as_document=as_document)
+    _report(done, choice.queue, limit=limit, as_document=as_document)
     if stop.is_set():
         raise typer.Exit(Exit.STAYS)
 
@@ -266,13 +266,15 @@ def told_progress() -> Iterator[Callable[[Redriven], None]]:
             typer.echo(err=True)
 
 
-def _report(done: Redriven, queue: str, *, as_document: bool) -> None:
+def _report(done: Redriven, queue: str, *, limit: int | None, as_document: bool) -> None:
     """Say what became of the letters; what was asked for and stays is an error."""
     if as_document:
         print_json(asdict(done))
     else:
-        stays = f"Others stay: {done.others}."
-        typer.echo(f"Redriven to {queue}: {done.sent}. {stays} Run {done.run}.")
+        is_limit = limit is not None and done.sent >= limit and not done.is_whole
+        sent = f"{done.sent}, as --limit says" if is_limit else str(done.sent)
+        stays = f"Others stay: {done.others}." if done.is_whole else "There may be more."
+        typer.echo(f"Redriven to {queue}: {sent}. {stays} Run {done.run}.")
         for code, count in Counter(done.refused.values()).most_common():
             some = ", ".join(each for each, why in done.refused.items() if why == code)
             typer.echo(f"Refused, and stay: {count} ({code}): {evidence(some)}")

@@ -254,6 +254,7 @@ def erase(
     by: Name = None,
     yes: Yes = False,
     no_record: NoRecord = False,
+    as_document: AsJson = False,
     settings: File = None,
     url: Url = None,
 ) -> None:

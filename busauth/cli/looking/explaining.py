@@ -13,7 +13,8 @@ from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.received import Received
 from busauth._amqp.planning.planned import STAYS, Planned
 from busauth._amqp.resending.authorities import Authority
-from busauth._amqp.resending.look import existing
+from busauth._amqp.resending.letters import Letter
+from busauth._amqp.resending.look import existing, look
 from busauth._amqp.resending.wanted import Wanted
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth.cli.again import Url, telling
@@ -40,11 +41,16 @@ Message = Annotated[
         "- for standard input.",
     ),
 ]
+_EXPECTED = "expected an id as `busauth letters list` tells it"
+
 QueueOf = Annotated[str, typer.Option("--queue", help="The consumer's queue.")]
 LetterOf = Annotated[
     str | None,
     typer.Option(
-        "--letter", metavar="ID", help="A dead, rejected or parked letter instead; or its message."
+        "--letter",
+        metavar="ID",
+        help="A dead, rejected or parked letter instead: its id, or how that begins; or its "
+        "message's.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
@@ -95,18 +101,23 @@ async def _lettered(
 ) -> Planned:
     """Return what would become of one letter, or end with a sentence where it is not there."""
     sources = await existing(url, (dead_queue(queue), rejected_queue(queue), parked_queue(queue)))
-    for wanted in (Wanted(ids=[letter]), Wanted(message_ids=[letter])):
-        planned = await planned_of(whose, queue, authority, wanted, url=url, sources=sources)
-        if planned.letters:
-            break
+
+    def is_meant(each: Letter) -> bool:
+        return each.id.startswith(letter) or each.message_id == letter
+
+    there = (await look(url, sources, chosen=is_meant)).letters if sources else ()
+    whole = [each.id for each in there if letter in (each.id, each.message_id)]
+    meant = whole or [each.id for each in there]
+    if len(meant) > 1:
+        fail(f"--letter {evidence(letter)}: {len(meant)} letters are meant: {_EXPECTED}")
+    wanted = Wanted(ids=meant or [letter])
+    planned = await planned_of(whose, queue, authority, wanted, url=url, sources=sources)
     return planned.letters[0] if planned.letters else _missed(letter, queue, sources)
 
 
 def _missed(letter: str, queue: str, sources: Sequence[str]) -> NoReturn:
-    fail(
-        f"--letter {evidence(letter)}: not in {', '.join(sources) or 'any queue'} beside {queue}: "
-        "expected an id as `busauth letters list` tells it"
-    )
+    where = ", ".join(sources) or "any queue"
+    fail(f"--letter {evidence(letter)}: not in {where} beside {queue}: {_EXPECTED}")
 
 
 def _stays(found: Planned, *, as_json: bool) -> NoReturn:

@@ -168,7 +168,9 @@ def _proven(verified: Verified, now: float) -> Iterator[tuple[str, str]]:
     caller = verified.caller
     yield "claims", f"subject {evidence(caller.subject)}, client {evidence(caller.client)}"
     yield "audience", " ".join(sorted(caller.audience))
-    yield "time", told_instant("expires", caller.expires_at, now)
+    told = told_instant("expires", caller.expires_at, now)
+    is_leeway = caller.expires_at <= now < verified.ends_at
+    yield "time", told + (f", within the leeway of {verified.leeway:g} s" if is_leeway else "")
 
 
 def _lines(ruled: Ruled) -> Iterator[str]:

@@ -59,7 +59,9 @@ def report(files: Files, *, since: Since = None, as_json: AsJson = False) -> Non
     try:
         told = Report(_decisions(files, begin))
     except (OSError, EOFError, zlib.error) as error:  # the last two: of what gzip has cut or bent
-        fail(f"cannot be read: {error}")
+        name = getattr(error, "filename", None)
+        why = getattr(error, "strerror", None) or error
+        fail(f"{name}: cannot be read: {why}" if name else f"cannot be read: {why}")
     if not told.refused + told.accepted:
         fail(
             "no decision is told there: expected events as lines of JSON, as JsonLines writes them"
