@@ -348,6 +348,24 @@ async def test_a_run_that_was_killed_is_told() -> None:
         assert "may have been killed" in (await client.get("/history")).text
 
 
+async def test_who_is_silent_or_has_stopped_does_not_consume() -> None:
+    """Green is who consumes now; who has ended in order is not told as one that fell silent."""
+    told = Told()
+    status = {"kind": "status", "service": "s", "consumers": [{"queue": QUEUE}]}
+    for instance, at, state in (
+        ("here", NOW, "running"),
+        ("silent", NOW - 100, "running"),
+        ("gone", NOW - 100, "stopped"),
+    ):
+        told.add({**status, "instance": instance, "at": at, "state": state})
+    shown = town(Shown(seen=told.seen(NOW)))
+    async with shown.visit() as client:
+        text = "".join(Outline((await client.get("/")).text).text)
+    counted = {word: text.count(word) for word in ("Consuming", "Was consuming", "Silent")}
+    assert counted == {"Consuming": 1, "Was consuming": 1, "Silent": 1}
+    assert "Stopped 100 s ago" in text
+
+
 async def test_where_there_is_nothing_that_is_said() -> None:
     """An empty console is no blank page."""
     shown = town(Shown(), queues=[])

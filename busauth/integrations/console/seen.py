@@ -50,6 +50,7 @@ class InstanceSeen:
         consumers: its own.
         keys: age of the keys in seconds, by issuer.
         feed_age: seconds since the revocation feed's newest heartbeat; None without a feed.
+        has_stopped: whether that was its last word: it has ended in order.
     """
 
     service: str
@@ -58,6 +59,7 @@ class InstanceSeen:
     consumers: tuple[ConsumerSeen, ...] = ()
     keys: tuple[tuple[str, float | None], ...] = ()
     feed_age: float | None = None
+    has_stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

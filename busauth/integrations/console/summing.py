@@ -289,6 +289,7 @@ def _instance(service: str, instance: str, at: float, said: Mapping[str, Any]) -
         consumers=tuple(map(_consumer, _tables(said.get("consumers")))),
         keys=keys,
         feed_age=number(said.get("feed_age")),
+        has_stopped=said.get("state") == "stopped",
     )
 
 
