@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import pytest
 
 from busauth import DeadLetter, Grace, Park
@@ -51,7 +52,7 @@ def desk(scene: Scene, tmp_path: Path) -> Desk:
 async def interrupted(desk: Desk, number: signal.Signals, *given: str) -> None:
     """Run a redrive in a process of its own, and end it at some instant after its first letters."""
     key = ("--key", str(desk.folder / "redrive.jwk"), "--settings", desk.settings)
-    words = ("letters", "redrive", desk.queue, *key, *given)
+    words = ("letters", "redrive", desk.queue, "--url", desk.scene.broker.url, *key, *given)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _COMMAND, *words, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
     )
@@ -225,3 +226,21 @@ async def test_what_is_parked_goes_by_its_callers_fresh_token(desk: Desk) -> Non
     run = await last_run(desk)
     assert (run.first.authority, run.first.source) == ("fresh", f"{desk.queue}.parked")
     assert token.read_text() not in result.output + repr(run.steps)
+
+
+async def test_a_copy_beside_a_letter_holds_nothing_up(desk: Desk) -> None:
+    """Both have one id, and both go: the consumer says which is its own."""
+    await desk.late(KEEPING, "ann")
+    await desk.scene.clock.advance(1)
+    url, dead, broker = desk.scene.broker.url, f"{desk.queue}.dead", desk.scene.broker
+    letter = await broker.one(dead)
+    for seal in (letter.headers["busauth-seal"], f"2.2026.{'A' * 43}"):
+        headers = {**letter.headers, "busauth-seal": seal}
+        properties = {"message_id": letter.message_id, "content_type": letter.content_type}
+        message = aio_pika.Message(letter.body, headers=headers, **properties)
+        await broker.channel.default_exchange.publish(message, dead)
+    bus, _ = desk.service(KEEPING)
+    redrive = Redrive(url, guard=bus.guard, queue=desk.queue, keys=Decryption([KEY]))
+    assert (await redrive.run()).sent == 2
+    assert await desk.handles(Grace(hours=1), 1) == ["ann"]
+    await desk.scene.broker.settles_at(dead, 0)

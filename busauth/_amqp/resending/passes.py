@@ -222,7 +222,6 @@ class _Passes:
         self._wanted, self._told, self._recorder = wanted, told, recorder
         self._clock = sending.guard.clock
         self._census = Census(wanted)
-        self._sent = set[str]()
         self._unknown = set(earlier.in_flight) if earlier else set[str]()
         self._refused = dict[str, str]()
         self._count = self._without = self._others = 0
@@ -287,7 +286,7 @@ class _Passes:
         self._unknown.discard(letter.id)
         if letter.id in self._refused:
             return False
-        if not self._census.asks(letter) or letter.id in self._sent:
+        if not self._census.asks(letter):
             self._others += 1
             return False
         concerned = self._authorized.concerns(message)
@@ -302,14 +301,13 @@ class _Passes:
     ) -> None:
         """Send some together: recorded before, confirmed, taken away, and recorded after."""
         ready = await self._renewed(batch, frame_max(below(connection)))
-        await self._write("sending", letters=tuple(ready))
+        ids = [letter_id(message) for message, _ in ready]
+        await self._write("sending", letters=tuple(ids))
         outcomes = await asyncio.gather(
-            *(self._go(connection, waiting, *each) for each in ready.values()),
-            return_exceptions=True,
+            *(self._go(connection, waiting, *each) for each in ready), return_exceptions=True
         )
-        went = [name for name, each in zip(ready, outcomes, strict=True) if each is None]
+        went = [name for name, each in zip(ids, outcomes, strict=True) if each is None]
         self._count += len(went)
-        self._sent.update(went)
         await self._write("sent", letters=tuple(went))
         for outcome in outcomes:
             if outcome is not None:
@@ -321,18 +319,19 @@ class _Passes:
 
     async def _renewed(
         self, batch: list[AbstractIncomingMessage], limit: int
-    ) -> dict[str, tuple[AbstractIncomingMessage, Outgoing]]:
-        """Return the copies that go, by their letters' ids; what is refused stays, and is told."""
+    ) -> list[tuple[AbstractIncomingMessage, Outgoing]]:
+        """Return what goes, and its copies; what is refused stays, and is told."""
         renewed = await asyncio.gather(
             *(self._authorized.renewed(message, limit) for message in batch),
             return_exceptions=True,
         )
-        ready = dict[str, tuple[AbstractIncomingMessage, Outgoing]]()
+        # by messages: somebody may have laid a copy beside a letter, which has its id as well
+        ready = list[tuple[AbstractIncomingMessage, Outgoing]]()
         refused = dict[str, str]()
         for message, copy in zip(batch, renewed, strict=True):
             match copy:
                 case Outgoing():
-                    ready[letter_id(message)] = message, copy
+                    ready.append((message, copy))
                 case Refused():
                     refused[letter_id(message)] = copy.code
                     self._sending.tell(EventKind.REFUSED, message, copy)
