@@ -29,7 +29,9 @@ _WHOLE: Mapping[str, tuple[str, Callable[[Letter], str | None]]] = {
 
 OPTIONS: Mapping[str, str] = {
     **{name: option for name, (option, _) in _WHOLE.items()},
-    "texts": "--text", "before": "--before", "after": "--after",
+    "texts": "--text",
+    "before": "--before",
+    "after": "--after",
 }
 """How the command line calls what is asked for."""
 
