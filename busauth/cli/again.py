@@ -1,9 +1,11 @@
 """`busauth release`: parked messages for their caller; what commands that send again share."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,7 @@ from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.release import Release
 from busauth._expiry import DeadLetter
 from busauth._messages.proof import Route
-from busauth.cli.options import Exit, fail
+from busauth.cli.options import AsJson, Exit, fail
 from busauth.errors import ConfigurationError, Deferred, PublishError, Refused
 from busauth.settings import AuditSettings, LetterSettings, Settings, load_settings
 from busauth.settings.places import at
@@ -58,8 +60,11 @@ def release(
     route: RouteTo = None,
     recipient: Recipient = None,
     url: Url = None,
+    as_document: AsJson = False,
 ) -> None:
     """Send parked messages to their consumer again, for the caller whose fresh token this is.
+
+    Example: busauth release orders.placed --settings busauth.toml < token
 
     Messages whose first proof names that caller go; all others stay. It ends with 3 where one that
     names the caller was refused.
@@ -70,7 +75,7 @@ def release(
     with telling():
         parked = Release(broker, guard=guard, queue=queue, routes=routes, recipient=recipient)
         released = asyncio.run(parked.for_caller(token))
-    _report(released, f"Released to {queue}")
+    _report(released, queue, as_document=as_document)
 
 
 def consumers(path: Path | None, url: str | None) -> tuple[Guard, str]:
@@ -146,10 +151,13 @@ def telling() -> Iterator[None]:
         fail(f"the broker refused: {error}; may this user read and write these queues?")
 
 
-def _report(released: Released, done: str) -> None:
+def _report(released: Released, queue: str, *, as_document: bool) -> None:
     """Say what became of the messages; what was asked for and stays is an error."""
-    typer.echo(f"{done}: {len(released.sent)}. Others stay: {released.others}.")
-    for message_id, code in released.refused.items():
-        typer.echo(f"Refused, and stays: {message_id} ({code})")
+    if as_document:
+        typer.echo(json.dumps({"queue": queue, **asdict(released)}))
+    else:
+        typer.echo(f"Released to {queue}: {len(released.sent)}. Others stay: {released.others}.")
+        for message_id, code in released.refused.items():
+            typer.echo(f"Refused, and stays: {message_id} ({code})")
     if released.refused:
         raise typer.Exit(Exit.STAYS)

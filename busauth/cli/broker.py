@@ -40,6 +40,8 @@ def broker(
 ) -> None:
     """Run an AMQP 0-9-1 broker in memory, for tests and demos.
 
+    Example: busauth broker --port 0 --user orders:secret
+
     It speaks to any client as RabbitMQ would, keeps nothing when it ends, and ends on a signal.
     """
     if not is_loopback(host) and not user:

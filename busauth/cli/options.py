@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from enum import IntEnum
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,6 +26,8 @@ EXITS = (
     "asked for was refused, or is not there."
 )
 """The end of each command's help."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs, on standard output.")]
 
 
 def version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature

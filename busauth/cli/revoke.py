@@ -1,6 +1,7 @@
 """`busauth revoke`: end tokens before they expire; `busauth heartbeats`: keep the feed's time."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from busauth._revocation.events import (
     EventSigner,
     Target,
 )
-from busauth.cli.options import fail
+from busauth.cli.options import AsJson, fail
 from busauth.errors import ConfigurationError, PublishError
 
 _MAX_AGE = StreamOptions().max_age
@@ -79,8 +80,12 @@ def revoke(  # noqa: PLR0913 -- a command's options
     key_id: KeyId = None,
     url: Url = "amqp://localhost/",
     stream: Stream = STREAM,
+    as_document: AsJson = False,
 ) -> None:
     """End tokens before they expire, at every consumer that reads the feed.
+
+    Example: busauth revoke --issuer https://idp.example --subject ann --transmitter ops
+    --audience shop --key ops.pem
 
     It returns once the broker has confirmed the event; consumers have it well within a second.
     """
@@ -95,6 +100,9 @@ def revoke(  # noqa: PLR0913 -- a command's options
     )
     asyncio.run(_publish(_publisher(url, stream, _MAX_AGE), event))
     until = datetime.fromtimestamp(effective_at, UTC).isoformat(timespec="seconds")
+    if as_document:
+        typer.echo(json.dumps({"tokens": _shown(target), "issued_until": until, "confirmed": True}))
+        return
     typer.echo(f"Confirmed: tokens of {_shown(target)} issued until {until} count no more.")
 
 
@@ -111,6 +119,8 @@ def heartbeats(
     max_age: MaxAge = _MAX_AGE,
 ) -> None:
     """Keep the revocation feed's time, until a signal ends it; run two of these.
+
+    Example: busauth heartbeats --transmitter ops --audience shop --key ops.pem
 
     Consumers that pause when the feed is stale pause when nobody does this.
     """

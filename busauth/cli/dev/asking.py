@@ -9,7 +9,7 @@ import typer
 
 from busauth._tokens.fetch import is_loopback
 from busauth.cli.dev.web.gate import PORT
-from busauth.cli.options import fail
+from busauth.cli.options import AsJson, fail
 from busauth.errors import evidence
 
 _SECONDS = 5.0
@@ -34,15 +34,23 @@ def token(
     lifetime: Lifetime = 300.0,
     claim: Claim = None,
     url: Url = f"http://127.0.0.1:{PORT}",
+    as_document: AsJson = False,
 ) -> None:
-    """Print a token that the issuer of a running `busauth dev` signs for whoever you name."""
+    """Print a token that the issuer of a running `busauth dev` signs for whoever you name.
+
+    Example: curl -H "Authorization: Bearer $(busauth token alice --scope orders:write)" ...
+
+    With --json it is one document, as of a token endpoint (RFC 6749, section 5.1).
+    """
     wanted = {
         "subject": subject,
         "scope": " ".join(scope or ()),
         "lifetime": lifetime,
         "claims": dict(_claim(each) for each in claim or ()),
     }
-    typer.echo(_asked(_mint_url(url), _body(wanted)))
+    minted = _asked(_mint_url(url), _body(wanted))
+    answer = {"access_token": minted, "token_type": "Bearer", "expires_in": lifetime}
+    typer.echo(json.dumps(answer) if as_document else minted)
     typer.echo(f"A token of {subject}'s for {lifetime:g} s, for development alone.", err=True)
 
 

@@ -40,6 +40,8 @@ def dev(
 ) -> None:
     """Run buses with a broker, an issuer and a timeline of their own. For development only.
 
+    Example: busauth dev shop.orders:bus shop.stock:bus
+
     Your buses run as they are, each in a process of its own, anew whenever a module in this folder
     changes, on an embedded broker and with tokens of an issuer that signs for whoever asks; without
     MODULE:BUS, an example does. All of it listens on loopback alone, and keeps nothing when it

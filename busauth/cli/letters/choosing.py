@@ -56,7 +56,6 @@ Before = Annotated[
     str | None, typer.Option(metavar="INSTANT", help="Refused before it, in ISO 8601; UTC.")
 ]
 After = Annotated[str | None, typer.Option(metavar="INSTANT", help="Refused after it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs, on standard output.")]
 
 
 @dataclass(frozen=True, slots=True)

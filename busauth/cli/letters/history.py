@@ -13,9 +13,9 @@ from busauth._amqp.resending.records import Record, history
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth._amqp.resending.wanted import OPTIONS
 from busauth.cli.again import File, Queue, Url, telling
-from busauth.cli.letters.choosing import AsJson, broker_of
+from busauth.cli.letters.choosing import broker_of
 from busauth.cli.letters.showing import print_json, print_table
-from busauth.cli.options import fail, warn
+from busauth.cli.options import AsJson, fail, warn
 from busauth.errors import evidence
 
 _COLUMNS = ("run", "begun", "what", "by", "authority", "state", "letters", "refused", "others")

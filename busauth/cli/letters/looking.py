@@ -9,7 +9,7 @@ import typer
 from busauth._amqp.resending.letters import Letter
 from busauth._amqp.resending.look import Found
 from busauth._amqp.resending.wanted import Wanted, groups
-from busauth.cli.letters.choosing import AsJson, Choice, choosing
+from busauth.cli.letters.choosing import Choice, choosing
 from busauth.cli.letters.showing import (
     as_json,
     print_json,
@@ -17,7 +17,7 @@ from busauth.cli.letters.showing import (
     shown_body,
     shown_headers,
 )
-from busauth.cli.options import Exit, fail, warn
+from busauth.cli.options import AsJson, Exit, fail, warn
 from busauth.errors import evidence
 
 _ID = 32  # digits of a whole id

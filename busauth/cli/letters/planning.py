@@ -15,12 +15,12 @@ from busauth._amqp.resending.authorities import Authority, FreshToken, KeptToken
 from busauth._amqp.resending.passes import run_id
 from busauth._amqp.resending.records import Record, recording
 from busauth.cli.again import TokenFile, read_token, telling
-from busauth.cli.letters.choosing import AsJson, Choice, choosing
+from busauth.cli.letters.choosing import Choice, choosing
 from busauth.cli.letters.redriving import Authorities, By, KeyFiles, user
 from busauth.cli.letters.showing import print_json, print_table
 from busauth.cli.looking.lettered import keys_of, name_of, planned_of
 from busauth.cli.looking.whose import BusOf, Whose, said_of
-from busauth.cli.options import Exit, warn
+from busauth.cli.options import AsJson, Exit, warn
 from busauth.clock import SystemClock
 
 _COLUMNS = ("letters", "callers", "outcome", "cause", "one of them")

@@ -32,9 +32,9 @@ from busauth.cli.again import (
     read_token,
     telling,
 )
-from busauth.cli.letters.choosing import AsJson, Choice, choosing
+from busauth.cli.letters.choosing import Choice, choosing
 from busauth.cli.letters.showing import print_json
-from busauth.cli.options import Exit, fail, warn
+from busauth.cli.options import AsJson, Exit, fail, warn
 from busauth.errors import evidence
 from busauth.settings import DecryptionSettings, load_settings
 from busauth.settings.places import MisplacedError

@@ -22,10 +22,10 @@ from busauth._amqp.resending.removal import Noting, Person, Telling, digest, rem
 from busauth._amqp.resending.wanted import Census, instant_of
 from busauth._amqp.topology import dead_queue, parked_queue, rejected_queue
 from busauth.cli.again import File, Url, telling
-from busauth.cli.letters.choosing import AsJson, Choice, broker_of, choosing, no_letters_beside
+from busauth.cli.letters.choosing import Choice, broker_of, choosing, no_letters_beside
 from busauth.cli.letters.redriving import Name, NoRecord, Yes, confirm, named
 from busauth.cli.letters.showing import as_json, exported_headers, print_json
-from busauth.cli.options import Exit, fail, warn
+from busauth.cli.options import AsJson, Exit, fail, warn
 from busauth.cli.target import bus_for_report
 from busauth.clock import SystemClock
 from busauth.settings import load_settings

@@ -64,6 +64,8 @@ def run(
 ) -> None:
     """Run a bus until SIGTERM or SIGINT, then let its handlers finish.
 
+    Example: busauth run shop.orders:bus --workers 4 --health 0.0.0.0:8080
+
     A second signal breaks them off; what is not finished stays with the broker. Of several workers
     one that dies is started again, and SIGHUP starts them anew, one after the other.
     """
