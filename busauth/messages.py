@@ -1,6 +1,6 @@
 """What is asked of messages besides their tokens, what reads them, and judging one in hand."""
 
-from busauth._amqp.connecting.tolerant import (
+from busauth._amqp.connecting.sieve.tolerant import (
     TolerantConnection,
     TolerantRobustConnection,
     TolerantTransport,

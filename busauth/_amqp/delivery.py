@@ -25,7 +25,7 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.frames import UNREADABLE
+from busauth._amqp.connecting.sieve.frames import UNREADABLE
 from busauth._messages.proof import Properties, Route, SeenMessage
 from busauth.caller import Caller
 from busauth.errors import BadMessage, evidence

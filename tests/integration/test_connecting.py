@@ -351,6 +351,7 @@ async def test_what_is_told_of_a_broker_that_goes_and_comes_back(
     where = through.split("@")[1].rstrip("/")
     expected = [
         f"orders: connected to {where}",
+        "orders: letters keep no token, ",
         f"orders: consuming {queue}",
         "orders: the broker was lost, and is tried again every second: ",
         *(

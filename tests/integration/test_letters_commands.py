@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from busauth import DeadLetter
 from busauth._amqp.connecting.connect import connected
-from busauth._amqp.connecting.tolerant import TolerantConnection
+from busauth._amqp.connecting.sieve.tolerant import TolerantConnection
 from busauth._amqp.resending import again
 from busauth._amqp.resending import look as looking
 from busauth._amqp.resending.letters import Waiting, taken

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 
-from busauth._amqp.connecting.aside import Aside, Taken
-from busauth._amqp.connecting.frames import HEARTBEAT, FrameReader
-from busauth._amqp.resending.letters import Letter, message_of
+from busauth._amqp.connecting.sieve.aside import Aside, Taken
+from busauth._amqp.connecting.sieve.frames import HEARTBEAT, FrameReader
+from busauth._amqp.resending.letters import Letter, message_of, off_the_wire
 from tests.properties.test_sieve import CHANNEL, framed, header_frames, nested, short, texts
 
 HERE = cast("AbstractChannel", None)
@@ -41,7 +41,7 @@ def body(content: bytes) -> bytes:
 def test_a_letter_is_the_same_by_either_way(frame: bytes, key: str | bytes) -> None:
     """Whatever a sender wrote: without aio-pika's message a letter says what it says with one."""
     taken = Taken(HERE, deliver(key), frame, b"x" * 5)
-    quick = Letter.off_the_wire(taken, "q", with_body=True)
+    quick = off_the_wire(taken, "q", with_body=True)
     usual = Letter.of(message_of(taken.delivered()), "q")
     assert repr(dict(quick.headers)) == repr(dict(usual.headers))
     assert repr(quick) == repr(usual)

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.constants import FRAME_END_CHAR
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.frames import UNREADABLE, Sieve, are_surely_readable
+from busauth._amqp.connecting.sieve.frames import UNREADABLE, Sieve, are_surely_readable
 
 CHANNEL = 7
 CLASS_AND_SIZE = struct.pack(">HHQ", 60, 0, 5)

@@ -30,7 +30,9 @@ def _parts(each: Any) -> list[object]:
         return list(each)
     slots = [name for kind in type(each).__mro__ for name in getattr(kind, "__slots__", ())]
     held = [getattr(each, name, None) for name in slots if isinstance(name, str)]
-    closed = [cell.cell_contents for cell in getattr(each, "__closure__", None) or ()]
+    closure = getattr(each, "__closure__", None)
+    cells = closure if isinstance(closure, tuple) else ()  # some answer to any name
+    closed = [cell.cell_contents for cell in cells]
     own = getattr(each, "__dict__", {})
     values = list(own.values()) if isinstance(own, dict) else []
     return [*held, *closed, getattr(each, "__self__", None), *values]

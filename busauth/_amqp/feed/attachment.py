@@ -16,7 +16,7 @@ from yarl import URL
 
 from busauth._amqp.connecting.connect import connected_below
 from busauth._amqp.connecting.patience import answered, left
-from busauth._amqp.connecting.tolerant import is_unreadable
+from busauth._amqp.connecting.sieve.tolerant import is_unreadable
 
 _OFFSET = "x-stream-offset"
 _OPEN_SECONDS = 30.0  # to connect and to attach, the broker's search for the offset included

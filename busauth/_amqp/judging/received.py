@@ -10,7 +10,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.frames import UNREADABLE
+from busauth._amqp.connecting.sieve.frames import UNREADABLE
 from busauth._amqp.delivery import Delivery
 from busauth._arguments import kind_of
 from busauth.errors import ConfigurationError

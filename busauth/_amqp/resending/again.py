@@ -17,7 +17,7 @@ from busauth._amqp import headers
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import TURN, permitted
-from busauth._amqp.connecting.tolerant import TolerantConnection
+from busauth._amqp.connecting.sieve.tolerant import TolerantConnection
 from busauth._amqp.guard import Guard
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max

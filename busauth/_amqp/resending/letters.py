@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Self
+from typing import Any
 
 from aio_pika.abc import (
     AbstractChannel,
@@ -24,11 +24,11 @@ from aiormq.abc import DeliveredMessage
 from pamqp.header import ContentHeader
 
 from busauth._amqp import headers as names
-from busauth._amqp.connecting.aside import Aside, Taken
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import CONSUME, LOOK, permitted, there
-from busauth._amqp.connecting.tolerant import TolerantConnection, is_unreadable
+from busauth._amqp.connecting.sieve.aside import Aside, Taken
+from busauth._amqp.connecting.sieve.tolerant import TolerantConnection, is_unreadable
 from busauth._amqp.delivery import Arrived
 from busauth._arguments import CountOrNone, checked
 from busauth._messages.seal import is_seal
@@ -100,52 +100,11 @@ class Letter:
     @classmethod
     def of(
         cls, message: AbstractIncomingMessage, source: str = "", *, with_body: bool = True
-    ) -> Self:
+    ) -> "Letter":
         """Read what a guard wrote on a copy, or tell that it cannot be read."""
         headers, body = message.headers, message.body
         code = "message.unreadable" if isinstance(message, Unreadable) else None
-        return cls._read(headers, message.message_id, body, source, code, with_body=with_body)
-
-    @classmethod
-    def off_the_wire(cls, taken: Taken, source: str, *, with_body: bool) -> Self:
-        """Do the same with what no message was made of, and need not be."""
-        if (plain := taken.plain()) is None:
-            return cls.of(message_of(taken.delivered()), source, with_body=with_body)
-        return cls._read(*plain, taken.body, source, with_body=with_body)
-
-    @classmethod
-    def _read(
-        cls,
-        headers: dict[str, Any],
-        message_id: str | None,
-        body: bytes,
-        source: str,
-        code: str | None = None,
-        *,
-        with_body: bool,
-    ) -> Self:
-        # whoever can publish there writes what they like: what is no text is nobody's reason
-        told = {
-            name: text if isinstance(text := headers.get(name), str) else None
-            for name in names.REASON
-        }
-        return cls(
-            id=_id_of(headers, message_id, body),
-            source=source,
-            code=code or told[names.REFUSAL],
-            detail=told[names.DETAIL],
-            queue=told[names.QUEUE],
-            at=told[names.AT],
-            issuer=told[names.ISSUER],
-            subject=told[names.SUBJECT],
-            token_sha256=told[names.TOKEN_SHA256],
-            message_id=message_id,
-            sealed=is_seal(headers.get(names.SEAL)),
-            returned=names.count_in(headers, names.RETURNED),
-            size=len(body),
-            body=body if with_body else b"",
-            headers=read_only(headers, _placed),
-        )
+        return _letter(headers, message.message_id, body, source, code, with_body=with_body)
 
     @property
     def kept(self) -> bool:
@@ -192,6 +151,45 @@ class Letter:
     def redrives(self) -> int:
         """Return how often it was sent again, as far as its story says."""
         return sum(entry.authority is not None for entry in self.story)
+
+
+def _letter(
+    headers: dict[str, Any],
+    message_id: str | None,
+    body: bytes,
+    source: str,
+    code: str | None = None,
+    *,
+    with_body: bool,
+) -> Letter:
+    # whoever can publish there writes what they like: what is no text is nobody's reason
+    told = {
+        name: text if isinstance(text := headers.get(name), str) else None for name in names.REASON
+    }
+    return Letter(
+        id=_id_of(headers, message_id, body),
+        source=source,
+        code=code or told[names.REFUSAL],
+        detail=told[names.DETAIL],
+        queue=told[names.QUEUE],
+        at=told[names.AT],
+        issuer=told[names.ISSUER],
+        subject=told[names.SUBJECT],
+        token_sha256=told[names.TOKEN_SHA256],
+        message_id=message_id,
+        sealed=is_seal(headers.get(names.SEAL)),
+        returned=names.count_in(headers, names.RETURNED),
+        size=len(body),
+        body=body if with_body else b"",
+        headers=read_only(headers, _placed),
+    )
+
+
+def off_the_wire(taken: Taken, source: str, *, with_body: bool) -> Letter:
+    """Read what no message was made of, and need not be."""
+    if (plain := taken.plain()) is None:
+        return Letter.of(message_of(taken.delivered()), source, with_body=with_body)
+    return _letter(*plain, taken.body, source, with_body=with_body)
 
 
 def _placed(named: tuple[str, ...]) -> Places:
@@ -352,7 +350,7 @@ class Waiting:
     async def letters(self, *, bodies: bool = True) -> AsyncIterator[Letter]:
         """Return each as a letter, without a message where none is needed; errors likewise."""
         async for taken in self._each():
-            yield Letter.off_the_wire(taken, self.queue, with_body=bodies)
+            yield off_the_wire(taken, self.queue, with_body=bodies)
 
     async def _each(self) -> AsyncIterator[Taken]:
         arrived = self._arrived

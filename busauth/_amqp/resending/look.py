@@ -13,7 +13,7 @@ from yarl import URL
 from busauth._amqp.connecting.connect import below, connected
 from busauth._amqp.connecting.patience import answered, leaving, left
 from busauth._amqp.connecting.rights import LOOK, permitted
-from busauth._amqp.connecting.tolerant import TolerantConnection
+from busauth._amqp.connecting.sieve.tolerant import TolerantConnection
 from busauth._amqp.resending.letters import Letter, Waiting, looked_at, taken, was_whole
 from busauth._amqp.resending.wanted import Census, Wanted
 from busauth._arguments import CountOrNone, checked

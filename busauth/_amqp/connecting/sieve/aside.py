@@ -16,7 +16,14 @@ from pamqp.constants import FRAME_BODY, FRAME_END, FRAME_HEADER, FRAME_METHOD
 from pamqp.decode import embedded_value
 from pamqp.header import ContentHeader
 
-from busauth._amqp.connecting.frames import DELIVER, HEAD, SIZES, Sieve, are_names_plain, present
+from busauth._amqp.connecting.sieve.frames import (
+    DELIVER,
+    HEAD,
+    SIZES,
+    Sieve,
+    are_names_plain,
+    present,
+)
 
 _BEFORE = HEAD + 14
 """Bytes of a content header's frame before its properties."""

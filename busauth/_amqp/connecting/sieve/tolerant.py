@@ -16,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 from yarl import URL
 
-from busauth._amqp.connecting.frames import UNREADABLE, FrameReader
+from busauth._amqp.connecting.sieve.frames import UNREADABLE, FrameReader
 
 
 class TolerantTransport(TransportFactory):
