@@ -60,7 +60,9 @@ def town(
 ) -> Town:
     """Return a console and whom it trusts."""
     clock = ManualClock(NOW)
-    issuer = Issuer("https://idp.example", clock=clock)
+    issuer = Issuer(
+        "https://idp.example", clock=clock, algorithm="ES256"
+    )  # RSA keys take long to make
     guard = guard_of(issuer, clock, revocations)
     shown = source or an_hour_after()
     said: dict[str, Any] = {
