@@ -12,15 +12,18 @@ IS_QUICK = not rabbitmq and not processes and not long
 WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
 IS_SHARING = (rabbitmq or long) and not (rabbitmq and long) and not alone and not processes
-SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)"
+SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)$(AND_ONLY)"
 # Those that start programs share a RabbitMQ among each other, by files: what a module starts once, a
 # node or a worker, is started in one process.
 IS_STARTING = processes and not alone and not (rabbitmq and long)
-BY_FILES = -rs -n $(WORKERS) --dist loadfile -m "$(IS_STARTING)"
+BY_FILES = -rs -n $(WORKERS) --dist loadfile -m "$(IS_STARTING)$(AND_ONLY)"
 # What runs in processes of its own, and nowhere else.
-COMMANDS = -n $(WORKERS) --dist loadfile -m "processes and not rabbitmq" \
+COMMANDS = -n $(WORKERS) --dist loadfile -m commands \
 	tests/integration/test_dev_command.py tests/integration/test_run_command.py
-ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STARTING))"
+ONE_BY_ONE = -rs -m "not ($(IS_QUICK)) and not ($(IS_SHARING)) and not ($(IS_STARTING))$(AND_ONLY)"
+# Of the others, only those with these marks.
+ONLY =
+AND_ONLY = $(if $(ONLY), and ($(ONLY)))
 # What pytest ends with where ARGS leave nothing of a part.
 NONE = 5
 
@@ -71,7 +74,7 @@ cover: install ## Measure what the quick tests and those of commands cover; less
 quick: install ## Run the tests that need no RabbitMQ and no other process
 	@$(BIN)/python -m pytest $(QUICK) $(ARGS)
 
-others: install ## Run the tests that the quick ones leave out (RABBITMQ=tree: on a RabbitMQ of today)
+others: install ## Run the tests that the quick ones leave out (RABBITMQ=tree: on a RabbitMQ of today; ONLY=...)
 	@$(BIN)/python -m scripts.programs
 	@$(WITH_RABBITMQ) $(MAKE) --no-print-directory others-on-it
 

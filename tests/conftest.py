@@ -13,6 +13,9 @@ from tests.scanning import Listening
 from tests.support import Broker, Trail, amqp_url, connected
 
 
+_COMMANDS = {"test_dev_command.py", "test_run_command.py"}
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ; set by the fixtures")
     config.addinivalue_line("markers", "alone: shares no RabbitMQ with other tests at that time")
@@ -20,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "attack(name): carries out an attack of the security model")
     config.addinivalue_line("markers", "prints_tokens(why): has to have a token said in the clear")
     config.pluginmanager.register(Listening(), "tests.scanning")
+    config.addinivalue_line("markers", "commands: of busauth dev and run, without a RabbitMQ")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 
@@ -35,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("alone")
         if "redis" in fixtures or any(each == "redis" for each in chosen):
             item.add_marker("processes")
+        if item.path.name in _COMMANDS and item.get_closest_marker("rabbitmq") is None:
+            item.add_marker("commands")
 
 
 @pytest.fixture(scope="session")
