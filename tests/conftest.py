@@ -12,7 +12,6 @@ from tests.parties import Scene
 from tests.scanning import Listening
 from tests.support import Broker, Trail, amqp_url, connected
 
-
 _COMMANDS = {"test_dev_command.py", "test_run_command.py"}
 
 
