@@ -212,7 +212,7 @@ def tried(wheel: Path, folder: Path, root: Path = ROOT) -> None:
     first_steps(clean, (root / "README.md").read_text("utf-8"))
     if (worked := worked + _work() - before) > MINUTE:
         raise SystemExit(f"dist: the first steps took {worked:.0f} s of work: expected a minute")
-    install(clean.python, f"{wheel}[redis,encryption,fastapi]", versions, "pytest")
+    install(clean.python, f"{wheel}[redis,encryption,fastapi,console]", versions, "pytest")
     _import(clean, doors(root))
     told = clean.run("python", "-I", "-m", "pytest", "--fixtures", "-p", "no:cacheprovider", ".")
     if "busauth_kit" not in told:
