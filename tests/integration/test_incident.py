@@ -225,7 +225,9 @@ async def test_the_hour_after(incident: Incident, tmp_path: Path) -> None:
         of_web = ("redrive", "--publisher", "web", "--rate", "500")
         expired = (*of_web, "--code", "token.expired")
         failed = (*of_web, "--code", "handler.failed", "--authority", "operator", *operator)
-        sevens = ("redrive", "--subject", "caller-7", "--authority", "fresh", "--token-file")
+        # not of web: copies that were refused at a kill are beside its letters
+        of_app = ("redrive", "--publisher", "app", "--subject", "caller-7")
+        sevens = (*of_app, "--authority", "fresh", "--token-file")
         of_seven = (EXPIRED + FAILED) // 2 // CALLERS
         for words, kills, sent in (
             (expired, 4, EXPIRED // 2),
