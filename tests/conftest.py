@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "prints_tokens(why): has to have a token said in the clear")
     config.pluginmanager.register(Listening(), "tests.scanning")
     config.addinivalue_line("markers", "commands: of busauth dev and run, without a RabbitMQ")
+    config.addinivalue_line("markers", "reference: so much that one RabbitMQ, today's, has to do")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 

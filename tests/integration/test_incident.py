@@ -32,7 +32,7 @@ from tests.parties import Party, Scene, security
 from tests.support import guard_for
 from tests.unit.encrypting import private_jwk
 
-pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.processes]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.processes, pytest.mark.reference]
 
 EXPIRED, FAILED, MISDIRECTED, CALLERS = 2000, 2000, 1000, 200
 APP = Party("app")

@@ -173,6 +173,7 @@ async def test_heartbeats_that_end(
 
 
 @pytest.mark.long
+@pytest.mark.reference
 async def test_ten_thousand_messages_of_a_caller_who_is_revoked(
     broker: Broker, publisher: FeedPublisher, issuer: Issuer, trail: Trail, url: str
 ) -> None:

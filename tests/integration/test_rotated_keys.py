@@ -85,6 +85,7 @@ async def publish(
 
 
 @pytest.mark.long
+@pytest.mark.reference
 @pytest.mark.timeout(300)
 async def test_messages_outlive_their_keys(
     broker: Broker, server: IssuerServer, clock: ManualClock, trail: Trail, tmp_path: Path
