@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Listening(), "tests.scanning")
     config.addinivalue_line("markers", "commands: of busauth dev and run, without a RabbitMQ")
     config.addinivalue_line("markers", "reference: so much that one RabbitMQ, today's, has to do")
+    config.addinivalue_line("markers", "thorough: as others, many times more; not in .ci/run")
     config.addinivalue_line("markers", "long: much input, or some seconds of real time")
 
 

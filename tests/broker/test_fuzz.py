@@ -76,7 +76,13 @@ class Attack:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("first", range(0, INPUTS, _BATCH))
+@pytest.mark.parametrize(
+    "first",
+    [
+        0,
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in range(_BATCH, INPUTS, _BATCH)),
+    ],
+)
 async def test_inputs(first: int) -> None:
     """Whatever comes, its connection ends with the right code, and every other is served."""
     attack = Attack()

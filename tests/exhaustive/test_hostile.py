@@ -33,6 +33,7 @@ def test_some(state: str, setting: str, kind: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("state", "setting", "kind"), _KINDS)
 def test_all(state: str, setting: str, kind: str) -> None:

@@ -503,6 +503,7 @@ PLANTED: list[tuple[str, Change]] = [
 ]
 
 
+@pytest.mark.reference
 @pytest.mark.parametrize(
     ("code", "change"), PLANTED, ids=[f"{code}-{at}" for at, (code, _) in enumerate(PLANTED)]
 )
