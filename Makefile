@@ -8,8 +8,8 @@ BROKER = embedded
 WAYS_embedded = embedded
 WAYS_rabbitmq = url,node,apt,docker
 IS_QUICK = not rabbitmq and not processes and not long
-# Two workers more than there are processors, as many tests wait.
-WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 2)')
+# A worker more than there are processors, as some tests wait.
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 QUICK = -n $(WORKERS) -m "$(IS_QUICK)"
 IS_SHARING = (rabbitmq or long) and not (rabbitmq and long) and not alone and not processes
 SIDE_BY_SIDE = -rs -n $(WORKERS) -m "$(IS_SHARING)$(AND_ONLY)"

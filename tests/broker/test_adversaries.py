@@ -213,7 +213,7 @@ async def test_signal() -> None:
         await channel.deliveries.get()
         process.send_signal(signal.SIGTERM)
         for connection in (publishing, taking):
-            assert (await connection.closed()).code == 320
+            assert (await connection.closed(60)).code == 320
     _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert b"Traceback" not in errors

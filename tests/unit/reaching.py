@@ -4,17 +4,26 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tests.scanning import Listening
+
+_RUN = frozenset({"_pytest", "pluggy", "execnet", "xdist", "hypothesis", "coverage"})
+
 
 def reached(start: object) -> Iterator[object]:
     """Return each object that an object holds, however deep."""
     seen, left = dict[int, object](), [start]
     while left:
         each = left.pop()
-        if id(each) in seen or isinstance(each, type | type(re)):
+        if id(each) in seen or isinstance(each, type | type(re)) or _is_of_the_run(each):
             continue
         seen[id(each)] = each  # held, so that no other object gets its number
         yield each
         left += _parts(each)
+
+
+def _is_of_the_run(each: object) -> bool:
+    """Whether it is of who runs the tests, and listens to what is said: it holds all of them."""
+    return type(each).__module__.partition(".")[0] in _RUN or isinstance(each, Listening)
 
 
 def strings_in(start: object) -> list[str]:
