@@ -140,6 +140,8 @@ class Incident:
 
     async def command(self, *words: str, kills: int = 0, stdin: bytes = b"") -> dict[str, Any]:
         """Run `busauth letters` in a process of its own; kill and resume it so often before."""
+        # it has a clock of its own, and signs by it
+        await self.scene.clock.advance(max(0.0, time.time() - self.scene.clock.now()))
         resume: tuple[str, ...] = ()
         for _ in range(kills):
             await self._killed(*words, *resume)
@@ -235,8 +237,6 @@ async def test_the_hour_after(incident: Incident, tmp_path: Path) -> None:
             ((*of_web, "--rejected"), 2, MISDIRECTED // 2),
             ((*sevens, str(tmp_path / "seven")), 0, of_seven),
         ):
-            # the commands have a clock of their own, and sign by it
-            await scene.clock.advance(max(0.0, time.time() - scene.clock.now()))
             await incident.command(*words, kills=kills)
             run = await incident.last_run()
             assert (run.is_over, len(run.sent), run.in_flight) == (True, sent, {})
