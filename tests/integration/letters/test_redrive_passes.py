@@ -5,11 +5,8 @@ import json
 import random
 import signal
 import sys
-import time
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -20,33 +17,11 @@ from busauth._amqp.resending.runs import Run, runs_of
 from busauth.cli.letters.redriving import told_progress
 from busauth.errors import ConfigurationError
 from busauth.letters import Redrive, Redriven, Wanted, history, look
-from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import Decryption, TokenEncryption
-from tests.desk import KEY, LATE, Desk
-from tests.parties import Scene
+from tests.desk import KEY, Desk
 
 KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
 _COMMAND = "from busauth.cli import main; main()"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that shows what the machine shows once `LATE` seconds have passed."""
-    return ManualClock(time.time() - LATE)
-
-
-@pytest.fixture
-def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
-    """An issuer whose keys the command fetches."""
-    with IssuerServer(Issuer(clock=clock)) as server:
-        yield server.issuer
-
-
-@pytest.fixture
-def desk(scene: Scene, tmp_path: Path) -> Desk:
-    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
-    desk.write()
-    return desk
 
 
 async def interrupted(desk: Desk, number: signal.Signals, *given: str) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from busauth._amqp.resending.authorities import Errand, KeptToken
 from busauth._amqp.resending.runs import Run, runs_of
 from busauth.integrations.desk import statements
 from busauth.letters import Desk, Letters, Operators, StatementSigner, TrustedDesk, history, look
-from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.testing import Issuer
 from tests.desk import LATE, ORDERS, WEB
 from tests.desk import Desk as Files
 from tests.integration.test_served_edges import served
@@ -47,19 +47,6 @@ _COMMAND = "from busauth.cli import main; main()"
 @pytest.fixture
 def url(rabbitmq_url: str) -> str:
     return rabbitmq_url
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that shows what the machine shows once `LATE` seconds have passed."""
-    return ManualClock(time.time() - LATE)
-
-
-@pytest.fixture
-def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
-    """An issuer whose keys the command fetches."""
-    with IssuerServer(Issuer(clock=clock)) as server:
-        yield server.issuer
 
 
 @dataclass

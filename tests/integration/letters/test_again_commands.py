@@ -1,39 +1,14 @@
 """`busauth release` and `busauth letters redrive`."""
 
 import json
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import aio_pika
 import pytest
 
 from busauth import DeadLetter, Grace, Park
 from busauth.letters import Letters, dead_letters
-from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.tokens import TokenEncryption
 from tests.desk import KEY, LATE, Desk
-from tests.parties import Scene
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that shows what the machine shows once `LATE` seconds have passed."""
-    return ManualClock(time.time() - LATE)
-
-
-@pytest.fixture
-def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
-    """An issuer whose keys the command fetches."""
-    with IssuerServer(Issuer(clock=clock)) as server:
-        yield server.issuer
-
-
-@pytest.fixture
-def desk(scene: Scene, tmp_path: Path) -> Desk:
-    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
-    desk.write()
-    return desk
 
 
 async def test_a_caller_releases_what_waits_for_them(desk: Desk) -> None:

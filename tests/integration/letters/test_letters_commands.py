@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aio_pika
@@ -25,34 +22,13 @@ from busauth.cli.letters import removing
 from busauth.cli.letters.choosing import broker_of
 from busauth.errors import Deferred
 from busauth.letters import Letter, history, look
-from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.testing import Issuer
 from busauth.tokens import TokenEncryption
-from tests.desk import KEY, LATE, Desk
-from tests.parties import Scene
+from tests.desk import KEY, Desk
 
 RUNNER = CliRunner(env={"BUSAUTH_AMQP_URL": None})
 JWT = Issuer().token("ops")
 KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that shows what the machine shows once `LATE` seconds have passed."""
-    return ManualClock(time.time() - LATE)
-
-
-@pytest.fixture
-def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
-    """An issuer whose keys the command fetches."""
-    with IssuerServer(Issuer(clock=clock)) as server:
-        yield server.issuer
-
-
-@pytest.fixture
-def desk(scene: Scene, tmp_path: Path) -> Desk:
-    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
-    desk.write()
-    return desk
 
 
 async def test_letters_are_listed_grouped_and_shown(desk: Desk) -> None:

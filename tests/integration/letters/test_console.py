@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,35 +19,15 @@ from busauth._amqp.resending.records import Record, recording
 from busauth.integrations.console import BrokerSource, console
 from busauth.letters import KeptToken, Redrive, look
 from busauth.sinks import AuditStream, every
-from busauth.testing import Issuer, IssuerServer, ManualClock
+from busauth.testing import Issuer
 from busauth.tokens import TokenEncryption
-from tests.desk import KEY, LATE, Desk
+from tests.desk import KEY, Desk
 from tests.integration.test_plan import Shop, lay, run
 from tests.parties import Scene
 from tests.support import guard_for
 from tests.unit.consoling import sign_in
 
 KEEPING = DeadLetter(keep_token=TokenEncryption({"redrive": KEY}))
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    """A clock that shows what the machine shows once `LATE` seconds have passed."""
-    return ManualClock(time.time() - LATE)
-
-
-@pytest.fixture
-def issuer_in_time(clock: ManualClock) -> Iterator[Issuer]:
-    """An issuer whose keys the command fetches."""
-    with IssuerServer(Issuer(clock=clock)) as server:
-        yield server.issuer
-
-
-@pytest.fixture
-def desk(scene: Scene, tmp_path: Path) -> Desk:
-    desk = Desk(scene, tmp_path, scene.broker.name("orders"))
-    desk.write()
-    return desk
 
 
 async def test_it_shows_what_is_there_and_leaves_it(desk: Desk) -> None:
