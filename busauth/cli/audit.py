@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from busauth._sinks.pseudonyms import Pseudonyms
-from busauth.cli.options import EXITS, Exit, fail, warn
+from busauth.cli.options import EXITS, AsJson, Exit, fail, warn
 from busauth.errors import ConfigurationError
 
 audit = typer.Typer(no_args_is_help=True, rich_markup_mode=None, epilog=EXITS)
@@ -20,7 +20,6 @@ Issuer = Annotated[
 File = Annotated[
     Path, typer.Option(metavar="FILE", help="What the sinks' pseudonyms are kept in.", exists=True)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 @audit.callback()

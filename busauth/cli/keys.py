@@ -24,7 +24,7 @@ from busauth._tokens.keys.making import (
     public_half,
     thumbprint,
 )
-from busauth.cli.options import EXITS, fail, warn
+from busauth.cli.options import EXITS, AsJson, fail, warn
 from busauth.errors import ConfigurationError
 
 _PRIVATE, _PUBLIC = 0o600, 0o644
@@ -43,7 +43,6 @@ Id = Annotated[
 Public = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Where its public half goes, as a JWK.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 
 
 @keys.command(epilog=EXITS)

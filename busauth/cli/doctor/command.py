@@ -16,7 +16,7 @@ from busauth.cli.doctor.catalogue import KINDS
 from busauth.cli.doctor.examination import examine
 from busauth.cli.doctor.finding import Finding, Report, Severity
 from busauth.cli.doctor.subject import Question, Subject, of_bus, of_settings, refused
-from busauth.cli.options import Exit
+from busauth.cli.options import AsJson, Exit
 from busauth.cli.target import bus_for_report
 from busauth.errors import ConfigurationError
 from busauth.settings.loading import SETTINGS
@@ -45,7 +45,6 @@ Management = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes, as of `busauth run`.")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="For each look.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 FailOn = Annotated[
     Severity, typer.Option("--fail-on", help="End with 3 for this, or what is worse.")
 ]

@@ -22,7 +22,7 @@ from busauth.cli.looking.lettered import KeyFiles, TokenFile, authority_of, plan
 from busauth.cli.looking.messages import read_message
 from busauth.cli.looking.shown import exit_for, lines_of
 from busauth.cli.looking.whose import BusOf, Of, Whose, said_of
-from busauth.cli.options import Exit, fail
+from busauth.cli.options import AsJson, Exit, fail
 from busauth.errors import evidence
 
 EXITS = (
@@ -53,7 +53,6 @@ LetterOf = Annotated[
         "message's.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
 
 
 def explain(

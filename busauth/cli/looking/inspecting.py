@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -15,6 +15,7 @@ from busauth._tokens.encryption.encryption import KEPT
 from busauth._tokens.envelope import is_encrypted, read
 from busauth._tokens.verifier import fingerprint
 from busauth.cli.looking.given import TokenIn, given_token
+from busauth.cli.options import AsJson
 from busauth.clock import SystemClock
 from busauth.errors import NotGenuine, evidence
 
@@ -54,9 +55,6 @@ class Inspected:
     claims: Mapping[str, Any] | None = None
     times: Mapping[str, str] | None = None
     wrong: str | None = None
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document, and nothing else.")]
 
 
 def inspect(file: TokenIn = None, *, as_json: AsJson = False) -> None:

@@ -15,9 +15,9 @@ from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import found
 from busauth.cli.again import telling
 from busauth.cli.looking.given import TokenIn, given_token
-from busauth.cli.looking.inspecting import AsJson, told_instant
+from busauth.cli.looking.inspecting import told_instant
 from busauth.cli.looking.whose import BusOf, Of, Whose
-from busauth.cli.options import Exit
+from busauth.cli.options import AsJson, Exit
 from busauth.errors import Deferred, NotGenuine, Refused, evidence
 
 _RULES: Mapping[str, tuple[str, tuple[str, ...]]] = {

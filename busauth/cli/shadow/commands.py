@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from busauth._amqp.shadowing.shadow import Shadow
-from busauth.cli.options import EXITS, Exit, fail, warn
+from busauth.cli.options import EXITS, AsJson, Exit, fail, warn
 from busauth.cli.shadow.reading import Decided, decided_in, lines_of
 from busauth.cli.shadow.report import Group, Report, instant
 from busauth.errors import ConfigurationError, evidence
@@ -38,7 +38,6 @@ Since = Annotated[
     str | None,
     typer.Option(metavar="WHEN", help="No earlier events: 24h, 7d, or 2026-03-01T00:00:00Z."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 File = Annotated[
     Path | None,
     typer.Option("--settings", envvar="BUSAUTH_SETTINGS", help="The consumers' settings file."),
