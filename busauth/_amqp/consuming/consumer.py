@@ -119,9 +119,8 @@ class Consumer(GuardedConsumer[P, R]):
         course: Course = Pipeline,
     ) -> None:
         self.handler: Callable[P, R] = plan.handler
-        self.plan, self.rules = plan, rules
         self.blocks = plan.blocks
-        self.rules = rules
+        self.plan, self.rules = plan, rules
         self.queue = rules.queue
         self.concurrency = rules.concurrency
         self.parks = rules.callers.policies.parks

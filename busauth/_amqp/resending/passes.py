@@ -123,9 +123,8 @@ async def redriven(
     if resume is None:
         # what comes back and is refused once more was refused after this: it does not go round
         begun = math.floor(now * 1000) / 1000  # letters tell milliseconds, and no more
-        wanted = replace(
-            wanted, before=min(begun, begun if wanted.before is None else wanted.before)
-        )
+        before = begun if wanted.before is None else min(begun, wanted.before)
+        wanted = replace(wanted, before=before)
     else:
         earlier = await _earlier(url, errand.queue, resume, (source, authorized.name))
         wanted = _of_run(resume, Wanted.of(earlier.first.filters), wanted)
