@@ -293,13 +293,25 @@ def check_retired(verified: Verified, provenance: Provenance) -> None:
         raise NotGenuine("token.key_retired", found=found, expected=expected)
 
 
+def check_standing(caller: Caller, rules: Rules, now: float) -> None:
+    """Refuse a caller who was revoked by now, by this token or by the first one.
+
+    Raises:
+        Untimely: ``token.revoked``.
+        Deferred: what knows of revocations cannot tell now.
+    """
+    if rules.revocations is None:
+        return
+    check_revoked(rules.revocations, caller, now, rules.transient)
+    if caller.first is not None:
+        first = as_caller(caller.first, rules.session_claim)
+        check_revoked(rules.revocations, first, now, rules.transient)
+
+
 def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
-    """Revoked now, this token or the first one? Then: may they?"""
+    """Revoked now? Then: may they?"""
     if rules.revocations is not None:
-        check_revoked(rules.revocations, caller, now, rules.transient)
-        if caller.first is not None:
-            first = as_caller(caller.first, rules.session_claim)
-            check_revoked(rules.revocations, first, now, rules.transient)
+        check_standing(caller, rules, now)
     rules.demand.check(caller)
     return caller
 

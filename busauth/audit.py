@@ -136,6 +136,9 @@ class EventKind(StrEnum):
     ABANDONED = "abandoned", WARNING, _OUTCOME
     """It comes again: its channel was closed, its connection had ended, its task was cancelled."""
 
+    EXCHANGED = "exchanged", DEBUG
+    """A token was had for another one: for a late one or a voucher, or for where work goes on."""
+
     PUBLISHED = "published", DEBUG
     """The broker confirmed that a message was routed."""
 

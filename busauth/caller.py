@@ -86,6 +86,10 @@ class Cause(NamedTuple):
     correlation_id: str | None
 
 
+Standing = Callable[["Caller"], None]
+"""Raises `Refused` where a caller was revoked by now, `Deferred` where that cannot be told."""
+
+
 class Lease:
     """The right to act with a caller's token, until it ends. Prints and pickles no token.
 
@@ -95,17 +99,21 @@ class Lease:
         cause: tells what is handled, while it is; None where that is no message.
     """
 
-    __slots__ = ("_ended", "_token", "cause", "hop", "published_at")
+    __slots__ = ("_caller", "_ended", "_standing", "_token", "cause", "hop", "published_at")
 
     def __init__(
         self,
         token: str,
         *,
+        caller: "Caller | None" = None,
+        standing: Standing | None = None,
         hop: int = 0,
         published_at: float | None = None,
         cause: Callable[[], Cause] | None = None,
     ) -> None:
         self._token = token
+        self._caller = caller
+        self._standing = standing
         self._ended: str | None = None
         self.hop = hop
         self.published_at = published_at
@@ -116,6 +124,24 @@ class Lease:
         if self._ended is not None:
             raise CallerError(f"the caller's token cannot be used: {self._ended}")
         return self._token
+
+    async def subject(self) -> "Subject":
+        """Return whose authority is to go on, to have their token exchanged.
+
+        Raises:
+            CallerError: the lease has ended, or nobody has proven here whose token it is.
+            Refused: they were revoked meanwhile.
+            Deferred: whether they were cannot be told now.
+        """
+        token = self.token()
+        if self._caller is None:
+            raise CallerError(
+                "whose token it is was not proven here: authenticate them first, and publish with "
+                "token=caller.bearer()"
+            )
+        if self._standing is not None:
+            self._standing(self._caller)
+        return Subject(self._caller, token)
 
     def end(
         self, why: str = "their handler has ended; await what it starts before it returns"
@@ -187,6 +213,19 @@ class Caller:
         return self._lease.token()
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose authority is to go on, or to be had anew: the subject of a token exchange (RFC 8693).
+
+    Attributes:
+        caller: proven of the token.
+        token: raw.
+    """
+
+    caller: Caller
+    token: str = field(repr=False)
+
+
 def holding(caller: Caller, lease: Lease) -> Caller:
     """Return the caller with a lease; `dataclasses.replace` takes five times as long."""
     copy = object.__new__(Caller)
@@ -198,13 +237,21 @@ def lease_for(
     caller: Caller,
     token: str,
     *,
+    standing: Standing | None = None,
     hop: int = 0,
     published_at: float | None = None,
     cause: Callable[[], Cause] | None = None,
 ) -> Lease:
     """Open a lease; an ended one without a token, or on one that allows more than its caller."""
     # Ended, and not refused: a handler that sends nothing on in their name may do its work.
-    lease = Lease(token, hop=hop, published_at=published_at, cause=cause)
+    lease = Lease(
+        token,
+        caller=caller,
+        standing=standing,
+        hop=hop,
+        published_at=published_at,
+        cause=cause,
+    )
     if not token:
         lease.end(
             "an operator had this message sent again, and there is none; publish as the service "

@@ -26,7 +26,15 @@ from busauth._amqp.options import GuardOptions, Letters, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
-from busauth._decision import LOOKS, Demand, Predicate, Rules, decide, stands
+from busauth._decision import (
+    LOOKS,
+    Demand,
+    Predicate,
+    Rules,
+    check_standing,
+    decide,
+    stands,
+)
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
 from busauth._messages.statements import Operators
@@ -323,7 +331,11 @@ class Guard:
         except Refused as refused:
             self.core.tell_mistake(refused)
             raise
-        return replace(caller, _lease=lease_for(caller, token))
+
+        def check(caller: Caller) -> None:
+            check_standing(caller, rules, self.clock.now())
+
+        return replace(caller, _lease=lease_for(caller, token, standing=check))
 
     async def _decided(self, token: str, rules: Rules) -> Caller:
         """Decide, and look once more after a policy was asked: what stood then may have fallen."""

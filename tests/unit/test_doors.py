@@ -19,7 +19,7 @@ DOORS = [
     importlib.import_module(f"busauth{door}")
     for door in (
         *("", ".tokens", ".messages", ".expiry", ".revocation", ".letters", ".settings"),
-        ".sinks",
+        *(".sinks", ".delegation"),
         *(".testing", ".integrations.fastapi", ".integrations.httpx", ".integrations.redis"),
         *(".integrations.otel", ".integrations.set_push", ".integrations.starlette"),
         *(".integrations.threads", ".integrations.desk", ".integrations.console"),

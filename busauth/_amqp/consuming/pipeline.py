@@ -43,7 +43,7 @@ from busauth._amqp.handling.threads import NoThreadError
 from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
-from busauth._decision import LOOKS, decide, stands
+from busauth._decision import LOOKS, check_standing, decide, stands
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
 from busauth._messages.replay import ReplayKey, a_copy_of
@@ -501,7 +501,7 @@ class Pipeline:
         if size > limit and reader is not None and reader.is_bounded:
             found, expected = f"{size} bytes", f"at most {limit} bytes"
             raise BadMessage("body.too_large", found=found, expected=expected)
-        lease = _nobodys(case) if caller is None else _callers(case, caller)
+        lease = _nobodys(case) if caller is None else self._lease(case, caller)
         if caller is not None:
             case.caller = caller
             caller = holding(caller, lease) if self._plan.caller else caller
@@ -518,6 +518,26 @@ class Pipeline:
         if failed is not None:
             self._log(case, failed)
         return failed
+
+    def _lease(self, case: Case, caller: Caller) -> Lease:
+        """Return the right to act for a caller.
+
+        Where a policy accepted them by another published instant than the message's own, or by
+        none, that is said on: no word that was not taken here becomes this consumer's.
+        """
+        late, said = caller.late, case.provenance
+        published_at = said.published_at if late is None else late.published_at
+        return lease_for(
+            caller,
+            case.token or "",
+            standing=self._check_standing,
+            hop=case.hop,
+            published_at=published_at,
+            cause=case.cause,
+        )
+
+    def _check_standing(self, caller: Caller) -> None:
+        check_standing(caller, self._rules.callers, self._context.clock.now())
 
     def _tell_begun(self, case: Case) -> None:
         tell, refused, caller = self._context.auditor.tell, case.shadowed, case.caller
@@ -572,19 +592,6 @@ def _by(caller: Caller) -> str:
     """Tell which operator had a message sent again."""
     operator = caller.actors[0]
     return f"by operator {evidence(operator.subject)} of {evidence(operator.issuer)}"
-
-
-def _callers(case: Case, caller: Caller) -> Lease:
-    """Return the right to act for a caller.
-
-    Where a policy accepted them by another published instant than the message's own, or by none,
-    that is said on: no word that was not taken here becomes this consumer's.
-    """
-    late, said = caller.late, case.provenance
-    published_at = said.published_at if late is None else late.published_at
-    return lease_for(
-        caller, case.token or "", hop=case.hop, published_at=published_at, cause=case.cause
-    )
 
 
 def _nobodys(case: Case) -> Lease:

@@ -1,0 +1,1 @@
+"""Whose authority goes on: tokens for somewhere else, and for later."""
