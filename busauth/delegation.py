@@ -6,9 +6,18 @@ from busauth._delegation.exchanging import (
     ExchangeRequest,
     OnwardToken,
 )
+from busauth._delegation.onward import FORWARDED, Onward
 from busauth._doors import hand_out
 from busauth.caller import Subject
 
-__all__ = ["ExchangeRequest", "Exchanged", "Exchanger", "OnwardToken", "Subject"]
+__all__ = [
+    "FORWARDED",
+    "ExchangeRequest",
+    "Exchanged",
+    "Exchanger",
+    "Onward",
+    "OnwardToken",
+    "Subject",
+]
 
 hand_out(__name__, globals())
