@@ -1,5 +1,8 @@
 """Whose authority goes on: token exchange, vouchers, transaction tokens, actors."""
 
+from busauth._delegation.exchange.jwt_grant import JwtGrant
+from busauth._delegation.exchange.options import ExchangeOptions
+from busauth._delegation.exchange.token_exchange import TokenExchange
 from busauth._delegation.exchanging import (
     Exchanged,
     Exchanger,
@@ -7,17 +10,22 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.voucher import Voucher
 from busauth._doors import hand_out
 from busauth.caller import Subject
 
 __all__ = [
     "FORWARDED",
+    "ExchangeOptions",
     "ExchangeRequest",
     "Exchanged",
     "Exchanger",
+    "JwtGrant",
     "Onward",
     "OnwardToken",
     "Subject",
+    "TokenExchange",
+    "Voucher",
 ]
 
 hand_out(__name__, globals())
