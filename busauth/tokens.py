@@ -33,6 +33,7 @@ from busauth._tokens.profiles.providers import (
     LENIENT,
     OKTA,
     RFC9068,
+    TRANSACTION,
     ZITADEL,
     keycloak,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "LENIENT",
     "OKTA",
     "RFC9068",
+    "TRANSACTION",
     "ZITADEL",
     "Answer",
     "AnswerMissing",
