@@ -6,9 +6,19 @@ from busauth._delegation.exchanging import (
     ExchangeRequest,
     OnwardToken,
 )
+from busauth._demand import NO_ACTOR, Actors
 from busauth._doors import hand_out
-from busauth.caller import Subject
+from busauth.caller import Actor, Subject
 
-__all__ = ["ExchangeRequest", "Exchanged", "Exchanger", "OnwardToken", "Subject"]
+__all__ = [
+    "NO_ACTOR",
+    "Actor",
+    "Actors",
+    "ExchangeRequest",
+    "Exchanged",
+    "Exchanger",
+    "OnwardToken",
+    "Subject",
+]
 
 hand_out(__name__, globals())

@@ -26,15 +26,8 @@ from busauth._amqp.options import GuardOptions, Letters, OnError
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
-from busauth._decision import (
-    LOOKS,
-    Demand,
-    Predicate,
-    Rules,
-    check_standing,
-    decide,
-    stands,
-)
+from busauth._decision import LOOKS, Rules, check_standing, decide, stands
+from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
 from busauth._messages.statements import Operators
@@ -127,6 +120,7 @@ class Guard:
         queue: str,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
@@ -145,6 +139,8 @@ class Guard:
                 ``<queue>.rejected``, which must exist: nothing is handled before they do.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
@@ -164,7 +160,7 @@ class Guard:
         """
         spec = ConsumerSpec(
             queue=queue,
-            demand=Demand.of(scopes, roles, allow),
+            demand=Demand.of(scopes, roles, allow, actors),
             on_expired=on_expired,
             introspect=introspect,
             proofs=proofs,
@@ -182,6 +178,7 @@ class Guard:
         queue: str,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
@@ -201,6 +198,8 @@ class Guard:
             queue: whose messages; where it is named in options, those count here as well.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
@@ -216,7 +215,7 @@ class Guard:
         """
         spec = ConsumerSpec(
             queue=queue,
-            demand=Demand.of(scopes, roles, allow),
+            demand=Demand.of(scopes, roles, allow, actors),
             on_expired=on_expired,
             introspect=introspect,
             proofs=proofs,
@@ -304,6 +303,7 @@ class Guard:
         *,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         on_expired: Policies | None = None,
     ) -> Caller:
         """Verify an HTTP request's ``Authorization`` value.
@@ -312,6 +312,8 @@ class Guard:
             authorization: the header's value, None where there is none.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             on_expired: for services behind a queue, whose callers may have waited there; default:
                 nothing late is accepted, whatever the guard's policies say of messages.
 
@@ -321,7 +323,7 @@ class Guard:
             ConfigurationError: a `Restrict` takes away what is demanded, or another policy can
                 never be reached, or needs a word that cannot be had.
         """
-        rules = self.core.edge_rules(Demand.of(scopes, roles), on_expired)
+        rules = self.core.edge_rules(Demand.of(scopes, roles, actors=actors), on_expired)
         token = bearer_token(authorization)
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):

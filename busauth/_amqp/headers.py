@@ -33,8 +33,9 @@ QUEUE = "busauth-queue"
 AT = "busauth-at"
 ISSUER = "busauth-issuer"
 SUBJECT = "busauth-subject"
+ACTOR = "busauth-actor"
 TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
-REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
+REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, ACTOR, TOKEN_SHA256)
 """What a dead letter tells about its refusal."""
 
 EXCHANGE = "busauth-exchange"

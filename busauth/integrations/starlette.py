@@ -33,7 +33,7 @@ from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._amqp.readiness import Readiness
 from busauth._arguments import Range, check, checked, kind_of
-from busauth._decision import Demand
+from busauth._demand import Actors, Demand
 from busauth._expiry import Policies
 from busauth._extras import needs
 from busauth.audit import LOGGER, Lines
@@ -74,6 +74,7 @@ async def authenticated(
     *,
     scopes: Iterable[str] = (),
     roles: Iterable[str] = (),
+    actors: Actors | Iterable[str] | None = None,
     on_expired: Policies | None = None,
 ) -> AsyncIterator[Caller]:
     """Give a request's caller, who is in scope inside of the ``async with``.
@@ -86,6 +87,7 @@ async def authenticated(
         request: of its headers, ``Authorization``.
         scopes: all of them must be in the token.
         roles: all of them must be in the token.
+        actors: who may act for the caller; NO_ACTOR for nobody; None where it makes no difference.
         on_expired: for services behind a queue; default: nothing late is accepted.
 
     Raises:
@@ -93,10 +95,14 @@ async def authenticated(
         Deferred: the issuer's keys are out of reach; answered 503.
         ConfigurationError: what is demanded cannot be met; as of `Guard.authenticate`.
     """
-    demand = Demand.of(scopes, roles)
+    demand = Demand.of(scopes, roles, actors=actors)
     request.scope[_SCOPES] = demand.scopes
     caller = await guard_of(guard).authenticate(
-        _authorization(request), scopes=demand.scopes, roles=demand.roles, on_expired=on_expired
+        _authorization(request),
+        scopes=demand.scopes,
+        roles=demand.roles,
+        actors=demand.actors,
+        on_expired=on_expired,
     )
     lease = _lease_of(caller)
     with acting(lease):

@@ -11,7 +11,8 @@ from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.replies import Replies
 from busauth._amqp.shadowing.shadows import Shadows
 from busauth._arguments import checked_class
-from busauth._decision import Demand, Rules
+from busauth._decision import Rules
+from busauth._demand import Demand
 from busauth._expiry import Policies
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route

@@ -254,6 +254,7 @@ class Settling:
             queue=self._rules.queue,
             at=case.now,
             whose=whose,
+            actor=case.caller.actor.subject if case.caller and case.caller.actor else None,
             token=case.token,
             token_sha256=case.token_sha256,
             proven=case.proven is not None
