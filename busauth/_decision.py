@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from busauth._demand import Demand
 from busauth._expiry import (
     Accept,
+    Ask,
     DeadLetter,
     Discard,
     LateToken,
@@ -54,7 +55,13 @@ class Discarded(Untimely):
 
 
 class Parked(Untimely):
-    """Late and proven, and a policy says that it waits for its caller."""
+    """Late and proven, and a policy says that it waits for its caller.
+
+    Attributes:
+        ask: who asks the caller to come back; None: nobody does.
+    """
+
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +268,9 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
         case Discard():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
         case Park() if late.provenance.names_caller:
-            raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+            parked = Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+            parked.ask = verdict.ask
+            raise parked
         case Park():  # a policy of the user's: `Park` itself passes there
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
         case DeadLetter():

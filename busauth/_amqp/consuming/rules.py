@@ -77,7 +77,11 @@ class ConsumerRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardContext:
-    """What every consumer of a guard shares."""
+    """What every consumer of a guard shares.
+
+    Attributes:
+        asks: whether callers of parked messages are asked to come back: not by who only looks.
+    """
 
     clock: Clock
     options: GuardOptions
@@ -87,3 +91,4 @@ class GuardContext:
     loop: OneLoop
     watching: Watching
     shadows: Shadows
+    asks: bool = True

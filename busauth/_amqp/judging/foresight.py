@@ -176,6 +176,7 @@ class Foresight:
             auditor=telling,
             watching=Watching(self._lines),
             loop=_Unclaimed(self._context.loop),
+            asks=False,
         )
         broker = NoBroker()
         deferred = await self._consumer(trail, alone, broker).judged(case)
