@@ -44,7 +44,8 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.plan import compile_plan
 from busauth._amqp.headers import BEARER, token_in
 from busauth._amqp.settling.acks import Acks
-from busauth._decision import Demand, Rules, decide_in_time
+from busauth._decision import Rules, decide_in_time
+from busauth._demand import Demand
 from busauth._expiry import PolicyChain
 from busauth.audit import Telling
 from busauth.caller import acting, holding, lease_for

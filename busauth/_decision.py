@@ -5,13 +5,12 @@ whatever they answer, revocation and what the caller may do are judged after the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from busauth._arguments import checked, role_names, scope_names
-from busauth._callables import is_async, name_of, short_name_of
+from busauth._demand import Demand
 from busauth._expiry import (
     Accept,
+    Ask,
     DeadLetter,
     Discard,
     LateToken,
@@ -27,9 +26,7 @@ from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth._tokens.verifier import Verified
 from busauth.caller import Caller, FirstToken, Late, as_caller, asked_about, operated
 from busauth.errors import (
-    ConfigurationError,
     Deferred,
-    Forbidden,
     NotGenuine,
     Transient,
     Untimely,
@@ -41,9 +38,6 @@ LOOKS = 3
 
 _POLICY_SECONDS = 30.0
 """Seconds that policies have for a verdict, in a queue as at the edge."""
-
-Predicate = Callable[[Caller], bool]
-"""A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
 
 
 class DeadLettered(Untimely):
@@ -61,86 +55,13 @@ class Discarded(Untimely):
 
 
 class Parked(Untimely):
-    """Late and proven, and a policy says that it waits for its caller."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What a handler asks of its caller.
+    """Late and proven, and a policy says that it waits for its caller.
 
     Attributes:
-        scopes: all of them must be there.
-        roles: all of them must be there.
-        allow: must return True.
+        ask: who asks the caller to come back; None: nobody does.
     """
 
-    scopes: frozenset[str] = frozenset()
-    roles: frozenset[str] = frozenset()
-    allow: Predicate | None = None
-
-    @classmethod
-    @checked
-    def of(
-        cls, scopes: Iterable[str] = (), roles: Iterable[str] = (), allow: Predicate | None = None
-    ) -> "Demand":
-        """Return a demand; a lone string is one name, not its letters.
-
-        Raises:
-            ConfigurationError: `allow` is an ``async def``, whose answer nobody would await; or a
-                scope or a role has a name that none can have.
-        """
-        if allow is not None and (is_async(allow) or not callable(allow)):
-            raise ConfigurationError(
-                f"allow={name_of(allow)}: expected a plain function of the caller, not async"
-            )
-        return cls(
-            scopes=scope_names("scopes", scopes), roles=role_names("roles", roles), allow=allow
-        )
-
-    def check(self, caller: Caller) -> None:
-        """Refuse a caller who may not do this.
-
-        Raises:
-            Forbidden: ``caller.scope``, ``caller.role`` or ``caller.predicate``.
-            TypeError: `allow` returned what would have to be awaited: the program is wrong.
-        """
-        if not self.scopes <= caller.scopes:
-            raise _lacking("caller.scope", "scopes", caller.scopes, self.scopes)
-        if not self.roles <= caller.roles:
-            raise _lacking("caller.role", "roles", caller.roles, self.roles)
-        if self.allow is not None:
-            name = short_name_of(self.allow)
-            try:
-                answer: object = self.allow(caller)
-            except Exception as error:  # it asks nobody, so that no fault of anybody else's is told
-                found = f"{type(error).__name__} in {name}"
-                refused = Forbidden("caller.predicate", found=found, expected="allowed")
-                refused.mistake = error
-                raise refused from error
-            _check_allowed(name, answer)
-
-
-def _check_allowed(name: str, answer: object) -> None:
-    """Only True allows; what is neither True nor False is told, as it is a mistake most likely."""
-    if answer is True:
-        return
-    if isinstance(answer, Awaitable):
-        if isinstance(answer, Coroutine):
-            answer.close()  # nobody will await it
-        raise TypeError(
-            f"allow={name} returned a {type(answer).__name__}: expected a plain function that "
-            "returns True or False, and awaits nothing; look it up in the handler, and Reject"
-        )
-    found, expected = f"not allowed by {name}", "allowed"
-    if answer is not False:
-        found += f", which returned {'None' if answer is None else f'a {type(answer).__name__}'}"
-        expected = "True, which alone allows"
-    raise Forbidden("caller.predicate", found=found, expected=expected)
-
-
-def _lacking(code: str, what: str, held: frozenset[str], wanted: frozenset[str]) -> Forbidden:
-    found = f"{what} {' '.join(sorted(held)) or 'none'}"
-    return Forbidden(code, found=found, expected=" ".join(sorted(wanted)))
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +80,7 @@ class Rules:
     """
 
     policies: PolicyChain
-    demand: Demand = Demand()
+    demand: Demand = field(default_factory=Demand)
     revocations: Revocations | None = None
     session_claim: str = "sid"
     transient: Transient = ()
@@ -347,7 +268,9 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
         case Discard():
             raise Discarded("token.expired", found=found, expected=f"in time, discarded by {name}")
         case Park() if late.provenance.names_caller:
-            raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+            parked = Parked("token.expired", found=found, expected=f"in time, parked by {name}")
+            parked.ask = verdict.ask
+            raise parked
         case Park():  # a policy of the user's: `Park` itself passes there
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
         case DeadLetter():

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from logging import DEBUG, WARNING
 from typing import Any, Protocol, Self
@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from busauth._arguments import CountOrNone, Seconds, checked
 from busauth._redaction import redact
 from busauth._retold import retold
-from busauth.caller import Caller
+from busauth.caller import Actor, Caller, acting_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, HandlerFailed, Refused, evidence
 
@@ -161,6 +161,8 @@ class Event:
         message_id: the sender's message id, if any.
         issuer: the verified issuer; None before the token is known to be genuine.
         subject: the verified subject; None before the token is known to be genuine.
+        actors: who acts for them, outermost first, as evidence; see `actor`. Empty where nobody
+            does, and before the token is known to be genuine.
         age: seconds between the token's `iat` and `decided_at`, where known.
         late: seconds past `exp`, where the token was accepted late.
         code: the refusal's code, or what a deferral waits for.
@@ -203,15 +205,26 @@ class Event:
     began_at: float | None = None
     ended_at: float | None = None
     transaction: str | None = None
+    actors: tuple[Actor, ...] = ()
+
+    @property
+    def actor(self) -> str | None:
+        """Return the subject of who acts for the caller, the outermost of `actors`."""
+        return self.actors[0].subject if self.actors else None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON: what is known of it, ``kind`` as its value.
 
+        Where somebody acts, ``actor`` is the outermost one's subject, and ``actors`` are objects.
         It is safe to ship: senders choose ids and routing keys, and no token in one gets further.
         """
         # `asdict` copies each value, which costs more than all the rest.
         known = {field.name: getattr(self, field.name) for field in fields(self)}
-        return without_tokens({**known, "kind": self.kind.value})
+        known |= {"kind": self.kind.value, "actors": None}
+        if self.actors:
+            chain = [without_tokens(asdict(each)) for each in self.actors]
+            known |= {"actor": self.actor, "actors": chain}
+        return without_tokens(known)
 
     @property
     def level(self) -> int:
@@ -293,7 +306,12 @@ def log_event(event: Event) -> None:
     """
     if not LOGGER.isEnabledFor(event.level):
         return
-    said = {"message_id": event.message_id, "subject": event.subject, "code": event.code}
+    said = {
+        "message_id": event.message_id,
+        "subject": event.subject,
+        "actor": event.actor,
+        "code": event.code,
+    }
     known = "".join(f" {name}={value}" for name, value in said.items() if value is not None)
     run = ""
     if event.duration is not None:  # None: no handler ran
@@ -541,6 +559,7 @@ class Telling:
             began_at=message.began_at,
             ended_at=message.ended_at,
             transaction=caller.transaction.txn if caller and caller.transaction else None,
+            actors=told_actors(caller),
         )
         self(event)
         if message.watch is not None:
@@ -578,6 +597,21 @@ class Telling:
             if self.lines.admit("the auditor failed", event.kind):
                 what = "the auditor failed on a %s event"
                 LOGGER.exception(what, event.kind, exc_info=retold(error))
+
+
+def told_actors(caller: Caller | None) -> tuple[Actor, ...]:
+    """Return who acts for a caller as an event may say it: bounded, and without tokens."""
+    return tuple(
+        Actor(evidence(each.subject) or "", evidence(each.issuer), evidence(each.client))
+        for each in (caller.actors if caller else ())
+    )
+
+
+def told_acting(caller: Caller) -> str:
+    """Return who acts for a caller, for people, and of how many: ``agent-x for alice``."""
+    chain = told_actors(caller)
+    more = f", {len(chain)} in the chain" if len(chain) > 1 else ""
+    return f"{acting_for(chain[0].subject if chain else None, evidence(caller.subject))}{more}"
 
 
 def _since(instant: float | None, now: float) -> float | None:

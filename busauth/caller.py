@@ -13,6 +13,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from busauth.errors import CallerError
 
+MOST_ACTORS = 8
+"""Services in a chain: what is kept of each token has a bound."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -24,6 +27,16 @@ class Actor:
     subject: str
     issuer: str | None = None
     client: str | None = None
+
+
+def acting_for(actor: str | None, subject: str | None) -> str | None:
+    """Return who acts for whom, in a few words for people: ``agent-x for alice``.
+
+    Args:
+        actor: the outermost one's subject; None where nobody acts: then the caller is said alone.
+        subject: the caller's; None where that is not known.
+    """
+    return subject if actor is None else f"{actor} for {subject or 'nobody known'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +244,14 @@ class Caller:
     transaction: Transaction | None = field(default=None, compare=False)
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _lease: Lease | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def actor(self) -> Actor | None:
+        """Return who acts for them now, the outermost of `actors`; None: they act themselves.
+
+        It alone counts for what may be done (RFC 8693, section 4.1).
+        """
+        return self.actors[0] if self.actors else None
 
     def bearer(self) -> str:
         """Return the caller's raw token, to call another service on their behalf.

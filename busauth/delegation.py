@@ -11,11 +11,15 @@ from busauth._delegation.exchanging import (
 )
 from busauth._delegation.onward import FORWARDED, Onward
 from busauth._delegation.voucher import Voucher
+from busauth._demand import NO_ACTOR, Actors
 from busauth._doors import hand_out
-from busauth.caller import Subject
+from busauth.caller import Actor, Subject
 
 __all__ = [
     "FORWARDED",
+    "NO_ACTOR",
+    "Actor",
+    "Actors",
     "ExchangeOptions",
     "ExchangeRequest",
     "Exchanged",

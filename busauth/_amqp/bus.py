@@ -36,8 +36,8 @@ from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
 from busauth._callables import name_of
-from busauth._decision import Demand, Predicate
 from busauth._delegation.exchanging import OnwardToken
+from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
 from busauth._messages.statements import Operators
@@ -173,6 +173,7 @@ class Bus:
         *,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
@@ -192,6 +193,8 @@ class Bus:
             queue: declared with its neighbours when the bus starts.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
@@ -214,7 +217,7 @@ class Bus:
             bound = tuple(bindings)
             spec = ConsumerSpec(
                 queue=queue,
-                demand=Demand.of(scopes, roles, allow),
+                demand=Demand.of(scopes, roles, allow, actors),
                 on_expired=on_expired,
                 introspect=introspect,
                 proofs=proofs,

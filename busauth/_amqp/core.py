@@ -48,7 +48,8 @@ from busauth._amqp.topology import (
 from busauth._amqp.trust import check_retired_sources, header_of, trust
 from busauth._arguments import closest
 from busauth._callables import is_async, name_of
-from busauth._decision import Demand, Rules
+from busauth._decision import Rules
+from busauth._demand import Demand
 from busauth._expiry import DeadLetter, Policies, PolicyChain
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route

@@ -26,16 +26,9 @@ from busauth._amqp.publishing.onwards import OnwardRoutes
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
-from busauth._decision import (
-    LOOKS,
-    Demand,
-    Predicate,
-    Rules,
-    check_standing,
-    decide,
-    stands,
-)
+from busauth._decision import LOOKS, Rules, check_standing, decide, stands
 from busauth._delegation.exchanging import OnwardToken
+from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
 from busauth._messages.statements import Operators
@@ -132,6 +125,7 @@ class Guard:
         queue: str,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
@@ -150,6 +144,8 @@ class Guard:
                 ``<queue>.rejected``, which must exist: nothing is handled before they do.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
@@ -169,7 +165,7 @@ class Guard:
         """
         spec = ConsumerSpec(
             queue=queue,
-            demand=Demand.of(scopes, roles, allow),
+            demand=Demand.of(scopes, roles, allow, actors),
             on_expired=on_expired,
             introspect=introspect,
             proofs=proofs,
@@ -187,6 +183,7 @@ class Guard:
         queue: str,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         allow: Predicate | None = None,
         on_expired: Policies | None = None,
         introspect: bool = False,
@@ -206,6 +203,8 @@ class Guard:
             queue: whose messages; where it is named in options, those count here as well.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             allow: a further check of the caller; must return True.
             on_expired: instead of the guard's policies.
             introspect: a token is proven with the keys at hand, and then its issuer is asked.
@@ -221,7 +220,7 @@ class Guard:
         """
         spec = ConsumerSpec(
             queue=queue,
-            demand=Demand.of(scopes, roles, allow),
+            demand=Demand.of(scopes, roles, allow, actors),
             on_expired=on_expired,
             introspect=introspect,
             proofs=proofs,
@@ -309,6 +308,7 @@ class Guard:
         *,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         on_expired: Policies | None = None,
     ) -> Caller:
         """Verify an HTTP request's ``Authorization`` value, or its ``Txn-Token``.
@@ -318,6 +318,8 @@ class Guard:
                 tokens that of ``Txn-Token``.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller: names, or `busauth.delegation.Actors`; NO_ACTOR for
+                nobody; None where it makes no difference.
             on_expired: for services behind a queue, whose callers may have waited there; default:
                 nothing late is accepted, whatever the guard's policies say of messages.
 
@@ -327,7 +329,7 @@ class Guard:
             ConfigurationError: a `Restrict` takes away what is demanded, or another policy can
                 never be reached, or needs a word that cannot be had.
         """
-        rules = self.core.edge_rules(Demand.of(scopes, roles), on_expired)
+        rules = self.core.edge_rules(Demand.of(scopes, roles, actors=actors), on_expired)
         token = self.core.header.token(authorization)
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):

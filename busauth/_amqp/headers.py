@@ -34,9 +34,10 @@ QUEUE = "busauth-queue"
 AT = "busauth-at"
 ISSUER = "busauth-issuer"
 SUBJECT = "busauth-subject"
+ACTOR = "busauth-actor"
 TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
 TXN = "busauth-txn"
-REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256, TXN)
+REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, ACTOR, TOKEN_SHA256, TXN)
 """What a dead letter tells about its refusal."""
 
 EXCHANGE = "busauth-exchange"

@@ -16,16 +16,19 @@ from busauth._expiry.chain import (
 from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished
 from busauth._expiry.verdicts import (
     Accept,
+    Ask,
     DeadLetter,
     Discard,
     ExpiryPolicy,
     LateToken,
     Park,
+    ParkedFor,
     Verdict,
 )
 
 __all__ = [
     "Accept",
+    "Ask",
     "DeadLetter",
     "DeclaredPolicies",
     "Discard",
@@ -34,6 +37,7 @@ __all__ = [
     "LateToken",
     "NotRun",
     "Park",
+    "ParkedFor",
     "Policies",
     "PolicyChain",
     "PolicyFailed",

@@ -4,17 +4,19 @@ Whatever does not accept is a policy as well, which always answers the same: its
 """
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Literal, Never, Protocol, Self, runtime_checkable
 
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import BeforeValidator, Field, InstanceOf, PrivateAttr
 
+from busauth._callables import is_async, name_of
 from busauth._files.keys import read_jwk
 from busauth._knobs import Knobs
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.encryption.encryption import TokenEncryption
-from busauth.caller import Caller
+from busauth.caller import Actor, Caller
 from busauth.errors import ConfigurationError
 
 
@@ -149,15 +151,72 @@ class Discard(_Always):
     policy: Literal["discard"] = "discard"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedFor:
+    """Whose message was parked, for whoever asks them to come back. It has no token.
+
+    Attributes:
+        issuer, subject: the caller, whose fresh token releases it.
+        queue: in front of which it was parked: what `Bus.release` is called with.
+        message_id: its sender's id of it; None where it has none that can be said.
+        expired_at: when the caller's token had expired, seconds since the epoch.
+        actor: who acts for the caller, the outermost one; None where nobody does.
+    """
+
+    issuer: str
+    subject: str
+    queue: str
+    message_id: str | None
+    expired_at: float
+    actor: Actor | None = None
+
+
+Ask = Callable[[ParkedFor], Awaitable[None]]
+"""Asks a caller to come back: sends a mail, marks an account, tells a service."""
+
+
 class Park(OwnPolicy):
     """The message waits in ``<queue>.parked`` until its caller brings a fresh token: `release`.
 
     Only a message does whose caller is named by a trusted publisher's proof: an old stolen token on
     a new body must not become somebody's work. Any other is passed on to the next policy; where
     this is the answer of a policy of yours, it goes to the dead letters.
+
+    Args:
+        ask: an ``async def`` that is told of each message once its copy waits and the broker has
+            let go of it: a `ParkedFor`. It runs beside the consumer, as nobody, for half a minute
+            at most, eight at once; no message waits for it, and its errors are logged. A process
+            that ends in between has asked nobody, and of a message that comes twice it is told
+            twice. It is for code alone: a settings file has no functions, and two `Park` are equal
+            whatever they ask.
+
+    Raises:
+        ConfigurationError: `ask` is no ``async def``.
     """
 
     policy: Literal["park"] = "park"
+    _ask: Ask | None = PrivateAttr(default=None)
+
+    def __init__(self, *, ask: Ask | None = None, **fields: Never) -> None:
+        if ask is not None and not (callable(ask) and is_async(ask)):
+            raise ConfigurationError(
+                f"Park(ask={name_of(ask)}): expected an `async def` that takes a ParkedFor"
+            )
+        super().__init__(**fields)
+        self._ask = ask
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as RootModel's: tables are read without it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Park)
+
+    def __hash__(self) -> int:
+        return hash(Park)
+
+    @property
+    def ask(self) -> Ask | None:
+        """Return who asks callers to come back; None where nobody does."""
+        return self._ask
 
     def covers(self, later: object) -> bool:
         """Return whether a later one parks, too."""

@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -30,8 +31,9 @@ _MOST = 1_000_000
 """Subjects that have a key, at most, about 300 bytes each in memory: tokens that are genuine
 name them, so that there are as many as issuers have users."""
 
+_NAMED = ("subject", "actor", "actors")
 _SAID = ("detail", "message_id", "sender")
-"""What may name a subject next to `subject`."""
+"""What may name a subject next to those."""
 
 _Subject = tuple[str, str]
 
@@ -123,21 +125,16 @@ class Pseudonyms:
     def applied(self, known: dict[str, Any]) -> dict[str, Any]:
         """Return an event with pseudonyms for names; where none can be had, without both.
 
-        A subject is replaced in the detail, the message id and the sender as well, where it stands
-        as a word of its own.
+        A subject, and whoever acts for it, who may be a person too, is replaced in the detail, the
+        message id and the sender as well, where it stands as a word of its own.
         """
-        issuer, subject = known.get("issuer"), known.get("subject")
-        if not (isinstance(subject, str) and subject):
-            return known
         try:
-            name = self.of(str(issuer), subject)
+            names = {each: self.of(*each) for each in _persons_in(known)}
         except ConfigurationError as error:
             if self._seldom.is_due():
                 LOGGER.error("subjects are left out of the audit: %s", error)
-            return {key: each for key, each in known.items() if key not in ("subject", *_SAID)}
-        word = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
-        said = {key: word.sub(name, known[key]) for key in _SAID if subject in known.get(key, "")}
-        return {**known, **said, "subject": name}
+            return {key: each for key, each in known.items() if key not in (*_NAMED, *_SAID)}
+        return _renamed(known, names) if names else known
 
     def _told(self) -> "_Telling":
         return _Telling(self._path)
@@ -209,6 +206,38 @@ class _Telling:
 def _named(issuer: str, subject: str) -> _Subject:
     """Return both as events have them."""
     return issuer, evidence(subject) or ""
+
+
+def _persons_in(known: dict[str, Any]) -> Iterator[_Subject]:
+    """Yield the caller of an event, and who acts for them, outermost first."""
+    issuer, subject = known.get("issuer"), known.get("subject")
+    if isinstance(subject, str) and subject:
+        yield str(issuer), subject
+    yield from (each for each in map(partial(_actor, issuer), known.get("actors", ())) if each[1])
+
+
+def _actor(issuer: object, actor: dict[str, str]) -> _Subject:
+    """Return an actor as a subject: where its own issuer is not said, it is the token's."""
+    return actor.get("issuer", str(issuer)), actor["subject"]
+
+
+def _renamed(known: dict[str, Any], names: dict[_Subject, str]) -> dict[str, Any]:
+    """Return an event in which all names that it tells are written by their pseudonyms."""
+    # the caller's last, so that it counts where an actor has the same name
+    words = {name: pseudonym for (_, name), pseudonym in reversed(names.items())}
+    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
+    word = re.compile(rf"(?<!\w)(?:{'|'.join(longest_first)})(?!\w)")
+    renamed = dict(known)
+    for key in _SAID:
+        if key in known:
+            renamed[key] = word.sub(lambda found: words[found[0]], known[key])
+    issuer = known.get("issuer")
+    if known.get("subject"):
+        renamed["subject"] = names[str(issuer), known["subject"]]
+    if actors := known.get("actors"):
+        chain = [{**each, "subject": names.get(_actor(issuer, each), "")} for each in actors]
+        renamed |= {"actors": chain, "actor": chain[0]["subject"]}
+    return renamed
 
 
 def _pseudonym(key: bytes, named: _Subject) -> str:

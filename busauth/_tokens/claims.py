@@ -10,10 +10,9 @@ from typing import Any
 
 from busauth._tokens.profiles.places import MISSING, value_at
 from busauth._tokens.profiles.profile import Profile
-from busauth.caller import Actor
+from busauth.caller import MOST_ACTORS, Actor
 from busauth.errors import NotGenuine
 
-_MAX_ACTORS = 8  # services in a chain: what is kept of each token has a bound
 _CONFIRMATION = "cnf"
 
 
@@ -109,13 +108,17 @@ def actors_of(claims: Mapping[str, Any]) -> tuple[Actor, ...]:
     while act is not None:
         if not isinstance(act, Mapping) or not isinstance(act.get("sub"), str):
             raise _invalid("act", act, "an object with sub")
-        if len(actors) == _MAX_ACTORS:
+        if len(actors) == MOST_ACTORS:
             raise NotGenuine(
                 "token.claim_invalid",
                 found="a longer chain",
-                expected=f"{_MAX_ACTORS} actors in act",
+                expected=f"{MOST_ACTORS} actors in act",
             )
-        actors.append(Actor(act["sub"], _text(act.get("iss")), _text(act.get("client_id"))))
+        issuer = act.get("iss")
+        if issuer is not None and not isinstance(issuer, str):
+            # Read past, the actor would be one of the token's own issuer.
+            raise _invalid("iss", issuer, "a string in act")
+        actors.append(Actor(act["sub"], issuer, _text(act.get("client_id"))))
         act = act.get("act")
     return tuple(actors)
 

@@ -24,7 +24,7 @@ from typing import Annotated
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
 from busauth._arguments import checked
-from busauth._decision import Demand
+from busauth._demand import Actors, Demand
 from busauth._expiry import Policies
 from busauth._extras import needs
 from busauth.caller import Caller
@@ -70,6 +70,7 @@ class CallerBearer(SecurityBase):
     Args:
         guard: what verifies; of a bus its guard, in tests the one of the kit that it uses.
         roles: all of them must be in the token.
+        actors: who may act for the caller; NO_ACTOR for nobody; None where it makes no difference.
         on_expired: for services behind a queue; default: nothing late is accepted.
         scheme_name: what OpenAPI calls it.
         description: what OpenAPI says of it.
@@ -86,6 +87,7 @@ class CallerBearer(SecurityBase):
         guard: Guard | Bus,
         *,
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         on_expired: Policies | None = None,
         scheme_name: str = "bearer",
         description: str | None = None,
@@ -98,9 +100,9 @@ class CallerBearer(SecurityBase):
         )
         self.scheme_name = scheme_name
         self._guard, self._on_expired = guard, on_expired
-        demand = Demand.of((), roles)
+        demand = Demand.of((), roles, actors=actors)
         guard_of(guard).core.edge_rules(demand, on_expired)  # what cannot work is told here
-        self._roles = demand.roles
+        self._roles, self._actors = demand.roles, demand.actors
 
     async def __call__(
         self,
@@ -124,6 +126,7 @@ class CallerBearer(SecurityBase):
                 request,
                 scopes=demanded.scopes,
                 roles=self._roles,
+                actors=self._actors,
                 on_expired=self._on_expired,
             )
         )

@@ -131,9 +131,7 @@ class CallerAuth(httpx.Auth):
         _forget(response)
 
     @contextmanager
-    def _lent(
-        self, request: httpx.Request, token: str, *, is_transaction: bool
-    ) -> Iterator[None]:
+    def _lent(self, request: httpx.Request, token: str, *, is_transaction: bool) -> Iterator[None]:
         """Let a request bear a token while inside, and nobody's cookies beside it."""
         request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
         own = request.headers

@@ -34,7 +34,7 @@ from busauth._amqp.guard import Guard
 from busauth._amqp.headers import AUTHORIZATION
 from busauth._amqp.readiness import Readiness
 from busauth._arguments import Range, check, checked, kind_of
-from busauth._decision import Demand
+from busauth._demand import Actors, Demand
 from busauth._expiry import Policies
 from busauth._extras import needs
 from busauth.audit import LOGGER, Lines
@@ -78,6 +78,7 @@ async def authenticated(
     *,
     scopes: Iterable[str] = (),
     roles: Iterable[str] = (),
+    actors: Actors | Iterable[str] | None = None,
     on_expired: Policies | None = None,
 ) -> AsyncIterator[Caller]:
     """Give a request's caller, who is in scope inside of the ``async with``.
@@ -91,6 +92,7 @@ async def authenticated(
             ``Txn-Token``.
         scopes: all of them must be in the token.
         roles: all of them must be in the token.
+        actors: who may act for the caller; NO_ACTOR for nobody; None where it makes no difference.
         on_expired: for services behind a queue; default: nothing late is accepted.
 
     Raises:
@@ -98,11 +100,15 @@ async def authenticated(
         Deferred: the issuer's keys are out of reach; answered 503.
         ConfigurationError: what is demanded cannot be met; as of `Guard.authenticate`.
     """
-    demand, guard = Demand.of(scopes, roles), guard_of(guard)
+    demand, guard = Demand.of(scopes, roles, actors=actors), guard_of(guard)
     header = guard.core.header.on_http
     request.scope[_SCOPES], request.scope[_HEADER] = demand.scopes, header
     caller = await guard.authenticate(
-        _said(request, header), scopes=demand.scopes, roles=demand.roles, on_expired=on_expired
+        _said(request, header),
+        scopes=demand.scopes,
+        roles=demand.roles,
+        actors=demand.actors,
+        on_expired=on_expired,
     )
     lease = _lease_of(caller)
     with acting(lease):

@@ -37,6 +37,7 @@ from busauth._amqp.connecting.within import check_timeout
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._arguments import checked
 from busauth._delegation.exchanging import OnwardToken
+from busauth._demand import Actors
 from busauth._retold import retold
 from busauth.audit import LOGGER
 from busauth.caller import Caller
@@ -245,6 +246,7 @@ class BusThread:
         *,
         scopes: Iterable[str] = (),
         roles: Iterable[str] = (),
+        actors: Actors | Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> Caller:
         """Verify an HTTP request's ``Authorization`` value, or ``Txn-Token``'s; see `Guard`.
@@ -253,6 +255,8 @@ class BusThread:
             authorization: the header's value, None where there is none.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
+            actors: who may act for the caller; NO_ACTOR for nobody; None where it makes no
+                difference.
             timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
@@ -261,7 +265,9 @@ class BusThread:
             ConfigurationError: as of `publish`.
         """
         until, guard = self._until(timeout), self._bus.guard
-        asked = partial(guard.authenticate, authorization, scopes=scopes, roles=roles)
+        asked = partial(
+            guard.authenticate, authorization, scopes=scopes, roles=roles, actors=actors
+        )
         return self._awaited(asked, until, _DECIDING)
 
     def close(self) -> None:

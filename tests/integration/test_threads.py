@@ -174,6 +174,8 @@ async def test_errors_are_the_calling_threads(near: Broker, issuer: Issuer) -> N
                 publisher.publish(near.name("nowhere"), b"1", token=token)
             with pytest.raises(Refused, match=r"header\.missing"):
                 publisher.authenticate(None)
+            with pytest.raises(Refused, match=r"caller\.actor"):
+                publisher.authenticate(f"Bearer {token}", actors={"agent-x"})
             with pytest.raises(ConfigurationError, match="timeout=0"):
                 publisher.publish("q", b"1", token=token, timeout=0)
         with pytest.raises(PublishError, match="closed: it was not sent"):

@@ -19,7 +19,7 @@ from busauth import Caller, Deferred
 from busauth._amqp.auditing.reading import _object
 from busauth._amqp.resending.letters import Letter
 from busauth._amqp.resending.records import Record
-from busauth._decision import Demand
+from busauth._demand import Demand
 from busauth.integrations.console import ConsumerSeen, InstanceSeen, Passage
 from busauth.integrations.console.broker import _Room
 from busauth.integrations.console.broker import step as step_of

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from tests.security.test_actors import ATTEMPTS
 from tests.security.test_messages import TAMPERINGS
 from tests.security.test_tokens import FORGERIES
 
@@ -26,7 +27,7 @@ def test_every_attack_of_the_document_is_carried_out() -> None:
         for path in (*tests, stamps)
         for name in re.findall(r'attack\("([a-z-]+)"\)', path.read_text("utf-8"))
     }
-    assert told == found | FORGERIES.keys() | TAMPERINGS.keys()
+    assert told == found | FORGERIES.keys() | TAMPERINGS.keys() | ATTEMPTS.keys()
 
 
 def test_every_code_of_the_document_is_a_refusal() -> None:

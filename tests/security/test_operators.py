@@ -18,6 +18,7 @@ from busauth._amqp import headers
 from busauth._messages.first import HEADER as FIRST
 from busauth._messages.first import read, written
 from busauth._tokens.verifier import fingerprint
+from busauth.delegation import Actors
 from busauth.expiry import Policies
 from busauth.integrations.desk import statements
 from busauth.letters import (
@@ -118,6 +119,7 @@ class Office:
         failing: int = 0,
         on_expired: Policies | None = None,
         allow: Callable[[Caller], bool] | None = None,
+        actors: Actors | None = None,
         **guarding: Any,
     ) -> "Office":
         revoked = Revoked()
@@ -126,14 +128,19 @@ class Office:
         ops = Issuer("https://ops.example", audience="desk", clock=scene.clock)
         desk = Desk(guard_for(ops, scene.trail, clock=scene.clock, revocations=revoked), signer)
         office = cls(stage, ops, desk, revoked, failing)
-        office._consume(operators, allow)
+        office._consume(operators, allow, actors)
         return office
 
-    def _consume(self, operators: Operators | None, allow: Callable[[Caller], bool] | None) -> None:
+    def _consume(
+        self,
+        operators: Operators | None,
+        allow: Callable[[Caller], bool] | None,
+        actors: Actors | None,
+    ) -> None:
         self.stage.queue = self.stage.scene.broker.name("letters")
-        scopes = {"orders:write"}
+        asked: dict[str, Any] = {"allow": allow, "actors": actors, "on_redrive": operators}
 
-        @self.stage.bus.consumer(self.stage.queue, scopes=scopes, allow=allow, on_redrive=operators)
+        @self.stage.bus.consumer(self.stage.queue, scopes={"orders:write"}, **asked)
         async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
             self.callers.append(caller)
             self.seen.append(Message.of(message))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busauth import DeadLetter, Discard, Grace, Restrict
-from busauth._decision import DeadLettered, Demand, Discarded, Predicate, Rules, decide
+from busauth._decision import DeadLettered, Discarded, Rules, decide
+from busauth._demand import Demand, Predicate
 from busauth._expiry import PolicyChain
 from busauth.caller import Caller
 from busauth.errors import ConfigurationError, Deferred, Forbidden, Refused, Transient, Untimely

@@ -73,8 +73,13 @@ def signatures(public: Any) -> Iterator[Any]:
     for name, member in list(vars(public).items()):  # options are built while they are looked at
         called = member.fget if isinstance(member, property) else member
         called = getattr(called, "__func__", called)
-        if inspect.isfunction(called) and _is_a_users(public, name):
+        if inspect.isfunction(called) and _is_a_users(public, name) and not _is_pydantics(called):
             yield called
+
+
+def _is_pydantics(called: FunctionType) -> bool:
+    """Return whether pydantic has added it: what it calls where a model has a private attribute."""
+    return called.__module__.startswith("pydantic.")
 
 
 def _is_a_users(public: type, name: str) -> bool:

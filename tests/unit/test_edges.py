@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 import pytest
@@ -404,3 +405,16 @@ async def test_ready_while_its_buses_run(edge: Make, kit: Kit) -> None:
     async with httpx.AsyncClient(transport=network, base_url="http://edge.test") as client:
         answer = await client.get("/ready")
     assert (answer.status_code, answer.text.startswith("not ready: ")) == (503, True)
+
+
+async def test_an_edge_says_who_may_act(edge: Make, guard: Guard, issuer: Issuer) -> None:
+    """A request of the agent that is welcome is answered, and no other one, nor of nobody."""
+    async with living(edge(guard, nothing, actors={"agent-x"})) as client:
+        inner = {"sub": "agent-y", "act": {"sub": "agent-x"}}
+        acted: tuple[dict[str, Any], ...] = ({"act": {"sub": "agent-x"}}, {"act": inner}, {})
+        answers = [
+            await client.post("/orders", headers=bearer_of(issuer, "ann", **claims))
+            for claims in acted
+        ]
+    assert [answer.status_code for answer in answers] == [200, 403, 403]
+    assert {answer.json()["code"] for answer in answers[1:]} == {"caller.actor"}

@@ -10,7 +10,8 @@ import pytest
 
 import busauth
 from busauth import JWKS, DeadLetter, StaticKeys, Verifier, Verifiers
-from busauth._decision import Demand, Rules, decide_in_time
+from busauth._decision import Rules, decide_in_time
+from busauth._demand import Demand
 from busauth._expiry import PolicyChain
 from busauth._tokens import compact
 from busauth._tokens.keys.key import fitting, load_key

@@ -699,10 +699,14 @@ async def test_a_chain_of_actors_is_bounded() -> None:
 
 async def test_odd_members_of_an_actor_are_left_out() -> None:
     """What is not text beside `sub` is not taken for text."""
-    (actor,) = (
-        await authenticate(token(act={"sub": "a", "iss": 5, "client_id": []}))
-    ).caller.actors
+    (actor,) = (await authenticate(token(act={"sub": "a", "client_id": []}))).caller.actors
     assert (actor.issuer, actor.client) == (None, None)
+
+
+@pytest.mark.parametrize("issuer", [5, [], {}, False])
+async def test_an_actor_of_no_readable_issuer_is_refused(issuer: Any) -> None:
+    """Who knows an actor is text: read past, it would be one of the token's own issuer."""
+    assert (await refusal(token(act={"sub": "a", "iss": issuer}))).code == "token.claim_invalid"
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA", "HS256"])

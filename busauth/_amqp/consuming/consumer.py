@@ -45,6 +45,9 @@ an answer                refuse                   acknowledged, or again    ackn
                                                   and a copy
 =======================  =======================  ========================  ======================
 
+Who is asked to come back, as their message was parked (`asking`), is asked once nobody holds it:
+whatever becomes of that, it waits where it was put.
+
 What is handed over as nobody, in shadow, is held as whatever else is handled.
 
 What somebody else has in hand (`judged`) is theirs throughout, and settled by nobody here.
@@ -83,6 +86,7 @@ from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.watching import Watcher
 from busauth._amqp.settling import settlement
+from busauth._amqp.settling.asking import Asking
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
 from busauth._callables import documentation_of, short_name_of
@@ -135,6 +139,7 @@ class Consumer(GuardedConsumer[P, R]):
         self._directions = Directions(rules.queue, rules.issued)
         self._running: dict[int, Case] = {}
         self._pipeline = course(plan, rules, context, self._running)
+        self._asking = Asking(rules.queue, context.auditor)
         self._settling = Settling(
             rules,
             context,
@@ -142,6 +147,7 @@ class Consumer(GuardedConsumer[P, R]):
             returns=returns,
             directions=self._directions,
             pipeline=self._pipeline,
+            asking=self._asking,
             release=self._release,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -299,6 +305,7 @@ class Consumer(GuardedConsumer[P, R]):
         """What was held in a loop that has ended is the broker's again."""
         self._loop = loop
         self._pipeline.begin()
+        self._asking.begin()
         self._running.clear()
         self._held.clear()
         self._idle, self._may_return = asyncio.Event(), asyncio.Event()
@@ -401,6 +408,8 @@ class Consumer(GuardedConsumer[P, R]):
     async def close(self) -> None:
         """End a pause for good; the consumer will not come back by itself."""
         await self._pause.close()
+        if self._has_left or not self._is_stopping:  # while it drains, callers are asked yet
+            await self._asking.close()
 
     def leave(self) -> None:
         """Give nothing back any more: the channel is about to be closed, and says it all."""

@@ -187,6 +187,7 @@ class Intake:
         line, self._line = self._line, None
         if line is not None:
             await line.close()
+        await self.consumer.close()  # callers are asked to come back for as long as it drains
 
     async def _stay_ended(self) -> None:
         """Consume no more by itself; asked again where a deadline cut it off."""

@@ -12,7 +12,8 @@ from busauth._amqp.settling.acks import Acks
 from busauth._amqp.settling.replies import Replies
 from busauth._amqp.shadowing.shadows import Shadows
 from busauth._arguments import checked_class
-from busauth._decision import Demand, Rules
+from busauth._decision import Rules
+from busauth._demand import Demand
 from busauth._expiry import Policies
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
@@ -77,7 +78,11 @@ class ConsumerRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardContext:
-    """What every consumer of a guard shares."""
+    """What every consumer of a guard shares.
+
+    Attributes:
+        asks: whether callers of parked messages are asked to come back: not by who only looks.
+    """
 
     clock: Clock
     options: GuardOptions
@@ -88,3 +93,4 @@ class GuardContext:
     loop: OneLoop
     watching: Watching
     shadows: Shadows
+    asks: bool = True

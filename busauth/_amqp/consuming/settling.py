@@ -17,9 +17,11 @@ from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
 from busauth._amqp.headers import TOKEN
 from busauth._amqp.options import OnError
 from busauth._amqp.publishing.copies import Carried, Keep, Refusal
+from busauth._amqp.settling.asking import Asking
 from busauth._amqp.settling.disposal import Disposal
 from busauth._amqp.settling.returns import Returns
 from busauth._decision import DeadLettered, Discarded, Parked
+from busauth._expiry import ParkedFor
 from busauth._messages.replay import Duplicate
 from busauth._messages.seal import Purpose
 from busauth._tokens.compact import is_signed, split
@@ -38,6 +40,7 @@ class Settling:
         returns: how often each came back.
         directions: what was genuine, and for somebody else.
         pipeline: reads tokens that were not read yet.
+        asking: has callers asked to come back.
         release: is called once the broker was told.
     """
 
@@ -50,6 +53,7 @@ class Settling:
         returns: Returns,
         directions: Directions,
         pipeline: Pipeline,
+        asking: Asking,
         release: Callable[[Case], None],
     ) -> None:
         self._rules = rules
@@ -59,6 +63,7 @@ class Settling:
         self._returns = returns
         self._directions = directions
         self._pipeline = pipeline
+        self._asking = asking
         self._release = release
 
     async def settle(self, case: Case, outcome: Refused | None) -> None:
@@ -255,6 +260,7 @@ class Settling:
             queue=self._rules.queue,
             at=case.now,
             whose=whose,
+            actor=case.caller.actor.subject if case.caller and case.caller.actor else None,
             token=case.token,
             token_sha256=case.token_sha256,
             proven=case.proven is not None
@@ -314,8 +320,25 @@ class Settling:
             kind, detail = EventKind.ABANDONED, "not acknowledged; it comes again"
         try:
             self._context.auditor.tell(case, kind, refused, detail=detail)
+            if kind is EventKind.PARKED and isinstance(refused, Parked):
+                self._ask_back(case, refused)
         finally:
             self._release(case)
+
+    def _ask_back(self, case: Case, parked: Parked) -> None:
+        """Have somebody tell a caller that their message waits for them, once nobody holds it."""
+        caller = case.caller
+        if parked.ask is None or caller is None or not self._context.asks:
+            return
+        told = ParkedFor(
+            issuer=caller.issuer,
+            subject=caller.subject,
+            queue=self._rules.queue,
+            message_id=case.cause().message_id,
+            expired_at=caller.expires_at,
+            actor=caller.actor,
+        )
+        self._asking.soon(parked.ask, told)
 
 
 def _as_whom(case: Case) -> str | None:

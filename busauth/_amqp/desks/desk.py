@@ -16,7 +16,7 @@ from busauth._messages.statements import (
     StatementSigner,
 )
 from busauth._messages.statements.statement import Lifetime
-from busauth.audit import Event, EventKind
+from busauth.audit import Event, EventKind, told_actors
 from busauth.caller import Caller
 from busauth.errors import BadMessage, Refused, evidence
 
@@ -97,6 +97,7 @@ class Desk:
                 at=self._guard.clock.now(),
                 issuer=operator.issuer if operator else None,
                 subject=evidence(operator.subject) if operator else None,
+                actors=told_actors(operator),
                 code=refused.code if refused else None,
                 detail=refused.detail if refused else told,
             )

@@ -48,4 +48,4 @@ class GuardedConsumer(ABC, Generic[P, R_co]):
 
     @abstractmethod
     async def close(self) -> None:
-        """End a pause for good; the consumer will not come back by itself."""
+        """End a pause for good, and ask nobody to come back: it does not by itself either."""

@@ -38,7 +38,7 @@ from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import NotAtHand
-from busauth.audit import Event, Lines, Telling
+from busauth.audit import Event, Lines, Telling, told_acting
 from busauth.caller import Caller
 from busauth.errors import Deferred, HandlerFailed, Refused, evidence
 
@@ -176,6 +176,7 @@ class Foresight:
             auditor=telling,
             watching=Watching(self._lines),
             loop=_Unclaimed(self._context.loop),
+            asks=False,
         )
         broker = NoBroker()
         deferred = await self._consumer(trail, alone, broker).judged(case)
@@ -393,6 +394,7 @@ class _Looking(Pipeline):
         demand = self._rules.callers.demand
         said = [f"scopes {' '.join(sorted(demand.scopes))}"] if demand.scopes else []
         said += [f"roles {' '.join(sorted(demand.roles))}"] if demand.roles else []
+        said += [str(demand.actors)] if demand.actors else []
         return ", ".join(said) or None
 
 
@@ -430,6 +432,8 @@ def _told(genuine: G, said: list[str]) -> G:
         return genuine
     caller = genuine.verified.caller
     said.append(f"a token of {evidence(caller.subject)!r}, by {evidence(caller.issuer)}")
+    if caller.actors:
+        said.append(told_acting(caller))
     if genuine.verified.retired is not None:
         said.append("by a key that its issuer has removed")
     if genuine.signed is not None:
@@ -461,6 +465,8 @@ def _told_of(caller: Caller, now: float) -> Iterator[str]:
     else:
         yield f"{late.seconds:.0f} s past exp, accepted by {late.policy}"
     yield f"scopes {' '.join(sorted(caller.scopes)) or 'none'}"
+    if caller.actors:
+        yield told_acting(caller)
     if caller.roles:
         yield f"roles {' '.join(sorted(caller.roles))}"
 

@@ -75,6 +75,7 @@ _MISSED_LEAST = (
     names.QUEUE,
     names.TXN,
     names.PROOF,
+    names.ACTOR,
     names.SUBJECT,
     names.ISSUER,
 )
@@ -124,6 +125,7 @@ class Refusal:
         queue: in front of which queue.
         at: when, seconds since the epoch.
         whose: the issuer and the subject of its token, where a trusted issuer signed that.
+        actor: the subject of who acts for its caller, None where nobody does.
         token: its token as it was read, to know it wherever else its sender has put it.
         token_sha256: identifies its token.
         proven: whether its publisher's proof held, so that it is worth keeping.
@@ -136,6 +138,7 @@ class Refusal:
     queue: str
     at: float
     whose: tuple[str, str] | None = None
+    actor: str | None = None
     token: str | None = field(default=None, repr=False)
     token_sha256: str | None = None
     proven: bool = False
@@ -376,6 +379,7 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
         names.AT: datetime.fromtimestamp(refusal.at, UTC).isoformat(timespec="milliseconds"),
         names.ISSUER: evidence(issuer),
         names.SUBJECT: evidence(subject),
+        names.ACTOR: evidence(refusal.actor),
         names.TOKEN_SHA256: refusal.token_sha256,
         names.TXN: refusal.transaction,
     }

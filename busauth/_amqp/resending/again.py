@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiormq.exceptions import ChannelLockedResource
@@ -22,8 +23,8 @@ from busauth._amqp.guard import Guard
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.publisher import frame_max
 from busauth._amqp.resending.letters import Waiting, looked_at, taken
-from busauth.audit import Event, EventKind
-from busauth.caller import Caller
+from busauth.audit import Event, EventKind, told_actors
+from busauth.caller import Actor, Caller
 from busauth.errors import Deferred, PublishError, Refused, evidence
 
 # 20 s in all: who has just ended a turn gives back within that, and who is at work takes longer
@@ -130,11 +131,18 @@ class Sending:
                 message_id=evidence(message.message_id) or "",
                 issuer=caller.issuer if caller else evidence(said.get(headers.ISSUER)),
                 subject=evidence(caller.subject if caller else said.get(headers.SUBJECT)),
+                actors=told_actors(caller) if caller else _acted(said),
                 code=refused.code if refused else None,
                 detail=refused.detail if refused else f"-> {self.queue}",
                 publisher=self.publisher,
             )
         )
+
+
+def _acted(said: Mapping[str, Any]) -> tuple[Actor, ...]:
+    """Return who acted, by the word of a letter."""
+    actor = evidence(said.get(headers.ACTOR))
+    return () if actor is None else (Actor(actor),)
 
 
 async def alone(connection: TolerantConnection, source: str) -> Waiting:

@@ -69,6 +69,7 @@ class Letter:
         queue: where it was refused.
         at: when, in ISO 8601, UTC.
         issuer, subject: whose message it was, where a trusted issuer signed the token.
+        actor: the subject of who acted for them, None where nobody did.
         token_sha256: identifies the token that it came with.
         message_id: its sender's.
         sealed: whether it carries a seal of its consumer's, which only the consumer can verify.
@@ -98,6 +99,7 @@ class Letter:
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
     transaction: str | None = None
+    actor: str | None = None
 
     @classmethod
     def of(
@@ -177,6 +179,7 @@ def _letter(
         at=told[names.AT],
         issuer=told[names.ISSUER],
         subject=told[names.SUBJECT],
+        actor=told[names.ACTOR],
         token_sha256=told[names.TOKEN_SHA256],
         message_id=message_id,
         sealed=is_seal(headers.get(names.SEAL)),

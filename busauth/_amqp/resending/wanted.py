@@ -20,6 +20,7 @@ _WHOLE: Mapping[str, tuple[str, Callable[[Letter], str | None]]] = {
     "queues": ("--queue", attrgetter("queue")),
     "issuers": ("--issuer", attrgetter("issuer")),
     "subjects": ("--subject", attrgetter("subject")),
+    "actors": ("--actor", attrgetter("actor")),
     "publishers": ("--publisher", attrgetter("publisher")),
     "errors": ("--error", attrgetter("error")),
     "message_ids": ("--message-id", attrgetter("message_id")),
@@ -54,6 +55,7 @@ class Wanted:
         codes: refusals' codes, such as ``token.expired``.
         queues: where they were refused.
         issuers, subjects: whose they are.
+        actors: subjects of who acted for those.
         publishers: who sent them, as they say.
         errors: types of errors that a handler failed with, such as ``KeyError``.
         message_ids: their senders' ids.
@@ -67,6 +69,7 @@ class Wanted:
     queues: Collection[str] = ()
     issuers: Collection[str] = ()
     subjects: Collection[str] = ()
+    actors: Collection[str] = ()
     publishers: Collection[str] = ()
     errors: Collection[str] = ()
     message_ids: Collection[str] = ()

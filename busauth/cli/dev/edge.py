@@ -85,6 +85,8 @@ class Edge:
         )
         await self.bus.publish(routing_key, message, token=caller.bearer(), timeout=_SECONDS / 2)
         said = {"published": routing_key, "message": message.message_id, "for": caller.subject}
+        if caller.actor is not None:
+            said["by"] = caller.actor.subject
         return json_response(said, HTTPStatus.ACCEPTED)
 
     def _guard(self) -> Guard:

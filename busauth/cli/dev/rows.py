@@ -11,6 +11,7 @@ from typing import Any
 
 from busauth._redaction import redact
 from busauth.audit import Event, EventKind
+from busauth.caller import acting_for
 from busauth.errors import Refused, evidence
 from busauth.testing.broker.model.journal import Record, Step
 
@@ -38,7 +39,7 @@ class Row:
         message: the beginning of its id.
         what: what happened.
         queue: where.
-        who: the verified subject.
+        who: the verified subject, and who acts for it.
         why: evidence, for people.
         tone: what it is like.
     """
@@ -126,7 +127,7 @@ def decided(event: Event) -> Row:
     """Return the row of a bus's decision."""
     words = _SAID.get(event.kind, _detail)(event)
     tone = _TONES.get(event.kind, Tone.LATE)
-    who = event.subject or ""
+    who = acting_for(event.actor, event.subject) or ""
     # What was judged is told by its instant: the letter is put away after that.
     judged = event.kind is EventKind.REFUSED and event.decided_at
     at = judged or event.at

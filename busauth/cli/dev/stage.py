@@ -15,6 +15,7 @@ from yarl import URL
 from busauth._amqp.bus import Bus
 from busauth._tokens.keys.development import ISSUER_PATH
 from busauth.audit import Event, EventKind
+from busauth.caller import Actor
 from busauth.cli.dev.edge import EDGE_PATH, Edge
 from busauth.cli.dev.process import Orders, running
 from busauth.cli.dev.rows import BrokerRows, Tone, decided, note
@@ -189,7 +190,8 @@ class Stage:
             self._terminal.invite(_CURL.format(place=f"{_HOST}:{port}", url=url))
 
     def _decided(self, said: Mapping[str, Any]) -> None:
-        event = Event(**{**said, "kind": EventKind(said["kind"])})
+        actors = tuple(Actor(**each) for each in said["actors"])
+        event = Event(**{**said, "kind": EventKind(said["kind"]), "actors": actors})
         # The embedded broker tells that itself, and where to.
         if self._plan.url or event.kind is not EventKind.PUBLISHED:
             self._timeline.add(decided(event))

@@ -37,6 +37,7 @@ Codes = Annotated[Values, typer.Option("--code", metavar="CODE", help="Refused w
 Refusers = Annotated[Values, typer.Option("--queue", metavar="QUEUE", help="Refused there.")]
 Issuers = Annotated[Values, typer.Option("--issuer", metavar="ISS", help="Of its callers.")]
 Subjects = Annotated[Values, typer.Option("--subject", metavar="SUB", help="Of this caller.")]
+Actors = Annotated[Values, typer.Option("--actor", metavar="SUB", help="Where this one acted.")]
 Publishers = Annotated[
     Values, typer.Option("--publisher", metavar="NAME", help="Sent by it, as the letter says.")
 ]
@@ -150,6 +151,7 @@ def _choice(  # noqa: PLR0913 -- a command's options
     refused_at: Refusers = None,
     issuer: Issuers = None,
     subject: Subjects = None,
+    actor: Actors = None,
     publisher: Publishers = None,
     error: Errors = None,
     message_id: MessageIds = None,
@@ -171,6 +173,7 @@ def _choice(  # noqa: PLR0913 -- a command's options
             queues=refused_at or (),
             issuers=issuer or (),
             subjects=subject or (),
+            actors=actor or (),
             publishers=publisher or (),
             errors=error or (),
             message_ids=message_id or (),

@@ -9,6 +9,7 @@ import typer
 from busauth._amqp.resending.letters import Letter
 from busauth._amqp.resending.look import Found
 from busauth._amqp.resending.wanted import Wanted, groups
+from busauth.caller import acting_for
 from busauth.cli.letters.choosing import Choice, choosing
 from busauth.cli.letters.showing import (
     as_json,
@@ -55,7 +56,8 @@ def _row(letter: Letter, queue: str) -> tuple[object, ...]:
     kept = "yes" if letter.kept else "no"
     told = (letter.detail or "").removeprefix(f"{letter.code}: ")
     at = (letter.at or "-")[:19]
-    return letter.id, at, place, letter.code, letter.subject, letter.attempts, kept, told
+    whose = acting_for(letter.actor, letter.subject)
+    return letter.id, at, place, letter.code, whose, letter.attempts, kept, told
 
 
 @choosing

@@ -78,6 +78,7 @@ def as_json(letter: Letter) -> dict[str, Any]:
         "issuer": letter.issuer,
         "subject": letter.subject,
         "transaction": letter.transaction,
+        "actor": letter.actor,
         "publisher": letter.publisher,
         "message_id": letter.message_id,
         "token_sha256": letter.token_sha256,

@@ -14,6 +14,7 @@ from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import KEPT
 from busauth._tokens.envelope import is_encrypted, read
 from busauth._tokens.verifier import fingerprint
+from busauth.caller import acting_for
 from busauth.cli.looking.given import TokenIn, given_token
 from busauth.cli.options import AsJson
 from busauth.clock import SystemClock
@@ -163,9 +164,18 @@ def lines_of(inspected: Inspected) -> Iterator[str]:
         if said is not None:
             yield f"\n{title}"
             yield from (f"  {evidence(name)}: {_printed(value)}" for name, value in said.items())
+    if acting := _acting(inspected.claims or {}):
+        yield f"\nactor   {acting}"
     if inspected.times:
         yield "\ntimes"
         yield from (f"  {name}: {told}" for name, told in inspected.times.items())
+
+
+def _acting(claims: Mapping[str, Any]) -> str | None:
+    """Return who acts for whom, by the token's own word; None where nobody does."""
+    act = claims.get("act")
+    actor = act.get("sub") if isinstance(act, Mapping) else None
+    return None if actor is None else acting_for(evidence(actor), evidence(claims.get("sub")))
 
 
 def _printed(value: Any) -> str:

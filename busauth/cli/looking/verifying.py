@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 import typer
 
 from busauth._amqp.guard import Guard
-from busauth._decision import Demand, decide
+from busauth._decision import decide
+from busauth._demand import Demand
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import found
+from busauth.audit import told_acting
 from busauth.cli.again import telling
 from busauth.cli.looking.given import TokenIn, given_token
 from busauth.cli.looking.inspecting import told_instant
@@ -166,7 +168,8 @@ def _said(token: str) -> Iterator[tuple[str, str]]:
 
 def _proven(verified: Verified, now: float) -> Iterator[tuple[str, str]]:
     caller = verified.caller
-    yield "claims", f"subject {evidence(caller.subject)}, client {evidence(caller.client)}"
+    acting = f", {told_acting(caller)}" if caller.actors else ""
+    yield "claims", f"subject {evidence(caller.subject)}, client {evidence(caller.client)}{acting}"
     yield "audience", " ".join(sorted(caller.audience))
     told = told_instant("expires", caller.expires_at, now)
     is_leeway = caller.expires_at <= now < verified.ends_at

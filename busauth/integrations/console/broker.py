@@ -169,6 +169,7 @@ def seen(letter: Letter, body: str | None = None) -> LetterSeen:
         at=cut(letter.at),
         issuer=cut(letter.issuer),
         subject=cut(letter.subject),
+        actor=cut(letter.actor),
         publisher=cut(letter.publisher),
         message_id=cut(letter.message_id),
         attempts=letter.attempts or None,

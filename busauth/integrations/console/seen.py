@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from busauth.caller import acting_for
+
 MOST_LETTERS = 100_000
 """Letters of a queue that are held."""
 
@@ -90,6 +92,7 @@ class LetterSeen:
         source: the queue in which it lies.
         code, detail, error, at: why it is there, with which error of a handler, and since when.
         issuer, subject: whose it was, where its token was genuine.
+        actor: who acted for them, None where nobody did.
         publisher: who sent it, by its own word.
         message_id: its sender's.
         attempts: how often it was tried.
@@ -116,6 +119,12 @@ class LetterSeen:
     story: tuple[Passage, ...] = ()
     size: int = 0
     body: str | None = None
+    actor: str | None = None
+
+    @property
+    def whose(self) -> str | None:
+        """Return whose it was, and who acted for them."""
+        return acting_for(self.actor, self.subject)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from hmac import new as hmac
 
 from busauth._amqp.guard import Guard
 from busauth._amqp.headers import bearer_token
-from busauth._decision import Demand, Rules, decide, stands
+from busauth._decision import Rules, decide, stands
+from busauth._demand import Demand
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller

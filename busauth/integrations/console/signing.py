@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import anyio
 
 from busauth._amqp.guard import Guard
-from busauth._decision import Demand
+from busauth._demand import Demand
 from busauth._extras import needs
 from busauth.caller import Caller
 from busauth.errors import Refused

@@ -68,7 +68,7 @@ class Group:
     @property
     def callers(self) -> str:
         """Return how many callers they have, and the first of them."""
-        subjects = list(dict.fromkeys(each.subject for each in self.letters if each.subject))
+        subjects = list(dict.fromkeys(each.whose for each in self.letters if each.whose))
         named = ", ".join(subjects[:_MOST_CALLERS])
         more = len(subjects) - _MOST_CALLERS
         return f"{named} and {more} more" if more > 0 else named or "not known"

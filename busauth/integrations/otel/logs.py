@@ -36,6 +36,10 @@ _NAMES: Final[Mapping[str, str]] = {
 """What fields are called; all others by their own name, after ``busauth.``."""
 
 
+_PERSONS: Final = ("subject", "actor", "actors")
+"""Of these the caller and who acts for them are told, where that is asked for."""
+
+
 class AuditLogs(ThreadedSink):
     """Emits events as log records: `Guard(auditor=AuditLogs())`.
 
@@ -108,8 +112,10 @@ class _Records(Writer[LogRecord]):
         found: dict[str, AnyValue] = {
             _NAMES.get(name, f"busauth.{name}"): value
             for name, value in known.items()
-            if name not in ("at", "detail", "subject")
+            if name not in ("at", "detail", *_PERSONS)
         }
+        if self._subjects or self._pseudonyms is not None:
+            found |= {names.ACTOR: known["actor"]} if "actor" in known else {}
         if "subject" in known and self._pseudonyms is not None:
             found[names.PSEUDONYM] = known["subject"]
         elif "subject" in known and self._subjects:

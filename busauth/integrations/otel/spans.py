@@ -167,6 +167,7 @@ def _said(event: Event, *, subjects: bool) -> dict[str, AttributeValue]:
         names.AGE: event.age,
         names.LATENESS: event.late,
         names.END_USER: event.subject if subjects else None,
+        names.ACTOR: event.actor if subjects else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 

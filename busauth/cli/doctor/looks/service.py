@@ -67,7 +67,8 @@ def _of_bus(subject: Subject) -> Iterator[Finding]:
 def _of_consumer(subject: Subject, consumed: Consumed) -> Iterator[Finding]:
     rules, queue = consumed.rules, consumed.queue
     demand = rules.callers.demand
-    if subject.is_whole and not (demand.scopes or demand.roles or demand.allow):
+    acted_for = demand.actors is not None and not demand.actors.or_nobody
+    if subject.is_whole and not (demand.scopes or demand.roles or demand.allow or acted_for):
         yield finding("demands-nothing", queue, "no scopes, no roles, no allow")
     if rules.concurrency > subject.options.prefetch:
         found = f"concurrency is {rules.concurrency}, prefetch is {subject.options.prefetch}"
