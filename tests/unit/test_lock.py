@@ -1,5 +1,6 @@
 """What development installs is locked: versions that pyproject.toml allows, by their hashes."""
 
+import json
 import re
 import tomllib
 from itertools import chain
@@ -53,11 +54,21 @@ def test_what_is_asked_for_is_locked(python: str) -> None:
     assert wrong == {}, "what the lock has instead: run make lock"
 
 
-def test_everything_has_hashes_and_nothing_an_address() -> None:
+@pytest.mark.parametrize("path", [*ROOT.glob("*.lock"), *ROOT.glob("scripts/*/*.lock")], ids=str)
+def test_everything_has_hashes_and_nothing_an_address(path: Path) -> None:
     """Files are known by their content, wherever they come from."""
-    assert len(ENTRIES) == len(re.findall(r"^[^\s#]", LOCK, re.MULTILINE))
-    assert [str(entry) for entry, hashes in ENTRIES if "sha256:" not in hashes] == []
-    assert "://" not in LOCK
+    lock = path.read_text()
+    entries = ENTRY.findall(lock)
+    assert len(entries) == len(re.findall(r"^[^\s#]", lock, re.MULTILINE))
+    assert [entry for entry, hashes in entries if "sha256:" not in hashes] == []
+    assert "://" not in lock
+
+
+def test_node_packages_have_hashes_and_no_address() -> None:
+    """What the oidc-provider of the tests is made of, too."""
+    locked = json.loads((ROOT / "scripts/servers/oidc/package-lock.json").read_text())
+    entries = [entry for name, entry in locked["packages"].items() if name]
+    assert [entry for entry in entries if "integrity" not in entry or "resolved" in entry] == []
 
 
 def test_users_are_offered_what_they_can_run() -> None:
