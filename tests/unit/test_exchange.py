@@ -18,7 +18,15 @@ from busauth.delegation import (
 )
 from busauth.errors import CallerError, ConfigurationError, Deferred, Forbidden, Refused
 from busauth.testing import Issuer, IssuerServer
-from busauth.tokens import ClientSecretBasic, ClientSecretPost, Fetcher, MutualTls, PrivateKeyJwt
+from busauth.tokens import (
+    JWKS,
+    ClientSecretBasic,
+    ClientSecretPost,
+    Fetcher,
+    MutualTls,
+    PrivateKeyJwt,
+    RetiredKeys,
+)
 from tests.unit.exchange_world import PAYMENTS, Members, World, code_of, make_world
 from tests.unit.support import Signer
 
@@ -102,11 +110,20 @@ async def test_a_client_says_who_it_is_in_the_form(method: str) -> None:
 async def test_a_chain_that_would_be_too_long_is_not_asked_for() -> None:
     """The service itself counts, where it acts."""
     act = {"sub": "a", "act": {"sub": "b"}}
-    for acts, code in ((False, Exchanged), (True, "exchange.depth")):
-        world = make_world(acts=acts, options=ExchangeOptions(max_depth=2))
-        found = await code_of(world.idp, await world.subject(act=act))
-        assert found == code or (isinstance(found, Exchanged) and not acts)
-        assert bool(world.transport.received) is not acts
+    two = ExchangeOptions(max_depth=2)
+    world = make_world(acts=True, options=two)
+    assert await code_of(world.idp, await world.subject(act=act)) == "exchange.depth"
+    assert world.transport.received == []
+    world = make_world(options=two)
+    assert isinstance(await code_of(world.idp, await world.subject(act=act)), Exchanged)
+
+
+async def test_a_chain_that_the_server_makes_too_long_is_not_taken() -> None:
+    """A client that is named unasked counts as one more."""
+    act = {"sub": "a", "act": {"sub": "b"}}
+    world = make_world(options=ExchangeOptions(max_depth=2))
+    world.answering(with_claims(world, act={"sub": "orders", "act": act}))
+    assert await code_of(world.idp, await world.subject(act=act)) == "exchange.depth"
 
 
 @pytest.mark.parametrize(
@@ -225,6 +242,32 @@ async def test_a_forged_token_is_no_answer_to_anything() -> None:
     forged = world.issuer.forged(aud="payments", scope="payments:take")
     world.answering(lambda given: {**given, "access_token": forged})
     assert await code_of(world.idp, await world.subject()) == "exchange.answer"
+
+
+async def test_a_removed_key_proves_no_new_token() -> None:
+    """What is remembered of a retired key is for messages of before, and a new token is none."""
+    world = make_world()
+    fetcher = Fetcher(transport=world.transport)
+    remembers = RetiredKeys(keep_for=3600.0, sources=["proof"])
+    keys = JWKS(
+        "https://issuer.test/jwks.json", fetcher=fetcher, clock=world.clock, retired=remembers
+    )
+    await keys.refresh()
+    old = world.issuer.signing
+    world.issuer.rotate(retire=True)
+    await world.clock.advance(60)
+    await keys.refresh()
+    signed = world.issuer.token(key=old, aud="payments", scope="payments:take")
+    world.answering(lambda given: {**given, "access_token": signed})
+    idp = TokenExchange(
+        "https://issuer.test",
+        client=ClientSecretBasic("orders", world.issuer.register("orders").secret),
+        keys=keys,
+        fetcher=fetcher,
+        clock=world.clock,
+    )
+    with pytest.raises(Forbidden, match="a key that was removed"):
+        await idp.exchange(await world.subject(), PAYMENTS)
 
 
 async def test_a_service_that_acts_and_is_not_named_has_nothing() -> None:
@@ -359,6 +402,21 @@ async def test_who_does_not_answer_is_left_alone() -> None:
     world.transport.down = False
     await world.clock.advance(11)
     assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+
+
+async def test_so_many_are_asked_at_once_and_no_more() -> None:
+    """Requests wait for their turn; beyond the limit of what may wait, a question defers."""
+    options = ExchangeOptions(requests=2, in_flight=5)
+    world = make_world(options=options, endpoint="https://issuer.test/token")
+    world.transport.delay = 1.0
+    subjects = [await world.subject(f"user-{number}") for number in range(8)]
+    asking = [asyncio.ensure_future(code_of(world.idp, subject)) for subject in subjects]
+    await _asked(world)
+    assert len(world.forms()) == 2
+    world.transport.delay = 0.0
+    await world.clock.advance(1)
+    found = await asyncio.gather(*asking)
+    assert [each for each in found if isinstance(each, str)] == ["deferred"] * 3
 
 
 async def test_a_request_that_is_lost_is_made_again() -> None:
@@ -531,6 +589,18 @@ async def test_a_voucher_outlives_the_token_and_buys_one_for_its_receiver_alone(
     assert world.forms()[-1]["subject_token_type"] == [VOUCHER]
     await world.clock.advance(5 * 3600)
     assert await code_of(stock, held) == "exchange.refused"
+
+
+async def test_a_voucher_is_kept_no_longer_than_the_token_that_it_was_had_for() -> None:
+    """Work that is published later waits as long as any other: an old voucher would end before."""
+    world = make_world()
+    subject = await world.subject(exp=int(world.clock.now()) + 600)
+    first = await voucher_of(world, subject)
+    await world.clock.advance(569)
+    assert await voucher_of(world, subject) == first
+    await world.clock.advance(2)
+    later = await voucher_of(world, subject)
+    assert later.caller.expires_at == first.caller.expires_at + 571
 
 
 @pytest.mark.parametrize("by", ["token", "subject", "voucher"])

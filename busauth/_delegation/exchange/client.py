@@ -21,7 +21,7 @@ from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
-from busauth._delegation.exchanging import Exchanged, ExchangeRequest
+from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
@@ -94,7 +94,7 @@ class TokenClient(ABC):
                 ``exchange.depth``.
             Deferred: there is no answer to be had now.
         """
-        check_depth(subject.caller, self._acting, self.options.max_depth)
+        check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
         key = (fingerprint(subject.token), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
@@ -141,7 +141,11 @@ class TokenClient(ABC):
         check_kind(given, request)
         verified = await self._proven(given.token, request)
         self._hold(verified, subject, request)
-        return Had(verified, given.token, min(verified.caller.expires_at, began + given.seconds))
+        ends_at = min(verified.caller.expires_at, began + given.seconds)
+        if request.token_type == VOUCHER:
+            # Each message waits for as long as its own may: a day-old one would be no use to it.
+            ends_at = min(ends_at, subject.caller.expires_at)
+        return Had(verified, given.token, ends_at)
 
     async def _proven(self, token: str, request: ExchangeRequest) -> Verified:
         verifier = Verifier(
@@ -162,6 +166,7 @@ class TokenClient(ABC):
     def _hold(self, verified: Verified, subject: Subject, request: ExchangeRequest) -> None:
         check_time(verified, self._clock.now())
         check_authority(verified.caller, subject, request, self._acting)
+        check_depth(len(verified.caller.actors), self.options.max_depth)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"
