@@ -52,6 +52,11 @@ async def test_a_certificate_is_shown_and_the_form_has_the_clients_name(
             await TokenExchange("https://idp.test", client=hides, endpoint=url).exchange(
                 subject, PAYMENTS
             )
+        lost = MutualTls("orders", certificate=tmp_path / "lost.pem")
+        with pytest.raises(Deferred, match=r"lost\.pem"):
+            await TokenExchange("https://idp.test", client=lost, endpoint=url).exchange(
+                subject, PAYMENTS
+            )
     ((name, form),) = seen
     assert name == ("commonName", "ours")
     assert form["client_id"] == ["orders"]

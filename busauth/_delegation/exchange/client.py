@@ -99,7 +99,7 @@ class TokenClient(ABC):
         key = (fingerprint(subject.token), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
         # It may be somebody else's question that was answered: whoever shares it shares no more.
-        self._hold(had.verified, subject, request)
+        self._hold(had.verified.caller, subject, request)
         return Exchanged(had.verified.caller, had.token, request.token_type)
 
     async def token_for(
@@ -140,7 +140,8 @@ class TokenClient(ABC):
         given = await self._granted(subject, request)
         check_kind(given, request)
         verified = await self._proven(given.token, request)
-        self._hold(verified, subject, request)
+        check_time(verified, self._clock.now())
+        self._hold(verified.caller, subject, request)
         ends_at = min(verified.caller.expires_at, began + given.seconds)
         if request.token_type == VOUCHER:
             # Each message waits for as long as its own may: a day-old one would be no use to it.
@@ -161,12 +162,12 @@ class TokenClient(ABC):
         except NotGenuine as odd:
             raise broken(odd.detail, f"a token of {self.issuer} for whom was asked") from None
         except Deferred as deferred:
-            raise self._server.silent(deferred) from deferred
+            probe = deferred.probe or self._keys.refresh
+            raise Deferred(deferred.reason, probe=probe) from deferred
 
-    def _hold(self, verified: Verified, subject: Subject, request: ExchangeRequest) -> None:
-        check_time(verified, self._clock.now())
-        check_authority(verified.caller, subject, request, self._acting)
-        check_depth(len(verified.caller.actors), self.options.max_depth)
+    def _hold(self, given: Caller, subject: Subject, request: ExchangeRequest) -> None:
+        check_authority(given, subject, request, self._acting)
+        check_depth(len(given.actors), self.options.max_depth)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"
