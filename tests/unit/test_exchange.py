@@ -236,6 +236,15 @@ async def test_an_answer_has_the_shape_of_one(members: Members, code: str | None
     assert found == code or (code is None and isinstance(found, Exchanged))
 
 
+async def test_a_subject_without_a_name_gets_nobodys_token() -> None:
+    """An opaque token may name nobody (RFC 7662): what comes for it cannot be held to anybody."""
+    world = make_world()
+    nameless = replace((await world.subject()).caller, subject="")
+    subject = Subject(nameless, world.issuer.reference("alice", scope="payments:take"))
+    with pytest.raises(Forbidden, match="names nobody"):
+        await world.idp.exchange(subject, PAYMENTS)
+
+
 async def test_a_removed_key_proves_no_new_token() -> None:
     """What is remembered of a retired key is for messages of before, and a new token is none."""
     world = make_world()
@@ -356,8 +365,13 @@ async def test_an_own_token_that_is_refused_is_no_messages_fault() -> None:
     world = make_world(acts=True)
     no = {"error": "invalid_scope"}
     world.answering(lambda _: no, grant="client_credentials", status=400)
-    with pytest.raises(Deferred, match="invalid_scope"):
+    with pytest.raises(Deferred, match="invalid_scope") as deferred:
         await world.idp.exchange(await world.subject(), PAYMENTS)
+    assert deferred.value.probe is not None
+    with pytest.raises(Deferred, match="invalid_scope"):
+        await deferred.value.probe()
+    world.transport.rewrite = None
+    await deferred.value.probe()
 
 
 async def test_keys_out_of_reach_are_waited_for() -> None:
