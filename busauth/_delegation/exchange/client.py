@@ -18,7 +18,7 @@ from busauth._delegation.exchange.held import (
 )
 from busauth._delegation.exchange.kinds import profile_for
 from busauth._delegation.exchange.options import ExchangeOptions
-from busauth._delegation.exchange.permission import check_depth, check_may_act
+from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
 from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
@@ -41,7 +41,7 @@ _MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
 class TokenClient(ABC):
     """Has tokens from one authorization server, for tokens.
 
-    Its arguments are those of `TokenExchange`.
+    Its arguments are those of `TokenExchange`, but for `takes`: all issuers whose tokens it takes.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class TokenClient(ABC):
         algorithms: Iterable[str],
         profile: Profile | str,
         acts: bool | str,
+        takes: Iterable[str],
         options: ExchangeOptions | None,
         fetcher: Fetcher | None,
         clock: Clock | None,
@@ -68,6 +69,7 @@ class TokenClient(ABC):
             issuer, algorithms=self._algorithms, fetcher=fetcher, clock=self._clock
         )
         name = acts if isinstance(acts, str) else client.client_id
+        self._takes = frozenset(takes)
         self._acting = Acting(issuer, client.client_id, name, bool(acts))
         self._results = Results(options=self.options, clock=self._clock)
         self._server = TokenEndpoint(
@@ -94,6 +96,7 @@ class TokenClient(ABC):
                 ``exchange.depth``.
             Deferred: there is no answer to be had now.
         """
+        check_issuer(subject.caller, self._takes)
         check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
         key = (fingerprint(subject.token), request)
