@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from busauth import Caller, Guard, StaticKeys, Verifier
-from busauth.delegation import Exchanged, SelfSigned, TransactionTokens
+from busauth.delegation import Exchanged, SelfSigned, TokenExchange, TransactionTokens
 from busauth.errors import (
     CallerError,
     ConfigurationError,
@@ -368,7 +368,15 @@ async def test_a_transaction_token_buys_no_access_token() -> None:
     """The exchange of access tokens takes none for a subject: it is no credential."""
     world = domain()
     given = await world.tokens.token_for(await world.caller(), scopes="orders:write")
-    assert world.issuer.standing(given.token) is None
+    gateway = world.issuer.register("gateway")
+    idp = TokenExchange(
+        world.issuer.url,
+        client=ClientSecretBasic("gateway", gateway.secret),
+        fetcher=Fetcher(transport=world.transport),
+        clock=world.clock,
+    )
+    asked = idp.token_for(await world.behind(given), "payments")
+    assert await code_of(asked) == "exchange.refused"
 
 
 # --- what is asked wrongly ------------------------------------------------------------------------
