@@ -10,10 +10,12 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.transactions.self_signed import SelfSigned
+from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._delegation.voucher import Voucher
 from busauth._demand import NO_ACTOR, Actors
 from busauth._doors import hand_out
-from busauth.caller import Actor, Subject
+from busauth.caller import Actor, Subject, Transaction
 
 __all__ = [
     "FORWARDED",
@@ -27,8 +29,11 @@ __all__ = [
     "JwtGrant",
     "Onward",
     "OnwardToken",
+    "SelfSigned",
     "Subject",
     "TokenExchange",
+    "Transaction",
+    "TransactionTokens",
     "Voucher",
 ]
 
