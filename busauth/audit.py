@@ -601,9 +601,11 @@ class Telling:
 
 def told_actors(caller: Caller | None) -> tuple[Actor, ...]:
     """Return who acts for a caller as an event may say it: bounded, and without tokens."""
+    if caller is None or not caller.actors:  # nearly always
+        return ()
     return tuple(
         Actor(evidence(each.subject) or "", evidence(each.issuer), evidence(each.client))
-        for each in (caller.actors if caller else ())
+        for each in caller.actors
     )
 
 

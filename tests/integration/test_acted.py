@@ -1,8 +1,12 @@
 """Agent X for user Y, on both brokers: in decisions, on letters, and for whoever lists them."""
 
+import asyncio
+
 import pytest
+from typer.testing import CliRunner
 
 from busauth import Caller
+from busauth.cli import app
 from busauth.delegation import Actor, Actors
 from busauth.letters import Wanted, look
 from busauth.messages import Received, Refusal
@@ -37,6 +41,9 @@ async def test_a_letter_says_who_acted_for_whom(scene: Scene) -> None:
     acted = await look(scene.broker.url, dead, Wanted(actors=["agent-y"]))
     assert [(each.actor, each.subject) for each in acted.letters] == [("agent-y", "ann")]
     assert acted.letters[0].headers["busauth-actor"] == "agent-y"
+    words = ["letters", "list", queue, "--actor", "agent-y", "--url", scene.broker.url]
+    listed = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert "agent-y for ann" in listed.stdout
     missed = await look(scene.broker.url, dead, Wanted(actors=["agent-q"]))
     assert missed.missed == ("--actor agent-q: no letter has it; did you mean agent-y?",)
 

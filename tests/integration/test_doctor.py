@@ -20,6 +20,7 @@ from yarl import URL
 
 from busauth import Binding
 from busauth.cli.doctor.finding import Report
+from busauth.delegation import NO_ACTOR
 from busauth.revocation import FeedOptions, RevocationFeed, Transmitter, Transmitters
 from busauth.testing import Issuer, IssuerServer, ManualClock
 from busauth.testing.issuer.http.messages import Response, json_response
@@ -457,6 +458,7 @@ PLANTED: list[tuple[str, Change]] = [
     ("jwks-cached-long", is_cached),
     ("consumers-none", lambda service: service.consumes.clear()),
     ("demands-nothing", demands(scopes=())),
+    ("demands-nothing", demands(scopes=(), actors=NO_ACTOR)),
     ("prefetch-below-concurrency", says(bus={"prefetch": 10})),
     ("drain-long", says(bus={"drain": 45})),
     ("deadline-beyond-timeout", demands(deadline=3600.0)),
@@ -530,6 +532,12 @@ async def test_a_good_service(service: Service) -> None:
     report = await service.report()
     assert codes(report) == expected, report
     assert report.unseen == ()
+
+
+async def test_who_wants_an_agent_demands_something(service: Service) -> None:
+    """A consumer that names who acts, and no scope, takes not any token of the issuer's."""
+    service.consumer.update(scopes=(), actors={"agent-x"})
+    assert "demands-nothing" not in codes(await service.report())
 
 
 async def test_what_holds_no_key_may_be_read(service: Service) -> None:

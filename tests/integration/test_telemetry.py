@@ -191,7 +191,7 @@ async def test_further_attempts_point_back_at_the_first(scene: Scene, traces: Tr
 async def test_a_span_tells_the_decision_and_nobodys_identity(scene: Scene, traces: Traces) -> None:
     """Names by the conventions; how late, by which policy; who, where asked; a token never."""
     plain, naming = scene.broker.name("plain"), scene.broker.name("naming")
-    token = scene.issuer.token("ann", exp=int(scene.clock.now()) + 60)
+    token = scene.issuer.token("ann", exp=int(scene.clock.now()) + 60, act={"sub": "agent-x"})
     await scene.clock.advance(90)
     for name, subjects in ((plain, False), (naming, True)):
         bus = scene.bus(security(), on_expired=Grace(minutes=10))
@@ -224,6 +224,7 @@ async def test_a_span_tells_the_decision_and_nobodys_identity(scene: Scene, trac
         "busauth.token.lateness": 30.0,
     }
     assert (refused["enduser.id"], refused["busauth.code"]) == ("ann", "caller.scope")
+    assert refused["busauth.actor"] == "agent-x"
     events = [event.name for span in traces.named("process") for event in span.events]
     assert events == ["busauth.accepted-late", "busauth.handled", "busauth.refused"]
     assert token[:20] not in "".join(span.to_json() for span in traces.spans)

@@ -18,6 +18,7 @@ from busauth.caller import acting_for
 from busauth.cli.dev.rows import decided
 from busauth.cli.looking.inspecting import inspected_of, lines_of
 from busauth.delegation import Actor
+from busauth.integrations.console import LetterSeen
 from busauth.integrations.otel import AuditLogs
 from busauth.sinks import Pseudonyms
 from busauth.testing import Issuer
@@ -116,3 +117,10 @@ def test_a_token_that_is_looked_at_says_who_acts() -> None:
 
     assert list(acts(act={"sub": "agent-x"})) == ["actor   agent-x for ann"]
     assert list(acts()) == []
+
+
+def test_a_console_says_who_acted() -> None:
+    """A letter's caller is shown with who acted for them, where somebody did."""
+    shown = LetterSeen(id="1", source="q.dead", subject="ann", actor="agent-x")
+    assert (shown.whose, replace(shown, actor=None).whose) == ("agent-x for ann", "ann")
+    assert replace(shown, subject=None).whose == "agent-x for nobody known"

@@ -44,8 +44,9 @@ class Shop:
         async def place(order: Order, caller: Caller, message: AbstractIncomingMessage) -> None:
             raise AssertionError("it was run")
 
-    def message(self, body: bytes = b'{"id": 1}', **headers: Any) -> Received:
-        token = self.issuer.token("ann", scope="orders:write")
+    def message(self, body: bytes = b'{"id": 1}', *, act: Any = None, **headers: Any) -> Received:
+        acted = {} if act is None else {"act": act}
+        token = self.issuer.token("ann", scope="orders:write", **acted)
         return Received(
             body=body,
             exchange="",
@@ -68,6 +69,19 @@ async def test_each_stage_is_told_with_its_evidence() -> None:
     assert foreseen.stages[-1].state is StageState.NOT_REACHED
     token = str((message.headers or {})["authorization"]).removeprefix("Bearer ")
     assert token[:20] not in str(foreseen.document())
+
+
+@pytest.mark.parametrize(("outer", "is_accepted"), [("agent-x", True), ("agent-y", False)])
+async def test_who_acts_and_who_may_is_told(outer: str, is_accepted: bool) -> None:
+    """What is demanded of actors stands at its stage, and who acts for whom where it is proven."""
+    shop = Shop(actors={"agent-x"})
+    inner = {"sub": "agent-z"}
+    foreseen = await shop.bus.foresee(QUEUE, shop.message(act={"sub": outer, "act": inner}))
+    said = {stage.name: f"{stage.asks} {stage.found} {stage.expected}" for stage in foreseen.stages}
+    assert f"{outer} for ann, 2 in the chain" in said["recall"]
+    assert "actor agent-x" in said["judge"]
+    assert (foreseen.end is ForeseenEnd.ACCEPTED) == is_accepted
+    assert is_accepted or foreseen.code == "caller.actor"
 
 
 def test_a_look_keeps_no_consumer_out_of_another_loop() -> None:

@@ -248,7 +248,7 @@ _ROWS: tuple[tuple[str, str, str, str, str], ...] = (
         "demands-nothing",
         "warning",
         "Whoever has any token of the issuer's for this audience may have it done.",
-        "Say scopes=, roles= or allow=.",
+        "Say scopes=, roles=, actors= or allow=.",
         "consumers.md#consumers-and-where-messages-come-in",
     ),
     (
