@@ -27,6 +27,7 @@ from busauth._tokens.fetch import Fetcher
 from busauth.caller import Caller, current_lease
 from busauth.errors import CallerError, ConfigurationError
 
+_TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 _NO_ORIGIN = re.compile(r"[\s?#]")
@@ -35,6 +36,9 @@ _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 
 class CallerAuth(httpx.Auth):
     """Sends the caller's token as ``Authorization: Bearer``; for sync and async clients.
+
+    A transaction token goes as it is in ``Txn-Token``, never in ``Authorization``, and along with
+    no redirect that httpx follows by itself: not even to the same host.
 
     A request is not sent, and raises a `CallerError`, where its host was not declared, and where
     there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
@@ -100,13 +104,19 @@ class CallerAuth(httpx.Auth):
     def _lent(self, request: httpx.Request) -> Iterator[None]:
         """Let a request bear the token while inside, and nobody's cookies beside it."""
         self._check_host(request.url)
-        bearer = f"Bearer {self._bearer()}"
+        token, is_transaction = self._token()
         request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
-        request.headers["Authorization"] = bearer
+        own = request.headers
+        if is_transaction:
+            request.headers = _Transaction(own, token)
+        else:
+            own["Authorization"] = f"Bearer {token}"
         try:
             yield
         finally:
-            request.headers.pop("Authorization", None)
+            request.headers = own
+            if not is_transaction:
+                own.pop("Authorization", None)
 
     def _check_host(self, url: httpx.URL) -> None:
         origin = _origin(url)
@@ -121,11 +131,35 @@ class CallerAuth(httpx.Auth):
                 f"CallerAuth(hosts=[{origin!r}, ...]), or send the request without: auth=None"
             )
 
-    def _bearer(self) -> str:
-        return self._caller.bearer() if self._caller is not None else current_lease().token()
+    def _token(self) -> tuple[str, bool]:
+        """Return the token that is sent, and whether it is a transaction token."""
+        if self._caller is not None:
+            return self._caller.bearer(), self._caller.transaction is not None
+        lease = current_lease()
+        return lease.token(), lease.is_transaction
 
     def __repr__(self) -> str:
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"
+
+
+class _Transaction(httpx.Headers):
+    """A request's headers and its transaction token, which no copy of them has.
+
+    httpx makes a redirect's headers by copying these, and takes `Authorization` alone from what
+    goes to another host.
+    """
+
+    def __init__(self, own: httpx.Headers, token: str) -> None:
+        super().__init__([(name, value) for name, value in own.raw if name.lower() != b"txn-token"])
+        self._token = token
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Return what is sent."""
+        return [*super().raw, (_TXN_TOKEN.encode(), self._token.encode())]
+
+    def __getitem__(self, key: str) -> str:
+        return self._token if key.lower() == _TXN_TOKEN.lower() else super().__getitem__(key)
 
 
 def _forget(response: httpx.Response) -> None:
