@@ -111,7 +111,7 @@ def _certified(certificate: Path, key: Path) -> dict[str, Any]:
     private = load_pem_private_key(key.read_bytes(), None)
     assert isinstance(private, ec.EllipticCurvePrivateKey)
     shown = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(Encoding.DER)
-    return {**_jwk(private), "x5c": [b64encode(shown).decode()]}
+    return {"keys": [{**_jwk(private), "x5c": [b64encode(shown).decode()]}]}
 
 
 def _settings(certificate: Path, key: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ What the server does otherwise than the standards say, each shown below:
 - Its no is a status 403 with a code of its own, where RFC 6749 has 400 and `invalid_scope`; of a
   revoked subject it is a 401, which elsewhere is about the client.
 - Members that it has no value for are null.
+- It gives transaction tokens of draft 08, and takes none to be replaced.
 - A client that sends no secret is believed, whatever it was registered with; whoever asks may
   introspect.
 - A token that it exchanged outlives the revocation of the one that it was had for.
@@ -24,12 +25,19 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from busauth import JWKS, Bus, Caller, Guard, Verifier
+from busauth import JWKS, Bus, Caller, Guard, NotGenuine, Verifier
+from busauth._delegation.exchanging import TXN_TOKEN
 from busauth._tokens.keys.signing import b64url
 from busauth.caller import Actor
 from busauth.delegation import ExchangeRequest, Subject, TokenExchange
 from busauth.errors import Deferred, Refused
-from busauth.tokens import ClientAuthentication, ClientSecretBasic, ClientSecretPost, Introspection
+from busauth.tokens import (
+    TRANSACTION,
+    ClientAuthentication,
+    ClientSecretBasic,
+    ClientSecretPost,
+    Introspection,
+)
 from scripts.broker.ports import free_ports
 from scripts.servers.installing import ServerError
 from scripts.servers.running import authgent
@@ -66,11 +74,19 @@ class Client:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs; `web` is where users log in, `orders` what they call first."""
+    """A server that runs.
+
+    Attributes:
+        issuer: its `iss`.
+        web: where users log in.
+        orders: what they call first.
+        wide: may ask for more than they have.
+    """
 
     issuer: str
     web: Client
     orders: Client
+    wide: Client
 
     def idp(
         self, client: ClientAuthentication | None = None, *, acts: bool | str = ""
@@ -126,7 +142,9 @@ def serving() -> Iterator[Server]:
         with authgent(port, max_delegation_depth=str(ACTORS)) as issuer:
             web = _registered(issuer, "web", grant_types=["authorization_code"])
             grants = [EXCHANGE, "client_credentials"]
-            yield Server(issuer, web, _registered(issuer, "orders", grant_types=grants))
+            orders = _registered(issuer, "orders", grant_types=grants)
+            wide = _registered(issuer, "wide", grant_types=grants, scope="orders:delete")
+            yield Server(issuer, web, orders, wide)
     except ServerError as error:
         pytest.fail(str(error), pytrace=False)
 
@@ -171,9 +189,8 @@ async def test_its_answer_has_nulls(server: Server) -> None:
 async def test_more_than_the_subject_has_is_refused(server: Server) -> None:
     """By the server, with a status and a code of its own; also where nobody said how much."""
     subject = await server.subject()
-    wide = ExchangeRequest.of("payments", scopes="payments:take")
-    greedy = _registered(server.issuer, "greedy", grant_types=[EXCHANGE], scope="payments:take")
-    idp = server.idp(greedy.basic, acts=False)
+    wide = ExchangeRequest.of("payments", scopes="orders:delete")
+    idp = server.idp(server.wide.basic, acts=False)
     assert await code_of(idp, subject, wide) == "exchange.refused: scope_escalation"
     unsaid = ExchangeRequest.of("payments")
     assert await code_of(idp, subject, unsaid) == "exchange.refused: scope_escalation"
@@ -230,6 +247,27 @@ async def test_its_chain_is_limited(server: Server) -> None:
         subject = Subject(given.caller, given.token)
     found = await code_of(idp, subject, PAYMENTS)
     assert found == "exchange.refused: delegation_depth_exceeded"
+
+
+async def test_a_transaction_token(server: Server) -> None:
+    """What the user came with becomes a token for one transaction, and that is no access token."""
+    request = ExchangeRequest.of("shop.example", scopes="orders:read", token_type=TXN_TOKEN)
+    subject, idp = await server.subject(), server.idp(acts=False)
+    given = await idp.exchange(subject, request)
+    keys = JWKS.discover(server.issuer)
+    verifier = Verifier(keys, issuer=server.issuer, audience="shop.example", profile=TRANSACTION)
+    caller = await Guard(verifier).authenticate(given.token)
+    assert (caller.subject, caller.scopes) == (USER, frozenset({"orders:read"}))
+    assert caller.transaction is not None
+    assert caller.transaction.req_wl == (server.orders.acting,)
+    assert caller.transaction.rctx["req_ip"] == "127.0.0.1"
+    with pytest.raises(NotGenuine, match="type"):
+        await Guard(server.verifier("shop.example")).authenticate(f"Bearer {given.token}")
+    wide = ExchangeRequest.of("shop.example", scopes="orders:delete", token_type=TXN_TOKEN)
+    found = await code_of(server.idp(server.wide.basic, acts=False), subject, wide)
+    assert found == "exchange.refused: access_denied"
+    replaced = Subject(caller, given.token)
+    assert await code_of(idp, replaced, request) == "exchange.refused: invalid_request"
 
 
 async def test_who_cannot_prove_itself_gets_no_answer(server: Server) -> None:
