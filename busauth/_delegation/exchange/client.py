@@ -23,7 +23,6 @@ from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
 from busauth._delegation.exchanging import Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
-from busauth._tokens.compact import split
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
@@ -31,7 +30,7 @@ from busauth._tokens.keys.key import KeySource, allow_list
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.profile import Profile
 from busauth._tokens.profiles.providers import profile_of
-from busauth._tokens.verifier import Verifier, fingerprint
+from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
 from busauth.caller import Caller, Subject, subject_of
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
@@ -61,7 +60,6 @@ class TokenClient(ABC):
     ) -> None:
         if not issuer or acts == "":
             raise ConfigurationError(f"issuer={issuer!r}, acts={acts!r}: expected names, not empty")
-        fetcher = fetcher or Fetcher(max_bytes=_MAX_BYTES)
         self.options = options or ExchangeOptions()
         self._clock = clock or SystemClock()
         self._algorithms = allow_list(algorithms)
@@ -77,7 +75,7 @@ class TokenClient(ABC):
             client=client,
             url=endpoint,
             options=self.options,
-            fetcher=fetcher,
+            fetcher=fetcher or Fetcher(max_bytes=_MAX_BYTES),
             clock=self._clock,
         )
 
@@ -153,9 +151,9 @@ class TokenClient(ABC):
             algorithms=self._algorithms,
             profile=profile_for(request.token_type, self._profile),
         )
+        proves = Verifiers(verifier, max_token_bytes=self.options.max_token_bytes, cache_size=0)
         try:
-            compact = split(token, max_bytes=self.options.max_token_bytes)
-            return await found(lambda: verifier.prove(compact, fingerprint(token)))
+            return await found(lambda: proves.recall(token))
         except NotGenuine as odd:
             raise broken(odd.detail, f"a token of {self.issuer} for whom was asked") from None
         except Deferred as deferred:
