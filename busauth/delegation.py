@@ -9,8 +9,10 @@ from busauth._delegation.exchanging import (
     ExchangeRequest,
     OnwardToken,
 )
+from busauth._delegation.transactions.self_signed import SelfSigned
+from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._doors import hand_out
-from busauth.caller import Subject
+from busauth.caller import Subject, Transaction
 
 __all__ = [
     "ExchangeOptions",
@@ -19,8 +21,11 @@ __all__ = [
     "Exchanger",
     "JwtGrant",
     "OnwardToken",
+    "SelfSigned",
     "Subject",
     "TokenExchange",
+    "Transaction",
+    "TransactionTokens",
 ]
 
 hand_out(__name__, globals())

@@ -26,10 +26,9 @@ import httpx
 import pytest
 
 from busauth import JWKS, Bus, Caller, Guard, NotGenuine, Verifier
-from busauth._delegation.exchanging import TXN_TOKEN
 from busauth._tokens.keys.signing import b64url
 from busauth.caller import Actor
-from busauth.delegation import ExchangeRequest, Subject, TokenExchange
+from busauth.delegation import ExchangeRequest, Subject, TokenExchange, TransactionTokens
 from busauth.errors import Deferred, Refused
 from busauth.tokens import (
     TRANSACTION,
@@ -93,6 +92,10 @@ class Server:
     ) -> TokenExchange:
         acts = self.orders.acting if acts == "" else acts
         return TokenExchange(self.issuer, client=client or self.orders.basic, acts=acts)
+
+    def transactions(self, client: Client | None = None) -> TransactionTokens:
+        basic = (client or self.orders).basic
+        return TransactionTokens(self.issuer, trust_domain="shop", client=basic)
 
     def verifier(self, audience: str = "orders") -> Verifier:
         return Verifier(JWKS.discover(self.issuer), issuer=self.issuer, audience=audience)
@@ -251,23 +254,36 @@ async def test_its_chain_is_limited(server: Server) -> None:
 
 async def test_a_transaction_token(server: Server) -> None:
     """What the user came with becomes a token for one transaction, and that is no access token."""
-    request = ExchangeRequest.of("shop.example", scopes="orders:read", token_type=TXN_TOKEN)
-    subject, idp = await server.subject(), server.idp(acts=False)
-    given = await idp.exchange(subject, request)
-    keys = JWKS.discover(server.issuer)
-    verifier = Verifier(keys, issuer=server.issuer, audience="shop.example", profile=TRANSACTION)
-    caller = await Guard(verifier).authenticate(given.token)
-    assert (caller.subject, caller.scopes) == (USER, frozenset({"orders:read"}))
-    assert caller.transaction is not None
-    assert caller.transaction.req_wl == (server.orders.acting,)
-    assert caller.transaction.rctx["req_ip"] == "127.0.0.1"
+    edge = Guard(server.verifier())
+    caller = await edge.authenticate(f"Bearer {await server.login()}")
+    given = await server.transactions().token_for(
+        caller, scopes="orders:read", details={"cart": 7}, context={"channel": "app"}
+    )
+    trusted = Verifier(
+        JWKS.discover(server.issuer), issuer=server.issuer, audience="shop", profile=TRANSACTION
+    )
+    inside = await Guard(trusted).authenticate(given.token)
+    assert (inside.subject, inside.scopes) == (USER, frozenset({"orders:read"}))
+    transaction = inside.transaction
+    assert transaction is not None
+    assert transaction.req_wl == (server.orders.acting,)
+    assert transaction.tctx == {"cart": 7}
+    assert transaction.rctx["channel"] == "app"
     with pytest.raises(NotGenuine, match="type"):
-        await Guard(server.verifier("shop.example")).authenticate(f"Bearer {given.token}")
-    wide = ExchangeRequest.of("shop.example", scopes="orders:delete", token_type=TXN_TOKEN)
-    found = await code_of(server.idp(server.wide.basic, acts=False), subject, wide)
-    assert found == "exchange.refused: access_denied"
-    replaced = Subject(caller, given.token)
-    assert await code_of(idp, replaced, request) == "exchange.refused: invalid_request"
+        await Guard(server.verifier("shop")).authenticate(f"Bearer {given.token}")
+    with pytest.raises(Refused) as no_replacement:
+        await server.transactions().replace(inside)
+    assert (no_replacement.value.code, no_replacement.value.found) == (
+        "exchange.refused", "invalid_request"
+    )  # fmt: skip
+
+
+async def test_a_transaction_for_more_than_the_user_may(server: Server) -> None:
+    """The server says no."""
+    caller = await Guard(server.verifier()).authenticate(f"Bearer {await server.login()}")
+    with pytest.raises(Refused) as refused:
+        await server.transactions(server.wide).token_for(caller, scopes="orders:delete")
+    assert (refused.value.code, refused.value.found) == ("exchange.refused", "access_denied")
 
 
 async def test_who_cannot_prove_itself_gets_no_answer(server: Server) -> None:
