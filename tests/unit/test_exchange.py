@@ -284,6 +284,7 @@ async def test_who_shares_an_answer_shares_no_authority() -> None:
         (400, "server_error", "deferred"),
         (400, "slow_down", "deferred"),
         (401, "invalid_request", "deferred"),
+        (401, "token_revoked", "exchange.refused"),
         (408, "invalid_request", "deferred"),
         (425, "invalid_request", "deferred"),
         (429, "invalid_request", "deferred"),
