@@ -18,7 +18,7 @@ from tests.broker.mutations import MUTATIONS, READY, Case, Mutation
 from tests.broker.sequences import CHANNELS, STEPS, any_order, encoded, end_of
 
 INPUTS = 100_000
-_BATCH = 20_000
+_BATCH = 5_000
 _KINDS: list[Mutation] = [*MUTATIONS, any_order, any_order, anything, anything]
 _PAUSE = 500
 _LONGEST = 2.0

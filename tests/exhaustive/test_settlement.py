@@ -95,7 +95,27 @@ def test_sampled(name: str, fault: str) -> None:
         carry_out(scenario, what, [points[7 * turn % len(points)]])
 
 
+@cache
+def firsts(fault: str) -> frozenset[tuple[str, int]]:
+    """Return each place in which a message's way can wait once: the scenario, and the point."""
+    found: dict[tuple[str, ...], tuple[str, int]] = {}
+    for name in sorted(_BY_NAME):
+        for number in numbers(_BY_NAME[name], _FAULTS[fault]):
+            found.setdefault(way(name).points[number].stack, (name, number))
+    return frozenset(found.values())
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("fault", sorted(_FAULTS))
+@pytest.mark.parametrize("name", sorted(_BY_NAME))
+def test_each_await(name: str, fault: str) -> None:
+    """Wherever a way can wait, in one that does, the message is where it may be."""
+    chosen = sorted(number for scenario, number in firsts(fault) if scenario == name)
+    carry_out(_BY_NAME[name], _FAULTS[fault], chosen)
+
+
+@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", sorted(_FAULTS))
 @pytest.mark.parametrize("name", sorted(_BY_NAME))
 def test_every_await(name: str, fault: str) -> None:

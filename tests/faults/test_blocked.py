@@ -50,7 +50,7 @@ def node() -> Iterator[PrivateNode]:
         yield node
 
 
-@pytest.fixture(params=["embedded", "rabbitmq"])
+@pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.reference)])
 async def alarming(request: pytest.FixtureRequest) -> AsyncIterator[Alarming]:
     """A broker of the test's own: others would be blocked with it."""
     if request.param == "embedded":

@@ -439,6 +439,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "connecting.md").read_text("utf-8")
 
 @pytest.mark.processes
 @pytest.mark.rabbitmq
+@pytest.mark.reference
 @pytest.mark.parametrize("missing", [None, 0, 1, 2], ids=["none", "configure", "write", "read"])
 def test_rights_of_a_service(
     missing: int | None, node: PrivateNode, issuer: Issuer, trail: Trail
@@ -478,6 +479,7 @@ async def _rights_told(bus: Bus) -> list[str]:
 
 @pytest.mark.processes
 @pytest.mark.rabbitmq
+@pytest.mark.reference
 async def test_the_doctor_tells_rights(node: PrivateNode, issuer: Issuer, trail: Trail) -> None:
     """It names each right that is missing, before the queues are there and after; and no other."""
 
@@ -503,6 +505,7 @@ async def test_the_doctor_tells_rights(node: PrivateNode, issuer: Issuer, trail:
 
 @pytest.mark.processes
 @pytest.mark.rabbitmq
+@pytest.mark.reference
 async def test_rights_of_others(node: PrivateNode, issuer: Issuer, trail: Trail) -> None:
     """Without a right, looking and sending again say so as well; a virtual host that is closed."""
     async with connected(node.url) as broker:

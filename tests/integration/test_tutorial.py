@@ -89,7 +89,9 @@ async def test_three_services_in_development(folder: Path) -> None:
 
 @pytest.mark.processes
 @pytest.mark.alone
-@pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
+@pytest.mark.parametrize(
+    "broker", ["embedded", pytest.param("rabbitmq", marks=pytest.mark.reference)]
+)
 async def test_its_tests(folder: Path, broker: str) -> None:
     """The tests that the tutorial ends with pass, on either broker."""
     given = (f"--busauth-broker={broker}", "--busauth-vhost=shared", "--strict-markers", "-v")

@@ -1,22 +1,27 @@
 """What is asked of an oidc-provider: tokens by real grants, other keys."""
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from busauth._tokens.keys.signing import SigningKey, b64url
-from scripts.broker.ports import free_ports
+from scripts.broker.ports import LOOPBACK, free_ports
 from scripts.servers.installing import ServerError
 from scripts.servers.running import oidc_provider
+from tests.unit.test_tls_docs import certify
 
-WEB, ORDERS, SIGNED = "web", "orders", "orders-signed"
+WEB, ORDERS, SIGNED, SHOWN = "web", "orders", "orders-signed", "orders-shown"
 SECRET = "of nobody else, and long enough: + % :"
 LASTS = 600
 JWT, OPAQUE, ELSEWHERE = "urn:shop:jwt", "urn:shop:opaque", "urn:elsewhere"
@@ -30,9 +35,14 @@ class Provider:
 
     Attributes:
         issuer: its `iss`.
+        over_tls: where else it listens, and asks for a certificate.
+        certificate, key: files of the certificate by which it and a client of its are known.
     """
 
     issuer: str
+    over_tls: str
+    certificate: Path
+    key: Path
 
     async def own(self, resource: str = JWT) -> str:
         """Return a token that the client has for itself."""
@@ -93,11 +103,21 @@ def _client(client_id: str, method: str, **settings: Any) -> dict[str, Any]:
     }
 
 
-def _settings() -> dict[str, Any]:
+def _jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+    return SigningKey(key, algorithm="ES256").verification_jwk()
+
+
+def _certified(certificate: Path, key: Path) -> dict[str, Any]:
+    private = load_pem_private_key(key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    shown = x509.load_pem_x509_certificate(certificate.read_bytes()).public_bytes(Encoding.DER)
+    return {"keys": [{**_jwk(private), "x5c": [b64encode(shown).decode()]}]}
+
+
+def _settings(certificate: Path, key: Path) -> dict[str, Any]:
     signed = {"accessTokenFormat": "jwt", "jwt": {"sign": {"alg": "ES256"}}}
     grants = {"grant_types": ["client_credentials", "authorization_code"]}
     back = {"response_types": ["code"], "redirect_uris": [_BACK]}
-    jwks = {"keys": [SigningKey(KEY, algorithm="ES256").verification_jwk()]}
     return {
         "resources": {
             JWT: _resource("shop", **signed),
@@ -110,19 +130,24 @@ def _settings() -> dict[str, Any]:
             _client(
                 SIGNED,
                 "private_key_jwt",
-                jwks=jwks,
+                jwks={"keys": [_jwk(KEY)]},
                 token_endpoint_auth_signing_alg="ES256",
+            ),
+            _client(
+                SHOWN, "self_signed_tls_client_auth", jwks={"keys": [_certified(certificate, key)]}
             ),
         ],
     }
 
 
 @contextmanager
-def serving() -> Iterator[Provider]:
+def serving(folder: Path) -> Iterator[Provider]:
     """Run one; where it cannot be had, the test fails."""
-    (port,) = free_ports(1)
+    port, tls_port = free_ports(2)
+    certificate, key = certify(folder)
+    tls = {"port": tls_port, "cert": certificate.read_text(), "key": key.read_text()}
     try:
-        with oidc_provider(port, **_settings()) as issuer:
-            yield Provider(issuer)
+        with oidc_provider(port, mtls=tls, **_settings(certificate, key)) as issuer:
+            yield Provider(issuer, f"https://{LOOPBACK}:{tls_port}", certificate, key)
     except ServerError as error:
         pytest.fail(str(error), pytrace=False)

@@ -15,6 +15,7 @@ from busauth.tokens import (
     ClientSecretPost,
     Introspection,
     JWKSOptions,
+    MutualTls,
     PrivateKeyJwt,
 )
 from tests.servers.oidc import (
@@ -24,6 +25,7 @@ from tests.servers.oidc import (
     OPAQUE,
     ORDERS,
     SECRET,
+    SHOWN,
     SIGNED,
     WEB,
     Provider,
@@ -37,8 +39,8 @@ BY_KEY = PrivateKeyJwt(SIGNED, KEY, algorithm="ES256")
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with serving() as provider:
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    with serving(tmp_path_factory.mktemp("provider")) as provider:
         yield provider
 
 
@@ -48,11 +50,15 @@ def guard(provider: Provider, now: ManualClock, trail: Trail) -> Guard:
 
 
 def asking(
-    provider: Provider, client: ClientAuthentication = BASIC, *, keys: JWKS | None = None
+    provider: Provider,
+    client: ClientAuthentication = BASIC,
+    *,
+    keys: JWKS | None = None,
+    at: str | None = None,
 ) -> Introspection:
     """Return who asks it about tokens."""
     return Introspection(
-        f"{provider.issuer}/token/introspection",
+        f"{at or provider.issuer}/token/introspection",
         issuer=provider.issuer,
         audience="shop",
         client=client,
@@ -123,6 +129,19 @@ async def test_an_opaque_token_is_asked_about(
     assert caller.scopes == {"orders:write"}
     await provider.revoke(token)
     assert await code_of(Guard(asking(provider, client, keys=keys)), token) == "token.inactive"
+
+
+async def test_a_certificate_proves_a_client(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that the server knows (RFC 8705, section 2.2); without it there is no answer."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(provider.certificate))
+    client = MutualTls(SHOWN, certificate=provider.certificate, key=provider.key)
+    token, _ = await provider.login("ann", OPAQUE)
+    asked = Guard(asking(provider, client, at=provider.over_tls))
+    assert (await asked.authenticate(f"Bearer {token}")).subject == "ann"
+    with pytest.raises(Deferred, match="401"):
+        await Guard(asking(provider, client)).authenticate(f"Bearer {token}")
 
 
 async def test_who_cannot_prove_itself_gets_no_answer(provider: Provider) -> None:

@@ -296,6 +296,7 @@ async def test_a_server_may_name_its_client_unasked() -> None:
         (400, "server_error", "deferred"),
         (400, "slow_down", "deferred"),
         (401, "invalid_request", "deferred"),
+        (401, "token_revoked", "exchange.refused"),
         (408, "invalid_request", "deferred"),
         (425, "invalid_request", "deferred"),
         (429, "invalid_request", "deferred"),

@@ -25,6 +25,9 @@ _NOBODYS = frozenset(
 _NO_VERDICT = frozenset({401, 408, 425, 429})
 """Statuses about whoever asks, or when: not about what was asked."""
 
+_VERDICTS = frozenset({"token_revoked"})
+"""Errors about the subject that come with such a status (authgent-server)."""
+
 _CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 """An `error` is a code; anything else is a page of whatever stands in front of the server."""
 
@@ -74,7 +77,8 @@ def object_of(reply: Reply, secrets: Collection[str] = ()) -> dict[str, Any]:
     if not isinstance(error, str) or not _CODE.fullmatch(error) or _tells(error, secrets):
         raise Deferred(f"status {reply.status} without an error code: expected 200")
     client_error = reply.status // 100 == 4  # noqa: PLR2004 -- four hundred and more
-    if not client_error or reply.status in _NO_VERDICT or error in _NOBODYS:
+    is_nobodys = reply.status in _NO_VERDICT and error not in _VERDICTS
+    if not client_error or is_nobodys or error in _NOBODYS:
         raise Deferred(f"status {reply.status}, {error}: expected 200")
     raise Forbidden("exchange.refused", found=error, expected="a token")
 
