@@ -1,6 +1,6 @@
 """The demo's own connection to the broker: it looks at queues, reads dead letters, and intrudes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
 import aio_pika
@@ -29,11 +29,18 @@ class Broker:
     Args:
         connection: of its own; the services have theirs.
         prefix: what the queues' names begin with.
+        queues: what the services consume; default: the shop's.
     """
 
-    def __init__(self, connection: AbstractConnection, prefix: str) -> None:
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        prefix: str,
+        queues: Collection[str] = tuple(QUEUES.values()),
+    ) -> None:
         self._connection = connection
         self._prefix = prefix
+        self.queues = queues
 
     async def consumers(self, queue: str) -> int:
         """Return how many consume a queue; 0 as well where it does not exist yet."""
@@ -47,7 +54,7 @@ class Broker:
     async def dead_letters(self, read: Callable[[str], None]) -> AsyncIterator[None]:
         """Tell each dead letter as ``<queue>: <code>`` while inside, and take it out."""
         async with await self._connection.channel() as channel:
-            for name in (f"{queue}.{kind}" for queue in QUEUES.values() for kind in _KINDS):
+            for name in (f"{queue}.{kind}" for queue in self.queues for kind in _KINDS):
                 queue = await channel.get_queue(self._prefix + name, ensure=False)
                 await queue.consume(_reader(name, read), no_ack=True)
             yield
@@ -62,7 +69,7 @@ class Broker:
         """Delete this run's queues, declared or not; a broker that is gone needs no cleaning."""
         with suppress(AMQPError, OSError, RuntimeError):
             async with await self._connection.channel() as channel:
-                for name in (queue + end for queue in QUEUES.values() for end in _ENDINGS):
+                for name in (queue + end for queue in self.queues for end in _ENDINGS):
                     await channel.queue_delete(self._prefix + name)
 
     async def _look(self, queue: str) -> tuple[int, int]:

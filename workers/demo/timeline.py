@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from busauth import Event
+from workers.hop import Hop
 
 PIPE_COLUMNS = 120
 STYLES: Mapping[str, str] = {
@@ -60,6 +61,14 @@ class Timeline:
         text = Text(row).append(self._why(event), "red" if event.code else "dim")
         start = row.index(decision, len(row) - _DECISION)
         text.stylize(style, start, start + len(decision))
+        self._line(text)
+
+    def hop(self, hop: Hop) -> None:
+        """Show what a service holds while it works."""
+        row = _row(f"{self.seconds:.1f} s", hop.service, hop.subject, "", "holds")
+        text = Text(row).append(hop.holding, "default")
+        start = row.index("holds")
+        text.stylize("bold blue", start, start + len("holds"))
         self._line(text)
 
     def note(self, text: str) -> None:
