@@ -1,4 +1,4 @@
-"""What a service holds of its caller's authority, while it works: what the demo shows and checks."""
+"""What a service holds of a caller's authority while it works: what the demo shows, and checks."""
 
 from dataclasses import dataclass
 

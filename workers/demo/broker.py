@@ -65,6 +65,14 @@ class Broker:
             message = aio_pika.Message(body, headers={"authorization": f"Bearer {token}"})
             await channel.default_exchange.publish(message, self._prefix + queue)
 
+    async def token_in(self, queue: str) -> str:
+        """Return the token of the first message that waits, as whoever reaches the broker can."""
+        async with await self._connection.channel() as channel:
+            found = await channel.get_queue(self._prefix + queue, ensure=False)
+            message = await found.get(fail=True)
+            await message.nack(requeue=True)
+        return str(message.headers["authorization"]).removeprefix("Bearer ")
+
     async def clean(self) -> None:
         """Delete this run's queues, declared or not; a broker that is gone needs no cleaning."""
         with suppress(AMQPError, OSError, RuntimeError):

@@ -27,12 +27,16 @@ class Timeline:
 
     Args:
         prefix: of queue names, left out where they are shown.
+
+    Attributes:
+        hops: what services held, as it was shown.
     """
 
     def __init__(self, prefix: str) -> None:
         self.console = make_console()
         self._prefix = prefix
         self._began = time.monotonic()
+        self.hops: list[Hop] = []
 
     @property
     def seconds(self) -> float:
@@ -65,6 +69,7 @@ class Timeline:
 
     def hop(self, hop: Hop) -> None:
         """Show what a service holds while it works."""
+        self.hops.append(hop)
         row = _row(f"{self.seconds:.1f} s", hop.service, hop.subject, "", "holds")
         text = Text(row).append(hop.holding, "default")
         start = row.index("holds")
