@@ -9,15 +9,18 @@ from busauth._delegation.exchanging import (
     ExchangeRequest,
     OnwardToken,
 )
+from busauth._delegation.onward import FORWARDED, Onward
 from busauth._doors import hand_out
 from busauth.caller import Subject
 
 __all__ = [
+    "FORWARDED",
     "ExchangeOptions",
     "ExchangeRequest",
     "Exchanged",
     "Exchanger",
     "JwtGrant",
+    "Onward",
     "OnwardToken",
     "Subject",
     "TokenExchange",

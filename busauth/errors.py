@@ -58,6 +58,9 @@ class Refused(BusauthError):  # noqa: N818 -- the design's word is refusal; it i
     mistake: Exception | None = None
     """The error of a check that a user brought, where that refused; the log has its traceback."""
 
+    onward: bool = False
+    """Whether it says why no token goes on: a handler that lacks one is not tried again."""
+
     def __init__(self, code: str, *, found: object = None, expected: object = None) -> None:
         self.code = code
         self.found = evidence(found)
@@ -139,6 +142,9 @@ class Deferred(BusauthError):  # noqa: N818 -- the design's word: a decision, no
         probe: awaited before trying again; returns when it is back, raises `Deferred` while
             it is not. Without one, time alone decides.
     """
+
+    onward: bool = False
+    """Whether no token to go on with can be had now: a handler's message is given back for it."""
 
     def __init__(
         self, reason: str, *, probe: Callable[[], Awaitable[object]] | None = None

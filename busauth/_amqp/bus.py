@@ -28,6 +28,7 @@ from busauth._amqp.judging.received import Received
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
 from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.onwards import Declared, OnwardRoutes
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.readiness import Readiness
 from busauth._amqp.resending.again import Released
@@ -36,6 +37,7 @@ from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
 from busauth._callables import name_of
 from busauth._decision import Demand, Predicate
+from busauth._delegation.exchanging import OnwardToken
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
 from busauth._messages.statements import Operators
@@ -76,6 +78,10 @@ class Bus:
         guard: what stands in front of every handler.
         service: this service's name, shown by the broker's management.
         options: prefetch, limits, retries, draining.
+        onward: where callers' tokens go, and as what: `busauth.delegation.Onward` and the like, by
+            routing key on the default exchange, or by `Route`, the first that covers a publication
+            counts. What is not named here gets no caller's token, and no message of a caller's.
+            None: wherever it is published to, the caller's own token goes along.
 
     Attributes:
         guard: as given.
@@ -83,7 +89,13 @@ class Bus:
 
     @checked
     def __init__(
-        self, url: str, *, guard: Guard, service: str, options: BusOptions | None = None
+        self,
+        url: str,
+        *,
+        guard: Guard,
+        service: str,
+        options: BusOptions | None = None,
+        onward: Declared | None = None,
     ) -> None:
         if not service.strip():
             raise ConfigurationError(f"service={service!r}: expected its name, such as 'orders'")
@@ -91,6 +103,7 @@ class Bus:
         self.guard = guard
         self._service = service
         self._options = options or BusOptions()
+        self._onward = OnwardRoutes(onward)
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
         self._running = Running(f"{service}: the bus", "one of `async with bus` and `bus.run()`")
@@ -226,6 +239,7 @@ class Bus:
         token: Token = None,
         recipient: str | None = None,
         must_route: bool = True,
+        onward: OnwardToken | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
@@ -240,18 +254,26 @@ class Bus:
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
             must_route: False where nobody need listen: then it is no error that no queue takes it.
-            timeout: seconds until it is given up, a wait for the broker included; None for
-                `GuardOptions.publish_timeout`.
+            onward: which token goes on in place of the caller's own; None for what the bus
+                declares. It is had before anything is sent; a given token is verified first.
+            timeout: seconds until it is given up, a wait for the broker or for that token included;
+                None for `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError: no caller is in scope and none was given, or the handler has ended.
             NotGenuine, Untimely: the given token is malformed, or has expired.
+            Refused: ``exchange.…`` or ``token.revoked``: no token goes on, nothing was sent. A
+                handler that lets this out is not tried again.
+            Deferred: whether one does cannot be told now, nothing was sent. A handler that lets
+                this out has its consumer paused, and its message given back.
             PublishError: the broker did not confirm that the message was routed, the body would not
                 come back equal, or the bus lives in another event loop.
             ConfigurationError: nothing of this type can be a body.
         """
         self._running.check_here("bus.publish(...)", PublishError)
-        outgoing = self.guard.core.outbox.prepare(
+        within, core = self._within(timeout), self.guard.core
+        chosen = self._onward.of(onward, token, exchange, routing_key)
+        outgoing = core.outbox.prepare(
             body,
             token,
             body_type=body_type,
@@ -259,25 +281,32 @@ class Bus:
             routing_key=routing_key,
             recipient=recipient,
             must_route=must_route,
+            instead=await core.onwards.instead(chosen, token, routing_key, within),
         )
-        within = self._within(timeout)
         outlet = await self._connections.outlet(within)
-        await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
+        await core.send(outlet, outgoing, exchange, routing_key, within=within)
 
     @checked
     async def publish_many(self, publications: Iterable[Publication]) -> None:
         """Publish a batch: in order, each confirmed, without a round trip for each.
 
         All are prepared before the first is sent, so that one which cannot be published for its
-        token or its headers keeps back the whole batch.
+        token or its headers keeps back the whole batch. A token that goes on is had once for all
+        that share it.
 
         Raises:
-            CallerError, NotGenuine, Untimely: as `publish`; nothing was sent.
+            CallerError, Refused, Deferred: as `publish`; nothing was sent.
             NotAllPublished: the broker did not confirm some; says which.
             PublishError: the bus is not connected, or lives in another event loop.
         """
         self._running.check_here("bus.publish_many(...)", PublishError)
-        prepare = self.guard.core.outbox.prepare
+        prepare, batch = self.guard.core.outbox.prepare, tuple(publications)
+        if not batch:
+            return
+        # They share the waits before the first is sent: the longest counts; then each has its own.
+        default = self.guard.options.publish_timeout
+        within = self._within(max(each.timeout or default for each in batch))
+        instead = await self._instead(batch, within)
         prepared = [
             (
                 each,
@@ -289,20 +318,31 @@ class Bus:
                     routing_key=each.routing_key,
                     recipient=each.recipient,
                     must_route=each.must_route,
+                    instead=token,
                 ),
             )
-            for each in publications
+            for each, token in zip(batch, instead, strict=True)
         ]
-        if not prepared:
-            return
-        # They share the wait for a connection, so the longest counts; then each has its own.
-        default = self.guard.options.publish_timeout
-        longest = max((each.timeout or default for each, _ in prepared), default=default)
         try:
-            outlet = await self._connections.outlet(self._within(longest))
+            outlet = await self._connections.outlet(within)
         except PublishError as error:  # told as of each, so that a batch fails in one way
             raise NotAllPublished(dict.fromkeys(range(len(prepared)), error)) from error
         await each_in_order(partial(self._send, outlet, *each) for each in prepared)
+
+    async def _instead(self, batch: tuple[Publication, ...], within: Within) -> list[str | None]:
+        """Return the token that goes on with each, None for the caller's own."""
+        chosen = [  # all of them first: nobody is asked for one that may not be published
+            self._onward.of(each.onward, each.token, each.exchange, each.routing_key)
+            for each in batch
+        ]
+        had: dict[tuple[Token, int], str | None] = {}
+        for each, onward in zip(batch, chosen, strict=True):
+            key = each.token, id(onward)
+            if key not in had:
+                had[key] = await self.guard.core.onwards.instead(
+                    onward, each.token, each.routing_key, within
+                )
+        return [had[each.token, id(onward)] for each, onward in zip(batch, chosen, strict=True)]
 
     async def _send(
         self, outlet: AbstractConnection, publication: Publication, outgoing: Outgoing

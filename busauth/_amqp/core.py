@@ -3,7 +3,7 @@
 `Guard` is what users see of it; buses, releases and redrives use it as it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from busauth._amqp.judging.judge import ConsumersJudge
 from busauth._amqp.names import check_queue
 from busauth._amqp.options import ConsumerOptions, GuardOptions, Letters, OnError
 from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.onwards import Onwards
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._amqp.publishing.publisher import Outlet, Publisher
 from busauth._amqp.publishing.watching import Watcher, Watching
@@ -75,10 +76,12 @@ class GuardCore:
     Args:
         verifiers: whom it trusts for tokens.
         on_expired, revocations, messages, letters, options, clock, auditor: as of `Guard`.
+        authenticate: proves a raw token that was handed in.
 
     Attributes:
         verifiers, on_expired, revocations, messages, letters, options, clock, auditor: as given.
         outbox: prepares what is published.
+        onwards: has the tokens that go along in place of callers' own.
         trusted: judges tokens.
         sent: is told what was published, with its exchange and routing key; None for nobody.
         introspects: whether a consumer wants its issuer asked.
@@ -101,6 +104,7 @@ class GuardCore:
         options: GuardOptions,
         clock: Clock,
         auditor: Auditor,
+        authenticate: Callable[[str], Awaitable[Caller]],
     ) -> None:
         self.verifiers = verifiers
         self.on_expired = on_expired if on_expired is not None else DeadLetter()
@@ -124,6 +128,7 @@ class GuardCore:
             signer=messages.signer,
             encryption=messages.encryption,
         )
+        self.onwards = Onwards(authenticate, self.tell, clock, options.transient)
         # A user's own need not have one; `sid` is what OpenID Connect calls a session.
         self._session_claim: str = getattr(self.revocations, "session_claim", "sid")
         self._queues: set[str] = set()

@@ -23,6 +23,7 @@ from busauth._amqp.judging.judge import FRAME, FrameBytes
 from busauth._amqp.judging.received import Received
 from busauth._amqp.judging.verdicts import Judge
 from busauth._amqp.options import GuardOptions, Letters, OnError
+from busauth._amqp.publishing.onwards import OnwardRoutes
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
@@ -35,6 +36,7 @@ from busauth._decision import (
     decide,
     stands,
 )
+from busauth._delegation.exchanging import OnwardToken
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs, Route
 from busauth._messages.statements import Operators
@@ -56,6 +58,9 @@ from busauth.errors import (
     Refused,
     defer_if_transient,
 )
+
+_ROUTES = OnwardRoutes(None)
+"""A guard declares none: what is said with a publication counts."""
 
 
 class Guard:
@@ -114,6 +119,7 @@ class Guard:
             options=self.options,
             clock=self.clock,
             auditor=auditor,
+            authenticate=self._handed_in,
         )
 
     def __repr__(self) -> str:
@@ -337,6 +343,9 @@ class Guard:
 
         return replace(caller, _lease=lease_for(caller, token, standing=check))
 
+    async def _handed_in(self, token: str) -> Caller:
+        return await self.authenticate(f"Bearer {token}")
+
     async def _decided(self, token: str, rules: Rules) -> Caller:
         """Decide, and look once more after a policy was asked: what stood then may have fallen."""
         verified = await self._proven(token)
@@ -367,6 +376,7 @@ class Guard:
         token: Token = None,
         recipient: str | None = None,
         must_route: bool = True,
+        onward: OnwardToken | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on the exchange's connection, on a channel of busauth's own, confirmed.
@@ -379,16 +389,24 @@ class Guard:
             token: a raw token at the edge; None for the caller in scope; or `ANONYMOUS`.
             recipient: for whom the token is encrypted, where there are several.
             must_route: False where nobody need listen: then it is no error that no queue takes it.
+            onward: which token goes on in place of the caller's own, such as an `Onward`; the given
+                token is verified first. None for the caller's own.
             timeout: seconds until it is given up; None for `GuardOptions.publish_timeout`.
 
         Raises:
             CallerError, NotGenuine, Untimely: there is nobody to publish for; see `Outbox.prepare`.
+            Refused, Deferred: no token goes on, or none can be had now: nothing was sent.
             PublishError: the broker did not confirm that the message was routed, or the body would
                 not come back equal.
             ConfigurationError: nothing of this type can be a body.
         """
         if not isinstance(exchange, Exchange):  # only from those a way leads to their connection
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
+        # Begun here: the wait for a connection is part of what was allowed.
+        within = Within.of(timeout, self.options.publish_timeout)
+        instead = await self.core.onwards.instead(
+            _ROUTES.of(onward, token, exchange.name, routing_key), token, routing_key, within
+        )
         outgoing = self.core.outbox.prepare(
             message,
             token,
@@ -397,9 +415,8 @@ class Guard:
             routing_key=routing_key,
             recipient=recipient,
             must_route=must_route,
+            instead=instead,
         )
-        # Begun here: the wait for a connection is part of what was allowed.
-        within = Within.of(timeout, self.options.publish_timeout)
         connection = await _connection_of(exchange, within)
         await self.core.send(connection, outgoing, exchange.name, routing_key, within=within)
 

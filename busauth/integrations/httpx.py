@@ -11,6 +11,9 @@ async def place(order: Order) -> None:
     await stock.post("https://stock.example/reservations", json={"order": order.id})
 ```
 
+With ``onward=Onward(idp, audience="stock")`` each request carries a token that was had for it, and
+never the caller's own (async clients alone).
+
 One client serves all handlers: whose token is sent is asked with each request, and no cookie goes
 beside it, which would be of whoever asked before. A redirect to another host goes without the
 token, as httpx has it: what asks there is no longer the caller.
@@ -23,8 +26,10 @@ from contextlib import contextmanager
 import httpx
 
 from busauth._arguments import checked
+from busauth._delegation.exchanging import OnwardToken
+from busauth._delegation.onward import FORWARDED, told_to_handlers
 from busauth._tokens.fetch import Fetcher
-from busauth.caller import Caller, current_lease
+from busauth.caller import Caller, current_lease, subject_of
 from busauth.errors import CallerError, ConfigurationError
 
 _PORTS = {"http": 80, "https": 443}
@@ -35,6 +40,10 @@ _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 
 class CallerAuth(httpx.Auth):
     """Sends the caller's token as ``Authorization: Bearer``; for sync and async clients.
+
+    With `onward` it sends the token that is had for it, for async clients. Nothing is sent, and a
+    `Refused` or `Deferred` raised, where none is to be had; a handler that lets that out ends
+    without a retry, or has its consumer paused and its message given back.
 
     A request is not sent, and raises a `CallerError`, where its host was not declared, and where
     there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
@@ -49,6 +58,8 @@ class CallerAuth(httpx.Auth):
         hosts: who may see callers' tokens: scheme, host and port, such as
             ``https://stock.example``, compared exactly.
         caller: whose token is sent; default: of the caller in scope, at each request.
+        onward: which token goes in place of the caller's own, such as
+            `busauth.delegation.Onward`; None for the caller's own.
         unsafe_http: host names to which tokens may go over plain http, next to loopback. Whoever
             sits between sees them, as does a proxy of the environment (``HTTP_PROXY``) unless the
             client is made with ``trust_env=False``.
@@ -64,12 +75,14 @@ class CallerAuth(httpx.Auth):
         hosts: Iterable[str],
         *,
         caller: Caller | None = None,
+        onward: OnwardToken | None = None,
         unsafe_http: Iterable[str] = (),
     ) -> None:
         fetcher = Fetcher(unsafe_http=unsafe_http)
         named = (hosts,) if isinstance(hosts, str) else hosts
         self._origins = frozenset(_declared(host, fetcher) for host in named)
         self._caller = caller
+        self._onward = None if onward is FORWARDED else onward
         if not self._origins:
             raise ConfigurationError(f"hosts=[]: expected {_EXPECTED}")
         for twin in _twins(self._origins):
@@ -82,27 +95,39 @@ class CallerAuth(httpx.Auth):
         """Put the token on one request while it is under way; httpx calls this.
 
         Raises:
-            CallerError: the host was not declared, or there is no token to be sent.
+            CallerError: the host was not declared, or there is no token to be sent; or one would
+                have to be had, which takes an async client.
         """
-        with self._lent(request):
+        if self._onward is not None:
+            raise CallerError(
+                "a token that goes on is had by awaiting: nothing was sent. Ask with an "
+                "httpx.AsyncClient, or with CallerAuth(...) without onward"
+            )
+        self._check_host(request.url)
+        with self._lent(request, self._bearer()):
             response = yield request
         _forget(response)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Do the same for an async client."""
-        with self._lent(request):
+        """Do the same for an async client, with the token that goes on where that is another.
+
+        Raises:
+            CallerError: the host was not declared, or there is no token to be sent.
+            Refused, Deferred: no token goes on, or none can be had now.
+        """
+        self._check_host(request.url)  # first: for nobody else is a token had
+        bearer = self._bearer() if self._onward is None else await self._had(self._onward)
+        with self._lent(request, bearer):
             response = yield request
         _forget(response)
 
     @contextmanager
-    def _lent(self, request: httpx.Request) -> Iterator[None]:
-        """Let a request bear the token while inside, and nobody's cookies beside it."""
-        self._check_host(request.url)
-        bearer = f"Bearer {self._bearer()}"
+    def _lent(self, request: httpx.Request, token: str) -> Iterator[None]:
+        """Let a request bear a token while inside, and nobody's cookies beside it."""
         request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
-        request.headers["Authorization"] = bearer
+        request.headers["Authorization"] = f"Bearer {token}"
         try:
             yield
         finally:
@@ -123,6 +148,14 @@ class CallerAuth(httpx.Auth):
 
     def _bearer(self) -> str:
         return self._caller.bearer() if self._caller is not None else current_lease().token()
+
+    async def _had(self, onward: OnwardToken) -> str:
+        with told_to_handlers():
+            caller = self._caller
+            subject = current_lease().subject() if caller is None else subject_of(caller)
+            token = await onward.token_for(await subject)
+        self._bearer()  # of one that has ended since, nothing goes on either
+        return token
 
     def __repr__(self) -> str:
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"

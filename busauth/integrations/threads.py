@@ -36,6 +36,7 @@ from busauth._amqp.bus import Bus
 from busauth._amqp.connecting.within import check_timeout
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._arguments import checked
+from busauth._delegation.exchanging import OnwardToken
 from busauth._retold import retold
 from busauth.audit import LOGGER
 from busauth.caller import Caller
@@ -195,6 +196,7 @@ class BusThread:
         recipient: str | None = None,
         body_type: Any = None,
         must_route: bool = True,
+        onward: OnwardToken | None = None,
         timeout: float | None = None,
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says; see `Bus.publish`.
@@ -207,11 +209,12 @@ class BusThread:
             recipient: for whom the token is encrypted, where there are several.
             body_type: as there.
             must_route: as there.
+            onward: as there.
             timeout: seconds until it is given up, the bus's start included; None for
                 `GuardOptions.publish_timeout`.
 
         Raises:
-            CallerError, NotGenuine, Untimely: as there.
+            CallerError, Refused, Deferred: as there.
             PublishError: the broker did not confirm that it was routed, or cannot be reached, or
                 this was closed, or the bus has ended meanwhile; where its fate is unknown, it says
                 so.
@@ -230,6 +233,7 @@ class BusThread:
                 recipient=recipient,
                 body_type=body_type,
                 must_route=must_route,
+                onward=onward,
                 timeout=max(until - time.monotonic(), _LEAST),
             )
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from busauth.caller import Caller, Late, Lease, acting, lease_for
-from busauth.errors import CallerError, ConfigurationError
+from busauth.delegation import FORWARDED, Subject
+from busauth.errors import BusauthError, CallerError, ConfigurationError, Deferred, Untimely
 from busauth.integrations.httpx import CallerAuth
 from tests.unit.support import NOW, as_sent, caller, token
 
@@ -439,3 +440,65 @@ def test_a_token_is_never_shown(sites: tuple[Site, Site], caplog: pytest.LogCapt
     assert RAW not in f"{caplog.text} {shown!r} {refused.getrepr(showlocals=True)}"
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(auth)
+
+
+@dataclass
+class Narrowing:
+    """Gives another token for each, or says why not."""
+
+    fault: Exception | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def token_for(self, subject: Subject) -> str:
+        self.asked.append(subject.token)
+        if self.fault is not None:
+            raise self.fault
+        return "narrow"
+
+
+def test_another_token_goes_in_place_of_the_callers(sites: tuple[Site, Site]) -> None:
+    """Each request carries what was had for it; the caller's own goes where that is said."""
+    declared, other = sites
+    onward, at = Narrowing(), f"http://{declared.name}"
+    lease = Lease(RAW, caller=caller())
+    with acting(lease):
+        ask_async(f"{at}/", CallerAuth([at], onward=onward))
+        ask(f"{at}/", CallerAuth([at], onward=FORWARDED))
+        ask_async(f"{at}/", CallerAuth([at], onward=onward, caller=holder(lease)))
+        with pytest.raises(CallerError, match="may not go to"):
+            ask_async(f"http://{other.name}/", CallerAuth([at], onward=onward))
+    narrow = (declared.name, "Bearer narrow")
+    assert declared.seen == [narrow, (declared.name, BEARER), narrow]
+    assert onward.asked == [RAW, RAW]
+
+
+def test_a_sync_client_cannot_have_another_token(sites: tuple[Site, Site]) -> None:
+    """It says so, and sends nothing: not the caller's own either."""
+    declared, _ = sites
+    at = f"http://{declared.name}"
+    with acting(Lease(RAW, caller=caller())), pytest.raises(CallerError, match="AsyncClient"):
+        ask(f"{at}/", CallerAuth([at], onward=Narrowing()))
+    assert declared.seen == []
+
+
+@pytest.mark.parametrize("is_revoked", [False, True], ids=["no answer", "revoked"])
+def test_what_cannot_be_had_is_not_replaced_by_the_callers(
+    sites: tuple[Site, Site], *, is_revoked: bool
+) -> None:
+    """Nothing is sent, and what is raised is marked for who runs the handler."""
+    declared, _ = sites
+    at, onward = f"http://{declared.name}", Narrowing(ConnectionError("no route"))
+
+    def standing(_caller: Caller) -> None:
+        if is_revoked:
+            raise Untimely("token.revoked")
+
+    with (
+        acting(Lease(RAW, caller=caller(), standing=standing)),
+        pytest.raises(Untimely if is_revoked else Deferred) as raised,
+    ):
+        ask_async(f"{at}/", CallerAuth([at], onward=onward))
+    error: BusauthError = raised.value
+    assert isinstance(error, Untimely | Deferred)
+    assert error.onward
+    assert (declared.seen, onward.asked) == ([], [] if is_revoked else [RAW])

@@ -19,7 +19,9 @@ policies, keys again     _decided, _accepted      again                     refu
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
 not settled, forgotten   _send_home, forget       again                     given back
-the handler              _run                     again                     retried, or refused
+the handler              _run                     again                     retried, or refused; no
+                                                                            token goes on now:
+                                                                            given back
 a handler that blocks    _run (`threads`)         as it returns, or again   retried, or refused
                                                   once its thread has ended
 a pause before a retry   _wait                    again                     given back

@@ -26,7 +26,7 @@ error here accepts.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -512,7 +512,7 @@ class Pipeline:
         began, case.began_at = clock.monotonic(), clock.now()
         try:
             with acting(lease):
-                failed = await self._run(arguments)
+                failed = await self._run(case, arguments)
         finally:
             case.duration, case.ended_at = clock.monotonic() - began, clock.now()
         if failed is not None:
@@ -562,11 +562,13 @@ class Pipeline:
         is_unproven = refused is not None and refused.code.startswith(_OF_PROOFS)
         return plan.arguments(delivery, caller, None if is_unproven else case.proven)
 
-    async def _run(self, arguments: dict[str, Any]) -> HandlerFailed | None:
+    async def _run(self, case: Case, arguments: dict[str, Any]) -> HandlerFailed | None:
         """Run the handler; its failure is an outcome, its cancellation from outside is not.
 
         Raises:
             NoThreadError: it blocks, and there is no thread for it now.
+            Deferred: no token can be had now that it needs to go on: its message is given back,
+                unless it has settled that itself.
         """
         seconds = self._rules.deadline
         deadline = None if seconds is None else Deadline(seconds, self._context.clock)
@@ -576,7 +578,13 @@ class Pipeline:
         except NoThreadError:
             raise
         except BaseException as error:
-            return _failure(error, deadline)
+            failed = _failure(error, deadline)
+            if not isinstance(failed, Deferred):
+                return failed
+            if case.delivery.is_open:
+                raise failed from None
+            found, kind = failed.reason, type(failed).__name__
+            return HandlerFailed("handler.failed", found=found, retry=True, error=kind)
         return None
 
     def _log(self, case: Case, failed: HandlerFailed) -> None:
@@ -618,8 +626,11 @@ def _is_of_the_program(error: BaseException) -> bool:
     )
 
 
-def _failure(error: BaseException, deadline: Deadline | None) -> HandlerFailed:
+def _failure(error: BaseException, deadline: Deadline | None) -> HandlerFailed | Deferred:
     """Return what an error of a handler's means; of a group, what it holds decides.
+
+    Where no token goes on, the handler has not failed: it may not do this for its caller, or that
+    cannot be told now.
 
     Raises:
         BaseException: what ends this task or this process, where that is in it.
@@ -629,6 +640,8 @@ def _failure(error: BaseException, deadline: Deadline | None) -> HandlerFailed:
     for each in held:
         if isinstance(each, Reject):
             return HandlerFailed("handler.rejected", found=each.reason, retry=False, error="Reject")
+    if (lacking := _lacking(held)) is not None:
+        return lacking
     kind = type(held[0]).__name__
     if deadline is not None and deadline.has_passed:
         return HandlerFailed("handler.deadline", found=deadline.told, retry=True, error=kind)
@@ -641,3 +654,16 @@ def _failure(error: BaseException, deadline: Deadline | None) -> HandlerFailed:
     failed = HandlerFailed("handler.failed", found=found, retry=True, error=kind)
     failed.__cause__ = error
     return failed
+
+
+def _lacking(held: Iterable[BaseException]) -> HandlerFailed | Deferred | None:
+    """Return what it means that no token goes on; None where a handler failed for something else.
+
+    A verdict counts before what cannot be told now: another attempt would end in it as well.
+    """
+    lacking = [each for each in held if isinstance(each, Refused | Deferred) and each.onward]
+    for each in lacking:
+        if isinstance(each, Refused):
+            kind = type(each).__name__
+            return HandlerFailed("handler.rejected", found=each.detail, retry=False, error=kind)
+    return next((each for each in lacking if isinstance(each, Deferred)), None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from busauth._amqp.connecting.within import check_timeout
 from busauth._amqp.publishing.outbox import Body, Token
+from busauth._delegation.exchanging import OnwardToken
 from busauth.errors import NotAllPublished, PublishError
 
 # bounds the tasks that are held; how much the broker takes at once is the lanes' affair
@@ -30,6 +31,7 @@ class Publication:
         body_type: what its consumer has it annotated as, such as ``list[Order]``, where that is
             more than its own type says; None for its own type.
         must_route: False where nobody need listen: then it is no error that no queue takes it.
+        onward: which token goes on; None for what the bus declares, see `Bus`.
 
     Raises:
         ConfigurationError: a timeout that is no span of time.
@@ -43,6 +45,7 @@ class Publication:
     timeout: float | None = None
     body_type: Any = None
     must_route: bool = True
+    onward: OnwardToken | None = None
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)

@@ -92,6 +92,7 @@ class Outbox:
         routing_key: str = "",
         recipient: str | None = None,
         must_route: bool = True,
+        instead: str | None = None,
     ) -> Outgoing:
         """Return the message with its identity.
 
@@ -103,6 +104,7 @@ class Outbox:
             routing_key: with which key, which a proof says.
             recipient: for whom the token is encrypted, where there are several.
             must_route: False where nobody need listen: then it is no error that no queue takes it.
+            instead: a raw token that was had for `token` and goes along in its place.
 
         Raises:
             CallerError: no caller is in scope and no token was given, or the handler has ended.
@@ -121,7 +123,10 @@ class Outbox:
             properties.headers = sent
             return Outgoing(message.body, properties, must_route)
         lease = self._lease(token)
-        raw = lease.token()
+        raw = lease.token()  # of one that has ended since, nothing goes on either
+        if instead is not None:
+            names.check_alone(instead)
+            raw = instead
         outgoing = Outgoing(message.body, properties, must_route, raw)
         properties.headers = {**sent, **self.bearer(raw, recipient)}
         if token is None:  # because of a message: one hop further than that was

@@ -1,0 +1,287 @@
+"""Whose token goes on with what a handler publishes: declared, narrower, or not at all."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from busauth import (
+    ANONYMOUS,
+    Bus,
+    BusOptions,
+    Caller,
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    Guard,
+    GuardOptions,
+    NotGenuine,
+    Publication,
+    StaticKeys,
+    Untimely,
+    Verifier,
+)
+from busauth.audit import EventKind
+from busauth.delegation import FORWARDED, Onward, OnwardToken
+from busauth.letters import dead_letters
+from busauth.messages import Route
+from busauth.testing import Issuer
+from tests.onwards import Idp
+from tests.support import LADDERS, Broker, Order, Trail, guard_for
+
+OPTIONS = BusOptions(retry=LADDERS[1])
+QUICK = GuardOptions(pause_first=0.05, pause_longest=0.1)
+BOTH = "orders:write payments:take"
+
+
+@pytest.fixture
+def idp(issuer: Issuer) -> Idp:
+    return Idp(issuer)
+
+
+def guard_of(audience: str, issuer: Issuer, trail: Trail) -> Guard:
+    """Return a guard of another service's, whose tokens are for it alone."""
+    verifier = Verifier(StaticKeys(issuer.jwks()), issuer=issuer.url, audience=audience)
+    return Guard(verifier, auditor=trail)
+
+
+class Gone(set[str]):
+    """Revocations by name; counts how often it is asked."""
+
+    asked = 0
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        self.asked += 1
+        return caller.subject in self
+
+
+async def test_each_hop_gets_a_token_of_its_own(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp
+) -> None:
+    """The next service gets what it needs, with who acts; a forwarded token goes as it is."""
+    orders, payments, notices = (broker.name(name) for name in ("orders", "payments", "notices"))
+    onward = Onward(idp, audience="payments", scopes={"payments:take"})
+    routes: dict[str | Route, OnwardToken] = {payments: onward, Route("", notices): FORWARDED}
+    guard = guard_for(issuer, trail)
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS, onward=routes)
+    shop = guard_of("payments", issuer, trail)
+    paying = Bus(broker.url, guard=shop, service="payments", options=OPTIONS)
+    seen: dict[str, Caller] = {}
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        await bus.publish(payments, order)
+        await bus.publish(notices, order)
+
+    @bus.consumer(notices)
+    async def tell(order: Order, caller: Caller) -> None:
+        seen["notices"] = caller
+
+    @paying.consumer(payments, scopes={"payments:take"})
+    async def pay(order: Order, caller: Caller) -> None:
+        seen["payments"] = caller
+
+    async with paying, bus:
+        await broker.publish(orders, token=issuer.token("ann", scope=BOTH))
+        await trail.until("handled", count=3)
+    paid, told = seen["payments"], seen["notices"]
+    assert (paid.subject, *paid.scopes, *paid.audience) == ("ann", "payments:take", "payments")
+    assert [actor.subject for actor in paid.actors] == ["orders"]
+    assert told.scopes == set(BOTH.split())
+    assert not told.actors
+    (event,) = [each for each in trail.events if each.kind is EventKind.EXCHANGED]
+    assert (event.queue, event.subject) == (payments, "ann")
+    assert event.detail == "<Onward to payments, with payments:take>"
+
+
+async def test_a_bus_that_declares_sends_no_token_elsewhere(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp
+) -> None:
+    """An undeclared route gets nobody's message but nobody's own, and what says so itself."""
+    queue, undeclared = await broker.declare("orders"), await broker.declare("others")
+    onward = Onward(idp, audience="payments")
+    guard, token = guard_for(issuer, trail), issuer.token("ann")
+    bus = Bus(broker.url, guard=guard, service="orders", onward={queue: onward})
+    async with bus:
+        with pytest.raises(ConfigurationError, match=rf"onward=\{{'{undeclared}': Onward"):
+            await bus.publish(undeclared, Order(id=1), token=token)
+        with pytest.raises(ConfigurationError, match=r"Route\('events', 'a\.b'\)"):
+            await bus.publish("a.b", Order(id=1), exchange="events", token=token)
+        batch = [Publication(queue, Order(id=1), token=token), Publication(undeclared, "")]
+        with pytest.raises(ConfigurationError, match="no caller's token goes there"):
+            await bus.publish_many(batch)
+        assert not idp.asked
+        await bus.publish(undeclared, Order(id=2), token=ANONYMOUS)
+        await bus.publish(undeclared, Order(id=3), token=token, onward=FORWARDED)
+        await bus.publish(undeclared, Order(id=4), token=token, onward=onward)
+    assert await broker.count(queue) == 0
+    sent = [each.headers.get("authorization") for each in await broker.take(undeclared)]
+    assert sent[:2] == [None, f"Bearer {token}"]
+    assert sent[2] not in (None, f"Bearer {token}")
+
+
+async def test_a_batch_asks_once_for_all_that_share_a_token(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp
+) -> None:
+    """One exchange for each caller and kind of route, all of them before the first is sent."""
+    queue, other = await broker.declare("orders"), await broker.declare("others")
+    routes = {queue: Onward(idp, audience="payments"), other: Onward(idp, audience="others")}
+    guard, tokens = guard_for(issuer, trail), [issuer.token("ann"), issuer.token("bob")]
+    batch = [
+        Publication(name, Order(id=number), token=token)
+        for number in range(20)
+        for name in routes
+        for token in tokens
+    ]
+    async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        await bus.publish_many(batch)
+        assert len(idp.asked) == 4
+        idp.fault = Forbidden("exchange.refused", found="invalid_target")
+        with pytest.raises(Forbidden, match=r"exchange\.refused"):
+            await bus.publish_many(batch)
+    await broker.settles_at(queue, 40)
+
+
+async def test_what_was_handed_in_is_verified_first(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp
+) -> None:
+    """No token is had for one that this service would not take."""
+    queue = await broker.declare("orders")
+    guard = guard_for(issuer, trail)
+    routes = {queue: Onward(idp, audience="payments")}
+    async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        with pytest.raises(NotGenuine, match=r"claims\.aud|token\.audience"):
+            await bus.publish(queue, Order(id=1), token=issuer.token(aud="others"))
+        with pytest.raises(Untimely):
+            await bus.publish(queue, Order(id=1), token=issuer.token(exp=1))
+        with pytest.raises(Forbidden, match=r"exchange\.depth"):
+            await bus.publish(queue, Order(id=1), token=issuer.token(act=deep(5)))
+        assert not idp.asked
+        with pytest.raises(Forbidden, match=r"exchange\.depth: got 5"):
+            await bus.publish(queue, Order(id=1), token=issuer.token(act=deep(4)))
+        exchange = broker.channel.default_exchange
+        onward = Onward(idp, audience="payments", max_depth=5)
+        await guard.publish(exchange, Order(id=2), queue, token=issuer.token(), onward=onward)
+    await broker.settles_at(queue, 1)
+
+
+def deep(actors: int) -> dict[str, Any]:
+    """Return a chain of so many."""
+    return {"sub": "s"} if actors == 1 else {"sub": "s", "act": deep(actors - 1)}
+
+
+async def test_an_exchange_takes_no_longer_than_the_publication(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """One that does not answer is given up with it: nothing was sent, and it is nobody's fault."""
+    queue = await broker.declare("orders")
+
+    class Mute:
+        async def token_for(self, _subject: object) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async with Bus(broker.url, guard=guard_for(issuer, trail), service="orders") as bus:
+        with pytest.raises(Deferred, match="who gives the token that goes on is out of reach"):
+            await bus.publish(queue, "", token=issuer.token(), onward=Mute(), timeout=0.05)
+    assert await broker.count(queue) == 0
+
+
+@pytest.mark.parametrize("is_grouped", [False, True], ids=["alone", "in a group"])
+async def test_out_of_reach_is_no_handlers_fault(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp, *, is_grouped: bool
+) -> None:
+    """The consumer pauses, its message comes again with no attempt spent, and nothing is lost."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    guard = guard_for(issuer, trail, options=QUICK)
+    routes = {payments: Onward(idp, audience="payments")}
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS, onward=routes)
+    idp.fault = Deferred("the issuer is out of reach")
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        if not is_grouped:
+            await bus.publish(payments, order)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(bus.publish(payments, order))
+
+    async with bus:
+        await broker.publish(orders, token=issuer.token("ann"))
+        (deferred, *_) = await trail.until("deferred")
+        idp.fault = None
+        (handled,) = await trail.until("handled")
+    assert (deferred.detail, handled.attempt) == ("the issuer is out of reach", 1)
+    assert not {"retried", "refused", "fault"} & set(trail.kinds())
+    await broker.settles_at(payments, 1)
+
+
+@pytest.mark.parametrize("code", ["exchange.refused", "token.revoked"])
+async def test_a_refusal_ends_the_handler_without_another_attempt(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp, code: str
+) -> None:
+    """The dead letter says why no token went on; a revoked caller's is not even asked for."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    gone = Gone()
+    guard = guard_for(issuer, trail, revocations=gone)
+    routes = {payments: Onward(idp, audience="payments")}
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS, onward=routes)
+    if code == "exchange.refused":
+        idp.fault = Forbidden(code, found="invalid_scope")
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        gone.update({"ann"} if code == "token.revoked" else ())
+        await bus.publish(payments, order)
+
+    async with bus:
+        await broker.publish(orders, token=issuer.token("ann"))
+        (refused,) = await trail.until("refused")
+    assert refused.code == "handler.rejected"
+    assert f"got {code}" in (refused.detail or "")
+    assert len(idp.asked) == (code == "exchange.refused")
+    assert "retried" not in trail.kinds()
+    letters = await dead_letters(broker.url, f"{orders}.dead")
+    assert [letter.code for letter in letters] == ["handler.rejected"]
+    assert await broker.count(payments) == 0
+
+
+async def test_any_other_error_of_these_kinds_fails_a_handler_as_ever(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """What a handler raises by itself, or asks for in its own name, is tried again."""
+    queue = broker.name("orders")
+    bus = Bus(broker.url, guard=guard_for(issuer, trail), service="orders", options=OPTIONS)
+    raised = [Deferred("its database is away"), Untimely("token.expired")]
+
+    @bus.consumer(queue)
+    async def place(order: Order) -> None:
+        if raised:
+            raise raised.pop()
+
+    async with bus:
+        await broker.publish(queue, token=issuer.token())
+        (handled,) = await trail.until("handled")
+    assert (handled.attempt, trail.kinds().count("retried")) == (3, 2)
+
+
+async def test_a_bus_without_onward_asks_nobody(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """Revocations are asked once for each message that is handled, and no token is had."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    gone = Gone()
+    guard = guard_for(issuer, trail, revocations=gone)
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS)
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        await bus.publish(payments, order)
+
+    token = issuer.token("ann")
+    async with bus:
+        await broker.publish(orders, token=token)
+        await trail.until("handled")
+    assert gone.asked == 1
+    assert "exchanged" not in trail.kinds()
+    assert (await broker.one(payments)).headers["authorization"] == f"Bearer {token}"
