@@ -4,6 +4,7 @@ And what the other chains are played with, in this process.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,9 @@ from workers.demo.play import Chain
 from workers.demo.timeline import Timeline
 from workers.hop import Hop
 from workers.issuer import token_for
+
+PAGE = (Path(__file__).parents[2] / "docs" / "chains.md").read_text("utf-8")
+"""Where a reader sees what each hop holds."""
 
 
 @dataclass

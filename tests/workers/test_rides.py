@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.workers.conftest import played
-from workers.demo.chains.rides import RIDES
+from tests.workers.conftest import PAGE, played
+from workers.demo.chains.rides import A_RIDE, RIDES
 
 NEEDS = {
     "edge": {"rides:request", "rides:meet", "payments:take"},
@@ -22,3 +22,8 @@ async def test_a_ride_goes_as_expected_and_no_hop_holds_too_much(url: str) -> No
         assert hop.audience == (hop.service,)
         assert hop.scopes <= NEEDS[hop.service]
     assert {hop.service for hop in hops} == set(NEEDS)
+
+
+def test_the_page_shows_what_each_hop_of_a_ride_holds() -> None:
+    """What docs/chains.md says of rides is what the scenes expect."""
+    assert [fact for fact in A_RIDE if "; for " in fact and fact not in PAGE] == []

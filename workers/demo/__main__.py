@@ -8,6 +8,7 @@ the end; processes are ended whatever happens.
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from uuid import uuid4
 from aio_pika.exceptions import AMQPError
 
 from workers.demo import playbill
+from workers.demo.chains.rides import RIDES
 from workers.demo.play import Chain
 from workers.demo.record import Trouble
 from workers.demo.scenes import SHOP
@@ -24,7 +26,7 @@ from workers.demo.timeline import Timeline
 from workers.shop import settings
 
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
-CHAINS: Mapping[str, Chain[Any]] = {"shop": SHOP}
+CHAINS: Mapping[str, Chain[Any]] = {"shop": SHOP, "rides": RIDES}
 
 
 async def main(chain: str) -> int:
@@ -48,6 +50,7 @@ def _be_cancelled_by(*signals: signal.Signals) -> None:
 
 def run(chain: str) -> int:
     """Run the demo, and say in one line why it could not begin."""
+    logging.getLogger("busauth").addHandler(logging.NullHandler())  # the timeline tells it all
     try:
         return asyncio.run(main(chain))
     except KeyboardInterrupt:
