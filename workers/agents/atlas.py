@@ -18,18 +18,16 @@ from workers.place import Place
 VOUCHERS = "atlas-vouchers"
 """Whom vouchers are for: no service has this name, so that none takes one for an access token."""
 
-SECONDS = HOURS * 3600
-
 
 def redeemed(place: Place, *, begins: bool = False) -> Exchange:
     """Return how a step gets its token; with the first, atlas begins to act for the user."""
-    return Exchange(place.exchange("atlas", acts=begins), vouchers=VOUCHERS, lifetime=SECONDS)
+    return Exchange(place.exchange("atlas", acts=begins), vouchers=VOUCHERS, lifetime=HOURS * 3600)
 
 
 def voucher(place: Place, service: str, scopes: Iterable[str]) -> Voucher:
     """Return what a message to the next step carries."""
     idp = place.exchange(service, acts=False)
-    return Voucher(idp, audience=VOUCHERS, scopes=scopes, lifetime=SECONDS)
+    return Voucher(idp, audience=VOUCHERS, scopes=scopes, hours=HOURS, clock=place.clock)
 
 
 def tool(

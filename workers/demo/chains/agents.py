@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from busauth import Bus, Caller, StaticKeys
 from busauth.messages import MessageSecurity, Proofs, ProofSigner, TrustedPublisher
 from busauth.tokens import shared_secret
+from workers.agents.atlas import VOUCHERS
 from workers.agents.desk import desk
 from workers.agents.hold import hold
 from workers.agents.jobs import HOLDS_DUE, HOURS, REPORTS_DUE, SEARCHES_DUE
@@ -95,6 +96,7 @@ async def set_up(amqp_url: str, timeline: Timeline, prefix: str) -> AsyncIterato
         revocations=withdrawn,
         messages=_signed(),
     ) as town:
+        town.idp.issuer.receivers[VOUCHERS] = "atlas"
         place = town.place
         tools = {"flights": flights(place), "mailbox": mailbox(place)}
         steps: dict[str, Callable[[], Bus]] = {
