@@ -10,6 +10,7 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.voucher import Voucher
 from busauth._doors import hand_out
 from busauth.caller import Subject
 
@@ -24,6 +25,7 @@ __all__ = [
     "OnwardToken",
     "Subject",
     "TokenExchange",
+    "Voucher",
 ]
 
 hand_out(__name__, globals())
