@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from busauth import JWKS, Bus, BusOptions, Caller, Clock, Event, Guard, Verifier
+from busauth import Bus, BusOptions, Caller, Clock, Event, Guard, Verifier
 from busauth.delegation import OnwardToken, TokenExchange
 from busauth.messages import MessageSecurity, Route
 from busauth.revocation import Revocations
-from busauth.tokens import RFC9068, ClientSecretBasic
+from busauth.tokens import RFC9068, ClientSecretBasic, KeySource
 from workers.hop import Hop
 from workers.shop import RETRY
 
@@ -23,7 +23,8 @@ class Place:
 
     Attributes:
         amqp_url: the broker.
-        issuer: the `iss` of every token; the rest is found by discovery.
+        issuer: the `iss` of every token.
+        keys: its keys.
         secrets: what each service proves itself with, by its name.
         prefix: what all queue names begin with.
         clock: the time.
@@ -35,6 +36,7 @@ class Place:
 
     amqp_url: str = field(repr=False)
     issuer: str
+    keys: KeySource
     secrets: Mapping[str, str] = field(repr=False)
     prefix: str
     clock: Clock
@@ -46,7 +48,7 @@ class Place:
     def guard(self, service: str, audience: str | None = None) -> Guard:
         """Return a service's guard: it takes tokens for that service alone, or for `audience`."""
         verifier = Verifier(
-            JWKS.discover(self.issuer, clock=self.clock),
+            self.keys,
             issuer=self.issuer,
             audience=audience or service,
             algorithms=["RS256"],
@@ -71,6 +73,7 @@ class Place:
         return TokenExchange(
             self.issuer,
             client=ClientSecretBasic(service, self.secrets[service]),
+            keys=self.keys,
             acts=acts,
             clock=self.clock,
         )

@@ -1,5 +1,6 @@
 """The demo's own connection to the broker: it looks at queues, reads dead letters, and intrudes."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
@@ -18,6 +19,7 @@ QUEUES = {
 """What each worker consumes."""
 
 _KINDS = ("dead", "rejected")
+_REFUSAL = re.compile(r"got ([a-z_]+\.[a-z_]+): ")
 _RUNGS = (min(RETRY.longest, RETRY.first * 2**attempt) for attempt in range(RETRY.limit + 1))
 _ENDINGS = ("", ".dead", ".rejected", *(f".retry.{int(1000 * rung)}" for rung in _RUNGS))
 """Of the queues that a bus declares for each that it consumes."""
@@ -96,6 +98,12 @@ def _reader(
     async def take(message: AbstractIncomingMessage) -> None:
         letter = Letter.of(message)
         leaked = " with its token" if "authorization" in letter.headers else ""
-        read(f"{name}: {letter.code}{leaked}")
+        read(f"{name}: {_codes(letter)}{leaked}")
 
     return take
+
+
+def _codes(letter: Letter) -> str:
+    """Return its code; of one whose handler was refused something, that as well."""
+    why = _REFUSAL.search(letter.detail or "") if letter.code == "handler.rejected" else None
+    return f"{letter.code} for {why[1]}" if why else f"{letter.code}"

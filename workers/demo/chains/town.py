@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-from busauth import Bus, Event
+from busauth import JWKS, Bus, Event
 from busauth.messages import MessageSecurity
 from busauth.revocation import Revocations
 from busauth.testing import Issuer, IssuerServer, ManualClock
@@ -24,7 +24,7 @@ from workers.demo.timeline import Timeline
 from workers.hop import Hop
 from workers.place import Place
 
-_ON_THE_WAY = ("accepted", "published")
+_ON_THE_WAY = ("accepted", "accepted-late", "published")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Town:
 
     def asked(self) -> int:
         """Return how often somebody asked the issuer for a token, or about one."""
-        return sum("keys" not in path and "known" not in path for path in self.idp.requests)
+        return sum(path in ("/token", "/introspect") for path in self.idp.requests)
 
     async def nothing_waits(self) -> None:
         """Note what waits in each queue that is consumed."""
@@ -124,12 +124,14 @@ async def founded(
     clock = ManualClock(time.time() // 1)
     async with AsyncExitStack() as stack:
         idp = stack.enter_context(IssuerServer(Issuer(clock=clock)))
+        keys = JWKS.discover(idp.issuer.url, clock=clock)
         broker = Broker(await stack.enter_async_context(await connect(amqp_url)), prefix, queues)
         stack.push_async_callback(broker.clean)
         seen = Seen(Record(), timeline)
         place = Place(
             amqp_url=amqp_url,
             issuer=idp.issuer.url,
+            keys=keys,
             secrets={name: idp.issuer.register(name).secret for name in services},
             prefix=prefix,
             clock=clock,
