@@ -42,7 +42,7 @@ from busauth import (
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._amqp.delivery import Delivery
 from busauth._amqp.handling.plan import compile_plan
-from busauth._amqp.headers import token_in
+from busauth._amqp.headers import BEARER, token_in
 from busauth._amqp.settling.acks import Acks
 from busauth._decision import Demand, Rules, decide_in_time
 from busauth._expiry import PolicyChain
@@ -232,7 +232,7 @@ def _judging(pool: Pool, verifiers: Verifiers) -> dict[str, Step]:
     )
 
     async def extract(message: DeliveredMessage) -> None:
-        token_in(_headers(message), HEADER)
+        token_in(_headers(message), BEARER)
 
     async def authenticate(message: DeliveredMessage) -> None:
         verifiers.recall(str(_headers(message)[HEADER])[_SCHEME:])

@@ -178,6 +178,7 @@ class Event:
         policy: the name of the policy that accepted a late token.
         sender: of what was handed over as nobody, who sent it, and by whose word: ``proven``, the
             ``client`` of a genuine token, or ``said`` by the message itself.
+        transaction: `txn` of a transaction token, the same in every service of its call chain.
     """
 
     kind: EventKind
@@ -201,6 +202,7 @@ class Event:
     sender: str | None = None
     began_at: float | None = None
     ended_at: float | None = None
+    transaction: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON: what is known of it, ``kind`` as its value.
@@ -538,6 +540,7 @@ class Telling:
             sender=sender,
             began_at=message.began_at,
             ended_at=message.ended_at,
+            transaction=caller.transaction.txn if caller and caller.transaction else None,
         )
         self(event)
         if message.watch is not None:

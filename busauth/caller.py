@@ -27,6 +27,25 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """What a transaction token says of its transaction: the same in every service of a call chain.
+
+    Attributes:
+        txn: names the transaction: printable, and safe to show.
+        scope: what it is for, as it was issued; `Caller.scopes` is what its caller may do here.
+        tctx: its immutable details, deeply read-only; empty where there are none.
+        rctx: the circumstances of the request that began it, likewise.
+        req_wl: the workloads that asked for its tokens, the first one first.
+    """
+
+    txn: str
+    scope: str
+    tctx: Mapping[str, Any] = field(repr=False)
+    rctx: Mapping[str, Any] = field(repr=False)
+    req_wl: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstToken:
     """What is kept of the token that work was first asked for with, once that token is gone.
 
@@ -125,6 +144,16 @@ class Lease:
             raise CallerError(f"the caller's token cannot be used: {self._ended}")
         return self._token
 
+    @property
+    def is_proven(self) -> bool:
+        """Return whether it is known whose token it is."""
+        return self._caller is not None
+
+    @property
+    def is_transaction(self) -> bool:
+        """Return whether its token is known to be a transaction token."""
+        return self._caller is not None and self._caller.transaction is not None
+
     async def subject(self) -> "Subject":
         """Return whose authority is to go on, to have their token exchanged.
 
@@ -182,6 +211,7 @@ class Caller:
             roles are then what both of them allow, and all else is the other token's.
         restricted: whether the token allows more than the caller was left with, so that it cannot
             be sent on.
+        transaction: what a transaction token says of its transaction; None for any other token.
     """
 
     issuer: str
@@ -198,6 +228,7 @@ class Caller:
     late: Late | None = None
     first: FirstToken | None = None
     restricted: bool = False
+    transaction: Transaction | None = field(default=None, compare=False)
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _lease: Lease | None = field(default=None, repr=False, compare=False)
 

@@ -34,6 +34,7 @@ from busauth._tokens.profiles.providers import (
     LENIENT,
     OKTA,
     RFC9068,
+    TRANSACTION,
     ZITADEL,
     keycloak,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "LENIENT",
     "OKTA",
     "RFC9068",
+    "TRANSACTION",
     "ZITADEL",
     "Answer",
     "AnswerMissing",

@@ -45,7 +45,7 @@ from busauth._amqp.topology import (
     queues_around,
     rejected_queue,
 )
-from busauth._amqp.trust import check_retired_sources, trust
+from busauth._amqp.trust import check_retired_sources, header_of, trust
 from busauth._arguments import closest
 from busauth._callables import is_async, name_of
 from busauth._decision import Demand, Rules
@@ -83,6 +83,7 @@ class GuardCore:
         outbox: prepares what is published.
         onwards: has the tokens that go along in place of callers' own.
         trusted: judges tokens.
+        header: where they travel.
         sent: is told what was published, with its exchange and routing key; None for nobody.
         introspects: whether a consumer wants its issuer asked.
         around: returns what is called in place of a handler; None for the handler itself.
@@ -121,8 +122,9 @@ class GuardCore:
         self.around: Callable[[Handler], Handler] | None = None
         self.sent: Callable[[Outgoing, str, str], None] | None = None
         self.trusted = trust(verifiers, options)
+        self.header = header_of(self.trusted, options)
         self.outbox = Outbox(
-            header=options.header,
+            header=self.header,
             verifiers=self.trusted,
             clock=clock,
             signer=messages.signer,
@@ -144,6 +146,7 @@ class GuardCore:
         self._context = GuardContext(
             clock=clock,
             options=options,
+            header=self.header,
             auditor=telling,
             watching=self._watching,
             replies=Replies(
@@ -214,7 +217,7 @@ class GuardCore:
             plan = replace(plan, call=self.around(plan.call))
         disposal = Disposal(
             queue=spec.queue,
-            token_header=self.options.header,
+            token_header=self.header,
             publisher=self._copies,
             outlet=outlet or _same_connection,
             retries=waiting,
@@ -339,6 +342,7 @@ class GuardCore:
             proofs,
             routes,
             options=self.options,
+            header=self.header.name,
             letters=self.letters,
             session_claim=self._session_claim,
         )

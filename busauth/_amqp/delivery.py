@@ -208,6 +208,7 @@ class Delivery:
         *,
         token_sha256: str | None = None,
         transaction_token: str | None = None,
+        is_transaction: bool = False,
     ) -> SeenMessage:
         """Return it as a proof speaks of it.
 
@@ -215,10 +216,12 @@ class Delivery:
             caller: whose it is; None where that is not known.
             token_sha256: the hex SHA-256 of its token, None where it has none.
             transaction_token: the one that came beside it, if any.
+            is_transaction: whether its token is one itself.
         """
         return SeenMessage(
             token_sha256=token_sha256,
             transaction_token=transaction_token,
+            is_transaction=is_transaction,
             body=self.body,
             message_id=self.message_id,
             properties=self.properties,

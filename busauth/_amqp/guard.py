@@ -17,7 +17,6 @@ from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.core import GuardCore
 from busauth._amqp.handling.guarded import GuardedConsumer, P, R
 from busauth._amqp.handling.plan import Handler
-from busauth._amqp.headers import bearer_token
 from busauth._amqp.judging.foreseen import Foreseen
 from busauth._amqp.judging.judge import FRAME, FrameBytes
 from busauth._amqp.judging.received import Received
@@ -312,10 +311,11 @@ class Guard:
         roles: Iterable[str] = (),
         on_expired: Policies | None = None,
     ) -> Caller:
-        """Verify an HTTP request's ``Authorization`` value.
+        """Verify an HTTP request's ``Authorization`` value, or its ``Txn-Token``.
 
         Args:
-            authorization: the header's value, None where there is none.
+            authorization: the header's value, None where there is none; of a guard of transaction
+                tokens that of ``Txn-Token``.
             scopes: all of them must be in the token.
             roles: all of them must be in the token.
             on_expired: for services behind a queue, whose callers may have waited there; default:
@@ -328,7 +328,7 @@ class Guard:
                 never be reached, or needs a word that cannot be had.
         """
         rules = self.core.edge_rules(Demand.of(scopes, roles), on_expired)
-        token = bearer_token(authorization)
+        token = self.core.header.token(authorization)
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)

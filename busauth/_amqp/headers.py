@@ -6,7 +6,8 @@ from its sender; what is read here besides the token is a hint at most.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pamqp import commands, frame, header
 
@@ -34,7 +35,8 @@ AT = "busauth-at"
 ISSUER = "busauth-issuer"
 SUBJECT = "busauth-subject"
 TOKEN_SHA256 = "busauth-token-sha256"  # noqa: S105 -- a header's name
-REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256)
+TXN = "busauth-txn"
+REASON = (REFUSAL, DETAIL, QUEUE, AT, ISSUER, SUBJECT, TOKEN_SHA256, TXN)
 """What a dead letter tells about its refusal."""
 
 EXCHANGE = "busauth-exchange"
@@ -58,6 +60,8 @@ From RabbitMQ 4.3 on a nack counts in the second alone.
 # 9110, section 11.1).
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
+_NOT_BARE = re.compile(r"[\s,]")  # blanks follow a scheme, and a comma one of several tokens
+_ONE_TOKEN = "<JWT>, once"  # noqa: S105 -- what is expected
 # version, trace, span and flags, as a traceparent has them (W3C Trace Context, section 3.2)
 _MARK = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 COUNT_LIMIT = 1_000_000  # attempts and hops: beyond is no count, and arithmetic with it stays cheap
@@ -108,6 +112,93 @@ def bearer_token(value: object) -> str:
     raise NotGenuine("header.scheme", found="another form", expected="Bearer <JWT>, once")
 
 
+def bare_token(value: object) -> str:
+    """Return the token of a ``Txn-Token`` value: exactly one, and nothing beside it.
+
+    Args:
+        value: text, or its bytes in ASCII.
+
+    Raises:
+        NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
+            the value itself is never shown.
+    """
+    if value is None:
+        raise NotGenuine("header.missing", found="no token header", expected=_ONE_TOKEN)
+    value = as_text(value)
+    if not isinstance(value, str):
+        found = f"a token header of type {type(value).__name__}"
+        raise NotGenuine("header.not_text", found=found, expected="a string")
+    if not value or value.isspace():
+        raise NotGenuine("token.empty", found="a header without a token", expected=_ONE_TOKEN)
+    if _NOT_BARE.search(value):
+        found = "something beside a token"
+        raise NotGenuine("header.scheme", found=found, expected=f"{_ONE_TOKEN}, without a scheme")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class TokenHeader:
+    """Where a kind of token travels, and how it is written there.
+
+    Attributes:
+        name: of the AMQP header, spelled exactly so.
+        is_transactions: whether transaction tokens travel there: bare, and never as `Bearer`.
+    """
+
+    name: str = AUTHORIZATION
+    is_transactions: bool = False
+
+    @property
+    def on_http(self) -> str:
+        """Return the name of the HTTP header for the same token."""
+        return TXN_TOKEN if self.is_transactions else AUTHORIZATION
+
+    @property
+    def form(self) -> str:
+        """Return what is expected there, for people."""
+        return _ONE_TOKEN if self.is_transactions else "Bearer <JWT>"
+
+    def value(self, token: str) -> str:
+        """Return a token as it is written there."""
+        return token if self.is_transactions else f"Bearer {token}"
+
+    def token(self, value: object) -> str:
+        """Return the token of a header's value.
+
+        Raises:
+            NotGenuine: as of `bearer_token` and `bare_token`.
+        """
+        return bare_token(value) if self.is_transactions else bearer_token(value)
+
+
+BEARER: Final = TokenHeader()
+"""Where access tokens travel, as a rule."""
+
+TRANSACTIONS: Final = TokenHeader(TXN_TOKEN, is_transactions=True)
+"""Where transaction tokens travel, always (draft-ietf-oauth-transaction-tokens-10, section 8.1)."""
+
+
+def token_in(headers: Mapping[str, Any], header: TokenHeader) -> str:
+    """Return the token in a message's headers.
+
+    Raises:
+        NotGenuine: as of `TokenHeader.token`; of one that is missing with what may have been meant.
+    """
+    value = headers.get(header.name)
+    if value is None:
+        raise _missing(headers, header)
+    return header.token(value)
+
+
+def kept_in(headers: Mapping[str, Any], header: TokenHeader) -> str | None:
+    """Return what a letter kept, where it came as tokens travel; None for anything else."""
+    try:
+        token = header.token(headers.get(header.name))
+    except NotGenuine:
+        return None
+    return token if is_kept(token) else None
+
+
 def check_alone(token: str) -> None:
     """Refuse a header's value where a raw token is to be handed in.
 
@@ -119,16 +210,9 @@ def check_alone(token: str) -> None:
         raise NotGenuine("header.scheme", found=found, expected="the token alone")
 
 
-def token_in(headers: Mapping[str, Any], name: str) -> str:
-    """Return the token in a message's headers; see `bearer_token`."""
-    value = headers.get(name)
-    if value is None:
-        raise _missing(headers, name)
-    return bearer_token(value)
-
-
-def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
+def _missing(headers: Mapping[str, Any], wanted: TokenHeader) -> NotGenuine:
     """Name the header that is wanted, and what is there that may have been meant."""
+    name = wanted.name
     meant = {_plain(name), *map(_plain, _USUAL)}
     near = sorted(each for each in headers if _plain(each) in meant)
     found = f"no header {name!r}"
@@ -136,7 +220,7 @@ def _missing(headers: Mapping[str, Any], name: str) -> NotGenuine:
         found = f"a header {name!r} without a value"
     elif near:
         found += f", but {' and '.join(map(repr, near[:_SHOWN]))}"
-    expected = f"Bearer <JWT> in {name!r}, spelled exactly so"
+    expected = f"{wanted.form} in {name!r}, spelled exactly so"
     if isinstance(headers.get(REFUSAL), str):  # whoever wrote that: a hint, and nothing follows
         expected += "; it looks like a dead letter that was moved by hand: redrive it instead"
     return NotGenuine("header.missing", found=found, expected=expected)
@@ -167,15 +251,6 @@ def id_in(value: object, token: str | None = None) -> str | None:
     if not value.isprintable() or len(value.encode()) > _LONGEST_NAME:
         return None
     return None if (token and token in value) or redact(value) != value else value
-
-
-def kept_in(headers: Mapping[str, Any], name: str) -> str | None:
-    """Return what a letter kept, where it came as tokens travel; None for anything else."""
-    try:
-        token = bearer_token(headers.get(name))
-    except NotGenuine:
-        return None
-    return token if is_kept(token) else None
 
 
 def by_in(headers: Mapping[str, Any], token: str | None = None) -> str | None:

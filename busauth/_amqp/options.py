@@ -122,7 +122,7 @@ class GuardOptions(Knobs):
     """How a guard works; seconds and bytes throughout.
 
     Attributes:
-        header: the AMQP header that carries the token.
+        header: the AMQP header that carries the token; transaction tokens have one of their own.
         max_token_bytes: longer tokens are refused unread.
         max_body_bytes: longer bodies are refused where a handler takes anything but `bytes`.
         cached_tokens: how many verified tokens are remembered.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from busauth._amqp.headers import AUTHORIZATION, TRANSACTIONS, TXN_TOKEN, TokenHeader
 from busauth._amqp.options import GuardOptions
 from busauth._tokens.authenticators import Authenticator, Authenticators
 from busauth._tokens.keys.jwks import JWKS
@@ -25,7 +26,34 @@ def trust(
     }
     if len(own) == len(verifiers):  # the usual case, on every message's way
         return Verifiers(*own, **limits)
+    if any(each.profile.is_transaction for each in own):
+        raise ConfigurationError(
+            "transaction tokens are verified by their service's keys, and nobody is asked about "
+            "them: expected a guard of their own, of a Verifier(profile=TRANSACTION) alone"
+        )
     return Authenticators(*verifiers, **limits)
+
+
+def header_of(trusted: Verifiers | Authenticators, options: GuardOptions) -> TokenHeader:
+    """Return where the tokens of a guard travel.
+
+    Raises:
+        ConfigurationError: another header than `txn-token` for transaction tokens, or that one for
+            access tokens.
+    """
+    is_transactions = isinstance(trusted, Verifiers) and trusted.is_for_transactions
+    named = options.header.lower()
+    if is_transactions and named not in (AUTHORIZATION, TXN_TOKEN):  # the first is the default
+        found = f"GuardOptions(header={options.header!r})"
+        raise ConfigurationError(
+            f"{found}: transaction tokens travel in {TXN_TOKEN}, and nowhere else"
+        )
+    if named == TXN_TOKEN and not is_transactions:
+        raise ConfigurationError(
+            f"GuardOptions(header={options.header!r}): access tokens do not travel there; expected "
+            "a Verifier(..., profile=TRANSACTION), which needs no header=..."
+        )
+    return TRANSACTIONS if is_transactions else TokenHeader(options.header)
 
 
 def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:

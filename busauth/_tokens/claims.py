@@ -44,7 +44,8 @@ def check_profile(claims: Mapping[str, Any], profile: Profile) -> None:
 
 
 def _check_kind(claims: Mapping[str, Any], profile: Profile) -> None:
-    expected = f"an access token, {profile.name}"
+    kind = "a transaction token" if profile.is_transaction else "an access token"
+    expected = f"{kind}, {profile.name}"
     for name in profile.absent:
         if value_at(claims, name) is not MISSING:
             raise NotGenuine("token.type", found=f"a token with {name}", expected=expected)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from busauth._tokens import claims as registered
 from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.transactions import transaction_of
 from busauth.caller import Caller, Places, places, read_only
 
 
@@ -53,5 +54,6 @@ def caller_of(claims: dict[str, Any], known: Known, token_sha256: str) -> Caller
         token_id=claims.get("jti"),
         token_sha256=token_sha256,
         actors=registered.actors_of(claims),
+        transaction=transaction_of(claims) if profile.is_transaction else None,
         claims=read_only(claims, known.placed),
     )

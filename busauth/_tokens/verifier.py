@@ -22,7 +22,8 @@ from busauth._tokens.keys.key import (
     KeySource,
     allow_list,
 )
-from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.profiles.places import MISSING
+from busauth._tokens.profiles.profile import TXN_JWT, Profile, media_type
 from busauth._tokens.profiles.providers import LENIENT, profile_of
 from busauth._tokens.profiles.tenants import tenants_of
 from busauth._tokens.reading import Known, caller_of, itself
@@ -65,7 +66,8 @@ class Verifier:
         audience: whom tokens must be for; one of several suffices.
         algorithms: what this issuer signs with, secrets and public keys never mixed.
         profile: what its access tokens look like, or the name that it has in a settings file;
-            `LENIENT` suits most providers.
+            `LENIENT` suits most providers. With `TRANSACTION` the issuer is a transaction token
+            service, the audience its trust domain, and a token may do without `iss`.
         required: claims that must be there, next to those of the profile.
         clients: the OAuth clients whose tokens are taken, where not all of the issuer's are.
         tenants: those whose tokens are taken, by their identifiers; "any" for whoever has one.
@@ -109,6 +111,11 @@ class Verifier:
             raise ConfigurationError(
                 f"issuer={issuer!r}, audience={audience!r}: expected names, none of them empty"
             )
+        if profile.is_transaction and (self.tenants is not None or len(self.audience) > 1):
+            raise ConfigurationError(
+                f"profile={profile.name!r}, audience={sorted(self.audience)}: expected one trust "
+                "domain, and its one service: subjects are unique inside of it alone"
+            )
         self._signatory = Signatory(
             name=issuer,
             keys=keys,
@@ -125,6 +132,11 @@ class Verifier:
     def issuer(self) -> str:
         """Return the exact `iss` of its tokens, or the template for many tenants."""
         return self._signatory.name
+
+    @property
+    def profile(self) -> Profile:
+        """Return what its tokens look like, with what is required besides."""
+        return self._profile
 
     @property
     def keys(self) -> KeySource:
@@ -197,6 +209,9 @@ class Verifiers:
         verifiers: at least one; no two for one issuer.
         max_token_bytes: longer tokens are refused unread.
         cache_size: how many verified tokens are remembered.
+
+    Attributes:
+        is_for_transactions: whether what they verify are transaction tokens.
     """
 
     @checked
@@ -212,10 +227,22 @@ class Verifiers:
         self._verifiers = verifiers
         self._by_issuer = {each.issuer: each for each in verifiers if each.tenants is None}
         self._templates = {each.tenants: each for each in verifiers if each.tenants is not None}
+        services = [each for each in verifiers if each.profile.is_transaction]
+        self._by_domain = {domain: each for each in services for domain in each.audience}
+        self.is_for_transactions = bool(services)
         doubled = any(self._of_many(issuer) for issuer in self._by_issuer)
         if not verifiers or doubled or len(self.issuers) != len(verifiers):
             raise ConfigurationError(
                 "expected verifiers, one for each issuer: got none, or two for one"
+            )
+        if services and len(services) != len(verifiers):
+            raise ConfigurationError(
+                "verifiers of transaction tokens and of access tokens: expected a guard for each: "
+                "the ones travel in txn-token, the others in authorization"
+            )
+        if len(self._by_domain) != len(services):
+            raise ConfigurationError(
+                "two verifiers of transaction tokens for one trust domain: expected its one service"
             )
         self.max_token_bytes = max_token_bytes
         self._cache_size = cache_size
@@ -250,14 +277,16 @@ class Verifiers:
         """Return `exp` of a token that was not authenticated: for the edge, before publishing.
 
         Raises:
-            NotGenuine: it is malformed.
+            NotGenuine: it is malformed, or ``token.type``: a transaction token where access tokens
+                are expected, or the reverse.
         """
         if len(token) > self.max_token_bytes:
             split(token, max_bytes=self.max_token_bytes)  # as `recall`
         digest = fingerprint(token)
         if digest not in self._shapes:
-            payload = split(token, max_bytes=self.max_token_bytes).payload
-            ends_at = self._shapes[digest] = registered.instant(payload, "exp")
+            compact = split(token, max_bytes=self.max_token_bytes)
+            self._check_kind(compact)
+            ends_at = self._shapes[digest] = registered.instant(compact.payload, "exp")
             while len(self._shapes) > _SHAPES:
                 self._shapes.popitem(last=False)
             return ends_at
@@ -282,6 +311,21 @@ class Verifiers:
             return True
         return self._of(named_issuer(token, max_bytes=self.max_token_bytes)) is not None
 
+    def named(self, token: CompactToken) -> Verifier | None:
+        """Return the verifier of a token by what it names: its issuer, or else its trust domain."""
+        issuer = token.payload.get("iss", MISSING)
+        if issuer is not MISSING:
+            return self._of(issuer)
+        audience = token.payload.get("aud")
+        domain = audience[0] if isinstance(audience, list) and len(audience) == 1 else audience
+        return self._by_domain.get(domain) if isinstance(domain, str) else None
+
+    def _check_kind(self, token: CompactToken) -> None:
+        typ = token.header.get("typ")
+        if (media_type(typ) == TXN_JWT) != self.is_for_transactions:
+            expected = "a transaction token" if self.is_for_transactions else "an access token"
+            raise NotGenuine("token.type", found=typ or "no typ", expected=expected)
+
     @property
     def issuers(self) -> frozenset[str]:
         """Return whose tokens are verified; of many tenants, their template."""
@@ -300,7 +344,7 @@ class Verifiers:
         refuse_encrypted(token)  # first: as a JWS it would only have the wrong number of parts
         compact = split(token, max_bytes=self.max_token_bytes)
         issuer = compact.payload.get("iss")
-        verifier = self._of(issuer)
+        verifier = self.named(compact)
         if verifier is None:
             found = "no iss" if issuer is None else issuer
             told = (str(each.tenants or each.issuer) for each in self._verifiers)

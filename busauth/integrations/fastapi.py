@@ -32,7 +32,7 @@ from busauth.errors import ConfigurationError
 
 with needs(__name__, "fastapi", "fastapi", "starlette"):
     from fastapi import Depends, Request, WebSocketException, status
-    from fastapi.openapi.models import HTTPBearer
+    from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer
     from fastapi.security import SecurityScopes
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection
@@ -62,6 +62,8 @@ async def _route() -> AsyncIterator[AsyncExitStack]:
 class CallerBearer(SecurityBase):
     """A dependency that gives a request's `Caller`, or refuses: ``Security(bearer, scopes=[...])``.
 
+    With a guard of transaction tokens it reads ``Txn-Token``, which OpenAPI shows as a key.
+
     Scopes of dependencies that depend on each other add up, and all of them are demanded, as
     OpenAPI shows them.
 
@@ -88,7 +90,12 @@ class CallerBearer(SecurityBase):
         scheme_name: str = "bearer",
         description: str | None = None,
     ) -> None:
-        self.model = HTTPBearer(bearerFormat="JWT", description=description)
+        header = guard_of(guard).core.header
+        self.model = (
+            APIKey(**{"in": APIKeyIn.header}, name=header.on_http, description=description)
+            if header.is_transactions
+            else HTTPBearer(bearerFormat="JWT", description=description)
+        )
         self.scheme_name = scheme_name
         self._guard, self._on_expired = guard, on_expired
         demand = Demand.of((), roles)

@@ -32,6 +32,7 @@ from busauth._tokens.fetch import Fetcher
 from busauth.caller import Caller, current_lease, subject_of
 from busauth.errors import CallerError, ConfigurationError
 
+_TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 _NO_ORIGIN = re.compile(r"[\s?#]")
@@ -44,6 +45,9 @@ class CallerAuth(httpx.Auth):
     With `onward` it sends the token that is had for it, for async clients. Nothing is sent, and a
     `Refused` or `Deferred` raised, where none is to be had; a handler that lets that out ends
     without a retry, or has its consumer paused and its message given back.
+
+    A transaction token goes as it is in ``Txn-Token``, never in ``Authorization``, and along with
+    no redirect that httpx follows by itself: not even to the same host.
 
     A request is not sent, and raises a `CallerError`, where its host was not declared, and where
     there is no token to send on: nobody is in scope, their handler has ended, or they were accepted
@@ -104,7 +108,7 @@ class CallerAuth(httpx.Auth):
                 "httpx.AsyncClient, or with CallerAuth(...) without onward"
             )
         self._check_host(request.url)
-        with self._lent(request, self._bearer()):
+        with self._lent(request, *self._token()):
             response = yield request
         _forget(response)
 
@@ -118,20 +122,29 @@ class CallerAuth(httpx.Auth):
             Refused, Deferred: no token goes on, or none can be had now.
         """
         self._check_host(request.url)  # first: for nobody else is a token had
-        bearer = self._bearer() if self._onward is None else await self._had(self._onward)
-        with self._lent(request, bearer):
+        onward = self._onward
+        lent = self._token() if onward is None else (await self._had(onward), False)
+        with self._lent(request, *lent):
             response = yield request
         _forget(response)
 
     @contextmanager
-    def _lent(self, request: httpx.Request, token: str) -> Iterator[None]:
+    def _lent(
+        self, request: httpx.Request, token: str, is_transaction: bool = False
+    ) -> Iterator[None]:
         """Let a request bear a token while inside, and nobody's cookies beside it."""
         request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
-        request.headers["Authorization"] = f"Bearer {token}"
+        own = request.headers
+        if is_transaction:
+            request.headers = _Transaction(own, token)
+        else:
+            own["Authorization"] = f"Bearer {token}"
         try:
             yield
         finally:
-            request.headers.pop("Authorization", None)
+            request.headers = own
+            if not is_transaction:
+                own.pop("Authorization", None)
 
     def _check_host(self, url: httpx.URL) -> None:
         origin = _origin(url)
@@ -146,19 +159,43 @@ class CallerAuth(httpx.Auth):
                 f"CallerAuth(hosts=[{origin!r}, ...]), or send the request without: auth=None"
             )
 
-    def _bearer(self) -> str:
-        return self._caller.bearer() if self._caller is not None else current_lease().token()
+    def _token(self) -> tuple[str, bool]:
+        """Return the token that is sent, and whether it is a transaction token."""
+        if self._caller is not None:
+            return self._caller.bearer(), self._caller.transaction is not None
+        lease = current_lease()
+        return lease.token(), lease.is_transaction
 
     async def _had(self, onward: OnwardToken) -> str:
         with told_to_handlers():
             caller = self._caller
             subject = current_lease().subject() if caller is None else subject_of(caller)
             token = await onward.token_for(await subject)
-        self._bearer()  # of one that has ended since, nothing goes on either
+        self._token()  # of one that has ended since, nothing goes on either
         return token
 
     def __repr__(self) -> str:
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"
+
+
+class _Transaction(httpx.Headers):
+    """A request's headers and its transaction token, which no copy of them has.
+
+    httpx makes a redirect's headers by copying these, and takes `Authorization` alone from what
+    goes to another host.
+    """
+
+    def __init__(self, own: httpx.Headers, token: str) -> None:
+        super().__init__([(name, value) for name, value in own.raw if name.lower() != b"txn-token"])
+        self._token = token
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Return what is sent."""
+        return [*super().raw, (_TXN_TOKEN.encode(), self._token.encode())]
+
+    def __getitem__(self, key: str) -> str:
+        return self._token if key.lower() == _TXN_TOKEN.lower() else super().__getitem__(key)
 
 
 def _forget(response: httpx.Response) -> None:

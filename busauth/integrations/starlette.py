@@ -31,6 +31,7 @@ from typing import Annotated, Any
 
 from busauth._amqp.bus import Bus
 from busauth._amqp.guard import Guard
+from busauth._amqp.headers import AUTHORIZATION
 from busauth._amqp.readiness import Readiness
 from busauth._arguments import Range, check, checked, kind_of
 from busauth._decision import Demand
@@ -51,6 +52,9 @@ Answering = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 _SCOPES = "busauth.scopes"
 """Where an ASGI scope says which scopes the resource demands: a challenge names them."""
+
+_HEADER = "busauth.header"
+"""Where it says which header carries the token; there is no challenge for a transaction token."""
 
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]*")
 """What stands between quotes in a challenge (RFC 6750, section 3)."""
@@ -83,7 +87,8 @@ async def authenticated(
 
     Args:
         guard: what verifies; of a bus its guard, in tests the one of the kit that it uses.
-        request: of its headers, ``Authorization``.
+        request: of its headers, ``Authorization``; with a guard of transaction tokens
+            ``Txn-Token``.
         scopes: all of them must be in the token.
         roles: all of them must be in the token.
         on_expired: for services behind a queue; default: nothing late is accepted.
@@ -93,10 +98,11 @@ async def authenticated(
         Deferred: the issuer's keys are out of reach; answered 503.
         ConfigurationError: what is demanded cannot be met; as of `Guard.authenticate`.
     """
-    demand = Demand.of(scopes, roles)
-    request.scope[_SCOPES] = demand.scopes
-    caller = await guard_of(guard).authenticate(
-        _authorization(request), scopes=demand.scopes, roles=demand.roles, on_expired=on_expired
+    demand, guard = Demand.of(scopes, roles), guard_of(guard)
+    header = guard.core.header.on_http
+    request.scope[_SCOPES], request.scope[_HEADER] = demand.scopes, header
+    caller = await guard.authenticate(
+        _said(request, header), scopes=demand.scopes, roles=demand.roles, on_expired=on_expired
     )
     lease = _lease_of(caller)
     with acting(lease):
@@ -118,9 +124,9 @@ def _lease_of(caller: Caller) -> Lease:
     return lease
 
 
-def _authorization(request: Request) -> str | None:
-    """Return the header's value; several are one list (RFC 9110, section 5.3), and no token."""
-    return ", ".join(request.headers.getlist("authorization")) or None
+def _said(request: Request, header: str) -> str | None:
+    """Return a header's value; several are one list (RFC 9110, section 5.3), and no token."""
+    return ", ".join(request.headers.getlist(header)) or None
 
 
 @checked
@@ -192,6 +198,8 @@ class _Answers:
             LOGGER.warning("%s: %s", what, why)
 
     def _challenge(self, request: Request, status: int, fault: str | None) -> dict[str, str]:
+        if request.scope.get(_HEADER, AUTHORIZATION) != AUTHORIZATION:
+            return {}  # a client cannot ask for one: its edge does
         if fault is None and status != HTTPStatus.UNAUTHORIZED:
             return {}
         scope = " ".join(sorted(filter(_is_sayable, request.scope.get(_SCOPES, ()))))
@@ -216,7 +224,7 @@ def _told(request: Request, error: Refused) -> tuple[int, str | None]:
         return error.status, "insufficient_scope"
     if error.status != HTTPStatus.UNAUTHORIZED:
         return error.status, None
-    if not _BEARER.match(_authorization(request) or ""):
+    if not _BEARER.match(_said(request, AUTHORIZATION) or ""):
         return error.status, None
     if error.code in _MALFORMED:
         return HTTPStatus.BAD_REQUEST, "invalid_request"

@@ -247,7 +247,7 @@ class BusThread:
         roles: Iterable[str] = (),
         timeout: float | None = None,
     ) -> Caller:
-        """Verify an HTTP request's ``Authorization`` value; see `Guard.authenticate`.
+        """Verify an HTTP request's ``Authorization`` value, or ``Txn-Token``'s; see `Guard`.
 
         Args:
             authorization: the header's value, None where there is none.

@@ -138,7 +138,7 @@ class ClaimSettings(Table):
 
 
 ProfileName = Literal[
-    "lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak", "okta", "zitadel"
+    "lenient", "at+jwt", "auth0", "cognito", "entra", "keycloak", "okta", "transaction", "zitadel"
 ]
 
 

@@ -24,6 +24,7 @@ from busauth._amqp.connecting.within import Within
 from busauth._amqp.consuming.intake import Binding
 from busauth._amqp.consuming.security import MessageSecurity
 from busauth._amqp.guard import Guard
+from busauth._amqp.headers import BEARER, TRANSACTIONS, TokenHeader
 from busauth._amqp.options import BusOptions, GuardOptions
 from busauth._amqp.publishing.copies import Outgoing
 from busauth._amqp.publishing.outbox import Body, as_message
@@ -226,7 +227,7 @@ class Kit(Witness):
             auditor=self._decided,
             around=self._tasks.around,
         )
-        replica.core.sent = partial(self._sent, guard.options.header)
+        replica.core.sent = partial(self._sent, guard.core.header.name)
         return replica
 
     # --- callers --------------------------------------------------------------------------------
@@ -243,9 +244,19 @@ class Kit(Witness):
         Raises:
             NotGenuine: with such claims it would be refused.
         """
-        token = self.issuer.token(subject, **claims)
+        token = self._minted(subject, claims)
         caller = Verifiers(self._trusted or self._own_verifier()).recall(token).caller
         return holding(caller, lease_for(caller, token))
+
+    def _minted(self, subject: str, claims: Mapping[str, Any]) -> str:
+        """Return a token of the kind that the guard takes whose place is taken."""
+        if self._is_for_transactions:
+            return self.issuer.transaction_token(subject, **claims)
+        return self.issuer.token(subject, **claims)
+
+    @property
+    def _is_for_transactions(self) -> bool:
+        return self._trusted is not None and self._trusted.profile.is_transaction
 
     @contextmanager
     def acting_as(self, caller: Caller | str = "alice", **claims: Any) -> Iterator[Caller]:
@@ -304,7 +315,7 @@ class Kit(Witness):
         must_route: bool = True,
         by: str | None = "alice",
         token: str | None = None,
-        header: str = "authorization",
+        header: str | None = None,
         **claims: Any,
     ) -> Sent:
         """Publish as somebody would who stands outside of the service, past any guard.
@@ -319,7 +330,8 @@ class Kit(Witness):
             must_route: False where nobody need listen: then it is no error that no queue takes it.
             by: the subject of a token that is minted now; None for no token at all.
             token: this token instead, whatever it is.
-            header: the AMQP header that carries it.
+            header: the AMQP header that carries it; None for ``authorization``, or ``txn-token``
+                where the guard that is used takes transaction tokens.
             claims: of the minted token, such as ``scope="orders:write"``; see `Issuer.claims`.
 
         Raises:
@@ -328,9 +340,11 @@ class Kit(Witness):
         message = copy(as_message(body, self.clock.now(), body_type))
         message.message_id = message.message_id or uuid4().hex
         if token is None and by is not None:
-            token = self.issuer.token(by, **claims)
+            token = self._minted(by, claims)
         if token is not None:
-            message.headers = {**message.headers, header: f"Bearer {token}"}
+            usual = TRANSACTIONS if self._is_for_transactions else BEARER
+            carried = TokenHeader(header or usual.name, is_transactions=usual.is_transactions)
+            message.headers = {**message.headers, carried.name: carried.value(token)}
         async with self._open.channel(on_return_raises=True) as channel:
             target = channel.default_exchange
             if exchange:

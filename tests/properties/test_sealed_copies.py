@@ -16,6 +16,7 @@ from pamqp.header import ContentHeader
 from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import BEARER
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Outgoing, Refusal
 from busauth._amqp.publishing.publisher import check_frame
@@ -137,7 +138,7 @@ def test_what_is_moved_back_is_known_as_often_as_it_is(
         letter = PROVENANCE.letter(carried(copy))
         assert letter is not None
         assert letter.sealed.purpose is purpose
-        copy = copies.returned(carried(copy), letter, token_header="authorization")
+        copy = copies.returned(carried(copy), letter, token_header=BEARER)
         check_frame(copy, 4096)
         found = dict(copy.properties.headers or {})
         assert found.pop("busauth-returned") == times
@@ -242,7 +243,7 @@ def test_what_was_added_to_a_sealed_copy_goes_no_further(
         carries = PROVENANCE.carried(Case(came, 0.0), TOKEN, None)
         for further in (
             *(retried(came), refused(came), copies.again(came, {})),
-            copies.returned(came, carries, token_header="authorization"),
+            copies.returned(came, carries, token_header=BEARER),
         ):
             assert added not in (further.properties.headers or {})
             assert headers.keys() <= (further.properties.headers or {}).keys()

@@ -14,7 +14,7 @@ from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import import_key
 
 from busauth import DeadLetter, Grace, Verifiers
-from busauth._amqp.headers import token_in
+from busauth._amqp.headers import BEARER, token_in
 from busauth._decision import Rules, decide
 from busauth._expiry import PolicyChain
 from busauth.errors import NotGenuine, Refused
@@ -157,7 +157,7 @@ LENIENT = Rules(policies=PolicyChain(Grace(hours=24), hard_max_age=24 * 3600))
 def test_any_header_gives_an_identity_or_a_refusal(value: Any) -> None:
     """Whatever stands in the header, the outcome is a caller or a refusal with its code."""
     try:
-        verified = run(proven_by(EVERYBODY, token_in({"authorization": value}, "authorization")))
+        verified = run(proven_by(EVERYBODY, token_in({"authorization": value}, BEARER)))
         run(decide(verified, LENIENT, NOW))
     except Refused as refusal:
         check(refusal)

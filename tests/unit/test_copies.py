@@ -12,6 +12,7 @@ from pamqp.header import ContentHeader
 
 from busauth._amqp import headers
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import BEARER
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Carried, Outgoing, Refusal
 from busauth._amqp.publishing.publisher import ClosedTogetherError, Publisher
@@ -222,7 +223,7 @@ async def test_a_letter_that_the_broker_does_not_take_goes_bare() -> None:
 
     disposal = Disposal(
         queue="orders",
-        token_header="authorization",
+        token_header=BEARER,
         publisher=Closing(),
         outlet=outlet,
         retries=Tail("orders", 1),
@@ -254,7 +255,7 @@ async def test_a_letter_beside_one_that_the_broker_refuses_goes_again_whole() ->
 
     disposal = Disposal(
         queue="orders",
-        token_header="authorization",
+        token_header=BEARER,
         publisher=Shared(),
         outlet=outlet,
         retries=Tail("orders", 1),

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from busauth import ANONYMOUS, Verifiers, bearer_token
-from busauth._amqp.headers import AUTHORIZATION, count_in, header_frame_size, id_in, token_in
+from busauth._amqp.headers import (
+    AUTHORIZATION,
+    BEARER,
+    TokenHeader,
+    count_in,
+    header_frame_size,
+    id_in,
+    token_in,
+)
 from busauth._amqp.publishing.outbox import Body, Outbox, as_message
 from busauth.caller import Lease, acting
 from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Refused
@@ -26,7 +34,7 @@ _FORMS = ["Bearer abc", "bearer abc", "BEARER abc", "Bearer   abc", "bEaReR abc"
 def test_a_bearer_token_is_taken(value: object) -> None:
     """The scheme is compared without case (RFC 9110, section 11.1); text may come as its bytes."""
     assert bearer_token(value) == "abc"
-    assert token_in({AUTHORIZATION: value}, AUTHORIZATION) == "abc"
+    assert token_in({AUTHORIZATION: value}, BEARER) == "abc"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,7 @@ def test_a_bearer_token_is_taken(value: object) -> None:
 def test_anything_else_is_refused_without_being_shown(value: Any, code: str) -> None:
     """Each wrong form has its code, and the value is never part of the evidence."""
     with pytest.raises(NotGenuine) as caught:
-        token_in({AUTHORIZATION: value}, AUTHORIZATION)
+        token_in({AUTHORIZATION: value}, BEARER)
     assert caught.value.code == code
     assert "abc" not in repr(caught.value)
 
@@ -88,7 +96,7 @@ def _read(value: object) -> str:
 def test_a_header_has_its_exact_name() -> None:
     """AMQP names are compared with case; another name is a missing header."""
     with pytest.raises(NotGenuine, match=r"header\.missing"):
-        token_in({"Authorization": "Bearer abc"}, AUTHORIZATION)
+        token_in({"Authorization": "Bearer abc"}, BEARER)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +119,7 @@ def test_a_missing_header_is_named_with_what_may_have_been_meant(
 ) -> None:
     """Whoever sends the wrong name reads the right one and their own, and never a value."""
     with pytest.raises(NotGenuine) as caught:
-        token_in(there, wanted)
+        token_in(there, TokenHeader(wanted))
     assert caught.value.code == "header.missing"
     assert all(each in caught.value.detail for each in told), caught.value.detail
     assert "abc" not in caught.value.detail
@@ -122,7 +130,7 @@ def test_a_dead_letter_that_was_moved_by_hand_is_told_from_a_message(moved: bool
     """What tells so is a header that anybody may write: it is a hint, and changes no code."""
     there = {"busauth-refusal": "token.expired"} if moved else {"busauth-refusal": 5}
     with pytest.raises(NotGenuine) as caught:
-        token_in(there, "authorization")
+        token_in(there, BEARER)
     assert caught.value.code == "header.missing"
     assert ("moved by hand: redrive it instead" in caught.value.detail) is moved
 
@@ -132,7 +140,7 @@ def test_names_of_a_senders_choice_are_not_repeated(names: list[str]) -> None:
     """A header that nobody would take for a token's is not told, whatever it is called."""
     others = {f"{name}z": "Bearer abc" for name in names}
     with pytest.raises(NotGenuine) as caught:
-        token_in(others, AUTHORIZATION)
+        token_in(others, BEARER)
     assert caught.value.found == "no header 'authorization'"
 
 
@@ -186,7 +194,7 @@ class Paid(BaseModel):
 
 @pytest.fixture
 def outbox(clock: ManualClock) -> Outbox:
-    return Outbox(header=AUTHORIZATION, verifiers=Verifiers(verifier()), clock=clock)
+    return Outbox(header=BEARER, verifiers=Verifiers(verifier()), clock=clock)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from busauth import (
     Verifiers,
     load_settings,
 )
+from busauth._amqp.headers import BEARER
 from busauth._amqp.publishing.outbox import Outbox
 from busauth.caller import Lease, acting
 from busauth.expiry import Policies
@@ -337,7 +338,7 @@ def test_a_misconfiguration_is_told_in_a_sentence(
 
 
 def prepared(body: Any, token: Any = None, **said: Any) -> object:
-    outbox = Outbox(header="authorization", verifiers=Verifiers(verifier()), clock=ManualClock())
+    outbox = Outbox(header=BEARER, verifiers=Verifiers(verifier()), clock=ManualClock())
     return outbox.prepare(body, token, exchange="", routing_key="orders", **said)
 
 

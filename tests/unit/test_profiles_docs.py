@@ -54,6 +54,7 @@ def test_the_table_says_where_each_profile_looks() -> None:
         "entra",
         "keycloak",
         "okta",
+        "transaction",
         "zitadel",
     ]
     for name, _, *told in rows:

@@ -12,7 +12,7 @@ from pamqp.header import ContentHeader
 from busauth import Verifiers
 from busauth._amqp.consuming.message_rules import MessageRules
 from busauth._amqp.delivery import Delivery
-from busauth._amqp.headers import AUTHORIZATION, PROOF, TXN_TOKEN
+from busauth._amqp.headers import BEARER, PROOF, TXN_TOKEN
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._tokens.verifier import fingerprint
 from busauth.errors import BadMessage
@@ -27,7 +27,7 @@ TXN = "a-transaction-token"
 def sent(transaction_token: object, raw: str) -> dict[str, Any]:
     """Return the headers of a message that was published with a proof."""
     outbox = Outbox(
-        header=AUTHORIZATION,
+        header=BEARER,
         verifiers=Verifiers(verifier()),
         clock=ManualClock(NOW),
         signer=signer(),

@@ -353,6 +353,8 @@ class MessageRules:
 
 
 def _seen(delivery: Delivery, caller: Caller) -> SeenMessage:
+    if caller.transaction is not None:
+        return delivery.seen(caller, token_sha256=caller.token_sha256, is_transaction=True)
     transaction_token = as_text(delivery.headers.get(TXN_TOKEN))
     if transaction_token is not None and not isinstance(transaction_token, str):
         found = f"{TXN_TOKEN} of type {type(transaction_token).__name__}"

@@ -235,14 +235,14 @@ class Pipeline:
             NotGenuine: there is none, or it cannot be read.
             CameBack: this consumer has put it away without a token, and somebody has moved it.
         """
-        delivery, header = case.delivery, self._context.options.header
+        delivery, header = case.delivery, self._context.header
         if delivery.is_unreadable:
             raise NotGenuine(
                 "message.unreadable",
                 found="properties or a route that are no AMQP",
                 expected="what an AMQP 0-9-1 client can decode",
             )
-        if delivery.headers.get(header) is None:
+        if delivery.headers.get(header.name) is None:
             self._operated.read(case)
             if case.statement is not None:
                 return
@@ -557,7 +557,7 @@ class Pipeline:
         """
         plan, delivery = self._plan, case.delivery
         if plan.message is not None:  # what was added to a sealed copy on its way is not shown
-            delivery.hidden = added_to(delivery.headers, self._context.options.header)
+            delivery.hidden = added_to(delivery.headers, self._context.header.name)
         refused = case.shadowed
         is_unproven = refused is not None and refused.code.startswith(_OF_PROOFS)
         return plan.arguments(delivery, caller, None if is_unproven else case.proven)

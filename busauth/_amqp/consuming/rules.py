@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from busauth._amqp.consuming.message_rules import MessageRules
+from busauth._amqp.headers import TokenHeader
 from busauth._amqp.options import GuardOptions, OnError
 from busauth._amqp.publishing.watching import Watching
 from busauth._amqp.settling.acks import Acks
@@ -80,6 +81,7 @@ class GuardContext:
 
     clock: Clock
     options: GuardOptions
+    header: TokenHeader
     auditor: Telling
     replies: Replies
     acks: Acks

@@ -89,6 +89,7 @@ def message_rules_of(
     routes: Iterable[Route],
     *,
     options: GuardOptions,
+    header: str,
     letters: Letters,
     session_claim: str,
 ) -> MessageRules:
@@ -104,7 +105,7 @@ def message_rules_of(
         seal=None if security.seal is None else Seal(queue, security.seal, formerly=formerly),
         replay=_memory_of(security, (*formerly, queue)[0], proofs, options.transient),
         stamped=options.broker_stamps,
-        header=options.header,
+        header=header,
         session_claim=session_claim,
         queue=queue,
         formerly=formerly,

@@ -246,6 +246,7 @@ class Settling:
 
     def _refusal(self, case: Case, refused: Refused, purpose: Purpose) -> Refusal:
         messages, whose = self._messages, self._whose(case, refused)
+        transaction = case.caller.transaction if case.caller else None
         keeper = self._keeper(case, refused) if whose is not None else None
         misdirected = keeper is not None and not refused.genuine
         seals = misdirected or (refused.genuine and messages.may_return(case))
@@ -260,6 +261,7 @@ class Settling:
             or ((misdirected or case.retried is not None) and messages.is_proven(case.delivery)),
             keep=_keeping(case, keeper, self._rules.queue) if seals else None,
             carried=self._carried(case, purpose, refused.code) if seals else None,
+            transaction=transaction.txn if transaction else None,
         )
 
     def _whose(self, case: Case, refused: Refused) -> tuple[str, str] | None:

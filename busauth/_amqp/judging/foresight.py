@@ -188,7 +188,7 @@ class Foresight:
         rules = self._rules
         disposal = Disposal(
             queue=rules.queue,
-            token_header=context.options.header,
+            token_header=context.header,
             publisher=broker,
             outlet=self._outlet,
             retries=self._waiting,
@@ -283,7 +283,7 @@ class _Looking(Pipeline):
         self._operated = _LookingForOperators(rules, trail, self._authority)
 
     def read(self, case: Case) -> None:
-        header = self._context.options.header
+        header = self._context.header.name
         with self._trail.stage("read") as said:
             if not self._is_whole:
                 self._check_here(case, header)

@@ -70,7 +70,7 @@ class ConsumersJudge(Judge):
         )
         disposal = Disposal(
             queue=rules.queue,
-            token_header=context.options.header,
+            token_header=context.header,
             publisher=HandedOn(),
             outlet=with_frames_of(frame_max),
             retries=waiting,

@@ -73,6 +73,7 @@ _MISSED_LEAST = (
     names.ORIGIN,
     names.DETAIL,
     names.QUEUE,
+    names.TXN,
     names.PROOF,
     names.SUBJECT,
     names.ISSUER,
@@ -128,6 +129,7 @@ class Refusal:
         proven: whether its publisher's proof held, so that it is worth keeping.
         keep: encrypts its token for whoever may send it again, None where none is kept.
         carried: what busauth says of the message, for whoever may send it again.
+        transaction: its `txn`, where its caller came with a transaction token.
     """
 
     refused: Refused
@@ -139,6 +141,7 @@ class Refusal:
     proven: bool = False
     keep: Keep | None = field(default=None, repr=False)
     carried: Carried | None = field(default=None, repr=False)
+    transaction: str | None = None
 
 
 def dead_letter(
@@ -280,7 +283,7 @@ def again(message: Delivery, identity: Mapping[str, str]) -> Outgoing:
     return Outgoing(message.body, properties)
 
 
-def returned(message: Delivery, carried: Carried, *, token_header: str) -> Outgoing:
+def returned(message: Delivery, carried: Carried, *, token_header: names.TokenHeader) -> Outgoing:
     """Return the copy of a letter, or of what was parked, that goes back where it was.
 
     All that was written on it stays, its kept token too; how often it came back is sealed with it.
@@ -296,11 +299,11 @@ def returned(message: Delivery, carried: Carried, *, token_header: str) -> Outgo
     came = names.kept_in(message.headers, token_header)
     kept = {} if came is None else {names.TOKEN: came}
     proof = message.headers.get(names.PROOF)
-    if token_header in message.headers and isinstance(proof, str):
+    if token_header.name in message.headers and isinstance(proof, str):
         kept[names.PROOF] = first_proof(proof)
-    left_behind = _STAMPED | {token_header, names.STATEMENT}
+    left_behind = _STAMPED | {token_header.name, names.STATEMENT}
     properties.headers = {**_kept(message, left_behind), **kept, **counted}
-    return _sealed(Outgoing(message.body, properties), carried, token_header)
+    return _sealed(Outgoing(message.body, properties), carried, token_header.name)
 
 
 def postponed(
@@ -374,6 +377,7 @@ def _reason(refusal: Refusal) -> dict[str, Any]:
         names.ISSUER: evidence(issuer),
         names.SUBJECT: evidence(subject),
         names.TOKEN_SHA256: refusal.token_sha256,
+        names.TXN: refusal.transaction,
     }
     return {name: value for name, value in found.items() if value is not None}
 

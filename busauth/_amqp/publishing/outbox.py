@@ -19,9 +19,10 @@ from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import TokenEncryption
+from busauth._tokens.verifier import Verifiers
 from busauth.caller import Lease, cause_in_scope, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, PublishError, Untimely
+from busauth.errors import CallerError, ConfigurationError, PublishError, Untimely
 
 
 class Anonymous(Enum):
@@ -60,7 +61,7 @@ class Outbox:
     """Prepares publications.
 
     Args:
-        header: the AMQP header that carries the token.
+        header: where tokens travel.
         verifiers: what a token that is handed in is held against.
         clock: what its expiry is compared with.
         signer: signs a proof of each message that has a token, None for none.
@@ -70,7 +71,7 @@ class Outbox:
     def __init__(
         self,
         *,
-        header: str,
+        header: names.TokenHeader,
         verifiers: Authenticator,
         clock: Clock,
         signer: ProofSigner | None = None,
@@ -107,7 +108,9 @@ class Outbox:
             instead: a raw token that was had for `token` and goes along in its place.
 
         Raises:
-            CallerError: no caller is in scope and no token was given, or the handler has ended.
+            CallerError: no caller is in scope and no token was given, or the handler has ended; or
+                a caller with an access token is in scope where transaction tokens travel, or the
+                reverse.
             NotGenuine, Untimely: the given token is malformed, or has expired.
             PublishError: the message carries headers that only busauth may write, nothing that a
                 proof can say, or a body that would not come back equal.
@@ -133,7 +136,7 @@ class Outbox:
             properties.headers[names.HOP] = lease.hop + 1
         if self._signer is not None:
             properties.message_id = properties.message_id or uuid4().hex  # which a proof names
-            binding = _binding(outgoing, raw, exchange, routing_key)
+            binding = self._binding(outgoing, lease, exchange, routing_key)
             properties.headers[names.PROOF] = self._signer.sign(
                 binding, now, root_published_at=lease.published_at
             )
@@ -142,7 +145,7 @@ class Outbox:
     def _lease(self, token: Token) -> Lease:
         """Return the right to act: the one in scope, or one for what was handed in."""
         if token is None:
-            return current_lease()
+            return self._fitting(current_lease())
         if not isinstance(token, str):
             raise TypeError(
                 f"token of type {type(token).__name__}: expected a raw token such as "
@@ -157,6 +160,55 @@ class Outbox:
             raise Untimely("token.expired", found=found, expected="a token that is still valid")
         return Lease(token)
 
+    def _fitting(self, lease: Lease) -> Lease:
+        """Hold a lease to what travels here: a token of another kind would only be refused."""
+        if lease.is_proven and lease.is_transaction != self._header.is_transactions:
+            kinds = ("a transaction token", "an access token")
+            has, needs = kinds if lease.is_transaction else kinds[::-1]
+            raise CallerError(
+                f"the caller in scope has {has}, and {needs} travels here: have one for it, and "
+                "publish with token=..."
+            )
+        return lease
+
+    def _binding(
+        self, outgoing: Outgoing, lease: Lease, exchange: str, routing_key: str
+    ) -> OutgoingMessage:
+        """Return what a proof says of a message; whose token it is, where that can be read."""
+        said = outgoing.properties
+        headers = said.headers or {}
+        beside = names.as_text(headers.get(names.TXN_TOKEN))
+        issuer, subject = self._whose(lease.token())
+        return OutgoingMessage(
+            token=lease.token(),
+            transaction_token=beside if isinstance(beside, str) else None,
+            is_transaction=self._header.is_transactions,
+            body=outgoing.body,
+            message_id=said.message_id,
+            properties=Properties(
+                said.message_type,
+                said.content_type,
+                said.content_encoding,
+                said.reply_to,
+                said.correlation_id,
+            ),
+            headers=headers,
+            issuer=issuer,
+            subject=subject,
+            exchange=exchange,
+            routing_key=routing_key,
+        )
+
+    def _whose(self, token: str) -> tuple[str | None, str | None]:
+        """Return whom a token names; where it names no issuer, its trust domain's service."""
+        if not isinstance(self._verifiers, Verifiers) or not self._header.is_transactions:
+            return named_caller(token)
+        compact = split(token, max_bytes=self._verifiers.max_token_bytes)
+        verifier, subject = self._verifiers.named(compact), compact.payload.get("sub")
+        if verifier is None or not isinstance(subject, str):
+            return None, None
+        return verifier.issuer, subject
+
     def bearer(self, token: str, recipient: str | None = None) -> dict[str, str]:
         """Return the header of a token, as it travels.
 
@@ -166,7 +218,7 @@ class Outbox:
         """
         if self._encryption is not None:
             token = self._encryption.encrypt(token, recipient)
-        return {self._header: f"Bearer {token}"}
+        return {self._header.name: self._header.value(token)}
 
 
 def _caused(properties: Basic.Properties) -> dict[str, str]:
@@ -177,32 +229,6 @@ def _caused(properties: Basic.Properties) -> dict[str, str]:
     if properties.correlation_id is None:
         properties.correlation_id = cause.correlation_id or cause.message_id
     return {} if cause.message_id is None else {names.PARENT: cause.message_id}
-
-
-def _binding(outgoing: Outgoing, token: str, exchange: str, routing_key: str) -> OutgoingMessage:
-    """Return what a proof says of a message; whose token it is, where that can be read."""
-    said = outgoing.properties
-    headers = said.headers or {}
-    transaction_token = names.as_text(headers.get(names.TXN_TOKEN))
-    issuer, subject = named_caller(token)
-    return OutgoingMessage(
-        token=token,
-        transaction_token=transaction_token if isinstance(transaction_token, str) else None,
-        body=outgoing.body,
-        message_id=said.message_id,
-        properties=Properties(
-            said.message_type,
-            said.content_type,
-            said.content_encoding,
-            said.reply_to,
-            said.correlation_id,
-        ),
-        headers=headers,
-        issuer=issuer,
-        subject=subject,
-        exchange=exchange,
-        routing_key=routing_key,
-    )
 
 
 def named_caller(token: str) -> tuple[str | None, str | None]:
@@ -245,9 +271,12 @@ def as_message(body: Body, now: float, body_type: Any = None) -> Message:
     return Message(writer.write(body), content_type=writer.content_type, timestamp=now)
 
 
-def _check_free(headers: dict[str, Any], token_header: str) -> None:
+def _check_free(headers: dict[str, Any], token_header: names.TokenHeader) -> None:
+    taken = {token_header.name.lower()}
+    if token_header.is_transactions:  # a live access token beside it would undo what it is for
+        taken.add(names.AUTHORIZATION)
     for name in headers:
-        if name.lower() == token_header.lower() or name.lower().startswith(names.PREFIX):
+        if name.lower() in taken or name.lower().startswith(names.PREFIX):
             raise PublishError(
                 f"the header {name!r} is busauth's: leave it out, and say token=... for an identity"
             )

@@ -174,7 +174,7 @@ async def renewing(authority: Authority, errand: Errand) -> Renewing:
             return _Kept(errand, keys)
         case FreshToken(token):
             headers.check_alone(token)
-            caller = await errand.guard.authenticate(f"Bearer {token}")
+            caller = await errand.guard.authenticate(errand.guard.core.header.value(token))
             return _Fresh(errand, token, caller, Relaying.of(errand))
         case OperatorToken():
             await authority.check(errand.queue)
@@ -221,7 +221,8 @@ class _Kept:
         """Return the token as it was kept, or opened where it was kept for a key that is here."""
         check_kept(kept, letter)
         if self.keys is None or not self.keys.knows(key_id_of(kept)):
-            return {self.errand.guard.options.header: f"Bearer {kept}"}
+            header = self.errand.guard.core.header
+            return {header.name: header.value(kept)}
         return self.errand.bearing(self.keys.open_for_redrive(kept, letter))
 
     def _letter(self, message: AbstractIncomingMessage) -> KeptFor:
@@ -300,6 +301,7 @@ class Relaying:
         first = self.proofs.check_original(first_proof, waiting, recorded, self.routes, now)
         binding = OutgoingMessage(
             token=token,
+            is_transaction=caller.transaction is not None,
             body=waiting.body,
             message_id=waiting.message_id,
             properties=waiting.properties,

@@ -79,6 +79,7 @@ class Letter:
         body: its body; empty where a look was not asked for bodies.
         headers: all of its headers, deeply read-only. A letter that the broker dead-lettered by
             itself has its token in there.
+        transaction: `txn`, where it came with a transaction token.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Letter:
     size: int
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
+    transaction: str | None = None
 
     @classmethod
     def of(
@@ -182,6 +184,7 @@ def _letter(
         size=len(body),
         body=body if with_body else b"",
         headers=read_only(headers, _placed),
+        transaction=told[names.TXN],
     )
 
 

@@ -16,6 +16,7 @@ from aiormq.exceptions import PublishError as UnroutableError
 from busauth._amqp import headers
 from busauth._amqp.connecting.patience import unblocked
 from busauth._amqp.delivery import Delivery
+from busauth._amqp.headers import TokenHeader
 from busauth._amqp.publishing import copies
 from busauth._amqp.publishing.copies import Carried, Outgoing, Refusal
 from busauth._amqp.publishing.publisher import (
@@ -49,7 +50,7 @@ class Disposal:
     """
 
     queue: str
-    token_header: str
+    token_header: TokenHeader
     publisher: Publisher
     outlet: Outlet
     retries: RetryLadder | Tail
@@ -164,7 +165,7 @@ class Disposal:
         connection = await self.outlet(message)
         limit = frame_max(connection)
         return connection, copies.dead_letter(
-            message, refusal, token_header=self.token_header, frame_max=limit
+            message, refusal, token_header=self.token_header.name, frame_max=limit
         )
 
     async def _publish_letter(
@@ -172,7 +173,7 @@ class Disposal:
     ) -> bool:
         def copied(_: int) -> Outgoing:
             return copies.postponed(
-                message, carried, token_header=self.token_header, priority=priority
+                message, carried, token_header=self.token_header.name, priority=priority
             )
 
         return await self._publish_whole(message, place, copied)
@@ -184,7 +185,7 @@ class Disposal:
             return copies.retry(
                 message,
                 carried,
-                token_header=self.token_header,
+                token_header=self.token_header.name,
                 frame_max=limit,
                 priority=priority,
             )

@@ -50,7 +50,8 @@ class SeenMessage:
     Attributes:
         token: the access token, without its scheme; not needed where `token_sha256` is given.
         token_sha256: the hex SHA-256 of the access token, where it is known already.
-        transaction_token: the transaction token.
+        transaction_token: the transaction token that came beside the access token.
+        is_transaction: whether `token` is no access token, and a transaction token itself.
         body: as it was delivered, before any decoding.
         message_id: the property.
         properties: see `Properties`; an empty one is a missing one, as clients send it.
@@ -62,6 +63,7 @@ class SeenMessage:
     token: str | None = field(default=None, repr=False)
     token_sha256: str | None = None
     transaction_token: str | None = field(default=None, repr=False)
+    is_transaction: bool = False
     body: bytes = field(repr=False)
     message_id: str | None
     properties: Properties = field(default=Properties(), repr=False)
@@ -99,9 +101,11 @@ def digest_of_hex(sha256_hex: str) -> str:
 
 def token_digests(message: SeenMessage) -> tuple[str | None, str | None]:
     """Return `ath` and `tth` of a message's tokens (RFC 9449, section 4.2)."""
-    if message.token_sha256 is not None:
-        return digest_of_hex(message.token_sha256), _token_digest(message.transaction_token)
-    return _token_digest(message.token), _token_digest(message.transaction_token)
+    known = message.token_sha256
+    own = _token_digest(message.token) if known is None else digest_of_hex(known)
+    if message.is_transaction:
+        return None, own
+    return own, _token_digest(message.transaction_token)
 
 
 def _token_digest(token: str | None) -> str | None:

@@ -19,6 +19,10 @@ Kinds = tuple[tuple[str, frozenset[str]], ...]
 """Claims that name a token's kind, and the kinds that are meant, in lower case."""
 
 AT_JWT = "application/at+jwt"
+TXN_JWT = "application/txntoken+jwt"
+IN_TRANSACTIONS = frozenset({"iat", "aud", "txn", "sub", "scope", "req_wl"})
+"""What a transaction token must have."""
+
 _MOST = 1000
 """Scopes, or roles, of one token: what is kept of each has a bound."""
 
@@ -54,7 +58,8 @@ class Profile:
         clients: the clients whose tokens are taken; None for all.
 
     Raises:
-        ConfigurationError: a place leads nowhere, or the clients are none.
+        ConfigurationError: a place leads nowhere, or the clients are none; or it takes transaction
+            tokens among others, or without what they must have.
     """
 
     name: str
@@ -80,6 +85,22 @@ class Profile:
             raise ConfigurationError(
                 f"clients={sorted(self.clients)}: expected identifiers of clients, none empty"
             )
+        if TXN_JWT in self.types and len(self.types) > 1:
+            raise ConfigurationError(
+                f"types with {TXN_JWT} and others: expected a profile for each, as a transaction "
+                "token is no access token"
+            )
+        lacking = sorted(IN_TRANSACTIONS.difference(self.required))
+        if self.is_transaction and (lacking or self.audience != "aud"):
+            raise ConfigurationError(
+                f"a profile of transaction tokens without {', '.join(lacking) or 'aud'}: expected "
+                "all that those must have, as in replace(TRANSACTION, ...)"
+            )
+
+    @property
+    def is_transaction(self) -> bool:
+        """Return whether its tokens are transaction tokens, which no other profile takes."""
+        return TXN_JWT in self.types
 
     @property
     def scope_claims(self) -> frozenset[str]:

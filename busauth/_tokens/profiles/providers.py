@@ -6,7 +6,7 @@ What differs from these is said, and not written: ``replace(AUTH0, roles=("https
 from collections.abc import Mapping
 
 from busauth._arguments import checked
-from busauth._tokens.profiles.profile import AT_JWT, Profile
+from busauth._tokens.profiles.profile import AT_JWT, TXN_JWT, Profile
 from busauth.errors import ConfigurationError
 
 _LENIENT_TYPES = frozenset({AT_JWT, "application/jwt", None})
@@ -77,6 +77,21 @@ ZITADEL = Profile(
 """Zitadel, with JWTs as access tokens: roles are keys of an object that says who granted them."""
 
 
+TRANSACTION = Profile(
+    name="txntoken+jwt (transaction token)",
+    types=frozenset({TXN_JWT}),
+    required=("iat", "aud", "txn", "sub", "scope", "req_wl"),
+    scopes=("scope",),
+    roles=(),
+    client=("req_wl",),
+)
+"""Transaction tokens (draft-ietf-oauth-transaction-tokens-10, section 5): never access tokens.
+
+The audience is the trust domain, one and alone. `iss` may be missing: then a token is of the one
+service of that domain. Its client is the workload that asked for it.
+"""
+
+
 @checked
 def keycloak(client: str | None = None) -> Profile:
     """Return Keycloak's profile: realm roles, and one client's roles next to them.
@@ -103,6 +118,7 @@ _NAMED: Mapping[str, Profile] = {
     "entra": ENTRA,
     "keycloak": keycloak(),
     "okta": OKTA,
+    "transaction": TRANSACTION,
     "zitadel": ZITADEL,
 }
 """Profiles by the names that settings files have for them."""

@@ -77,6 +77,7 @@ def as_json(letter: Letter) -> dict[str, Any]:
         "at": letter.at,
         "issuer": letter.issuer,
         "subject": letter.subject,
+        "transaction": letter.transaction,
         "publisher": letter.publisher,
         "message_id": letter.message_id,
         "token_sha256": letter.token_sha256,

@@ -162,6 +162,7 @@ def _said(event: Event, *, subjects: bool) -> dict[str, AttributeValue]:
         names.CODE: event.code,
         names.POLICY: event.policy,
         names.ISSUER: event.issuer,
+        names.TRANSACTION: event.transaction,
         names.ATTEMPT: event.attempt,
         names.AGE: event.age,
         names.LATENESS: event.late,

@@ -35,7 +35,7 @@ class _Token:
 
 async def look(subject: Subject, connection: AbstractConnection, findings: Findings) -> None:
     """Find out what the oldest message of each queue tells."""
-    header = "authorization" if subject.guard is None else subject.guard.options.header
+    header = "authorization" if subject.guard is None else subject.guard.core.header.name
     for consumed in subject.consumed:
         looking = partial(_headers, queue=consumed.queue)
         token = _read((await asked(connection, looking)).value, header)
