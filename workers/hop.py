@@ -16,6 +16,7 @@ class Hop:
         audience: whom the token is for.
         scopes, roles: what it allows, and who they are.
         seconds: how long it still lives.
+        transaction: which one it is of, where it is of one.
     """
 
     service: str
@@ -25,6 +26,7 @@ class Hop:
     scopes: frozenset[str]
     roles: frozenset[str]
     seconds: float
+    transaction: str | None = None
 
     @classmethod
     def of(cls, service: str, caller: Caller, now: float) -> "Hop":
@@ -37,6 +39,7 @@ class Hop:
             caller.scopes,
             caller.roles,
             caller.expires_at - now,
+            caller.transaction.txn if caller.transaction else None,
         )
 
     @property
@@ -45,7 +48,9 @@ class Hop:
         by = f"by {', '.join(self.actors)}; " if self.actors else ""
         roles = f"as {' '.join(sorted(self.roles))}; " if self.roles else ""
         may = " ".join(sorted(self.scopes)) or "nothing"
-        return f"{by}{roles}for {', '.join(self.audience)}; may {may}; {lasting(self.seconds)}"
+        what = "in a transaction; " if self.transaction else ""
+        whom = ", ".join(self.audience)
+        return f"{by}{roles}{what}for {whom}; may {may}; {lasting(self.seconds)}"
 
     def __str__(self) -> str:
         return f"{self.service}: {self.subject} {self.holding}"

@@ -30,6 +30,7 @@ class Place:
         clock: the time.
         tell: is told every decision, after the service's name.
         show: is shown what a service holds while it works.
+        say: hears what one has found out.
         revocations: what knows whose tokens count no more.
         messages: how a service signs what it publishes, and whose signatures it asks for.
     """
@@ -42,6 +43,7 @@ class Place:
     clock: Clock
     tell: Callable[[str, Event], None]
     show: Callable[[Hop], None]
+    say: Callable[[str], None]
     revocations: Revocations | None = None
     messages: Mapping[str, MessageSecurity] = field(default_factory=dict, repr=False)
 
@@ -101,3 +103,7 @@ class Place:
     def holds(self, service: str, caller: Caller) -> None:
         """Show what a service holds of this caller, now."""
         self.show(Hop.of(service, caller, self.clock.now()))
+
+    def says(self, service: str, text: str) -> None:
+        """Say what a service has found out from what it holds."""
+        self.say(f"{service}: {text}")

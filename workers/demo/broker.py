@@ -19,6 +19,7 @@ QUEUES = {
 """What each worker consumes."""
 
 _KINDS = ("dead", "rejected")
+_TOKENS = frozenset({"authorization", "txn-token"})
 _REFUSAL = re.compile(r"got ([a-z_]+\.[a-z_]+): ")
 _RUNGS = (min(RETRY.longest, RETRY.first * 2**attempt) for attempt in range(RETRY.limit + 1))
 _ENDINGS = ("", ".dead", ".rejected", *(f".retry.{int(1000 * rung)}" for rung in _RUNGS))
@@ -61,10 +62,13 @@ class Broker:
                 await queue.consume(_reader(name, read), no_ack=True)
             yield
 
-    async def intrude(self, queue: str, body: bytes, token: str) -> None:
+    async def intrude(
+        self, queue: str, body: bytes, token: str, *, as_transaction: bool = False
+    ) -> None:
         """Publish without asking the gateway, as whoever reaches the broker can."""
+        carried = {"txn-token": token} if as_transaction else {"authorization": f"Bearer {token}"}
         async with await self._connection.channel() as channel:
-            message = aio_pika.Message(body, headers={"authorization": f"Bearer {token}"})
+            message = aio_pika.Message(body, headers={**carried})
             await channel.default_exchange.publish(message, self._prefix + queue)
 
     async def token_in(self, queue: str) -> str:
@@ -97,7 +101,7 @@ def _reader(
 ) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
     async def take(message: AbstractIncomingMessage) -> None:
         letter = Letter.of(message)
-        leaked = " with its token" if "authorization" in letter.headers else ""
+        leaked = "" if _TOKENS.isdisjoint(letter.headers) else " with its token"
         read(f"{name}: {_codes(letter)}{leaked}")
 
     return take

@@ -49,6 +49,11 @@ class Seen:
         for watcher in self.watchers:
             watcher(hop)
 
+    def said(self, text: str) -> None:
+        """Take what a service says."""
+        self.timeline.note(text)
+        self.record.add(text)
+
 
 @dataclass(frozen=True, slots=True)
 class Town:
@@ -137,6 +142,7 @@ async def founded(
             clock=clock,
             tell=seen.told,
             show=seen.shown,
+            say=seen.said,
             revocations=revocations,
             messages=messages or {},
         )
