@@ -98,7 +98,7 @@ _DECISION = 15
 
 def _row(*cells: str) -> str:
     when, hop, who, age, decision = cells
-    return f"{when:>8}   {hop:<14}{who:<9}{age:>7}  {decision:<{_DECISION}}"
+    return f"{when:>8}   {hop:<16}{who:<9}{age:>7}  {decision:<{_DECISION}}"
 
 
 def make_console() -> Console:

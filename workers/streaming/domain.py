@@ -1,4 +1,4 @@
-"""What everybody behind the door has in common: one trust domain, and how its transactions are read.
+"""What all have in common behind the door: a trust domain, and how its transactions are read.
 
 A guard in here takes transaction tokens and nothing else. Whatever a device showed at the door is
 refused, should it ever get in.

@@ -24,7 +24,7 @@ from busauth.tokens import (
     SessionStore,
 )
 from workers.place import Place
-from workers.streaming.domain import DOMAIN, inner_bus
+from workers.streaming.domain import inner_bus
 from workers.streaming.plays import PLAYS_BEGUN, Play
 
 SESSIONS = "sessions"
