@@ -87,7 +87,13 @@ class Place:
         audience: str | None = None,
         onward: Mapping[str | Route, OnwardToken] | None = None,
     ) -> Bus:
-        """Return a service's bus: what it may send on, and as what, is said by `onward`."""
+        """Return a service's bus.
+
+        Args:
+            service: by its name.
+            audience: whom the tokens are for that it takes; None for itself.
+            onward: where its callers' tokens go, and as what; None for nowhere.
+        """
         return Bus(
             self.amqp_url,
             guard=self.guard(service, audience),

@@ -18,7 +18,9 @@ from uuid import uuid4
 from aio_pika.exceptions import AMQPError
 
 from workers.demo import playbill
+from workers.demo.chains.agents import AGENTS
 from workers.demo.chains.rides import RIDES
+from workers.demo.chains.streaming import STREAMING
 from workers.demo.play import Chain
 from workers.demo.record import Trouble
 from workers.demo.scenes import SHOP
@@ -26,7 +28,12 @@ from workers.demo.timeline import Timeline
 from workers.shop import settings
 
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
-CHAINS: Mapping[str, Chain[Any]] = {"shop": SHOP, "rides": RIDES}
+CHAINS: Mapping[str, Chain[Any]] = {
+    "shop": SHOP,
+    "rides": RIDES,
+    "streaming": STREAMING,
+    "agents": AGENTS,
+}
 
 
 async def main(chain: str) -> int:
