@@ -28,7 +28,7 @@ NOTHING = frozenset[str]()
     ],
 )
 def test_a_hop_says_all_that_is_held(hop: Hop, said: str) -> None:
-    """On whose behalf, by whom, for whom, with what, for how long: what differs is said otherwise."""
+    """On whose behalf, by whom, for whom, with what, how long: what differs is said otherwise."""
     assert str(hop) == said
 
 
