@@ -10,9 +10,11 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.transactions.self_signed import SelfSigned
+from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._delegation.voucher import Voucher
 from busauth._doors import hand_out
-from busauth.caller import Subject
+from busauth.caller import Subject, Transaction
 
 __all__ = [
     "FORWARDED",
@@ -23,8 +25,11 @@ __all__ = [
     "JwtGrant",
     "Onward",
     "OnwardToken",
+    "SelfSigned",
     "Subject",
     "TokenExchange",
+    "Transaction",
+    "TransactionTokens",
     "Voucher",
 ]
 

@@ -20,7 +20,7 @@ def bus_of(
     verifier = Verifier(
         StaticKeys(issuer.jwks()),
         issuer=issuer.url,
-        audience=issuer.audience,
+        audience=issuer.trust_domain or issuer.audience,
         profile=TRANSACTION,
         leeway=0,
     )

@@ -3,9 +3,12 @@
 import pytest
 
 from busauth import Caller
+from busauth.delegation import TransactionTokens
 from busauth.letters import Letters, Redrive, look
-from busauth.tokens import Decryption, TokenEncryption
+from busauth.testing import IssuerServer
+from busauth.tokens import ClientSecretBasic, Decryption, TokenEncryption
 from tests.parties import Scene
+from tests.support import guard_for
 from tests.transacting import EDGE, ORDERS, bus_of, proving
 from tests.unit.encrypting import private_jwk
 
@@ -53,6 +56,51 @@ async def test_a_transaction_is_the_same_in_every_service(scene: Scene, is_named
         assert (caller.subject, caller.issuer) == ("alice", scene.issuer.url)
         assert token == raw
     assert [event.transaction for event in handled] == ["t-1", "t-1"]
+
+
+async def test_from_the_edge_to_two_services(scene: Scene) -> None:
+    """One request to the service of the trust domain, at the edge; behind it nobody is asked."""
+    scene.issuer.trust_domain = "shop.example"
+    orders, payments = scene.broker.name("orders"), scene.broker.name("payments")
+    with IssuerServer(scene.issuer) as server:
+        gateway = scene.issuer.register("gateway")
+        tokens = TransactionTokens(
+            server.issuer.url,
+            trust_domain="shop.example",
+            client=ClientSecretBasic("gateway", gateway.secret),
+            clock=scene.clock,
+        )
+        bus, seen = bus_of(scene, proving(ORDERS)), list[tuple[int, str, frozenset[str]]]()
+
+        def note(caller: Caller) -> None:
+            assert caller.transaction is not None
+            said = caller.transaction
+            seen.append((said.tctx["cart"], said.rctx["session"], caller.scopes))
+
+        @bus.consumer(orders, scopes={"orders:write"})
+        async def place(caller: Caller) -> None:
+            note(caller)
+            await bus.publish(payments, b"{}")
+
+        @bus.consumer(payments, scopes={"orders:write"})
+        async def pay(caller: Caller) -> None:
+            note(caller)
+
+        device = scene.issuer.token("alice", scope="orders:write profile:read")
+        edge = guard_for(scene.issuer, scene.trail, clock=scene.clock)
+        async with bus, bus_of(scene, proving(EDGE)) as publishing:
+            caller = await edge.authenticate(f"Bearer {device}")
+            given = await tokens.token_for(
+                caller, scopes="orders:write", context=SEEN, details=CART
+            )
+            asked = len(server.received)
+            await publishing.publish(orders, b"{}", token=given.token)
+            await scene.trail.until("handled", count=2)
+        assert seen == [(7, "s-1", frozenset({"orders:write"}))] * 2
+        assert len(server.received) == asked
+    told = [event.transaction for event in scene.trail.events if event.kind == "handled"]
+    assert given.caller.transaction is not None
+    assert told == [given.caller.transaction.txn] * 2
 
 
 async def test_a_letter_names_its_transaction_and_goes_back_with_its_token(scene: Scene) -> None:

@@ -149,7 +149,10 @@ GIVEN: Mapping[str, Callable[[], dict[str, Any]]] = {
         "orders": create_autospec(Bus, instance=True),
         "order": Order(id=1),
     },
-    "docs/delegation.md": lambda: {"idp": Mock(issuer="https://idp.example", exchange=AsyncMock())},
+    "docs/delegation.md": lambda: {
+        "idp": Mock(issuer="https://idp.example", exchange=AsyncMock()),
+        "key": private_key("ES256"),
+    },
     "docs/handlers.md": lambda: {"Report": Order, "write_pdf": Mock()},
     "docs/letters.md": _letters,
     "docs/sending-again.md": _sending_again,

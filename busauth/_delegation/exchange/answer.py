@@ -40,12 +40,14 @@ class Granted(NamedTuple):
         issued: `issued_token_type`; None where there is none.
         usage: `token_type`.
         seconds: `expires_in`; infinity where there is none.
+        renews: whether a refresh token came with it.
     """
 
     token: str
     issued: str | None
     usage: str
     seconds: float
+    renews: bool = False
 
     def __repr__(self) -> str:
         return f"<Granted {self.issued} {self.usage}>"
@@ -92,7 +94,7 @@ def granted(said: Mapping[str, Any]) -> Granted:
         raise _odd("token_type", "text")
     if issued is not None and not isinstance(issued, str):
         raise _odd("issued_token_type", "text")
-    return Granted(token, issued, usage, _seconds(said))
+    return Granted(token, issued, usage, _seconds(said), "refresh_token" in said)
 
 
 def _seconds(said: Mapping[str, Any]) -> float:

@@ -93,15 +93,20 @@ def check_authority(
     asked = request.audience | request.resource
     if set(given.audience) != asked:
         raise broken(f"a token for {_told(given.audience)}", f"one for {_told(asked)} alone")
-    _check_within("scopes", given.scopes, holder.scopes)
+    check_within("scopes", given.scopes, holder.scopes)
     if request.scopes is not None:
-        _check_within("scopes", given.scopes, request.scopes)
+        check_within("scopes", given.scopes, request.scopes)
     if holder.issuer == given.issuer and is_signed(subject.token):
-        _check_within("roles", given.roles, holder.roles)
+        check_within("roles", given.roles, holder.roles)
     _check_actors(given, holder, acting)
 
 
-def _check_within(what: str, given: frozenset[str], allowed: frozenset[str]) -> None:
+def check_within(what: str, given: frozenset[str], allowed: frozenset[str]) -> None:
+    """Refuse what is beyond what is allowed.
+
+    Raises:
+        Forbidden: ``exchange.answer``.
+    """
     if more := given - allowed:
         raise broken(f"{what} {_told(more)}", f"no {what} beyond {_told(allowed) or 'none'}")
 

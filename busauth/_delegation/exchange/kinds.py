@@ -11,6 +11,7 @@ from busauth._delegation.exchanging import (
 )
 from busauth._tokens.compact import header_of, is_signed
 from busauth._tokens.profiles.profile import Profile, media_type
+from busauth._tokens.profiles.providers import TRANSACTION
 from busauth.errors import NotGenuine
 
 _TYPS = {VOUCHER: VOUCHER_TYP, TXN_TOKEN: TXN_TYP}
@@ -19,6 +20,8 @@ _KINDS = {media_type(typ): kind for kind, typ in _TYPS.items()}
 
 def profile_for(token_type: str, profile: Profile) -> Profile:
     """Return what tokens of a type look like, where access tokens look like this."""
+    if token_type == TXN_TOKEN:
+        return TRANSACTION
     typ = _TYPS.get(token_type)
     if typ is None:
         return profile

@@ -1,19 +1,34 @@
 """What an issuer gives out, and what that is worth afterwards."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from busauth._delegation.exchanging import VOUCHER_TYP
+from busauth._delegation.exchanging import TXN_TYP, VOUCHER_TYP
 from busauth.clock import Clock, SystemClock
 from busauth.testing.issuer.keyring import ACCESS_TYPES, Keyring
 from busauth.testing.issuer.keys import SigningKey, present
 from busauth.testing.issuer.ledger import Ledger, identifier
 
+TXN_TYPES = (TXN_TYP, f"application/{TXN_TYP}")
 VOUCHER_TYPES = (VOUCHER_TYP, f"application/{VOUCHER_TYP}")
 CLIENT_ID = "shop-web"
 """Who the tokens are issued to, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A service that may start transactions of its own.
+
+    Attributes:
+        jwk: its public key.
+        scopes: what they may be for.
+    """
+
+    jwk: Mapping[str, Any]
+    scopes: frozenset[str]
 
 
 class Mint:
@@ -34,6 +49,9 @@ class Mint:
         voucher_total: seconds after the first one of a chain, nor is anything that it buys.
         voucher_depth: how many vouchers there may be in such a chain.
         receivers: by a voucher's audience: the client that alone may exchange it.
+        trust_domain: the `aud` of its transaction tokens; None for that of its tokens.
+        transaction_lifetime: seconds until its transaction tokens expire.
+        workloads: who may start a transaction by a signature of their own, by name.
     """
 
     def __init__(
@@ -54,6 +72,9 @@ class Mint:
         self.voucher_total = 7 * 24 * 3600.0
         self.voucher_depth = 4
         self.receivers: dict[str, str] = {}
+        self.trust_domain: str | None = None
+        self.transaction_lifetime = 120.0
+        self.workloads: dict[str, Workload] = {}
         self._trusted: dict[str, Mint] = {}
         self._keyring = Keyring(algorithm)
         self._ledger = Ledger()
@@ -111,20 +132,20 @@ class Mint:
     def transaction_token(self, subject: str = "alice", **changes: Any) -> str:
         """Return a signed transaction token (draft-ietf-oauth-transaction-tokens-10, section 5).
 
-        Its trust domain is the issuer's audience.
-
         Args:
             subject: its `sub`.
             changes: of its claims, as of `token`: ``tctx={"cart": 7}``.
         """
         usual = {
+            "aud": self.trust_domain or self.audience,
             "client_id": None,
+            "exp": int(self.clock.now() + self.transaction_lifetime),
             "jti": None,
             "txn": uuid4().hex,
             "scope": "",
             "req_wl": CLIENT_ID,
         }
-        return self.sign(self.claims(subject, **(usual | changes)), {"typ": "txntoken+jwt"})
+        return self.sign(self.claims(subject, **(usual | changes)), {"typ": TXN_TYP})
 
     def sign(
         self,
@@ -173,6 +194,16 @@ class Mint:
         """Have a token count only as long as the one that it was given for is not taken back."""
         self._ledger.derive(token, claims, identifier(source, self.known(source) or {}))
 
+    def employ(self, workload: str, jwk: Mapping[str, Any], *, scopes: Iterable[str]) -> None:
+        """Let a service start transactions by its own signature (`SelfSigned`).
+
+        Args:
+            workload: its name.
+            jwk: its public key.
+            scopes: what they may be for.
+        """
+        self.workloads[workload] = Workload(jwk, frozenset(scopes))
+
     def trust(self, other: "Mint") -> None:
         """Take another issuer's JWTs as authorization grants (RFC 7523, section 2.1)."""
         self._trusted[other.url] = other
@@ -188,18 +219,19 @@ class Mint:
         return self._keyring.read(token, types) if claims is None else claims
 
     def known(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of a token or a voucher, whether or not it still counts."""
-        return self.read(token) or self.read(token, VOUCHER_TYPES)
+        """Return the claims of a token of any kind, whether or not it still counts."""
+        return self.read(token) or self.read(token, (*VOUCHER_TYPES, *TXN_TYPES))
 
     def standing(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
         """Return the claims of a token of this issuer's that counts now, else None."""
         claims = self.read(token, types)
         if claims is None or claims.get("iss") != self.url or self._ledger.revoked(token, claims):
             return None
-        return claims if _in_time(claims, self.clock.now()) else None
+        return claims if counts_at(claims, self.clock.now()) else None
 
 
-def _in_time(claims: Mapping[str, Any], now: float) -> bool:
+def counts_at(claims: Mapping[str, Any], now: float) -> bool:
+    """Return whether a token with these claims counts at an instant, as far as those say."""
     expires, begins = claims.get("exp"), claims.get("nbf", 0)
     return _instant(begins, math.inf) <= now < _instant(expires, -math.inf)
 

@@ -1,16 +1,18 @@
 """The token endpoint: what is given depends on what is shown (RFC 6749, section 4).
 
-A client may have a token of its own (section 4.4), one for somebody's token (RFC 8693), or one for
-a JWT that a trusted issuer gave for this one (RFC 7523, section 2.1).
+A client may have a token of its own (section 4.4), one for somebody's token (RFC 8693), a
+transaction token among those, or one for a JWT that a trusted issuer gave for this one (RFC 7523,
+section 2.1).
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from busauth._delegation.exchanging import EXCHANGE_GRANT, JWT_GRANT
+from busauth._delegation.exchanging import EXCHANGE_GRANT, JWT_GRANT, TXN_TOKEN
 from busauth.testing.issuer.endpoints.clients import Client
 from busauth.testing.issuer.endpoints.documents import CLIENT_CREDENTIALS
 from busauth.testing.issuer.endpoints.exchange import exchange, kept, scope_for, targets
+from busauth.testing.issuer.endpoints.transactions import transact
 from busauth.testing.issuer.http.errors import OAuthError
 from busauth.testing.issuer.http.form import Form
 from busauth.testing.issuer.http.messages import NO_STORE, Request, Response, json_response
@@ -67,8 +69,13 @@ def _answer(mint: Mint, claims: Mapping[str, Any]) -> Response:
     return json_response(present(answer), headers=NO_STORE)
 
 
+def _exchanged(mint: Mint, form: Form, client: Client) -> Response:
+    is_transaction = form.one("requested_token_type") == TXN_TOKEN
+    return (transact if is_transaction else exchange)(mint, form, client)
+
+
 _GRANTS: Mapping[str, Grant] = {
-    EXCHANGE_GRANT: exchange,
+    EXCHANGE_GRANT: _exchanged,
     CLIENT_CREDENTIALS: _own,
     JWT_GRANT: _for_a_grant,
 }
