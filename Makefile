@@ -5,6 +5,7 @@ BIN = .venv/bin
 RABBITMQ =
 WITH_RABBITMQ = $(BIN)/python -m scripts.broker $(if $(RABBITMQ),--ways $(RABBITMQ)) --
 BROKER = embedded
+CHAIN = shop
 WAYS_embedded = embedded
 WAYS_rabbitmq = url,node,apt,docker
 IS_QUICK = not rabbitmq and not processes and not long
@@ -84,9 +85,9 @@ others-on-it:
 	@$(BIN)/python -m pytest $(BY_FILES) $(ARGS) || [ $$? = $(NONE) ]
 	@$(BIN)/python -m pytest $(ONE_BY_ONE) $(ARGS) || [ $$? = $(NONE) ]
 
-demo: install ## Run the example shop (BROKER=rabbitmq: on one instead of the embedded broker)
+demo: install ## Run the example shop (CHAIN=rides|streaming|agents; BROKER=rabbitmq instead of the embedded broker)
 	@$(BIN)/python -m scripts.broker --ways $(or $(WAYS_$(BROKER)),$(BROKER)) -- \
-		$(BIN)/python -m workers.demo $(ARGS)
+		$(BIN)/python -m workers.demo $(CHAIN) $(ARGS)
 
 bench: install ## Measure side by side with what a user would pick instead (ARGS=--quick)
 	@$(WITH_RABBITMQ) $(BIN)/python -m bench $(ARGS)

@@ -108,8 +108,7 @@ class CallerAuth(httpx.Auth):
                 "httpx.AsyncClient, or with CallerAuth(...) without onward"
             )
         self._check_host(request.url)
-        token, is_transaction = self._token()
-        with self._lent(request, token, is_transaction=is_transaction):
+        with self._lent(request, self._token()):
             response = yield request
         _forget(response)
 
@@ -123,16 +122,16 @@ class CallerAuth(httpx.Auth):
             Refused, Deferred: no token goes on, or none can be had now.
         """
         self._check_host(request.url)  # first: for nobody else is a token had
-        token, is_transaction = self._token()
-        if self._onward is not None:
-            token, is_transaction = await self._had(self._onward), False
-        with self._lent(request, token, is_transaction=is_transaction):
+        onward = self._onward
+        lent = self._token() if onward is None else (await self._had(onward), False)
+        with self._lent(request, lent):
             response = yield request
         _forget(response)
 
     @contextmanager
-    def _lent(self, request: httpx.Request, token: str, *, is_transaction: bool) -> Iterator[None]:
+    def _lent(self, request: httpx.Request, lent: tuple[str, bool]) -> Iterator[None]:
         """Let a request bear a token while inside, and nobody's cookies beside it."""
+        token, is_transaction = lent
         request.headers.pop("Cookie", None)  # a client keeps what was set for whoever asked before
         own = request.headers
         if is_transaction:

@@ -1,14 +1,25 @@
-"""The shop without a broker: a bus that remembers, and a guard that knows its issuer's keys."""
+"""The shop without a broker: a bus that remembers, and a guard that knows its issuer's keys.
+
+And what the other chains are played with, in this process.
+"""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
 
 from busauth import Caller, Guard, PublishError, StaticKeys, Verifier
 from busauth.testing import Issuer
+from workers.demo.play import Chain
+from workers.demo.timeline import Timeline
+from workers.hop import Hop
 from workers.issuer import token_for
+
+PAGE = (Path(__file__).parents[2] / "docs" / "chains.md").read_text("utf-8")
+"""Where a reader sees what each hop holds."""
 
 
 @dataclass
@@ -49,3 +60,12 @@ def bus() -> StubBus:
 def door(session_issuer: Issuer) -> Door:
     keys = StaticKeys(session_issuer.jwks())
     return Door(session_issuer, Guard(Verifier(keys, issuer=session_issuer.url, audience="shop")))
+
+
+async def played(chain: Chain[Any], url: str) -> list[Hop]:
+    """Play a chain, each scene of which has to be equal; return what was held, hop by hop."""
+    prefix = f"test-{uuid4().hex[:8]}."
+    timeline = Timeline(prefix)
+    rows = await chain.play(url, timeline, prefix)
+    assert [row for row in rows if not row.equal] == []
+    return timeline.hops

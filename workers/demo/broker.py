@@ -1,6 +1,7 @@
 """The demo's own connection to the broker: it looks at queues, reads dead letters, and intrudes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 
 import aio_pika
@@ -18,6 +19,8 @@ QUEUES = {
 """What each worker consumes."""
 
 _KINDS = ("dead", "rejected")
+_TOKENS = frozenset({"authorization", "txn-token"})
+_REFUSAL = re.compile(r"got ([a-z_]+\.[a-z_]+): ")
 _RUNGS = (min(RETRY.longest, RETRY.first * 2**attempt) for attempt in range(RETRY.limit + 1))
 _ENDINGS = ("", ".dead", ".rejected", *(f".retry.{int(1000 * rung)}" for rung in _RUNGS))
 """Of the queues that a bus declares for each that it consumes."""
@@ -29,11 +32,18 @@ class Broker:
     Args:
         connection: of its own; the services have theirs.
         prefix: what the queues' names begin with.
+        queues: what the services consume; default: the shop's.
     """
 
-    def __init__(self, connection: AbstractConnection, prefix: str) -> None:
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        prefix: str,
+        queues: Collection[str] = tuple(QUEUES.values()),
+    ) -> None:
         self._connection = connection
         self._prefix = prefix
+        self.queues = queues
 
     async def consumers(self, queue: str) -> int:
         """Return how many consume a queue; 0 as well where it does not exist yet."""
@@ -47,22 +57,33 @@ class Broker:
     async def dead_letters(self, read: Callable[[str], None]) -> AsyncIterator[None]:
         """Tell each dead letter as ``<queue>: <code>`` while inside, and take it out."""
         async with await self._connection.channel() as channel:
-            for name in (f"{queue}.{kind}" for queue in QUEUES.values() for kind in _KINDS):
+            for name in (f"{queue}.{kind}" for queue in self.queues for kind in _KINDS):
                 queue = await channel.get_queue(self._prefix + name, ensure=False)
                 await queue.consume(_reader(name, read), no_ack=True)
             yield
 
-    async def intrude(self, queue: str, body: bytes, token: str) -> None:
+    async def intrude(
+        self, queue: str, body: bytes, token: str, *, as_transaction: bool = False
+    ) -> None:
         """Publish without asking the gateway, as whoever reaches the broker can."""
+        carried = {"txn-token": token} if as_transaction else {"authorization": f"Bearer {token}"}
         async with await self._connection.channel() as channel:
-            message = aio_pika.Message(body, headers={"authorization": f"Bearer {token}"})
+            message = aio_pika.Message(body, headers={**carried})
             await channel.default_exchange.publish(message, self._prefix + queue)
+
+    async def token_in(self, queue: str) -> str:
+        """Return the token of the first message that waits, as whoever reaches the broker can."""
+        async with await self._connection.channel() as channel:
+            found = await channel.get_queue(self._prefix + queue, ensure=False)
+            message = await found.get(fail=True)
+            await message.nack(requeue=True)
+        return str(message.headers["authorization"]).removeprefix("Bearer ")
 
     async def clean(self) -> None:
         """Delete this run's queues, declared or not; a broker that is gone needs no cleaning."""
         with suppress(AMQPError, OSError, RuntimeError):
             async with await self._connection.channel() as channel:
-                for name in (queue + end for queue in QUEUES.values() for end in _ENDINGS):
+                for name in (queue + end for queue in self.queues for end in _ENDINGS):
                     await channel.queue_delete(self._prefix + name)
 
     async def _look(self, queue: str) -> tuple[int, int]:
@@ -80,7 +101,13 @@ def _reader(
 ) -> Callable[[AbstractIncomingMessage], Awaitable[None]]:
     async def take(message: AbstractIncomingMessage) -> None:
         letter = Letter.of(message)
-        leaked = " with its token" if "authorization" in letter.headers else ""
-        read(f"{name}: {letter.code}{leaked}")
+        leaked = "" if _TOKENS.isdisjoint(letter.headers) else " with its token"
+        read(f"{name}: {_codes(letter)}{leaked}")
 
     return take
+
+
+def _codes(letter: Letter) -> str:
+    """Return its code; of one whose handler was refused something, that as well."""
+    why = _REFUSAL.search(letter.detail or "") if letter.code == "handler.rejected" else None
+    return f"{letter.code} for {why[1]}" if why else f"{letter.code}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from busauth import Event
 
-_STEPS = ("accepted", "accepted-late", "published")
+_STEPS = ("accepted", "accepted-late", "published", "exchanged")
 """Kinds of event that lead to an outcome and are none."""
 
 _HTTP = {"gateway": (), "ledger": ("accepted", "refused", "deferred")}

@@ -6,16 +6,13 @@ was. The docstrings are shown to the audience.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from busauth.testing import IssuerServer
 from workers.demo.broker import QUEUES
-from workers.demo.stage import GRACE_SECONDS, Stage
-
-SECONDS = 20.0
-"""How long a scene may take before it is given up."""
+from workers.demo.play import Chain, Scene
+from workers.demo.stage import GRACE_SECONDS, Stage, set_up
 
 LIFETIME_SECONDS = 2.5
 """Of a token that is to expire while its message waits; it has to reach the queue before that."""
@@ -25,22 +22,13 @@ MOMENT_SECONDS = 0.3
 SERVICES = 5
 """Those that verify tokens, and therefore fetch keys."""
 
-CHAIN = (
+ALL_THE_WAY = (
     "gateway: 202",
     "orders: handled",
     "ledger: accepted",
     "payments: handled",
     "notifications: handled",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A scene, and the facts that it should lead to."""
-
-    title: str
-    play: Callable[[Stage], Awaitable[None]]
-    expected: tuple[str, ...]
 
 
 async def good_request(stage: Stage) -> None:
@@ -123,10 +111,10 @@ async def rotated_key(stage: Stage) -> None:
     stage.idp.issuer.rotate()
     stage.timeline.note("the issuer has a new key; first a token of the new one")
     await stage.order(stage.token("alice"))
-    await stage.record.until(*CHAIN)
+    await stage.record.until(*ALL_THE_WAY)
     stage.timeline.note("and one of the old")
     await stage.order(old)
-    await stage.record.until(*CHAIN, *CHAIN)
+    await stage.record.until(*ALL_THE_WAY, *ALL_THE_WAY)
     for _ in range(_fetches(stage) - fetches):
         stage.record.add("issuer: keys fetched")
 
@@ -144,7 +132,7 @@ async def nothing_left(stage: Stage) -> None:
 
 
 SCENES = (
-    Scene("A good request", good_request, CHAIN),
+    Scene("A good request", good_request, ALL_THE_WAY),
     Scene(
         "A caller without the scope",
         without_scope,
@@ -192,12 +180,18 @@ SCENES = (
     Scene(
         "The issuer down for a moment",
         issuer_down,
-        ("orders: deferred", "orders.placed: 1 waiting", "orders: resumed", *CHAIN),
+        ("orders: deferred", "orders.placed: 1 waiting", "orders: resumed", *ALL_THE_WAY),
     ),
-    Scene("A rotated key", rotated_key, (*CHAIN, *CHAIN, *["issuer: keys fetched"] * SERVICES)),
+    Scene(
+        "A rotated key",
+        rotated_key,
+        (*ALL_THE_WAY, *ALL_THE_WAY, *["issuer: keys fetched"] * SERVICES),
+    ),
     Scene(
         "Afterwards",
         nothing_left,
         tuple(f"{queue}: 0 waiting" for queue in QUEUES.values()),
     ),
 )
+
+SHOP = Chain("Starting the shop: issuer, gateway, ledger, three workers.", set_up, SCENES)

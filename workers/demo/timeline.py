@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from busauth import Event
+from workers.hop import Hop
 
 PIPE_COLUMNS = 120
 STYLES: Mapping[str, str] = {
@@ -26,12 +27,16 @@ class Timeline:
 
     Args:
         prefix: of queue names, left out where they are shown.
+
+    Attributes:
+        hops: what services held, as it was shown.
     """
 
     def __init__(self, prefix: str) -> None:
         self.console = make_console()
         self._prefix = prefix
         self._began = time.monotonic()
+        self.hops: list[Hop] = []
 
     @property
     def seconds(self) -> float:
@@ -62,6 +67,15 @@ class Timeline:
         text.stylize(style, start, start + len(decision))
         self._line(text)
 
+    def hop(self, hop: Hop) -> None:
+        """Show what a service holds while it works."""
+        self.hops.append(hop)
+        row = _row(f"{self.seconds:.1f} s", hop.service, hop.subject, "", "holds")
+        text = Text(row).append(hop.holding, "default")
+        start = row.index("holds")
+        text.stylize("bold blue", start, start + len("holds"))
+        self._line(text)
+
     def note(self, text: str) -> None:
         """Show something that is no decision."""
         self._line(Text(" " * _MARGIN + text), "italic")
@@ -84,7 +98,7 @@ _DECISION = 15
 
 def _row(*cells: str) -> str:
     when, hop, who, age, decision = cells
-    return f"{when:>8}   {hop:<14}{who:<9}{age:>7}  {decision:<{_DECISION}}"
+    return f"{when:>8}   {hop:<16}{who:<9}{age:>7}  {decision:<{_DECISION}}"
 
 
 def make_console() -> Console:
