@@ -6,9 +6,10 @@ from busauth._delegation.exchanging import (
     ExchangeRequest,
     OnwardToken,
 )
+from busauth._delegation.policy import Exchange
 from busauth._doors import hand_out
 from busauth.caller import Subject
 
-__all__ = ["ExchangeRequest", "Exchanged", "Exchanger", "OnwardToken", "Subject"]
+__all__ = ["Exchange", "ExchangeRequest", "Exchanged", "Exchanger", "OnwardToken", "Subject"]
 
 hand_out(__name__, globals())
