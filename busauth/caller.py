@@ -319,6 +319,19 @@ class Subject:
     token: str = field(repr=False)
 
 
+async def subject_of(caller: Caller) -> Subject:
+    """Return a caller and their token, to have it exchanged: revocation is asked first.
+
+    Raises:
+        CallerError: there is no token, or it cannot be used any more.
+        Refused, Deferred: as `Lease.subject`.
+    """
+    lease = caller._lease  # noqa: SLF001 -- its own module's
+    if lease is None:
+        raise CallerError("this caller carries no token")
+    return await lease.subject()
+
+
 def holding(caller: Caller, lease: Lease) -> Caller:
     """Return the caller with a lease; `dataclasses.replace` takes five times as long."""
     copy = object.__new__(Caller)

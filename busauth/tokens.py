@@ -7,6 +7,7 @@ from busauth._tokens.asking.client_auth import (
     ClientSecretBasic,
     ClientSecretPost,
     Credentials,
+    MutualTls,
     PrivateKeyJwt,
 )
 from busauth._tokens.asking.introspection import Introspection, IntrospectionOptions
@@ -70,6 +71,7 @@ __all__ = [
     "KeyMissing",
     "KeySource",
     "KeyUnknown",
+    "MutualTls",
     "NotAtHand",
     "PrivateKeyJwt",
     "Profile",

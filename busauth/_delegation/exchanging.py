@@ -11,6 +11,14 @@ from busauth.errors import ConfigurationError
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- a name
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 TXN_TOKEN = "urn:ietf:params:oauth:token-type:txn_token"  # noqa: S105 -- a name
+VOUCHER = "urn:busauth:params:oauth:token-type:voucher"
+"""A token for later: nobody's access token, and good for an exchange by whom it names alone."""
+
+VOUCHER_TYP, TXN_TYP = "voucher+jwt", "txntoken+jwt"
+"""`typ` in the headers of such JWTs; access tokens have another."""
+
+EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import ipaddress
 import json
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -79,12 +79,15 @@ class Fetcher:
         unsafe_http: hosts for which http is accepted; loopback always is.
         transport: what carries the requests instead of the network, such as the test kit's
             ``issuer.transport()``. It is entered and closed with each of them.
+        certificate: paths of what is shown at TLS to whoever asks, and of its key, in PEM; None for
+            a key in the same file. `MutualTls` brings it, and it is read once.
     """
 
     timeout: Seconds = 5.0
     max_bytes: Bytes = 256 * 1024
     unsafe_http: Iterable[str] = field(default_factory=UnsafeHttp)
     transport: Transport | None = None
+    certificate: tuple[str, str | None] | None = None
 
     def __post_init__(self) -> None:
         """Collect the hosts; a lone string is one host, not its letters."""
@@ -150,15 +153,20 @@ class Fetcher:
             raise _told(url, error, self.timeout) from error
 
     async def post_form(
-        self, url: str, form: Mapping[str, str], headers: Mapping[str, str]
+        self, url: str, form: Mapping[str, str | Sequence[str]], headers: Mapping[str, str]
     ) -> Reply:
         """Post a form and return what is answered, whatever its status.
+
+        Args:
+            url: where to.
+            form: a parameter that is there several times has several values.
+            headers: what is sent next to its media type.
 
         Raises:
             Deferred: there is no answer now, or it is too large or compressed.
             ConfigurationError: the URL may not be asked.
         """
-        body = urlencode(form).encode("ascii")
+        body = urlencode(form, doseq=True).encode("ascii")
         headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
         return await self._post(url, headers, body)
 
@@ -230,7 +238,10 @@ class Fetcher:
     def _ssl(self) -> ssl.SSLContext:
         import httpx
 
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
+        if self.certificate is not None:
+            context.load_cert_chain(*self.certificate)
+        return context
 
 
 _FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)

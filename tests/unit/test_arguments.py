@@ -21,6 +21,7 @@ from busauth import (
     Publication,
     StaticKeys,
     Verifier,
+    delegation,
     expiry,
     letters,
     messages,
@@ -38,7 +39,7 @@ ODD = [
     *(None, 5, -1, 1.5, True, "", "x", b"", b"x", object(), int, len),
     *([], {}, (), ("a",), [None], [5], {"a": 1}, {1: "a"}, {"a": b"short"}),
 ]
-DOORS = (busauth, tokens, messages, expiry, revocation, letters)
+DOORS = (busauth, tokens, messages, expiry, revocation, letters, delegation)
 PUBLIC = {name: getattr(door, name) for door in DOORS for name in door.__all__}
 URL = "amqp://guest:guest@localhost/"
 PEM = {"key": pem_of(private_key("ES256")), "algorithm": "ES256"}
@@ -51,6 +52,8 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
     desk = letters.StatementSigner("d", private_key("ES256"), algorithm="ES256")
     guard = Guard(Verifier(keys, issuer="https://i", audience="a"))
     named = {"issuer": "https://i", "audience": "a"}
+    asks = ClientSecretBasic("a", "b")
+    idp = delegation.TokenExchange("https://i", client=asks)
     transmitters = Transmitters([Transmitter("n", keys)], audience="a")
     return {
         "Bus": {"url": URL, "guard": guard, "service": "s"},
@@ -74,9 +77,11 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "Fetcher": {},
         "Guard": named,
         "InProcessReplay": {"keep_for": 60.0},
-        "Introspection": {**named, "endpoint": "https://i/", "client": ClientSecretBasic("a", "b")},
+        "Introspection": {**named, "endpoint": "https://i/", "client": asks},
+        "JwtGrant": {"issuer": "https://i", "client": asks, "through": idp},
         "JWKS": {"url": "https://i/k"},
         "MessageSecurity": {},
+        "MutualTls": {"client_id": "c", "certificate": "c.pem"},
         "PrivateKeyJwt": {"client_id": "c", **PEM},
         "ProofSigner": {"name": "c", **PEM},
         "Proofs": {"publishers": [TrustedPublisher("n", keys)], "max_age": 60.0},
@@ -89,6 +94,7 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "Route": {"exchange": "e", "key": "k"},
         "Sessions": {**named, "store": None},
         "StaticKeys": {"keys": issuer.jwks()},
+        "TokenExchange": {"issuer": "https://i", "client": asks},
         "TokenEncryption": {"recipients": {"a": SECRET}},
         "Transmitter": {"name": "n", "keys": keys},
         "Transmitters": {"transmitters": [Transmitter("n", keys)], "audience": "a"},
@@ -110,6 +116,7 @@ _ELSEWHERE = frozenset(
         *("Found", "Group", "Chapter", "Record", "Redriven", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("Foreseen", "Stage", "pure"),
+        *("Exchanged", "ExchangeRequest", "Subject"),
         *("SecurityEvent", "Session", "StatedLetter"),
         *(
             "GuardedConsumer",

@@ -441,7 +441,7 @@ async def test_no_raw_token_is_kept() -> None:
     assert set(answers._counting) == {fingerprint(token)}
     assert set(answers._refused) == {fingerprint(OPAQUE)}
     assert token not in repr(answers._counting)
-    assert answers._flights.here == {}
+    assert answers._flights.under_way == 0
 
 
 # --- many at once -------------------------------------------------------------------------------
@@ -482,7 +482,7 @@ async def test_a_flood_of_unknown_tokens_is_bounded_and_displaces_nobody() -> No
     assert codes.count("deferred") == 150
     assert most == 4
     assert len(flooded._answers._refused) == 10
-    assert flooded._answers._flights.here == {}
+    assert flooded._answers._flights.under_way == 0
     assert flooded.recall(OPAQUE).caller.subject == "alice"
 
 

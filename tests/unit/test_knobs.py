@@ -24,6 +24,7 @@ from busauth import (
     Settings,
     Verifier,
     Verifiers,
+    delegation,
     expiry,
     messages,
     revocation,
@@ -215,7 +216,7 @@ def test_a_guards_memory_of_tokens_is_a_verifiers() -> None:
     assert options.max_token_bytes == arguments["max_token_bytes"].default
 
 
-DOORS = (busauth, expiry, messages, revocation, settings, tokens)
+DOORS = (busauth, delegation, expiry, messages, revocation, settings, tokens)
 PUBLIC = {name: getattr(door, name) for door in DOORS for name in door.__all__}
 KNOBS: dict[str, type[Knobs]] = {
     name: kind

@@ -7,22 +7,21 @@
   knows displaces none of those that count.
 """
 
-import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 from busauth._arguments import Bytes, Count, CountOrNone, Range
 from busauth._knobs import Knobs
-from busauth._loops import PerLoop, used
+from busauth._loops import used
+from busauth._tokens.asking.flights import Flights
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import answered
 from busauth._tokens.verifier import MAX_TOKEN_BYTES
 from busauth.clock import Clock
-from busauth.errors import Deferred, Refused
+from busauth.errors import Refused
 
 NEVER = math.inf
 """The end of a token of which nobody said when it ends."""
@@ -114,9 +113,6 @@ Ask = Callable[[str, str, Freshness], Awaitable[Answer]]
 """From a token, its SHA-256 and how long it would count, to the answer; raises `Deferred`."""
 
 
-_Flights = dict[str, "asyncio.Task[Answer]"]
-
-
 class Answers:
     """Answers that are at hand, and the questions under way.
 
@@ -132,7 +128,7 @@ class Answers:
         self._clock = clock
         self._counting: OrderedDict[str, Answer] = OrderedDict()
         self._refused: OrderedDict[str, Answer] = OrderedDict()
-        self._flights = PerLoop[_Flights](dict)
+        self._flights = Flights[Answer]("tokens", options.in_flight)
 
     def recall(self, token: str, digest: str) -> Verified:
         """Return what is proven of a token, by the answer at hand.
@@ -162,21 +158,9 @@ class Answers:
             Deferred: there is none to be had now, or too many are waited for.
         """
         answer = self.at_hand(digest, ends_at)
-        # Shielded: others wait for the same question, and one who gives up must not end it.
-        return await asyncio.shield(self._flight(token, digest)) if answer is None else answer
-
-    def _flight(self, token: str, digest: str) -> "asyncio.Task[Answer]":
-        """Return the question under way, or put one that belongs to nobody's context."""
-        flights = self._flights.here
-        flight = flights.get(digest)
-        if flight is None:
-            if len(flights) >= self._options.in_flight:
-                raise Deferred(f"{len(flights)} tokens are being asked about already")
-            asking = self._asked(token, digest)
-            flight = asyncio.get_running_loop().create_task(asking, context=Context())
-            flights[digest] = flight
-            flight.add_done_callback(lambda done: _landed(flights, digest, done))
-        return flight
+        if answer is None:
+            return await self._flights.get(digest, lambda: self._asked(token, digest))
+        return answer
 
     async def _asked(self, token: str, digest: str) -> Answer:
         # Read before asking: what changes on the way is not in the answer.
@@ -197,9 +181,3 @@ class Answers:
         kept[digest] = answer
         if len(kept) > self._options.remembered:
             kept.popitem(last=False)
-
-
-def _landed(flights: _Flights, digest: str, flight: "asyncio.Task[Answer]") -> None:
-    del flights[digest]
-    if not flight.cancelled():
-        flight.exception()  # whoever waited has it; if nobody did, it is not worth a warning

@@ -1,12 +1,15 @@
-"""How a service proves to an issuer's endpoint who it is (RFC 6749, RFC 7523)."""
+"""How a service proves to an issuer's endpoint who it is (RFC 6749, RFC 7523, RFC 8705)."""
 
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike, fspath
 from typing import NamedTuple, Protocol
 from urllib.parse import quote_plus
 from uuid import uuid4
 
 from busauth._arguments import checked
+from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.signing import PrivateKey, SigningKey
 from busauth.errors import ConfigurationError
 
@@ -143,3 +146,45 @@ class PrivateKeyJwt:
 
     def __repr__(self) -> str:
         return f"<PrivateKeyJwt {self.client_id}>"
+
+
+class MutualTls:
+    """A certificate at TLS, and the client's name in the form (RFC 8705, section 2).
+
+    The files are read when the first request is made: after a renewal, make another one.
+
+    Args:
+        client_id: as the issuer knows it.
+        certificate: path of the certificate, PEM, with its chain.
+        key: path of the private key, PEM; None where the same file holds it.
+
+    Raises:
+        ConfigurationError: the name is empty.
+    """
+
+    @checked
+    def __init__(
+        self,
+        client_id: str,
+        *,
+        certificate: str | PathLike[str],
+        key: str | PathLike[str] | None = None,
+    ) -> None:
+        if not client_id:
+            raise ConfigurationError("client_id='': expected the client that the certificate names")
+        self.client_id = client_id
+        self.shown = (fspath(certificate), None if key is None else fspath(key))
+
+    def credentials(self, issuer: str, now: float) -> Credentials:
+        """Return the client's name: the certificate proves it."""
+        return Credentials({}, {"client_id": self.client_id})
+
+    def __repr__(self) -> str:
+        return f"<MutualTls {self.client_id}>"
+
+
+def presenting(fetcher: Fetcher, client: ClientAuthentication) -> Fetcher:
+    """Return a fetcher that shows a client's certificate, where it has one."""
+    if isinstance(client, MutualTls):
+        return replace(fetcher, certificate=client.shown)
+    return fetcher

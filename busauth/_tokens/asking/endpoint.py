@@ -15,7 +15,7 @@ from busauth._arguments import Count, Range
 from busauth._loops import PerLoop
 from busauth._tokens.asking.answers import AnswerOptions
 from busauth._tokens.asking.breaker import Breaker
-from busauth._tokens.asking.client_auth import ClientAuthentication
+from busauth._tokens.asking.client_auth import ClientAuthentication, presenting
 from busauth._tokens.asking.signed_answers import JWT_TYPE, SignedAnswers
 from busauth._tokens.compact import json_object
 from busauth._tokens.fetch import Fetcher, Reply, shown
@@ -73,7 +73,7 @@ class Endpoint:
         self._issuer = issuer
         self._client = client
         self._signed = signed
-        self._fetcher = fetcher
+        self._fetcher = presenting(fetcher, client)
         self._clock = clock
         self._room = PerLoop(lambda: asyncio.Semaphore(options.requests))
         self._breaker = Breaker(

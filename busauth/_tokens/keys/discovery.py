@@ -1,5 +1,6 @@
-"""Where an issuer keeps its keys (RFC 8414, section 3; OpenID Connect Discovery 1.0, section 4)."""
+"""What an issuer says of itself (RFC 8414, section 3; OpenID Connect Discovery 1.0, section 4)."""
 
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from busauth._tokens.fetch import Fetcher, Unusable, shown
@@ -34,6 +35,18 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
     Raises:
         Deferred: there is no metadata now; `Unusable` where there is none, or another issuer's.
     """
+    url, metadata = await discover(issuer, fetcher)
+    if not isinstance(metadata.get("jwks_uri"), str):
+        raise Unusable(f"{shown(url)} names no jwks_uri: configure JWKS(url) instead")
+    return str(metadata["jwks_uri"])
+
+
+async def discover(issuer: str, fetcher: Fetcher) -> tuple[str, dict[str, Any]]:
+    """Return where an issuer's metadata is, and what it says.
+
+    Raises:
+        Deferred: there is no metadata now; `Unusable` where there is none, or another issuer's.
+    """
     problem: Deferred | None = None
     for url in metadata_urls(issuer):
         try:
@@ -49,9 +62,7 @@ async def discover_jwks_uri(issuer: str, fetcher: Fetcher) -> str:
                 f"to be the same to the letter; set issuer to {found!r}, if it is the one that is "
                 "meant"
             )
-        if not isinstance(metadata.get("jwks_uri"), str):
-            raise Unusable(f"{shown(url)} names no jwks_uri: configure JWKS(url) instead")
-        return str(metadata["jwks_uri"])
+        return url, metadata
     if isinstance(problem, Unusable):
         raise Unusable(
             f"{problem}; no metadata of issuer {issuer!r} is there: check its path, or name its "

@@ -1,13 +1,14 @@
 """The keys of an issuer: the one that signs, and those that are published."""
 
 import json
+from collections.abc import Collection
 from threading import Lock
 from typing import Any
 
 from busauth.testing.issuer.keys import SigningKey, unb64
 
 _PARTS = 3
-_ACCESS_TYPES = ("at+jwt", "application/at+jwt", "jwt", "application/jwt")
+ACCESS_TYPES = ("at+jwt", "application/at+jwt", "jwt", "application/jwt")
 
 
 class Keyring:
@@ -53,15 +54,15 @@ class Keyring:
                 self._strangers[algorithm] = SigningKey(algorithm)
             return self._strangers[algorithm]
 
-    def read(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of an access token that a published key signed, else None."""
+    def read(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
+        """Return the claims of a token of these types that a published key signed, else None."""
         parts = token.split(".")
         try:
             header, claims = (json.loads(unb64(part)) for part in parts[:2])
             signature = unb64(parts[2])
         except (ValueError, IndexError, RecursionError):
             return None
-        if len(parts) != _PARTS or not _access(header) or not isinstance(claims, dict):
+        if len(parts) != _PARTS or not _is_of(types, header) or not isinstance(claims, dict):
             return None
         message = token.rpartition(".")[0].encode()
         return claims if self._signed(header, message, signature) else None
@@ -74,8 +75,8 @@ class Keyring:
         )
 
 
-def _access(header: Any) -> bool:
-    """Whether this is an access token's header: its `typ` is no other kind's."""
+def _is_of(types: Collection[str], header: Any) -> bool:
+    """Whether this is the header of a token of these types."""
     if not isinstance(header, dict):
         return False
-    return str(header.get("typ", "JWT")).lower() in _ACCESS_TYPES
+    return str(header.get("typ", "JWT")).lower() in types

@@ -1,15 +1,17 @@
 """What an issuer gives out, and what that is worth afterwards."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
+from busauth._delegation.exchanging import VOUCHER_TYP
 from busauth.clock import Clock, SystemClock
-from busauth.testing.issuer.keyring import Keyring
+from busauth.testing.issuer.keyring import ACCESS_TYPES, Keyring
 from busauth.testing.issuer.keys import SigningKey, present
-from busauth.testing.issuer.ledger import Ledger
+from busauth.testing.issuer.ledger import Ledger, identifier
 
+VOUCHER_TYPES = (VOUCHER_TYP, f"application/{VOUCHER_TYP}")
 CLIENT_ID = "shop-web"
 """Who the tokens are issued to, unless told otherwise."""
 
@@ -28,6 +30,10 @@ class Mint:
 
     Attributes:
         targets: whom exchanged tokens may be for; None for anybody.
+        voucher_lifetime: seconds that a voucher counts; and no longer than
+        voucher_total: seconds after the first one of a chain, nor is anything that it buys.
+        voucher_depth: how many vouchers there may be in such a chain.
+        receivers: by a voucher's audience: the client that alone may exchange it.
     """
 
     def __init__(
@@ -44,6 +50,11 @@ class Mint:
         self.lifetime = lifetime
         self.clock = clock or SystemClock()
         self.targets: frozenset[str] | None = None
+        self.voucher_lifetime = 24 * 3600.0
+        self.voucher_total = 7 * 24 * 3600.0
+        self.voucher_depth = 4
+        self.receivers: dict[str, str] = {}
+        self._trusted: dict[str, Mint] = {}
         self._keyring = Keyring(algorithm)
         self._ledger = Ledger()
 
@@ -136,14 +147,32 @@ class Mint:
         if claims is not None:
             self._ledger.revoke(token, claims)
 
-    def read(self, token: str) -> dict[str, Any] | None:
+    def revoke_subject(self, subject: str) -> None:
+        """Take back everything that this subject was given until now."""
+        self._ledger.revoke_subject(subject, self.clock.now())
+
+    def derive(self, token: str, claims: Mapping[str, Any], source: str) -> None:
+        """Have a token count only as long as the one that it was given for is not taken back."""
+        given_for = self.read(source) or self.read(source, VOUCHER_TYPES) or {}
+        self._ledger.derive(token, claims, identifier(source, given_for))
+
+    def trust(self, other: "Mint") -> None:
+        """Take another issuer's JWTs as authorization grants (RFC 7523, section 2.1)."""
+        self._trusted[other.url] = other
+
+    def granted_by(self, assertion: str) -> dict[str, Any] | None:
+        """Return the claims of a trusted issuer's JWT that counts now, else None."""
+        standing = (other.standing(assertion) for other in self._trusted.values())
+        return next((claims for claims in standing if claims is not None), None)
+
+    def read(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
         """Return the claims of a token of this issuer's, whether or not it still counts."""
         claims = self._ledger.find(token)
-        return self._keyring.read(token) if claims is None else claims
+        return self._keyring.read(token, types) if claims is None else claims
 
-    def standing(self, token: str) -> dict[str, Any] | None:
+    def standing(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
         """Return the claims of a token of this issuer's that counts now, else None."""
-        claims = self.read(token)
+        claims = self.read(token, types)
         if claims is None or claims.get("iss") != self.url or self._ledger.revoked(token, claims):
             return None
         return claims if _in_time(claims, self.clock.now()) else None

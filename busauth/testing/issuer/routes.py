@@ -17,9 +17,9 @@ from busauth.testing.issuer.endpoints.documents import (
     jwks,
     metadata,
 )
-from busauth.testing.issuer.endpoints.exchange import exchange
 from busauth.testing.issuer.endpoints.introspection import introspect
 from busauth.testing.issuer.endpoints.revocation import revoke
+from busauth.testing.issuer.endpoints.token import token
 from busauth.testing.issuer.http.errors import OAuthError
 from busauth.testing.issuer.http.form import Form
 from busauth.testing.issuer.http.messages import Request, Response, json_response
@@ -30,7 +30,7 @@ Endpoint = Callable[[Mint, Request, Form, Client], Response]
 
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
 _ENDPOINTS: Mapping[str, Endpoint] = {
-    TOKEN_PATH: exchange,
+    TOKEN_PATH: token,
     INTROSPECTION_PATH: introspect,
     REVOCATION_PATH: revoke,
 }

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from busauth._delegation.exchanging import EXCHANGE_GRANT, JWT_GRANT
 from busauth.testing.issuer.endpoints.clients import METHODS
 from busauth.testing.issuer.keys import present
 from busauth.testing.issuer.minting import Mint
 
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 -- a name
+CLIENT_CREDENTIALS = "client_credentials"
+GRANTS = (EXCHANGE_GRANT, CLIENT_CREDENTIALS, JWT_GRANT)
 JWKS_PATH = "/jwks.json"
 TOKEN_PATH = "/token"  # noqa: S105 -- a path
 INTROSPECTION_PATH = "/introspect"
@@ -32,7 +34,7 @@ def metadata(mint: Mint, **changes: Any) -> dict[str, Any]:
         "token_endpoint": f"{base}{TOKEN_PATH}",
         "introspection_endpoint": f"{base}{INTROSPECTION_PATH}",
         "revocation_endpoint": f"{base}{REVOCATION_PATH}",
-        "grant_types_supported": [TOKEN_EXCHANGE],
+        "grant_types_supported": [*GRANTS],
         "response_types_supported": ["none"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,

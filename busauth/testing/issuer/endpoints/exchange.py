@@ -8,62 +8,107 @@ Rules:
 3. Where the subject token has `may_act`, it must name the actor, or the client that acts itself.
 4. Scope is never wider than the subject token's.
 5. What is said of the subject stays: every claim but those that are about the token itself.
+6. A voucher is no access token, and its kind is asked for by name. Where its audience has one
+   receiver, `may_act` names that client, and nobody else has anything for it. It ends with the
+   token that it was given for when that is revoked, and a chain of vouchers ends at
+   `Mint.voucher_total` after its first one, as does whatever was had for one of them.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from busauth._delegation.exchanging import ACCESS_TOKEN, JWT, VOUCHER, VOUCHER_TYP
 from busauth.testing.issuer.endpoints.clients import Client
-from busauth.testing.issuer.endpoints.documents import TOKEN_EXCHANGE
 from busauth.testing.issuer.http.errors import OAuthError
 from busauth.testing.issuer.http.form import Form
-from busauth.testing.issuer.http.messages import NO_STORE, Request, Response, json_response
+from busauth.testing.issuer.http.messages import NO_STORE, Response, json_response
+from busauth.testing.issuer.keyring import ACCESS_TYPES
 from busauth.testing.issuer.keys import present
-from busauth.testing.issuer.minting import Mint
+from busauth.testing.issuer.minting import VOUCHER_TYPES, Mint
 
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- a name
-JWT = "urn:ietf:params:oauth:token-type:jwt"
-_TYPES = (ACCESS_TOKEN, JWT)
+_TYPES: Mapping[str, Collection[str]] = {
+    ACCESS_TOKEN: ACCESS_TYPES,
+    JWT: ACCESS_TYPES,
+    VOUCHER: VOUCHER_TYPES,
+}
+"""What may be handed in and asked for, and the `typ` that it has."""
+
 _REGISTERED = ("iss", "aud", "exp", "nbf", "iat", "jti")
 _ABOUT_THE_TOKEN = (*_REGISTERED, "client_id", "scope", "may_act", "cnf")
 _IDENTITY = ("sub", "iss", "client_id")
+_CHAIN = "voucher"
+"""The claim in which a voucher, and what is had for it, says when the first one was given."""
 
 
-def exchange(mint: Mint, _request: Request, form: Form, client: Client) -> Response:
-    """Answer with a token for somewhere else.
+def exchange(mint: Mint, form: Form, client: Client) -> Response:
+    """Answer with a token for somewhere else, or for later.
 
     Raises:
-        OAuthError: ``unsupported_grant_type``, ``invalid_request``, ``invalid_scope`` or
-            ``invalid_target``.
+        OAuthError: ``invalid_request``, ``invalid_scope`` or ``invalid_target``.
     """
-    if form.required("grant_type") != TOKEN_EXCHANGE:
-        raise OAuthError("unsupported_grant_type", f"expected {TOKEN_EXCHANGE}")
     subject, actor = _presented(mint, form, "subject"), _actor(mint, form)
     _check_may_act(subject, actor or _itself(mint, client))
     issued = _one_of(form, "requested_token_type", _TYPES, ACCESS_TOKEN)
-    scope = _scope(subject, form)
     changed = {
         "act": _act(subject, actor),
-        "aud": _targets(mint, form) or subject.get("aud"),
+        "aud": targets(mint, form) or subject.get("aud"),
         "client_id": client.client_id,
-        "scope": scope,
+        "scope": scope_for(subject, form),
+        "exp": int(min(mint.clock.now() + mint.lifetime, _last(mint, subject))),
     }
+    claims = present(mint.claims(sub=None) | kept(subject) | changed)
+    if issued == VOUCHER:
+        return _voucher(mint, claims, form.required("subject_token"))
+    return _answer(mint, mint.sign(claims), claims, {"issued_token_type": issued})
+
+
+def _voucher(mint: Mint, claims: dict[str, Any], source: str) -> Response:
+    """Answer with a token for later, which only its receiver can exchange."""
+    first, depth = _chain(mint, claims)
+    if depth >= mint.voucher_depth:
+        raise OAuthError("invalid_request", f"expected at most {mint.voucher_depth} vouchers")
+    receiver = mint.receivers.get(str(claims.get("aud")))
+    ends_at = min(mint.clock.now() + mint.voucher_lifetime, first + mint.voucher_total)
+    claims |= {_CHAIN: {"iat": int(first), "depth": depth + 1}, "exp": int(ends_at)}
+    if receiver is not None:
+        claims["may_act"] = {"client_id": receiver}
+    token = mint.sign(claims, {"typ": VOUCHER_TYP})
+    mint.derive(token, claims, source)
+    return _answer(mint, token, claims, {"issued_token_type": VOUCHER, "token_type": "N_A"})
+
+
+def _answer(mint: Mint, token: str, claims: Mapping[str, Any], more: Mapping[str, str]) -> Response:
     answer = {
-        "access_token": mint.sign(present(mint.claims(sub=None) | _kept(subject) | changed)),
-        "issued_token_type": issued,
+        "access_token": token,
         "token_type": "Bearer",
-        "expires_in": int(mint.lifetime),
-        "scope": scope,
+        "expires_in": int(claims["exp"] - mint.clock.now()),
+        "scope": claims.get("scope"),
+        **more,
     }
     return json_response(present(answer), headers=NO_STORE)
+
+
+def _chain(mint: Mint, claims: Mapping[str, Any]) -> tuple[float, int]:
+    """Return when the first voucher was given, and how many there were; now and none at first."""
+    chain = claims.get(_CHAIN)
+    if not isinstance(chain, Mapping):
+        return mint.clock.now(), 0
+    return chain["iat"], chain["depth"]
+
+
+def _last(mint: Mint, subject: Mapping[str, Any]) -> float:
+    """Return the instant at which a chain of vouchers ends, infinity where there is none."""
+    first, depth = _chain(mint, subject)
+    return first + mint.voucher_total if depth else math.inf
 
 
 def _presented(mint: Mint, form: Form, role: str) -> dict[str, Any]:
     """Return the claims of a token in the form."""
     token = form.required(f"{role}_token")
-    _one_of(form, f"{role}_token_type", _TYPES)
-    claims = mint.standing(token)
+    kind = _one_of(form, f"{role}_token_type", _TYPES)
+    claims = mint.standing(token, _TYPES[kind])
     if claims is None:
         raise OAuthError("invalid_request", f"{role}_token is unknown, late or revoked")
     return claims
@@ -101,7 +146,12 @@ def _check_may_act(subject: Mapping[str, Any], actor: Mapping[str, Any]) -> None
         raise OAuthError("invalid_request", "may_act of the subject_token names somebody else")
 
 
-def _scope(subject: Mapping[str, Any], form: Form) -> str | None:
+def scope_for(subject: Mapping[str, Any], form: Form) -> str | None:
+    """Return the scope of a new token: what was asked for, or all that the subject's allows.
+
+    Raises:
+        OAuthError: ``invalid_scope``, it would be wider than the subject's.
+    """
     held, asked = subject.get("scope"), form.one("scope")
     held = held if isinstance(held, str) else None
     if asked is None:
@@ -111,8 +161,12 @@ def _scope(subject: Mapping[str, Any], form: Form) -> str | None:
     return asked
 
 
-def _targets(mint: Mint, form: Form) -> str | list[str] | None:
-    """Return whom the new token is for (section 2.1, RFC 8707), None where nobody was named."""
+def targets(mint: Mint, form: Form) -> str | list[str] | None:
+    """Return whom the new token is for (section 2.1, RFC 8707), None where nobody was named.
+
+    Raises:
+        OAuthError: ``invalid_target``.
+    """
     resources = form.all("resource")
     if not all(_is_target(uri) for uri in resources):
         raise OAuthError("invalid_target", "resource: expected absolute URIs without fragment")
@@ -138,5 +192,6 @@ def _act(subject: Mapping[str, Any], actor: Mapping[str, Any] | None) -> Any:
     return present({name: actor.get(name) for name in _IDENTITY} | {"act": before})
 
 
-def _kept(subject: Mapping[str, Any]) -> dict[str, Any]:
+def kept(subject: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a new token says of its subject, as the one before did."""
     return {name: value for name, value in subject.items() if name not in _ABOUT_THE_TOKEN}

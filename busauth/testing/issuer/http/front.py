@@ -1,6 +1,6 @@
 """What the ways of asking an issuer have in common: they remember, and can be made to fail."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from busauth.clock import Clock
@@ -8,6 +8,9 @@ from busauth.testing.issuer.http.messages import JSON, Request, Response, json_r
 
 Reply = Response | tuple[int, bytes]
 """An answer, or the status and body of one in JSON."""
+
+Rewrite = Callable[[Request, Response], Response]
+"""From what was asked and would be answered to what is answered instead."""
 
 _UNAVAILABLE = 503
 
@@ -39,6 +42,7 @@ class Front:
         delay: seconds to wait before each answer.
         broken: hang up instead of answering.
         replies: instead of the usual: a path's answer.
+        rewrite: says what is answered, where the issuer has answered; None for just that.
     """
 
     def __init__(self, issuer: Answering) -> None:
@@ -48,6 +52,7 @@ class Front:
         self.delay = 0.0
         self.broken = False
         self.replies: dict[str, Reply] = {}
+        self.rewrite: Rewrite | None = None
 
     @property
     def requests(self) -> list[str]:
@@ -61,7 +66,9 @@ class Front:
         if self.down:
             return json_response({}, _UNAVAILABLE)
         reply = _reply(self.replies, request)
-        return self._answering.answer(request) if reply is None else reply
+        if reply is None:
+            reply = self._answering.answer(request)
+        return reply if self.rewrite is None else self.rewrite(request, reply)
 
 
 def _reply(replies: Mapping[str, Reply], request: Request) -> Response | None:

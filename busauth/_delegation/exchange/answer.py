@@ -1,0 +1,110 @@
+"""What a token endpoint answers: a token, a no, or nothing that is an answer (RFC 6749, section 5).
+
+- A *no* is a status of four hundred with an `error` that is a code. It is about what was asked.
+- What blames this client, or the server, is nobody's guilt: another status, another shape, members
+  that are null where they are required, and the errors of `_NOBODYS`.
+- What has the shape of an answer is read here, and not believed yet: see `held`.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from busauth._tokens.compact import json_object
+from busauth._tokens.fetch import Reply
+from busauth.errors import Deferred, Forbidden, NotGenuine
+
+_NOBODYS = frozenset(
+    {
+        *("invalid_client", "unauthorized_client", "unsupported_grant_type"),
+        *("temporarily_unavailable", "server_error", "slow_down"),
+    }
+)
+_NO_VERDICT = frozenset({401, 408, 425, 429})
+"""Statuses about whoever asks, or when: not about what was asked."""
+
+_CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+"""An `error` is a code; anything else is a page of whatever stands in front of the server."""
+
+
+class Granted(NamedTuple):
+    """An answer that has the shape of one.
+
+    Attributes:
+        token: raw.
+        issued: `issued_token_type`; None where there is none.
+        usage: `token_type`.
+        seconds: `expires_in`; infinity where there is none.
+    """
+
+    token: str
+    issued: str | None
+    usage: str
+    seconds: float
+
+    def __repr__(self) -> str:
+        return f"<Granted {self.issued} {self.usage}>"
+
+
+def object_of(reply: Reply, secrets: Collection[str] = ()) -> dict[str, Any]:
+    """Return the JSON object in an answer that is no refusal; its nulls are not there.
+
+    Args:
+        reply: what came.
+        secrets: what was handed in, and must not come back in an error.
+
+    Raises:
+        Forbidden: ``exchange.refused``.
+        Deferred: it is no answer.
+    """
+    try:
+        said = json_object(reply.body, "answer")
+    except NotGenuine as odd:
+        raise Deferred(f"status {reply.status}, {odd.found}: expected JSON") from None
+    if reply.status == HTTPStatus.OK:
+        return {name: value for name, value in said.items() if value is not None}
+    error = said.get("error")
+    if not isinstance(error, str) or not _CODE.fullmatch(error) or _tells(error, secrets):
+        raise Deferred(f"status {reply.status} without an error code: expected 200")
+    client_error = reply.status // 100 == 4  # noqa: PLR2004 -- four hundred and more
+    if not client_error or reply.status in _NO_VERDICT or error in _NOBODYS:
+        raise Deferred(f"status {reply.status}, {error}: expected 200")
+    raise Forbidden("exchange.refused", found=error, expected="a token")
+
+
+def granted(said: Mapping[str, Any]) -> Granted:
+    """Read an answer's members.
+
+    Raises:
+        Deferred: one is missing, or of another type than it has.
+    """
+    token, usage, issued = (
+        said.get(name) for name in ("access_token", "token_type", "issued_token_type")
+    )
+    if not isinstance(token, str) or not token:
+        raise _odd("access_token", "text")
+    if not isinstance(usage, str):
+        raise _odd("token_type", "text")
+    if issued is not None and not isinstance(issued, str):
+        raise _odd("issued_token_type", "text")
+    return Granted(token, issued, usage, _seconds(said))
+
+
+def _seconds(said: Mapping[str, Any]) -> float:
+    seconds = said.get("expires_in", math.inf)
+    if type(seconds) not in (int, float):  # True is an int, and no time
+        raise _odd("expires_in", "a number")
+    try:
+        return float(seconds)
+    except OverflowError:  # JSON has integers that no float holds
+        raise _odd("expires_in", "a number of seconds") from None
+
+
+def _odd(member: str, expected: str) -> Deferred:
+    return Deferred(f"an answer whose {member} is missing or odd: expected {expected}")
+
+
+def _tells(error: str, secrets: Collection[str]) -> bool:
+    return any(secret in error or error in secret for secret in secrets)

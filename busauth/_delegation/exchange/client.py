@@ -1,0 +1,169 @@
+"""What clients of a token endpoint have in common: one course from a subject to a token.
+
+Before anybody is asked: depth and `may_act`. Then what is at hand, or the server's answer, which is
+proven genuine, held to what was asked for, and only then remembered. Whoever shares an answer with
+others has it held to their own subject once more.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from busauth._delegation.exchange.answer import Granted
+from busauth._delegation.exchange.held import (
+    Acting,
+    broken,
+    check_authority,
+    check_kind,
+    check_time,
+)
+from busauth._delegation.exchange.kinds import profile_for
+from busauth._delegation.exchange.options import ExchangeOptions
+from busauth._delegation.exchange.permission import check_depth, check_may_act
+from busauth._delegation.exchange.results import Had, Results
+from busauth._delegation.exchange.server import TokenEndpoint
+from busauth._delegation.exchanging import Exchanged, ExchangeRequest
+from busauth._tokens.asking.client_auth import ClientAuthentication
+from busauth._tokens.compact import split
+from busauth._tokens.evidence import Verified
+from busauth._tokens.fetch import Fetcher
+from busauth._tokens.keys.jwks import JWKS
+from busauth._tokens.keys.key import KeySource, allow_list
+from busauth._tokens.keys.waiting import found
+from busauth._tokens.profiles.profile import Profile
+from busauth._tokens.profiles.providers import profile_of
+from busauth._tokens.verifier import Verifier, fingerprint
+from busauth.caller import Caller, Subject, subject_of
+from busauth.clock import Clock, SystemClock
+from busauth.errors import ConfigurationError, Deferred, NotGenuine
+
+_MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
+
+
+class TokenClient(ABC):
+    """Has tokens from one authorization server, for tokens.
+
+    Its arguments are those of `TokenExchange`.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        client: ClientAuthentication,
+        endpoint: str | None,
+        keys: KeySource | None,
+        algorithms: Iterable[str],
+        profile: Profile | str,
+        acts: bool | str,
+        options: ExchangeOptions | None,
+        fetcher: Fetcher | None,
+        clock: Clock | None,
+    ) -> None:
+        if not issuer or acts == "":
+            raise ConfigurationError(f"issuer={issuer!r}, acts={acts!r}: expected names, not empty")
+        fetcher = fetcher or Fetcher(max_bytes=_MAX_BYTES)
+        self.options = options or ExchangeOptions()
+        self._clock = clock or SystemClock()
+        self._algorithms = allow_list(algorithms)
+        self._profile = profile_of(profile)
+        self._keys = keys or JWKS.discover(
+            issuer, algorithms=self._algorithms, fetcher=fetcher, clock=self._clock
+        )
+        name = acts if isinstance(acts, str) else client.client_id
+        self._acting = Acting(issuer, client.client_id, name, bool(acts))
+        self._results = Results(options=self.options, clock=self._clock)
+        self._server = TokenEndpoint(
+            issuer,
+            client=client,
+            url=endpoint,
+            options=self.options,
+            fetcher=fetcher,
+            clock=self._clock,
+        )
+
+    @property
+    def issuer(self) -> str:
+        """Return whose tokens it gives."""
+        return self._server.issuer
+
+    async def exchange(self, subject: Subject, request: ExchangeRequest) -> Exchanged:
+        """Return a token for the subject's, held to what was asked for.
+
+        Nobody asks here whether the subject was revoked: `token_for` does so.
+
+        Raises:
+            Forbidden: ``exchange.refused``, ``exchange.answer``, ``exchange.may_act``,
+                ``exchange.depth``.
+            Deferred: there is no answer to be had now.
+        """
+        check_depth(subject.caller, self._acting, self.options.max_depth)
+        check_may_act(subject.caller, self._acting)
+        key = (fingerprint(subject.token), request)
+        had = await self._results.get(key, lambda: self._had(subject, request))
+        # It may be somebody else's question that was answered: whoever shares it shares no more.
+        self._hold(had.verified, subject, request)
+        return Exchanged(had.verified.caller, had.token, request.token_type)
+
+    async def token_for(
+        self,
+        caller: Caller,
+        audience: str | Iterable[str] = (),
+        *,
+        resource: str | Iterable[str] = (),
+        scopes: str | Iterable[str] | None = None,
+    ) -> Exchanged:
+        """Return a token for a handler's caller, to call another service in their name.
+
+        Whether the caller was revoked meanwhile is asked first.
+
+        Args:
+            caller: a handler's, while it runs.
+            audience: whom the token is for, each by its name.
+            resource: the same, by absolute URIs.
+            scopes: what it may allow at most; None for what the caller's token allows.
+
+        Raises:
+            CallerError: the handler has ended, or the caller carries no token.
+            Refused, Deferred: as `exchange`; or the caller was revoked.
+        """
+        request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
+        return await self.exchange(await subject_of(caller), request)
+
+    @abstractmethod
+    async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:
+        """Ask the server.
+
+        Raises:
+            Forbidden, Deferred: as of `TokenEndpoint.ask`.
+        """
+
+    async def _had(self, subject: Subject, request: ExchangeRequest) -> Had:
+        began = self._clock.now()
+        given = await self._granted(subject, request)
+        check_kind(given, request)
+        verified = await self._proven(given.token, request)
+        self._hold(verified, subject, request)
+        return Had(verified, given.token, min(verified.caller.expires_at, began + given.seconds))
+
+    async def _proven(self, token: str, request: ExchangeRequest) -> Verified:
+        verifier = Verifier(
+            self._keys,
+            issuer=self.issuer,
+            audience=request.audience | request.resource,
+            algorithms=self._algorithms,
+            profile=profile_for(request.token_type, self._profile),
+        )
+        try:
+            compact = split(token, max_bytes=self.options.max_token_bytes)
+            return await found(lambda: verifier.prove(compact, fingerprint(token)))
+        except NotGenuine as odd:
+            raise broken(odd.detail, f"a token of {self.issuer} for whom was asked") from None
+        except Deferred as deferred:
+            raise self._server.silent(deferred) from deferred
+
+    def _hold(self, verified: Verified, subject: Subject, request: ExchangeRequest) -> None:
+        check_time(verified, self._clock.now())
+        check_authority(verified.caller, subject, request, self._acting)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"

@@ -1,0 +1,42 @@
+"""What is refused before anybody is asked: a chain that is too long, and who may not act."""
+
+from collections.abc import Mapping
+
+from busauth._delegation.exchange.held import Acting
+from busauth.caller import Caller
+from busauth.errors import Forbidden
+
+
+def check_depth(holder: Caller, acting: Acting, most: int) -> None:
+    """Refuse a chain of actors that would be longer than allowed.
+
+    Raises:
+        Forbidden: ``exchange.depth``.
+    """
+    depth = len(holder.actors) + acting.said
+    if depth > most:
+        raise Forbidden("exchange.depth", found=f"{depth} actors", expected=f"at most {most}")
+
+
+def check_may_act(holder: Caller, acting: Acting) -> None:
+    """Refuse where the subject's token says who may act, and this service is not it (section 4.4).
+
+    Every member must be this service's; what is not understood names somebody else.
+
+    Raises:
+        Forbidden: ``exchange.may_act``.
+    """
+    if "may_act" not in holder.claims:
+        return
+    named = holder.claims["may_act"]
+    mine = {
+        "sub": {acting.name, acting.client_id},
+        "client_id": {acting.client_id},
+        "iss": {acting.issuer},
+    }
+    if not isinstance(named, Mapping) or {"sub", "client_id"}.isdisjoint(named):
+        raise Forbidden("exchange.may_act", found="nobody", expected=acting.name)
+    for member, value in named.items():
+        if not isinstance(value, str) or value not in mine.get(member, ()):
+            found = f"may_act with another {member}"
+            raise Forbidden("exchange.may_act", found=found, expected=acting.name)
