@@ -50,21 +50,21 @@ class World:
         posted = (each for each in self.transport.received if each.path == "/token")
         return [parse_qs(each.body.decode()) for each in posted]
 
-    def answering(self, change: Change, grant: str = "token-exchange") -> None:
-        """Have what the token endpoint gives changed: its members, or all of it."""
+    def answering(self, change: Change, grant: str = "token-exchange", status: int = 200) -> None:
+        """Have what the token endpoint gives changed: its members, or all of it, and its status."""
 
         def rewrite(request: Request, response: Response) -> Response:
             if request.path != "/token" or grant.encode() not in request.body:
                 return response
             changed = change(json.loads(response.body))
             body = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
-            return Response(response.status, response.headers, body)
+            return Response(status, response.headers, body)
 
         self.transport.rewrite = rewrite
 
     def claims_of(self, members: Members) -> Members:
         """Return what a token in an answer says."""
-        claims = self.issuer.read(members["access_token"])
+        claims = self.issuer.known(members["access_token"])
         assert claims is not None
         return claims
 

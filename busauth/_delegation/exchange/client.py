@@ -21,9 +21,8 @@ from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
-from busauth._delegation.exchanging import Exchanged, ExchangeRequest
+from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
-from busauth._tokens.compact import split
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
@@ -31,7 +30,7 @@ from busauth._tokens.keys.key import KeySource, allow_list
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.profile import Profile
 from busauth._tokens.profiles.providers import profile_of
-from busauth._tokens.verifier import Verifier, fingerprint
+from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
 from busauth.caller import Caller, Subject, subject_of
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
@@ -61,7 +60,6 @@ class TokenClient(ABC):
     ) -> None:
         if not issuer or acts == "":
             raise ConfigurationError(f"issuer={issuer!r}, acts={acts!r}: expected names, not empty")
-        fetcher = fetcher or Fetcher(max_bytes=_MAX_BYTES)
         self.options = options or ExchangeOptions()
         self._clock = clock or SystemClock()
         self._algorithms = allow_list(algorithms)
@@ -77,7 +75,7 @@ class TokenClient(ABC):
             client=client,
             url=endpoint,
             options=self.options,
-            fetcher=fetcher,
+            fetcher=fetcher or Fetcher(max_bytes=_MAX_BYTES),
             clock=self._clock,
         )
 
@@ -96,7 +94,7 @@ class TokenClient(ABC):
                 ``exchange.depth``.
             Deferred: there is no answer to be had now.
         """
-        check_depth(subject.caller, self._acting, self.options.max_depth)
+        check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
         key = (fingerprint(subject.token), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
@@ -143,7 +141,11 @@ class TokenClient(ABC):
         check_kind(given, request)
         verified = await self._proven(given.token, request)
         self._hold(verified, subject, request)
-        return Had(verified, given.token, min(verified.caller.expires_at, began + given.seconds))
+        ends_at = min(verified.caller.expires_at, began + given.seconds)
+        if request.token_type == VOUCHER:
+            # Each message waits for as long as its own may: a day-old one would be no use to it.
+            ends_at = min(ends_at, subject.caller.expires_at)
+        return Had(verified, given.token, ends_at)
 
     async def _proven(self, token: str, request: ExchangeRequest) -> Verified:
         verifier = Verifier(
@@ -153,9 +155,9 @@ class TokenClient(ABC):
             algorithms=self._algorithms,
             profile=profile_for(request.token_type, self._profile),
         )
+        proves = Verifiers(verifier, max_token_bytes=self.options.max_token_bytes, cache_size=0)
         try:
-            compact = split(token, max_bytes=self.options.max_token_bytes)
-            return await found(lambda: verifier.prove(compact, fingerprint(token)))
+            return await found(lambda: proves.recall(token))
         except NotGenuine as odd:
             raise broken(odd.detail, f"a token of {self.issuer} for whom was asked") from None
         except Deferred as deferred:
@@ -164,6 +166,7 @@ class TokenClient(ABC):
     def _hold(self, verified: Verified, subject: Subject, request: ExchangeRequest) -> None:
         check_time(verified, self._clock.now())
         check_authority(verified.caller, subject, request, self._acting)
+        check_depth(len(verified.caller.actors), self.options.max_depth)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"

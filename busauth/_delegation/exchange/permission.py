@@ -7,13 +7,12 @@ from busauth.caller import Caller
 from busauth.errors import Forbidden
 
 
-def check_depth(holder: Caller, acting: Acting, most: int) -> None:
-    """Refuse a chain of actors that would be longer than allowed.
+def check_depth(depth: int, most: int) -> None:
+    """Refuse a chain of actors that is, or would be, longer than allowed.
 
     Raises:
         Forbidden: ``exchange.depth``.
     """
-    depth = len(holder.actors) + acting.said
     if depth > most:
         raise Forbidden("exchange.depth", found=f"{depth} actors", expected=f"at most {most}")
 

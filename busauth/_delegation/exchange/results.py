@@ -68,7 +68,10 @@ class Results:
         refused, until = self._refused.get(key, (None, 0.0))
         if refused is not None and self._clock.monotonic() < until:
             raise renewed(refused)
-        return await self._flights.get(key, lambda: self._asked(key, ask))
+        try:
+            return await self._flights.get(key, lambda: self._asked(key, ask))
+        except Refused as same:  # each that waits raises one of its own
+            raise renewed(same) from None
 
     async def _asked(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, Had]]) -> Had:
         try:

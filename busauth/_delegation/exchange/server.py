@@ -18,7 +18,7 @@ from busauth._tokens.asking.flights import Flights
 from busauth._tokens.fetch import Fetcher, Reply, Unusable, shown
 from busauth._tokens.keys.discovery import discover, metadata_urls
 from busauth.clock import Clock
-from busauth.errors import Deferred, Refused, evidence
+from busauth.errors import BusauthError, Deferred, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
 
@@ -88,7 +88,7 @@ class TokenEndpoint:
 
     def silent(self, error: Exception) -> Deferred:
         """Return what an error comes to that is nobody's fault."""
-        why = error.reason if isinstance(error, Deferred) else type(error).__name__
+        why = str(error) if isinstance(error, BusauthError) else type(error).__name__
         return Deferred(
             evidence(f"the token endpoint of {self.issuer}: {why}") or "", probe=self.probe
         )

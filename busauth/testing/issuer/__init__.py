@@ -18,8 +18,9 @@ Keys: `rotate` signs with another one, `retire` stops publishing one. Tokens: `r
 back, `introspect` says what one is worth.
 
 Over HTTP there are discovery (RFC 8414 and OpenID Connect), the JWK set, introspection (RFC 7662,
-signed on demand: RFC 9701), revocation (RFC 7009) and token exchange (RFC 8693), for the clients
-that `register` made and for `issuer.client`. They are asked in process or on a socket:
+signed on demand: RFC 9701), revocation (RFC 7009) and tokens: for tokens (RFC 8693), for JWTs of
+issuers that it trusts (RFC 7523), and a client's own. They are for the clients that `register` made
+and for `issuer.client`, and are asked in process or on a socket:
 
 ```python
 async with httpx.AsyncClient(transport=issuer.transport()) as http: ...
@@ -28,7 +29,7 @@ with IssuerServer(issuer) as server: ...
 ```
 
 Transport and server remember what was asked (`requests`, `received`), and fail when told: `down`,
-`delay`, `broken`, `replies`.
+`delay`, `broken`, `replies`, `rewrite`.
 """
 
 from busauth.testing.issuer.endpoints.clients import Client

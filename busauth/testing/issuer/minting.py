@@ -142,8 +142,8 @@ class Mint:
         self._keyring.retire(key)
 
     def revoke(self, token: str) -> None:
-        """Take a token back; one that is not this issuer's is left alone."""
-        claims = self.read(token)
+        """Take a token or a voucher back; one that is not this issuer's is left alone."""
+        claims = self.known(token)
         if claims is not None:
             self._ledger.revoke(token, claims)
 
@@ -153,8 +153,7 @@ class Mint:
 
     def derive(self, token: str, claims: Mapping[str, Any], source: str) -> None:
         """Have a token count only as long as the one that it was given for is not taken back."""
-        given_for = self.read(source) or self.read(source, VOUCHER_TYPES) or {}
-        self._ledger.derive(token, claims, identifier(source, given_for))
+        self._ledger.derive(token, claims, identifier(source, self.known(source) or {}))
 
     def trust(self, other: "Mint") -> None:
         """Take another issuer's JWTs as authorization grants (RFC 7523, section 2.1)."""
@@ -169,6 +168,10 @@ class Mint:
         """Return the claims of a token of this issuer's, whether or not it still counts."""
         claims = self._ledger.find(token)
         return self._keyring.read(token, types) if claims is None else claims
+
+    def known(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a token or a voucher, whether or not it still counts."""
+        return self.read(token) or self.read(token, VOUCHER_TYPES)
 
     def standing(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
         """Return the claims of a token of this issuer's that counts now, else None."""

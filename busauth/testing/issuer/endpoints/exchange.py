@@ -59,9 +59,13 @@ def exchange(mint: Mint, form: Form, client: Client) -> Response:
         "exp": int(min(mint.clock.now() + mint.lifetime, _last(mint, subject))),
     }
     claims = present(mint.claims(sub=None) | kept(subject) | changed)
+    source = form.required("subject_token")
     if issued == VOUCHER:
-        return _voucher(mint, claims, form.required("subject_token"))
-    return _answer(mint, mint.sign(claims), claims, {"issued_token_type": issued})
+        return _voucher(mint, claims, source)
+    token = mint.sign(claims)
+    if _CHAIN in claims:
+        mint.derive(token, claims, source)
+    return _answer(mint, token, claims, {"issued_token_type": issued})
 
 
 def _voucher(mint: Mint, claims: dict[str, Any], source: str) -> Response:

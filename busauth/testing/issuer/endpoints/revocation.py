@@ -15,7 +15,7 @@ def revoke(mint: Mint, _request: Request, form: Form, client: Client) -> Respons
             was issued to another client (section 2.1).
     """
     token = form.required("token")
-    claims = mint.read(token)
+    claims = mint.known(token)
     if claims is not None and claims.get("client_id") != client.client_id:
         raise OAuthError("unauthorized_client", "the token was issued to another client")
     mint.revoke(token)
