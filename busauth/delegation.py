@@ -10,6 +10,7 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.policy import Exchange
 from busauth._delegation.transactions.self_signed import SelfSigned
 from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._delegation.voucher import Voucher
@@ -22,6 +23,7 @@ __all__ = [
     "NO_ACTOR",
     "Actor",
     "Actors",
+    "Exchange",
     "ExchangeOptions",
     "ExchangeRequest",
     "Exchanged",

@@ -18,7 +18,7 @@ from typing import Any
 from busauth import Caller, DeadLetter, Discard, Grace, GuardOptions, Park, Restrict
 from busauth import ValidWhenPublished as Published
 from busauth._expiry import PolicyChain
-from busauth.expiry import Accept, LateToken, Verdict
+from busauth.expiry import Accept, LateToken, Renewed, Verdict
 from busauth.messages import Proven, Provenance
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
@@ -185,6 +185,8 @@ def _shown(verdict: Verdict, by: str) -> tuple[str, Sequence[str]]:
             if kept is None:
                 return LATE, ("handled, late", f"by {by}")
             return LATE, ("handled, late, with", ", ".join(sorted(kept)) + " alone")
+        case Renewed():
+            return LATE, ("handled, with a fresh token", f"by {by}")
         case Park():
             return PARKED, (".parked",)
         case Discard():

@@ -12,8 +12,10 @@ from busauth._expiry.chain import (
     PolicyChain,
     PolicyFailed,
     names,
+    renewed,
 )
 from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished
+from busauth._expiry.renewing import Fresh, Renewals, Renewing
 from busauth._expiry.verdicts import (
     Accept,
     Ask,
@@ -23,6 +25,7 @@ from busauth._expiry.verdicts import (
     LateToken,
     Park,
     ParkedFor,
+    Renewed,
     Verdict,
 )
 
@@ -33,6 +36,7 @@ __all__ = [
     "DeclaredPolicies",
     "Discard",
     "ExpiryPolicy",
+    "Fresh",
     "Grace",
     "LateToken",
     "NotRun",
@@ -41,8 +45,12 @@ __all__ = [
     "Policies",
     "PolicyChain",
     "PolicyFailed",
+    "Renewals",
+    "Renewed",
+    "Renewing",
     "Restrict",
     "ValidWhenPublished",
     "Verdict",
     "names",
+    "renewed",
 ]
