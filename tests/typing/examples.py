@@ -27,10 +27,13 @@ from busauth import (
     Guard,
     GuardedConsumer,
     GuardOptions,
+    Park,
     Restrict,
     RetryOptions,
     ValidWhenPublished,
 )
+from busauth.delegation import NO_ACTOR, Actor, Actors
+from busauth.expiry import ParkedFor
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
@@ -72,6 +75,21 @@ async def place(order: Order, caller: Caller) -> None:
 @guard(queue="orders.placed")
 async def count(caller: Caller, proven: Proven | None, *, by: int = 1) -> int:
     return by + len(caller.scopes)
+
+
+@guard(queue="orders.acted", actors=NO_ACTOR)
+async def acted(caller: Caller) -> Actor | None:
+    return caller.actor
+
+
+async def come_back(parked: ParkedFor) -> None:
+    assert_type(parked.actor, Actor | None)
+
+
+Park(ask=come_back)
+Park(ask=lambda parked: None)  # bad
+Actors({"agent-x"}, issuer="https://agents.example", or_nobody=True, at_most=2)
+Actors({"agent-x"}, at_most="2")  # bad
 
 
 @bus.consumer("orders.placed", roles=3)  # bad

@@ -137,8 +137,8 @@ _ELSEWHERE = frozenset(
         *("TolerantConnection", "TolerantRobustConnection", "TolerantTransport"),
         *("Answer", "Authenticators", "Checkpoint", "CompactToken"),
         *("Credentials", "FormerKey", "Freshness", "KeptFor", "Key", "Original", "Position"),
-        *("OutgoingMessage", "Properties", "ReplayKey", "Reply", "Retired", "SeenMessage"),
-        *("Signed", "SignedBy", "Target", "Verified"),
+        *("OutgoingMessage", "ParkedFor", "Properties", "ReplayKey", "Reply", "Retired"),
+        *("SeenMessage", "Signed", "SignedBy", "Target", "Verified"),
     }
 )
 """Values that busauth hands out, or that are made for each message, and what is awaited."""
