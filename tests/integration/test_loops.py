@@ -181,8 +181,9 @@ def test_loops_that_take_turns_keep_their_slots(issuer: Issuer) -> None:
 def test_the_edge_may_be_asked_from_many_loops_at_once() -> None:
     """Threads with a loop each authenticate with one guard, while keys are being fetched."""
     with IssuerServer(Issuer()) as server:
-        server.delay = 0.05
-        guard = Guard(issuer=server.issuer.url, audience=server.issuer.audience)
+        server.delay, url = 0.05, server.issuer.url
+        keys = JWKS.discover(url, options=JWKSOptions(min_interval=0.1))  # each loop fetches them
+        guard = Guard(Verifier(keys, issuer=url, audience=server.issuer.audience))
         bearer, found = f"Bearer {server.issuer.token('ann')}", list[str]()
 
         def ask() -> None:
