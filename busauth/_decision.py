@@ -294,7 +294,7 @@ def stands(
     verified.check_started(now)
     if fresh is not None:  # who was revoked by the token in hand is by the fresh one as well
         check_standing(verified.caller, rules, now)
-    _judged(caller, rules, now)
+    _judged(caller if fresh is None else _asking(caller, verified.caller), rules, now)
     return caller.late is None or now < caller.late.until
 
 
@@ -406,8 +406,16 @@ async def _by_another(
     in_hand.fresh = fresh = await renewals.fresh(late, verdict, name, of)
     now = renewals.clock.now()
     check_standing(late.caller, rules, now)
-    _judged(fresh.caller, rules, now)
+    _judged(_asking(fresh.caller, late.caller), rules, now)
     return fresh
+
+
+def _asking(fresh: Caller, first: Caller) -> Caller:
+    """Return who asks for the work: whom an exchange puts in front is this service itself.
+
+    The new token's own chain is for whoever it is sent to.
+    """
+    return replace(fresh, actors=first.actors)
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

@@ -18,7 +18,15 @@ from busauth._messages.proof import Proven
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.vouchers import WithVouchers
 from busauth.caller import Caller
-from busauth.delegation import Exchange, Exchanged, ExchangeRequest, Subject, TokenExchange
+from busauth.delegation import (
+    NO_ACTOR,
+    Actor,
+    Exchange,
+    Exchanged,
+    ExchangeRequest,
+    Subject,
+    TokenExchange,
+)
 from busauth.errors import (
     CallerError,
     ConfigurationError,
@@ -549,3 +557,30 @@ async def test_what_came_back_is_exchanged_within_its_first_token(world: World) 
 def test_an_exchanged_token_is_not_printed() -> None:
     """Not in a repr of what was had, either."""
     assert "secret" not in repr(Exchanged(caller(), "secret"))
+
+
+@pytest.mark.parametrize(
+    ("act", "actors", "is_welcome"),
+    [
+        ({"sub": "agent"}, {"agent"}, True),
+        ({"sub": "agent"}, {"orders"}, False),
+        (None, NO_ACTOR, True),
+        (None, {"orders"}, False),
+    ],
+)
+async def test_who_acts_is_who_asked_for_the_work(
+    act: Any,
+    actors: Any,
+    is_welcome: bool,
+    world: World,  # noqa: FBT001
+) -> None:
+    """Whom the exchange puts in front is this service itself, and no actor that it asks about."""
+    said = {} if act is None else {"act": act}
+    token = world.issuer.token("ann", scope="orders:write", **said)
+    world.idp.claims = {"act": {"sub": "orders", **said}}
+    deciding = world.decided(Exchange(world.idp, late=True), token, demand=Demand.of(actors=actors))
+    if is_welcome:
+        caller, _ = await deciding
+        assert caller.actor == Actor("orders")
+    else:
+        assert (await refused(deciding)).code == "caller.actor"
