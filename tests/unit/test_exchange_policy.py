@@ -572,7 +572,7 @@ async def test_who_acts_is_who_asked_for_the_work(
     act: Any,
     actors: Any,
     is_welcome: bool,
-    world: World,  # noqa: FBT001
+    world: World,
 ) -> None:
     """Whom the exchange puts in front is this service itself, and no actor that it asks about."""
     said = {} if act is None else {"act": act}
