@@ -88,6 +88,22 @@ async def test_an_own_token_that_is_taken_no_more_is_had_anew() -> None:
     assert world.forms()[-1]["actor_token"] != [own]
 
 
+async def test_an_own_token_without_an_end_is_used_once() -> None:
+    """It may be opaque; and a no to what was shown a new one is a no."""
+    world = make_world(acts=True)
+    own = world.issuer.reference("orders", client_id="orders")
+    world.answering(
+        lambda given: {**given, "access_token": own, "expires_in": None}, grant="client_credentials"
+    )
+    for _ in range(2):
+        assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+    assert len(world.forms()) == 4
+    revoked = await world.subject()
+    world.issuer.revoke(revoked.token)
+    assert await code_of(world.idp, revoked) == "exchange.refused"
+    assert len(world.forms()) == 6
+
+
 @pytest.mark.parametrize("method", ["post", "assertion", "certificate"])
 async def test_a_client_says_who_it_is_in_the_form(method: str) -> None:
     """Secret, assertion and certificate: what the form has of each is the standard's."""
