@@ -260,12 +260,13 @@ async def test_a_refusal_ends_the_handler_without_another_attempt(
 
 
 async def test_what_is_given_back_is_not_taken_for_a_copy(
-    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp, now: ManualClock
+    broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
 ) -> None:
     """A message that a replay memory knows comes again, and its proof goes on with what follows."""
     orders, payments = broker.name("orders"), await broker.declare("payments")
-    shop, idp.fault = Party("shop"), Deferred("the issuer is out of reach")
-    scene = Scene(broker, issuer, now, trail)
+    shop = Party("shop")
+    idp = Idp(issuer_in_time, fault=Deferred("the issuer is out of reach"))
+    scene = Scene(broker, issuer_in_time, clock, trail)
     bus = scene.bus(security(shop.publisher(relays=True), signer=shop.signer), options=QUICK)
     onward = Onward(idp, audience="payments")
 
@@ -274,11 +275,11 @@ async def test_what_is_given_back_is_not_taken_for_a_copy(
         await bus.publish(payments, order, onward=onward)
 
     async with bus:
-        await bus.publish(orders, Order(id=1), token=issuer.token("ann"))
+        await bus.publish(orders, Order(id=1), token=issuer_in_time.token("ann"))
         await trail.until("deferred")
-        await now.advance(1)
+        await clock.advance(1)
         idp.fault = None
-        await now.advance(1)
+        await clock.advance(1)
         await trail.until("handled")
     assert not {"retried", "refused", "duplicate"} & set(trail.kinds())
     message = await broker.one(payments)
