@@ -36,11 +36,11 @@ async def in_time(clock: ManualClock) -> AsyncIterator[Broker]:
 
 @pytest.mark.long
 async def test_a_delayed_message_arrives_as_it_was_published(
-    broker: Broker, issuer: Issuer, trail: Trail, now: ManualClock
+    broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
 ) -> None:
     """Later, for its caller, proven for its queue; a short delay waits behind no longer one."""
     queue, shop = broker.name("orders"), Party("shop")
-    scene = Scene(broker, issuer, now, trail)
+    scene = Scene(broker, issuer_in_time, clock, trail)
     bus = scene.bus(security(shop.publisher(), signer=shop.signer))
     seen: list[tuple[int, str, str, float]] = []
     began = time.monotonic()
@@ -50,7 +50,7 @@ async def test_a_delayed_message_arrives_as_it_was_published(
         after = time.monotonic() - began
         seen.append((order.id, caller.subject, f"{proven.exchange}>{proven.routing_key}", after))
 
-    token = issuer.token("ann")
+    token = issuer_in_time.token("ann")
     async with bus:
         await bus.publish(queue, Order(id=3), token=token, delay=2.5)
         batch = [
