@@ -18,7 +18,15 @@ from busauth.delegation import (
 )
 from busauth.errors import CallerError, ConfigurationError, Deferred, Forbidden, Refused
 from busauth.testing import Issuer, IssuerServer
-from busauth.tokens import ClientSecretBasic, ClientSecretPost, Fetcher, MutualTls, PrivateKeyJwt
+from busauth.tokens import (
+    JWKS,
+    ClientSecretBasic,
+    ClientSecretPost,
+    Fetcher,
+    MutualTls,
+    PrivateKeyJwt,
+    RetiredKeys,
+)
 from tests.unit.exchange_world import PAYMENTS, Members, World, code_of, make_world
 from tests.unit.support import Signer
 
@@ -102,11 +110,20 @@ async def test_a_client_says_who_it_is_in_the_form(method: str) -> None:
 async def test_a_chain_that_would_be_too_long_is_not_asked_for() -> None:
     """The service itself counts, where it acts."""
     act = {"sub": "a", "act": {"sub": "b"}}
-    for acts, code in ((False, Exchanged), (True, "exchange.depth")):
-        world = make_world(acts=acts, options=ExchangeOptions(max_depth=2))
-        found = await code_of(world.idp, await world.subject(act=act))
-        assert found == code or (isinstance(found, Exchanged) and not acts)
-        assert bool(world.transport.received) is not acts
+    two = ExchangeOptions(max_depth=2)
+    world = make_world(acts=True, options=two)
+    assert await code_of(world.idp, await world.subject(act=act)) == "exchange.depth"
+    assert world.transport.received == []
+    world = make_world(options=two)
+    assert isinstance(await code_of(world.idp, await world.subject(act=act)), Exchanged)
+
+
+async def test_a_chain_that_the_server_makes_too_long_is_not_taken() -> None:
+    """A client that is named unasked counts as one more."""
+    act = {"sub": "a", "act": {"sub": "b"}}
+    world = make_world(options=ExchangeOptions(max_depth=2))
+    world.answering(with_claims(world, act={"sub": "orders", "act": act}))
+    assert await code_of(world.idp, await world.subject(act=act)) == "exchange.depth"
 
 
 @pytest.mark.parametrize(
@@ -219,19 +236,39 @@ async def test_an_answer_has_the_shape_of_one(members: Members, code: str | None
     assert found == code or (code is None and isinstance(found, Exchanged))
 
 
-async def test_a_forged_token_is_no_answer_to_anything() -> None:
-    """Genuine first: who has no key of the issuer's gives nothing."""
+async def test_a_subject_without_a_name_gets_nobodys_token() -> None:
+    """An opaque token may name nobody (RFC 7662): what comes for it cannot be held to anybody."""
     world = make_world()
-    forged = world.issuer.forged(aud="payments", scope="payments:take")
-    world.answering(lambda given: {**given, "access_token": forged})
-    assert await code_of(world.idp, await world.subject()) == "exchange.answer"
+    nameless = replace((await world.subject()).caller, subject="")
+    subject = Subject(nameless, world.issuer.reference("alice", scope="payments:take"))
+    with pytest.raises(Forbidden, match="names nobody"):
+        await world.idp.exchange(subject, PAYMENTS)
 
 
-async def test_a_service_that_acts_and_is_not_named_has_nothing() -> None:
-    """A server that looks past the actor token gives what nobody asked for."""
-    world = make_world(acts=True)
-    world.answering(with_claims(world, act=None))
-    assert await code_of(world.idp, await world.subject()) == "exchange.answer"
+async def test_a_removed_key_proves_no_new_token() -> None:
+    """What is remembered of a retired key is for messages of before, and a new token is none."""
+    world = make_world()
+    fetcher = Fetcher(transport=world.transport)
+    remembers = RetiredKeys(keep_for=3600.0, sources=["proof"])
+    keys = JWKS(
+        "https://issuer.test/jwks.json", fetcher=fetcher, clock=world.clock, retired=remembers
+    )
+    await keys.refresh()
+    old = world.issuer.signing
+    world.issuer.rotate(retire=True)
+    await world.clock.advance(60)
+    await keys.refresh()
+    signed = world.issuer.token(key=old, aud="payments", scope="payments:take")
+    world.answering(lambda given: {**given, "access_token": signed})
+    idp = TokenExchange(
+        "https://issuer.test",
+        client=ClientSecretBasic("orders", world.issuer.register("orders").secret),
+        keys=keys,
+        fetcher=fetcher,
+        clock=world.clock,
+    )
+    with pytest.raises(Forbidden, match="a key that was removed"):
+        await idp.exchange(await world.subject(), PAYMENTS)
 
 
 async def test_a_server_may_name_its_client_unasked() -> None:
@@ -240,31 +277,6 @@ async def test_a_server_may_name_its_client_unasked() -> None:
     world.answering(with_claims(world, act={"sub": "orders"}))
     given = await world.idp.exchange(await world.subject(), PAYMENTS)
     assert given.caller.actors == (Actor("orders"),)
-
-
-async def test_answers_that_are_swapped_reach_nobody() -> None:
-    """Two callers in flight, each of whom gets the other's token, have none of them."""
-    world = make_world()
-    alice, bob = await world.subject("alice"), await world.subject("bob")
-    swapped = {"alice": "bob", "bob": "alice"}
-
-    def swap(members: Members) -> Members:
-        claims = world.claims_of(members)
-        other = {**claims, "sub": swapped[claims["sub"]]}
-        return {**members, "access_token": world.issuer.sign(other)}
-
-    world.answering(swap)
-    both = await asyncio.gather(code_of(world.idp, alice), code_of(world.idp, bob))
-    assert list(both) == ["exchange.answer", "exchange.answer"]
-
-
-async def test_who_shares_an_answer_shares_no_authority() -> None:
-    """A remembered token is held to each subject: one that was left with less does not get it."""
-    world = make_world()
-    subject = await world.subject()
-    await world.idp.exchange(subject, PAYMENTS)
-    less = replace(subject.caller, scopes=frozenset({"orders:write"}))
-    assert await code_of(world.idp, Subject(less, subject.token)) == "exchange.answer"
 
 
 # --- a no, and no answer ------------------------------------------------------------------------
@@ -349,6 +361,33 @@ async def test_a_probe_fails_while_the_client_is_not_taken() -> None:
         await deferred.value.probe()
 
 
+async def test_an_own_token_that_is_refused_is_no_messages_fault() -> None:
+    """The service may not act, whoever its work is for: that is waited out."""
+    world = make_world(acts=True)
+    no = {"error": "invalid_scope"}
+    world.answering(lambda _: no, grant="client_credentials", status=400)
+    with pytest.raises(Deferred, match="invalid_scope") as deferred:
+        await world.idp.exchange(await world.subject(), PAYMENTS)
+    assert deferred.value.probe is not None
+    with pytest.raises(Deferred, match="invalid_scope"):
+        await deferred.value.probe()
+    world.transport.rewrite = None
+    await deferred.value.probe()
+
+
+async def test_keys_out_of_reach_are_waited_for() -> None:
+    """A token that cannot be proven now is no answer, and the probe asks for the keys."""
+    world = make_world(endpoint="https://issuer.test/token")
+    world.transport.replies["/jwks.json"] = (503, b"{}")
+    with pytest.raises(Deferred, match="jwks") as deferred:
+        await world.idp.exchange(await world.subject(), PAYMENTS)
+    assert deferred.value.probe is not None
+    del world.transport.replies["/jwks.json"]
+    await world.clock.advance(30)
+    await deferred.value.probe()
+    assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+
+
 async def test_who_does_not_answer_is_left_alone() -> None:
     """After failures in a row nobody is asked for a while, then one question is let through."""
     options = ExchangeOptions(failures=4, open_for=10, retries=1)
@@ -360,6 +399,21 @@ async def test_who_does_not_answer_is_left_alone() -> None:
     world.transport.down = False
     await world.clock.advance(11)
     assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+
+
+async def test_so_many_are_asked_at_once_and_no_more() -> None:
+    """Requests wait for their turn; beyond the limit of what may wait, a question defers."""
+    options = ExchangeOptions(requests=2, in_flight=5)
+    world = make_world(options=options, endpoint="https://issuer.test/token")
+    world.transport.delay = 1.0
+    subjects = [await world.subject(f"user-{number}") for number in range(8)]
+    asking = [asyncio.ensure_future(code_of(world.idp, subject)) for subject in subjects]
+    await _asked(world)
+    assert len(world.forms()) == 2
+    world.transport.delay = 0.0
+    await world.clock.advance(1)
+    found = await asyncio.gather(*asking)
+    assert [each for each in found if isinstance(each, str)] == ["deferred"] * 3
 
 
 async def test_a_request_that_is_lost_is_made_again() -> None:
@@ -388,6 +442,16 @@ async def test_a_token_is_had_once_and_used_until_shortly_before_its_end() -> No
     fresh = await world.idp.exchange(subject, PAYMENTS)
     assert fresh.token != together[0].token
     assert len(world.forms()) == 2
+
+
+async def test_an_exchange_is_one_request_once_the_server_is_known() -> None:
+    """Its metadata and keys are fetched with the first one, and no more with the next."""
+    world = make_world()
+    await world.idp.exchange(await world.subject("alice"), PAYMENTS)
+    metadata = "/.well-known/openid-configuration"
+    assert world.transport.requests == [metadata, "/token", metadata, "/jwks.json"]
+    await world.idp.exchange(await world.subject("bob"), PAYMENTS)
+    assert world.transport.requests[4:] == ["/token"]
 
 
 async def test_each_token_and_each_request_has_its_own() -> None:
@@ -532,6 +596,18 @@ async def test_a_voucher_outlives_the_token_and_buys_one_for_its_receiver_alone(
     assert world.forms()[-1]["subject_token_type"] == [VOUCHER]
     await world.clock.advance(5 * 3600)
     assert await code_of(stock, held) == "exchange.refused"
+
+
+async def test_a_voucher_is_kept_no_longer_than_the_token_that_it_was_had_for() -> None:
+    """Work that is published later waits as long as any other: an old voucher would end before."""
+    world = make_world()
+    subject = await world.subject(exp=int(world.clock.now()) + 600)
+    first = await voucher_of(world, subject)
+    await world.clock.advance(569)
+    assert await voucher_of(world, subject) == first
+    await world.clock.advance(2)
+    later = await voucher_of(world, subject)
+    assert later.caller.expires_at == first.caller.expires_at + 571
 
 
 @pytest.mark.parametrize("by", ["token", "subject", "voucher"])

@@ -62,11 +62,13 @@ def check_kind(given: Granted, request: ExchangeRequest) -> None:
 
 
 def check_time(verified: Verified, now: float) -> None:
-    """Demand a token that counts now, by its own word.
+    """Demand a token that counts now, by its own word and by a key of today's.
 
     Raises:
         Forbidden: ``exchange.answer``.
     """
+    if verified.retired is not None:  # good for what was published before, and this is new
+        raise broken("a key that was removed", "a key that its issuer has today")
     if now >= verified.caller.expires_at:
         seconds = now - verified.caller.expires_at
         raise broken(f"exp {seconds:.0f} s ago", "a token that counts for a while")

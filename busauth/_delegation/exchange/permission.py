@@ -1,4 +1,4 @@
-"""What is refused before anybody is asked: a chain that is too long, and who may not act."""
+"""What is refused before anybody is asked: whose token it is, a long chain, who may not act."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,25 @@ from busauth.caller import Caller
 from busauth.errors import Forbidden
 
 
-def check_depth(holder: Caller, acting: Acting, most: int) -> None:
-    """Refuse a chain of actors that would be longer than allowed.
+def check_issuer(holder: Caller, known: frozenset[str]) -> None:
+    """Refuse to show a token to a server that is not known to take its issuer's.
+
+    Whoever is shown a bearer token can use it.
+
+    Raises:
+        Forbidden: ``exchange.refused``.
+    """
+    if holder.issuer not in known:
+        found = f"a token of {holder.issuer}"
+        raise Forbidden("exchange.refused", found=found, expected=" or ".join(sorted(known)))
+
+
+def check_depth(depth: int, most: int) -> None:
+    """Refuse a chain of actors that is, or would be, longer than allowed.
 
     Raises:
         Forbidden: ``exchange.depth``.
     """
-    depth = len(holder.actors) + acting.said
     if depth > most:
         raise Forbidden("exchange.depth", found=f"{depth} actors", expected=f"at most {most}")
 

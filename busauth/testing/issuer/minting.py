@@ -192,8 +192,7 @@ class Mint:
 
     def derive(self, token: str, claims: Mapping[str, Any], source: str) -> None:
         """Have a token count only as long as the one that it was given for is not taken back."""
-        given_for = self.read(source) or self.read(source, (*VOUCHER_TYPES, *TXN_TYPES)) or {}
-        self._ledger.derive(token, claims, identifier(source, given_for))
+        self._ledger.derive(token, claims, identifier(source, self.known(source) or {}))
 
     def employ(self, workload: str, jwk: Mapping[str, Any], *, scopes: Iterable[str]) -> None:
         """Let a service start transactions by its own signature (`SelfSigned`).
@@ -220,8 +219,8 @@ class Mint:
         return self._keyring.read(token, types) if claims is None else claims
 
     def known(self, token: str) -> dict[str, Any] | None:
-        """Return the claims of a token or a voucher, whether or not it still counts."""
-        return self.read(token) or self.read(token, VOUCHER_TYPES)
+        """Return the claims of a token of any kind, whether or not it still counts."""
+        return self.read(token) or self.read(token, (*VOUCHER_TYPES, *TXN_TYPES))
 
     def standing(self, token: str, types: Collection[str] = ACCESS_TYPES) -> dict[str, Any] | None:
         """Return the claims of a token of this issuer's that counts now, else None."""
