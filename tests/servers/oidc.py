@@ -133,9 +133,7 @@ def _settings(certificate: Path, key: Path) -> dict[str, Any]:
                 jwks={"keys": [_jwk(KEY)]},
                 token_endpoint_auth_signing_alg="ES256",
             ),
-            _client(
-                SHOWN, "self_signed_tls_client_auth", jwks={"keys": [_certified(certificate, key)]}
-            ),
+            _client(SHOWN, "self_signed_tls_client_auth", jwks=_certified(certificate, key)),
         ],
     }
 
