@@ -6,7 +6,8 @@ whatever they answer, revocation and what the caller may do are judged after the
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from busauth._arguments import checked, role_names, scope_names
 from busauth._callables import is_async, name_of, short_name_of
@@ -14,19 +15,32 @@ from busauth._expiry import (
     Accept,
     DeadLetter,
     Discard,
+    Fresh,
     LateToken,
     Park,
     PolicyChain,
     PolicyFailed,
+    Renewals,
+    Renewed,
     Verdict,
     names,
+    renewed,
 )
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth._tokens.verifier import Verified
-from busauth.caller import Caller, FirstToken, Late, as_caller, asked_about, operated
+from busauth.caller import (
+    Caller,
+    FirstToken,
+    Late,
+    as_caller,
+    asked_about,
+    first_token,
+    operated,
+)
 from busauth.errors import (
+    CallerError,
     ConfigurationError,
     Deferred,
     Forbidden,
@@ -41,6 +55,11 @@ LOOKS = 3
 
 _POLICY_SECONDS = 30.0
 """Seconds that policies have for a verdict, in a queue as at the edge."""
+
+_UNRENEWED = (
+    "none is had anew here: expected on_expired=Exchange(...) of its issuer's server for this "
+    "consumer, from busauth.delegation"
+)
 
 Predicate = Callable[[Caller], bool]
 """A check of the user's. It must not block, nor ask anybody; any error in it refuses."""
@@ -153,6 +172,7 @@ class Rules:
         revocations: what knows whether it was revoked; None where nothing ever is.
         session_claim: the claim by which that knows sessions.
         transient: errors of what a user brings that are nobody's fault, next to `OSError`.
+        renewals: what tokens are held to that a policy has anew; None where none can be.
 
     Raises:
         ConfigurationError: a policy takes away from everybody what is demanded.
@@ -163,6 +183,7 @@ class Rules:
     revocations: Revocations | None = None
     session_claim: str = "sid"
     transient: Transient = ()
+    renewals: Renewals | None = None
 
     def __post_init__(self) -> None:
         if type(self.revocations) is NoRevocations:
@@ -170,8 +191,32 @@ class Rules:
         self.policies.check_demand(self.demand.scopes, self.demand.roles)
 
 
+class InHand(Protocol):
+    """A token in hand, as who decides about it sees it.
+
+    Attributes:
+        token: raw; None where it is not at hand.
+        fresh: what a policy has had in its place; set before that one is judged.
+    """
+
+    token: str | None
+    fresh: Fresh | None
+
+
+@dataclass(slots=True)
+class Bare:
+    """A token in hand of which nothing else is known here; see `InHand`."""
+
+    token: str | None = field(repr=False)
+    fresh: Fresh | None = None
+
+
 async def decide(
-    verified: Verified, rules: Rules, now: float, provenance: Provenance = UNPROVEN
+    verified: Verified,
+    rules: Rules,
+    now: float,
+    provenance: Provenance = UNPROVEN,
+    in_hand: InHand | None = None,
 ) -> Caller:
     """Return the caller for whom a handler may run.
 
@@ -181,8 +226,9 @@ async def decide(
     Args:
         verified: a token that was proven genuine.
         rules: what it is held to.
-        now: the one instant of this decision.
+        now: the one instant of this decision; by a token that is had anew, the one after that.
         provenance: what else is known of the message.
+        in_hand: the token itself, where a policy may have another one for it.
 
     Raises:
         Refused: with its code: `NotGenuine` (``token.key_retired``), `Untimely`, `Forbidden`,
@@ -194,8 +240,55 @@ async def decide(
     # Both before the policies: none of them can make a token count that is not genuine, or not yet.
     check_retired(verified, provenance)
     verified.check_started(now)
-    late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before)
-    return _judged(await _late(late, rules), rules, now)
+    token = None if in_hand is None else in_hand.token
+    late = LateToken(verified.caller, now, verified.leeway, provenance, verified.not_before, token)
+    if rules.policies.renewing:  # who was revoked has no token exchanged
+        check_standing(late.caller, rules, now)
+    verdict, name = await (_redeemed(late, rules) if verified.is_voucher else _late(late, rules))
+    if isinstance(verdict, Renewed):
+        return (await _by_another(late, verdict, name, rules, in_hand)).caller
+    if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
+        _judged(late.caller, rules, now)
+    return _judged(_obeyed(late, verdict, name), rules, now)
+
+
+async def renew(verified: Verified, rules: Rules, provenance: Provenance, in_hand: InHand) -> Fresh:
+    """Return a token had anew, for work that goes on for longer than the one in hand.
+
+    They are held to all that they were held to when the work began, revocation before anything.
+
+    Args:
+        verified: the token that the work came with.
+        rules: what it is held to.
+        provenance: what else is known of the message.
+        in_hand: that token, raw; the new one is noted there.
+
+    Raises:
+        CallerError: none can be had for it here; says why, and what to declare.
+        Refused: its caller was revoked, or may not go on; or ``exchange.…``.
+        Deferred: there is no answer to be had now.
+    """
+    policy, renewals = rules.policies.renewing_of(verified.caller.issuer), rules.renewals
+    if policy is None or renewals is None:
+        raise CallerError(f"the caller's token is over, and {_UNRENEWED}")
+    now = renewals.clock.now()
+    token, not_before = in_hand.token, verified.not_before
+    late = LateToken(verified.caller, now, verified.leeway, provenance, not_before, token)
+    until = rules.policies.end_of(policy, late, is_voucher=verified.is_voucher)
+    if now >= until:
+        raise CallerError(
+            f"the caller's token is over, and so is its hard lifetime: expected work that is done "
+            f"within {policy.lifetime:g} s, or Exchange(..., lifetime=...)"
+        )
+    if now >= verified.ends_at and not (verified.is_voucher or policy.late):
+        raise CallerError(
+            "the caller's token has expired, and the server is not said to take it any more: "
+            "expected Exchange(..., late=True), a voucher, or caller.fresh() before that"
+        )
+    check_standing(late.caller, rules, now)
+    verdict, name = await _verdict(renewed(policy, late), rules)
+    verdict = replace(verdict, until=min(verdict.until, until))
+    return await _by_another(late, verdict, name, rules, in_hand)
 
 
 def decide_for_operator(
@@ -253,6 +346,8 @@ def stands(
     rules: Rules,
     now: float,
     provenance: Provenance = UNPROVEN,
+    *,
+    fresh: Fresh | None = None,
 ) -> bool:
     """Return whether what was decided before an await still stands; else it is to be made anew.
 
@@ -264,6 +359,7 @@ def stands(
         rules: what it is held to.
         now: a later instant than that of the decision.
         provenance: what else is known of the message.
+        fresh: the token in whose name they were, where one was had anew.
 
     Raises:
         Refused: it does not, and will not: `NotGenuine`, `Untimely` or `Forbidden`.
@@ -273,6 +369,8 @@ def stands(
         return False
     check_retired(verified, provenance)
     verified.check_started(now)
+    if fresh is not None:  # who was revoked by the token in hand is by the fresh one as well
+        check_standing(verified.caller, rules, now)
     _judged(caller, rules, now)
     return caller.late is None or now < caller.late.until
 
@@ -316,27 +414,77 @@ def _judged(caller: Caller, rules: Rules, now: float) -> Caller:
     return caller
 
 
-async def _late(late: LateToken, rules: Rules) -> Caller:
+async def _late(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
+    """Return the policies' verdict, and whose it is."""
+    return await _verdict(rules.policies.decide(late), rules)
+
+
+async def _redeemed(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
+    """Return the token that is had for a voucher, which counts for nothing else.
+
+    No policy but the one that admits it is asked, and none without a proof of its message: that one
+    binds this very token to it.
+
+    Raises:
+        NotGenuine: ``token.type``: nobody admits vouchers of its issuer here.
+        Forbidden: ``voucher.unproven``.
+        Untimely: ``voucher.expired``: its hard lifetime is over.
+    """
+    policy = rules.policies.renewing_of(late.caller.issuer)
+    if policy is None or late.caller.audience != (policy.vouchers,):
+        raise NotGenuine("token.type", found="a voucher", expected="an access token")
+    if late.provenance.proven is None:
+        raise Forbidden("voucher.unproven", found="no proof", expected="a proof of its message")
+    until = rules.policies.end_of(policy, late, is_voucher=True)
+    if late.now >= until:
+        found = f"{late.now - until:.0f} s past its hard lifetime"
+        raise Untimely("voucher.expired", found=found, expected="in time")
+    verdict, name = await _verdict(renewed(policy, late), rules)
+    return replace(verdict, until=min(verdict.until, until)), name
+
+
+V = TypeVar("V", bound=Verdict)
+
+
+async def _verdict(asked: Awaitable[tuple[V, str]], rules: Rules) -> tuple[V, str]:
+    """Return a verdict, and whose it is; who does not answer is out of reach.
+
+    Raises:
+        Untimely: ``token.expired``: a policy failed, or its answer is no verdict.
+        Deferred: who is asked cannot tell now.
+    """
     try:
-        verdict, name = await _verdict(late, rules)
+        async with asyncio.timeout(_POLICY_SECONDS):
+            return await asked
+    except TimeoutError as error:  # the limit's: a policy's own has become a `PolicyFailed`
+        raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
     except PolicyFailed as failed:
         if failed.error is not None:
             defer_if_transient("an expiry policy is", failed.error, rules.transient)
         refused = Untimely("token.expired", found=failed.found, expected="a verdict or None")
         refused.mistake = failed.error
         raise refused from failed.error
-    if isinstance(verdict, Park):  # who was revoked, or may not, does not wait for better days
-        _judged(late.caller, rules, late.now)
-    return _obeyed(late, verdict, name)
 
 
-async def _verdict(late: LateToken, rules: Rules) -> tuple[Verdict, str]:
-    """Return the policies' verdict, and whose it is; who does not answer is out of reach."""
-    try:
-        async with asyncio.timeout(_POLICY_SECONDS):
-            return await rules.policies.decide(late)
-    except TimeoutError as error:  # the limit's: a policy's own has become a `PolicyFailed`
-        raise Deferred(f"no decision in {_POLICY_SECONDS:g} s") from error
+async def _by_another(
+    late: LateToken, verdict: Renewed, name: str, rules: Rules, in_hand: InHand | None
+) -> Fresh:
+    """Return the token that was had in place of the one in hand, its caller judged after that.
+
+    Raises:
+        Refused: `Forbidden` (``exchange.answer``) for what is no such token; or as of `decide`.
+        Deferred: it cannot be proven, or judged, now.
+    """
+    renewals = rules.renewals
+    if renewals is None or in_hand is None:
+        found, expected = "a token had anew", "a guard's consumer or edge, which can prove it"
+        raise Forbidden("exchange.answer", found=found, expected=expected)
+    of = first_token(late.caller, rules.session_claim)
+    in_hand.fresh = fresh = await renewals.fresh(late, verdict, name, of)
+    now = renewals.clock.now()
+    check_standing(late.caller, rules, now)
+    _judged(fresh.caller, rules, now)
+    return fresh
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
@@ -350,6 +498,8 @@ def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:
             raise Parked("token.expired", found=found, expected=f"in time, parked by {name}")
         case Park():  # a policy of the user's: `Park` itself passes there
             raise Untimely("token.expired", found=f"{found}, no proof of its caller")
+        case Renewed():  # judged by another token: see `_by_another`
+            raise Untimely("token.expired", found=found, expected="in time")
         case DeadLetter():
             found = f"{found}, {verdict.reason}"
             refused = DeadLettered("token.expired", found=found, expected="in time")

@@ -5,12 +5,14 @@ that `publish` finds the caller without being handed one; a task that outlives i
 sees the lease, and sees that it has ended.
 """
 
+import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, Protocol
 
+from busauth.clock import Clock
 from busauth.errors import CallerError
 
 
@@ -109,6 +111,29 @@ Standing = Callable[["Caller"], None]
 """Raises `Refused` where a caller was revoked by now, `Deferred` where that cannot be told."""
 
 
+class Renewal(Protocol):
+    """Has a token anew for work that goes on for longer than the one that it came with."""
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Return what is held while one is had, so that one is at a time."""
+        ...
+
+    def __call__(self) -> "Awaitable[Subject]":
+        """Return another token, proven, and whose it is.
+
+        Raises:
+            CallerError: none can be had; says why, and what to declare.
+            Refused: its caller was revoked, may not go on, or the server refuses it.
+            Deferred: there is no answer to be had now.
+        """
+        ...
+
+
+_MARGIN = 10.0
+"""Seconds before its `exp` from which on a token is had anew: it has to get somewhere in time."""
+
+
 class Lease:
     """The right to act with a caller's token, until it ends. Prints and pickles no token.
 
@@ -118,7 +143,17 @@ class Lease:
         cause: tells what is handled, while it is; None where that is no message.
     """
 
-    __slots__ = ("_caller", "_ended", "_standing", "_token", "cause", "hop", "published_at")
+    __slots__ = (
+        "_caller",
+        "_clock",
+        "_ended",
+        "_renewal",
+        "_standing",
+        "_token",
+        "cause",
+        "hop",
+        "published_at",
+    )
 
     def __init__(
         self,
@@ -129,10 +164,14 @@ class Lease:
         hop: int = 0,
         published_at: float | None = None,
         cause: Callable[[], Cause] | None = None,
+        clock: Clock | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         self._token = token
         self._caller = caller
         self._standing = standing
+        self._clock = clock
+        self._renewal = renewal
         self._ended: str | None = None
         self.hop = hop
         self.published_at = published_at
@@ -162,6 +201,24 @@ class Lease:
             Refused: they were revoked meanwhile.
             Deferred: whether they were cannot be told now.
         """
+        subject = self._standing_subject()
+        if self._renewal is None or not self._is_over(subject.caller, 0.0):
+            return subject
+        return await self._renewed(self._renewal, 0.0)
+
+    async def fresh(self) -> str:
+        """Return a raw token that counts now; see `Caller.fresh`."""
+        subject = self._standing_subject()
+        if not self._is_over(subject.caller, _MARGIN if self._renewal is not None else 0.0):
+            return subject.token
+        if self._renewal is None:
+            raise CallerError(
+                "the caller's token has expired, and none is had anew here: expected "
+                "on_expired=Exchange(...), from busauth.delegation, for this consumer"
+            )
+        return (await self._renewed(self._renewal, _MARGIN)).token
+
+    def _standing_subject(self) -> "Subject":
         token = self.token()
         if self._caller is None:
             raise CallerError(
@@ -171,6 +228,24 @@ class Lease:
         if self._standing is not None:
             self._standing(self._caller)
         return Subject(self._caller, token)
+
+    def _is_over(self, caller: "Caller", margin: float) -> bool:
+        return self._clock is not None and self._clock.now() + margin >= caller.expires_at
+
+    async def _renewed(self, renewal: Renewal, margin: float) -> "Subject":
+        """Have the token anew, and act by it from now on, while the lease lasts."""
+        async with renewal.lock:
+            subject = self._standing_subject()
+            if not self._is_over(subject.caller, margin):  # somebody else has had it
+                return subject
+            subject = await renewal()
+            self.token()  # ended meanwhile, it takes none
+            if subject.caller.restricted:
+                raise CallerError(
+                    "the caller's token is over, and the new one allows more than it did"
+                )
+            self._caller, self._token = subject.caller, subject.token
+        return subject
 
     def end(
         self, why: str = "their handler has ended; await what it starts before it returns"
@@ -206,9 +281,10 @@ class Caller:
         token_sha256: hex digest of the raw token: an identifier that is safe to log.
         issued_at: `iat` in seconds since the epoch, if any.
         expires_at: `exp` in seconds since the epoch.
-        late: set when the token had expired and a policy accepted it.
-        first: set when the message came back with another token than its first one: scopes and
-            roles are then what both of them allow, and all else is the other token's.
+        late: set when the token had expired and a policy accepted it, or was a voucher.
+        first: set when the message came back with another token than its first one, or a policy has
+            had another one for it: scopes and roles are then what both of them allow, and all else
+            is the other token's.
         restricted: whether the token allows more than the caller was left with, so that it cannot
             be sent on.
         transaction: what a transaction token says of its transaction; None for any other token.
@@ -242,6 +318,23 @@ class Caller:
         if self._lease is None:
             raise CallerError("this caller carries no token")
         return self._lease.token()
+
+    async def fresh(self) -> str:
+        """Return a raw token of the caller's that counts now, for work that takes long.
+
+        It is the caller's own while that counts. Where that is over, or about to be, and the
+        consumer declares `busauth.delegation.Exchange`, another one is had for it, which is what
+        `publish` and `bearer` send on from then on.
+
+        Raises:
+            CallerError: the handler has ended, the token cannot be sent on, or none can be had in
+                its place; says why, and what to declare.
+            Refused: the caller was revoked meanwhile, or the server refuses to exchange.
+            Deferred: there is no answer to be had now.
+        """
+        if self._lease is None:
+            raise CallerError("this caller carries no token")
+        return await self._lease.fresh()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +378,8 @@ def lease_for(
     hop: int = 0,
     published_at: float | None = None,
     cause: Callable[[], Cause] | None = None,
+    clock: Clock | None = None,
+    renewal: Renewal | None = None,
 ) -> Lease:
     """Open a lease; an ended one without a token, or on one that allows more than its caller."""
     # Ended, and not refused: a handler that sends nothing on in their name may do its work.
@@ -295,6 +390,8 @@ def lease_for(
         hop=hop,
         published_at=published_at,
         cause=cause,
+        clock=clock,
+        renewal=renewal,
     )
     if not token:
         lease.end(

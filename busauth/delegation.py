@@ -10,6 +10,7 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth._delegation.onward import FORWARDED, Onward
+from busauth._delegation.policy import Exchange
 from busauth._delegation.transactions.self_signed import SelfSigned
 from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._delegation.voucher import Voucher
@@ -18,6 +19,7 @@ from busauth.caller import Subject, Transaction
 
 __all__ = [
     "FORWARDED",
+    "Exchange",
     "ExchangeOptions",
     "ExchangeRequest",
     "Exchanged",

@@ -45,11 +45,17 @@ from busauth._amqp.topology import (
     queues_around,
     rejected_queue,
 )
-from busauth._amqp.trust import check_retired_sources, header_of, trust
+from busauth._amqp.trust import (
+    audiences_of,
+    check_retired_sources,
+    header_of,
+    trust,
+    with_vouchers,
+)
 from busauth._arguments import closest
 from busauth._callables import is_async, name_of
 from busauth._decision import Demand, Rules
-from busauth._expiry import DeadLetter, Policies, PolicyChain
+from busauth._expiry import DeadLetter, Policies, PolicyChain, Renewals
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
@@ -123,6 +129,7 @@ class GuardCore:
         self.sent: Callable[[Outgoing, str, str], None] | None = None
         self.trusted = trust(verifiers, options)
         self.header = header_of(self.trusted, options)
+        self._audiences = audiences_of(verifiers)
         self.outbox = Outbox(
             header=self.header,
             verifiers=self.trusted,
@@ -170,14 +177,18 @@ class GuardCore:
         Raises:
             ConfigurationError: as of `Guard.authenticate`.
         """
+        # Nothing late is accepted at the edge unless that is said there.
+        policies = PolicyChain(
+            on_expired or DeadLetter(),
+            hard_max_age=self.options.hard_max_age,
+            audiences=self._audiences,
+        )
         return Rules(
-            # Nothing late is accepted at the edge unless that is said there.
-            policies=PolicyChain(
-                on_expired or DeadLetter(), hard_max_age=self.options.hard_max_age
-            ),
+            policies=policies,
             demand=demand,
             revocations=self.revocations,
             transient=self.options.transient,
+            renewals=self._renewals(self.trusted),
         )
 
     def consumer(
@@ -294,6 +305,7 @@ class GuardCore:
             next(policies for policies in chosen if policies is not None),
             hard_max_age=self.options.hard_max_age,
             trusted=self.messages.sources(proofs, stamped=stamped),
+            audiences=self._audiences,
         )
         check_seal(self.messages, policies, self.letters)
         operators = operator_rules_of(
@@ -309,9 +321,10 @@ class GuardCore:
                 "token that is gone: expected revocations=..., too"
             )
         self.introspects |= spec.introspect  # so that `Guard.check` asks those who will be asked
+        trusted = self._confirmed() if spec.introspect else self.trusted
         return ConsumerRules(
             queue=spec.queue,
-            trusted=self._confirmed() if spec.introspect else self.trusted,
+            trusted=with_vouchers(trusted, self.verifiers, policies.renewing, self.options),
             issued=self.trusted.signed,
             decryption=self.messages.decryption,
             messages=self.message_rules(spec.queue, proofs, spec.routes),
@@ -321,11 +334,21 @@ class GuardCore:
                 revocations=self.revocations,
                 session_claim=self._session_claim,
                 transient=self.options.transient,
+                renewals=self._renewals(trusted),
             ),
             concurrency=said.concurrency or self.options.concurrency,
             on_error=spec.on_error,
             deadline=said.deadline or spec.deadline or self.options.deadline,
             operators=operators,
+        )
+
+    def _renewals(self, trusted: Authenticator) -> Renewals:
+        """Return what tokens are held to that policies have anew."""
+        return Renewals(
+            trusted=trusted,
+            audience=frozenset().union(*self._audiences.values()),
+            clock=self.clock,
+            transient=self.options.transient,
         )
 
     def message_rules(

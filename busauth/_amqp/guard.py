@@ -28,6 +28,7 @@ from busauth._amqp.trust import check_verifiers, discovered
 from busauth._arguments import checked, decorator, kind_of
 from busauth._decision import (
     LOOKS,
+    Bare,
     Demand,
     Predicate,
     Rules,
@@ -332,8 +333,9 @@ class Guard:
         decryption = self.messages.decryption
         if decryption is not None and is_encrypted(token):
             token = decryption.decrypt(token)
+        in_hand = Bare(token)
         try:
-            caller = await self._decided(token, rules)
+            caller = await self._decided(token, rules, in_hand)
         except Refused as refused:
             self.core.tell_mistake(refused)
             raise
@@ -341,22 +343,29 @@ class Guard:
         def check(caller: Caller) -> None:
             check_standing(caller, rules, self.clock.now())
 
-        return replace(caller, _lease=lease_for(caller, token, standing=check))
+        if in_hand.fresh is not None:
+            token = in_hand.fresh.token
+        lease = lease_for(caller, token, standing=check, clock=self.clock)
+        return replace(caller, _lease=lease)
 
     async def _handed_in(self, token: str) -> Caller:
         return await self.authenticate(f"Bearer {token}")
 
-    async def _decided(self, token: str, rules: Rules) -> Caller:
+    async def _decided(self, token: str, rules: Rules, in_hand: Bare) -> Caller:
         """Decide, and look once more after a policy was asked: what stood then may have fallen."""
         verified = await self._proven(token)
         for _ in range(LOOKS):
             # Now, and not before: the wait for keys must not make the decision stale.
-            caller = await decide(verified, rules, self.clock.now())
+            caller = await decide(verified, rules, self.clock.now(), in_hand=in_hand)
             if caller.late is None:  # nothing was awaited
                 return caller
             verified, is_same = await still_said(verified, partial(self._proven, token))
-            if is_same and stands(verified, caller, rules, self.clock.now()):
+            if (fresh := in_hand.fresh) is not None and rules.renewals is not None:
+                is_same = await rules.renewals.still_says(fresh) and is_same
+            now = self.clock.now()
+            if is_same and stands(verified, caller, rules, now, fresh=fresh):
                 return caller
+            in_hand.fresh = None
         raise Deferred("what the decision rests on keeps changing")
 
     async def _proven(self, token: str) -> Verified:

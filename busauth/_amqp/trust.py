@@ -1,12 +1,15 @@
 """Whom a guard trusts for tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from busauth._amqp.headers import AUTHORIZATION, TRANSACTIONS, TXN_TOKEN, TokenHeader
 from busauth._amqp.options import GuardOptions
+from busauth._expiry import Renewing
+from busauth._tokens.asking.introspection import Introspection
 from busauth._tokens.authenticators import Authenticator, Authenticators
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier, Verifiers
+from busauth._tokens.vouchers import WithVouchers
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, evidence
 
@@ -54,6 +57,49 @@ def header_of(trusted: Verifiers | Authenticators, options: GuardOptions) -> Tok
             "a Verifier(..., profile=TRANSACTION), which needs no header=..."
         )
     return TRANSACTIONS if is_transactions else TokenHeader(options.header)
+
+
+def audiences_of(
+    verifiers: tuple[Verifier | Authenticator, ...],
+) -> Mapping[str, frozenset[str]]:
+    """Return for whom each issuer's access tokens are, as far as that is known."""
+    own = (each for each in verifiers if isinstance(each, Verifier | Introspection))
+    return {each.issuer: each.audience for each in own}
+
+
+def with_vouchers(
+    trusted: Authenticator,
+    verifiers: tuple[Verifier | Authenticator, ...],
+    renewing: Iterable[Renewing],
+    options: GuardOptions,
+) -> Authenticator:
+    """Return who judges a consumer's tokens, with the vouchers that it admits.
+
+    Args:
+        trusted: judges access tokens.
+        verifiers: the guard's.
+        renewing: the consumer's policies that have tokens anew.
+        options: the guard's.
+
+    Raises:
+        ConfigurationError: vouchers of an issuer whose keys nobody has, or for an audience that
+            access tokens are for.
+    """
+    own = {each.issuer: each for each in verifiers if isinstance(each, Verifier)}
+    admitted = [(each.vouchers, each.issuer) for each in renewing if each.vouchers is not None]
+    if not admitted:
+        return trusted
+    if lacking := {issuer for _, issuer in admitted} - own.keys():
+        raise ConfigurationError(
+            f"on_expired: vouchers of {' and '.join(sorted(lacking))}: expected a Verifier of that "
+            "issuer among the guard's, as its keys alone say what is a voucher"
+        )
+    return WithVouchers(
+        trusted,
+        [(audience, own[issuer]) for audience, issuer in admitted],
+        max_token_bytes=options.max_token_bytes,
+        cache_size=options.cached_tokens,
+    )
 
 
 def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:

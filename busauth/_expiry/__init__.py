@@ -12,8 +12,10 @@ from busauth._expiry.chain import (
     PolicyChain,
     PolicyFailed,
     names,
+    renewed,
 )
 from busauth._expiry.policies import Grace, Restrict, ValidWhenPublished
+from busauth._expiry.renewing import Fresh, Renewals, Renewing
 from busauth._expiry.verdicts import (
     Accept,
     DeadLetter,
@@ -21,6 +23,7 @@ from busauth._expiry.verdicts import (
     ExpiryPolicy,
     LateToken,
     Park,
+    Renewed,
     Verdict,
 )
 
@@ -30,6 +33,7 @@ __all__ = [
     "DeclaredPolicies",
     "Discard",
     "ExpiryPolicy",
+    "Fresh",
     "Grace",
     "LateToken",
     "NotRun",
@@ -37,8 +41,12 @@ __all__ = [
     "Policies",
     "PolicyChain",
     "PolicyFailed",
+    "Renewals",
+    "Renewed",
+    "Renewing",
     "Restrict",
     "ValidWhenPublished",
     "Verdict",
     "names",
+    "renewed",
 ]

@@ -1,15 +1,16 @@
 """Policies in order, under a hard maximum age that no policy, and no sender, can lift."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator
 
 from busauth._arguments import fits, kind_of
 from busauth._callables import is_async, is_pure, short_name_of
 from busauth._expiry.policies import DeclaredPolicy, Grace, Restrict, ValidWhenPublished
+from busauth._expiry.renewing import Renewing
 from busauth._expiry.verdicts import (
     Accept,
     DeadLetter,
@@ -18,6 +19,7 @@ from busauth._expiry.verdicts import (
     LateToken,
     OwnPolicy,
     Park,
+    Renewed,
     Verdict,
 )
 from busauth._messages.provenance import BROKER_STAMP
@@ -59,9 +61,11 @@ class PolicyChain:
         hard_max_age: seconds past `exp` after which nothing is accepted.
         trusted: whose word for a published instant can be had: publishers whose proofs are checked,
             and `BROKER_STAMP` where the broker stamps.
+        audiences: for whom a guard's access tokens are, by their issuer; None where no guard asks.
 
     Attributes:
         parks: whether one of them is `Park`.
+        renewing: those that have tokens anew, one for each issuer.
         keeper: for whom the first `DeadLetter` that keeps tokens does so, None where none does.
         keeps: whether one does.
 
@@ -76,12 +80,14 @@ class PolicyChain:
         *,
         hard_max_age: float,
         trusted: frozenset[str] = frozenset(),
+        audiences: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         given: Sequence[object] = (on_expired,)
         if isinstance(on_expired, Sequence) and not isinstance(on_expired, str):
             given = on_expired
-        self._policies = tuple(_as_policy(policy) for policy in given)
+        self._policies = tuple(_at(_as_policy(policy), audiences) for policy in given)
         self._hard_max_age, self._trusted = hard_max_age, trusted
+        self.renewing = tuple(each for each in self._policies if isinstance(each, Renewing))
         self.parks = any(isinstance(policy, Park) for policy in self._policies)
         letters = [each for each in self._policies if isinstance(each, DeadLetter)]
         self.keeper = next((each.keep_token for each in letters if each.keep_token), None)
@@ -102,7 +108,7 @@ class PolicyChain:
         Its `decide` raises `NotRun` there.
         """
         policies = [
-            each if _is_without_effects(each) else _Unasked(_name(each)) for each in self._policies
+            each if _is_without_effects(each) else _unasked(each) for each in self._policies
         ]
         return type(self)(policies, hard_max_age=self._hard_max_age, trusted=self._trusted)
 
@@ -136,7 +142,7 @@ class PolicyChain:
             Refused, Deferred: it says so.
         """
         verdict, name = await self._first_verdict(late)
-        if not isinstance(verdict, Accept):
+        if not isinstance(verdict, Accept | Renewed):
             return verdict, name
         if not late.within(self._hard_max_age):
             why = f"beyond the hard maximum age of {self._hard_max_age:g} s"
@@ -146,22 +152,53 @@ class PolicyChain:
             return replace(verdict, until=until), name
         return DeadLetter(reason="accepted no longer"), name
 
+    def renewing_of(self, issuer: str) -> Renewing | None:
+        """Return who has tokens of an issuer anew, None where nobody does."""
+        return next((each for each in self.renewing if each.issuer == issuer), None)
+
+    def end_of(self, policy: Renewing, late: LateToken, *, is_voucher: bool) -> float:
+        """Return the instant from which on nothing is had for a token: its hard lifetime's end."""
+        end = late.end_of(0.0 if is_voucher else self._hard_max_age)
+        return min(end, policy.end_of(late))
+
     async def _first_verdict(self, late: LateToken) -> tuple[Verdict, str]:
         for policy in self._policies:
             name = _name(policy)
-            try:
-                verdict: object = await policy.decide(late)
-            except (Refused, Deferred):
-                raise
-            except Exception as error:  # a policy is the user's; one that fails accepts nothing
-                raise PolicyFailed(f"{type(error).__name__} in {name}", error) from error
+            verdict = await _asked(name, policy.decide, late)
             if verdict is not None:
                 return _checked(verdict, name), name
         return DeadLetter(), "default"
 
 
+async def renewed(policy: Renewing, late: LateToken) -> tuple[Renewed, str]:
+    """Return the token that a policy has for one, and the policy's name.
+
+    Raises:
+        PolicyFailed: its own error, or what it returned is no such verdict.
+        Refused, Deferred: it says so.
+    """
+    name = _name(policy)
+    verdict = await _asked(name, policy.renewed, late)
+    if not isinstance(verdict, Renewed):
+        raise PolicyFailed(f"{kind_of(verdict)} from {name}")
+    return _readable(verdict, name), name
+
+
+async def _asked(
+    name: str, ask: Callable[[LateToken], Awaitable[object]], late: LateToken
+) -> object:
+    try:
+        return await ask(late)
+    except (Refused, Deferred):
+        raise
+    except Exception as error:  # a policy is the user's; one that fails accepts nothing
+        raise PolicyFailed(f"{type(error).__name__} in {name}", error) from error
+
+
 def _lateness(policy: ExpiryPolicy, hard_max_age: float) -> float:
     if isinstance(policy, DeadLetter | Discard | Park):
+        return 0.0
+    if isinstance(policy, Renewing) and not policy.late:
         return 0.0
     return policy.window.total_seconds() if isinstance(policy, Grace) else hard_max_age
 
@@ -182,6 +219,40 @@ class _Unasked:
         raise NotRun(
             f"it is late, and the policy {self.name} was not run: it does not say that it is pure"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _UnaskedRenewal(Renewing):
+    """Admits what the policy does in whose place it stands, and has no token."""
+
+    issuer: str
+    late: bool
+    vouchers: str | None
+    lifetime: float
+    name: str
+
+    def at(self, audience: frozenset[str]) -> Self:
+        return self
+
+    async def renewed(self, late: LateToken) -> Renewed:
+        raise NotRun(
+            f"the policy {self.name} was not run, as it would have a token exchanged: what that "
+            "one allows cannot be known without"
+        )
+
+
+def _unasked(policy: ExpiryPolicy) -> ExpiryPolicy:
+    name = _name(policy)
+    if not isinstance(policy, Renewing):
+        return _Unasked(name)
+    return _UnaskedRenewal(policy.issuer, policy.late, policy.vouchers, policy.lifetime, name)
+
+
+def _at(policy: ExpiryPolicy, audiences: Mapping[str, frozenset[str]] | None) -> ExpiryPolicy:
+    """Return a policy as a guard has it, whose access tokens are for somebody."""
+    if audiences is None or not isinstance(policy, Renewing):
+        return policy
+    return policy.at(audiences.get(policy.issuer, frozenset()))
 
 
 def _is_without_effects(policy: ExpiryPolicy) -> bool:
@@ -205,18 +276,28 @@ def _checked(verdict: object, name: str) -> Verdict:
     """Hold a user's policy to its word: what is not a verdict never accepts."""
     if not isinstance(verdict, Verdict):
         raise PolicyFailed(f"{kind_of(verdict)} from {name}")
-    return _readable(verdict, name) if isinstance(verdict, Accept) else verdict
+    return _readable(verdict, name) if isinstance(verdict, Accept | Renewed) else verdict
 
 
-def _readable(accept: Accept, name: str) -> Accept:
+A = TypeVar("A", bound=Accept | Renewed)
+
+
+def _readable(accept: A, name: str) -> A:
     """Return an acceptance whose names are names, and whose instants are numbers."""
-    given = {"scopes": accept.scopes, "roles": accept.roles}
-    for what, several in given.items():
-        if not fits(several, Iterable[str] | None):
-            raise PolicyFailed(f"Accept({what}={kind_of(several)}) from {name}")
-    if not fits(accept.until, float):
-        raise PolicyFailed(f"Accept(until={kind_of(accept.until)}) from {name}")
+    for what, value, wanted in _given(accept):
+        if not fits(value, wanted):
+            kind = type(accept).__name__
+            raise PolicyFailed(f"{kind}({what}={kind_of(value)}) from {name}")
     return accept
+
+
+def _given(accept: Accept | Renewed) -> Iterator[tuple[str, object, Any]]:
+    if isinstance(accept, Accept):
+        yield "scopes", accept.scopes, Iterable[str] | None
+        yield "roles", accept.roles, Iterable[str] | None
+    else:
+        yield "token", accept.token, str
+    yield "until", accept.until, float
 
 
 def _name(policy: ExpiryPolicy) -> str:
@@ -233,7 +314,7 @@ def _check_reachable(policies: Sequence[ExpiryPolicy]) -> None:
     if not policies:
         raise ConfigurationError("on_expired is empty: expected a policy, such as DeadLetter()")
     for policy, later in combinations(policies, 2):
-        if isinstance(policy, OwnPolicy) and policy.covers(later):
+        if isinstance(policy, OwnPolicy | Renewing) and policy.covers(later):
             told = str if type(later) is type(policy) else _name
             raise ConfigurationError(
                 f"on_expired: {told(later)} is never reached after {told(policy)}"
@@ -258,6 +339,12 @@ def _check_sources(policy: ExpiryPolicy, trusted: frozenset[str]) -> None:
             "on_expired: Park needs to know who published: expected "
             "proofs=Proofs([TrustedPublisher(...)]), [messages.proofs] in a settings file, not "
             "ignored by this consumer"
+        )
+    if isinstance(policy, Renewing) and policy.vouchers and not trusted - {BROKER_STAMP}:
+        raise ConfigurationError(
+            f"on_expired: vouchers={policy.vouchers!r}, which live long, would be anybody's who "
+            "reads the queue: expected proofs=Proofs([TrustedPublisher(...)]), [messages.proofs] "
+            "in a settings file, not ignored by this consumer"
         )
     if isinstance(policy, ValidWhenPublished) and (unknown := policy.sources - trusted):
         expected = " or ".join(sorted(trusted)) or (

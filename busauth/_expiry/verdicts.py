@@ -4,7 +4,7 @@ Whatever does not accept is a policy as well, which always answers the same: its
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self, runtime_checkable
 
@@ -15,7 +15,7 @@ from busauth._knobs import Knobs
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.encryption.encryption import TokenEncryption
 from busauth.caller import Caller
-from busauth.errors import ConfigurationError
+from busauth.errors import CallerError, ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,17 @@ class LateToken:
     leeway: float
     provenance: Provenance = UNPROVEN
     not_before: float | None = None
+    _token: str | None = field(default=None, repr=False, compare=False)
+
+    def bearer(self) -> str:
+        """Return the raw token, for a policy that has it exchanged.
+
+        Raises:
+            CallerError: nobody has it here.
+        """
+        if self._token is None:
+            raise CallerError("the late token itself is not at hand here")
+        return self._token
 
     @property
     def seconds(self) -> float:
@@ -79,6 +90,23 @@ class Accept:
     def restricts(self) -> bool:
         """Return whether authority is taken away."""
         return self.scopes is not None or self.roles is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The message is handled by another token, which was had for the one that it came with.
+
+    That one is proven as any token of the guard's is. It must be the same caller's, by the same
+    actors or by one more, and its caller may do no more by it than by the first one.
+
+    Attributes:
+        token: raw; never printed.
+        until: seconds since the epoch: it holds before that instant, and no longer than the token;
+            the hard maximum age ends it in any case.
+    """
+
+    token: str = field(repr=False)
+    until: float = math.inf
 
 
 def _keeping(given: object) -> object:
@@ -168,7 +196,7 @@ class Park(OwnPolicy):
         return self if late.provenance.names_caller else None
 
 
-Verdict = Accept | DeadLetter | Discard | Park
+Verdict = Accept | Renewed | DeadLetter | Discard | Park
 """What becomes of a message whose token is late."""
 
 

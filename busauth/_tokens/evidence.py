@@ -107,9 +107,11 @@ class Verified:
         by: what proved it.
         retired: set where its key was removed since. Then it counts for messages only that were
             published before; the decision asks for that.
+        is_voucher: whether it is one, which counts for nothing but to be exchanged.
         starts_at: from which instant on it counts, by `nbf` and `iat`; minus infinity where it has
             neither. `check_started` is for a token that has not.
         ends_at: up to which instant it counts, by `exp`; `lateness` is for a token that does not.
+            Minus infinity for a voucher: whoever asks whether it is in time hears that it is not.
     """
 
     caller: Caller
@@ -117,6 +119,7 @@ class Verified:
     leeway: float
     by: Evidence = field(default=NOTHING, repr=False, compare=False)
     retired: Retired | None = None
+    is_voucher: bool = False
     starts_at: float = field(init=False, repr=False, compare=False)
     ends_at: float = field(init=False, repr=False, compare=False)
 
@@ -133,7 +136,8 @@ class Verified:
         started = (self.not_before, self.caller.issued_at)
         starts_at = max((each for each in started if each is not None), default=-inf)
         object.__setattr__(self, "starts_at", starts_at - self.leeway)
-        object.__setattr__(self, "ends_at", self.caller.expires_at + self.leeway)
+        ends_at = -inf if self.is_voucher else self.caller.expires_at + self.leeway
+        object.__setattr__(self, "ends_at", ends_at)
 
     def holds(self) -> bool:
         """Return whether what proved it still counts, without a look at the token.

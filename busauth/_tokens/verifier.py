@@ -168,6 +168,31 @@ class Verifier:
             leeway=self.leeway if leeway is None else leeway,
         )
 
+    def for_vouchers(self, audience: str, types: Iterable[str]) -> "Verifier":
+        """Return who verifies the same issuer's vouchers, by the same keys.
+
+        Args:
+            audience: whom they are for, which no access token of this verifier's is.
+            types: the values of `typ` that they have, next to those of access tokens.
+
+        Raises:
+            ConfigurationError: its access tokens are for that audience.
+        """
+        if audience in self.audience:
+            raise ConfigurationError(
+                f"vouchers={audience!r}: access tokens of {self.issuer} are for that audience: "
+                "expected one that only vouchers are for"
+            )
+        return Verifier(
+            self.keys,
+            issuer=self.issuer,
+            audience=audience,
+            algorithms=self.algorithms,
+            profile=replace(self._profile, types=self._profile.types | frozenset(types)),
+            tenants=None if self.tenants is None else self.tenants.named,
+            leeway=self.leeway,
+        )
+
     def prove(self, token: CompactToken, token_sha256: str) -> Verified:
         """Prove a token genuine with the keys at hand.
 

@@ -8,6 +8,7 @@ from busauth._amqp.delivery import Delivery
 from busauth._amqp.headers import TOKEN_SHA256, id_in
 from busauth._amqp.publishing.copies import Carried
 from busauth._amqp.publishing.watching import Handling
+from busauth._expiry import Fresh
 from busauth._messages.proof import Proven
 from busauth._messages.provenance import BROKER_STAMP, UNPROVEN, Provenance
 from busauth._messages.replay import ReplayKey
@@ -34,6 +35,7 @@ class Case:
         verified: its token, once that is proven genuine; of what came back with another token than
             its first one, with no more than both allow.
         caller: whose it is, once that is proven; later, for whom the handler may run.
+        fresh: what a policy has had in the place of its token; the message stays that token's.
         provenance: who published it, and when, once that is proven.
         proven: what its proof says, once it was compared with it.
         marks: what is believed of an earlier copy's headers, once they were looked at.
@@ -66,6 +68,7 @@ class Case:
     is_kept: bool = False
     verified: Verified | None = None
     caller: Caller | None = None
+    fresh: Fresh | None = None
     provenance: Provenance = UNPROVEN
     proven: Proven | None = None
     marks: Marks | None = None
@@ -101,8 +104,9 @@ class Case:
             said = self.delivery.headers.get(TOKEN_SHA256)
             if self.statement is not None and isinstance(said, str):
                 return said
-        if self.caller is not None:
-            return self.caller.token_sha256
+        caller = self.caller if self.verified is None else self.verified.caller
+        if caller is not None:
+            return caller.token_sha256
         return None if self.token is None else fingerprint(self.token)
 
     @property

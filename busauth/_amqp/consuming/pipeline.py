@@ -37,6 +37,7 @@ from busauth._amqp.consuming.case import Case
 from busauth._amqp.consuming.operated import Operated, Vouched, homeward
 from busauth._amqp.consuming.returning import MISDIRECTED, CameBack, check_unasked
 from busauth._amqp.consuming.rules import ConsumerRules, GuardContext
+from busauth._amqp.handling.anew import Renewal
 from busauth._amqp.handling.deadline import Deadline
 from busauth._amqp.handling.plan import CallPlan
 from busauth._amqp.handling.threads import NoThreadError
@@ -44,6 +45,7 @@ from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
 from busauth._decision import LOOKS, check_standing, decide, stands
+from busauth._expiry import Fresh
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
 from busauth._messages.replay import ReplayKey, a_copy_of
@@ -83,9 +85,13 @@ class Genuine(NamedTuple):
 
     verified: Verified
     signed: Signed | None
+    fresh: Fresh | None = None
+    """What a policy has had in the token's place."""
 
     def holds(self) -> bool:
         """Return whether what proved them still counts, without waiting."""
+        if self.fresh is not None and not self.fresh.verified.holds():
+            return False
         return self.verified.holds() and (self.signed is None or self.signed.holds())
 
     def says_as(self, other: Self) -> bool:
@@ -94,7 +100,11 @@ class Genuine(NamedTuple):
             None if each is None else (each.publisher.name, each.claims)
             for each in (self.signed, other.signed)
         )
-        return ours == theirs and self.verified.says_as(other.verified)
+        if ours != theirs or not self.verified.says_as(other.verified):
+            return False
+        if self.fresh is None or other.fresh is None:
+            return self.fresh is other.fresh
+        return self.fresh.verified.says_as(other.fresh.verified)
 
 
 class Pipeline:
@@ -308,9 +318,12 @@ class Pipeline:
             if self._messages.proofs is None:
                 return Genuine(verified, None)
             signed = await found(lambda: self._messages.recall(case.delivery))
+            fresh, renewals = case.fresh, self._rules.callers.renewals
+            if fresh is not None and renewals is not None:
+                fresh = fresh._replace(verified=await renewals.proven(fresh.token))
             if not verified.holds():  # the wait for the proof's keys may have been long
                 verified = await found(lambda: self._rules.trusted.recall(case.token or ""))
-            return Genuine(verified, signed)
+            return Genuine(verified, signed, fresh)
         except Exception as error:
             self._defer_if_transient(error)
             raise
@@ -352,12 +365,18 @@ class Pipeline:
             self._check_hop(case)
             if self._messages.replay.remembers:
                 await self._check_new(case)
-            caller = await self._judge(case, verified)
+            try:
+                caller = await self._judge(case, verified)
+            finally:
+                if case.fresh is not None:
+                    genuine = genuine._replace(fresh=case.fresh)
+                    self._tell_exchanged(case, case.fresh)
             if caller.late is None and case.replay_key is None:
                 return caller  # nothing was awaited
             genuine, is_same = await still_said(genuine, partial(self._prove_genuine, case))
             if is_same and self._stands(case, verified, genuine.signed, caller):
                 return caller
+            case.fresh, genuine = None, genuine._replace(fresh=None)
         raise Deferred("what the decision rests on keeps changing")
 
     async def _accepted(self, case: Case, vouched: Vouched) -> Caller:
@@ -473,7 +492,7 @@ class Pipeline:
             Refused: with its code.
             Deferred: a policy, or what knows of revocations, cannot tell now.
         """
-        return decide(verified, self._rules.callers, case.now, case.provenance)
+        return decide(verified, self._rules.callers, case.now, case.provenance, case)
 
     def _stands(
         self, case: Case, verified: Verified, signed: Signed | None, caller: Caller
@@ -488,7 +507,8 @@ class Pipeline:
         """
         now = self._context.clock.now()
         self._messages.check_age(signed, now)
-        return stands(verified, caller, self._rules.callers, now, case.provenance)
+        rules, fresh = self._rules.callers, case.fresh
+        return stands(verified, caller, rules, now, case.provenance, fresh=fresh)
 
     async def _handle(self, case: Case, caller: Caller | None) -> HandlerFailed | None:
         """Run the handler for a caller, or for nobody.
@@ -525,16 +545,33 @@ class Pipeline:
         Where a policy accepted them by another published instant than the message's own, or by
         none, that is said on: no word that was not taken here becomes this consumer's.
         """
-        late, said = caller.late, case.provenance
-        published_at = said.published_at if late is None else late.published_at
+        late, said, fresh = caller.late, case.provenance, case.fresh
+        token = case.token or "" if fresh is None else fresh.token
         return lease_for(
             caller,
-            case.token or "",
+            token,
             standing=self._check_standing,
             hop=case.hop,
-            published_at=published_at,
+            published_at=late.published_at if late and not fresh else said.published_at,
             cause=case.cause,
+            clock=self._context.clock,
+            renewal=self._renewal(case),
         )
+
+    def _renewal(self, case: Case) -> Renewal | None:
+        """Return what has the case's token anew for a handler that takes longer than it lives."""
+        rules = self._rules.callers
+        if not rules.policies.renewing or case.verified is None:
+            return None
+        told = partial(self._tell_exchanged, case)
+        return Renewal(case.token, case.verified, rules, case.provenance, told=told)
+
+    def _tell_exchanged(self, case: Case, fresh: Fresh) -> None:
+        """Tell that a token was had, whatever comes of it."""
+        audience = evidence(" ".join(fresh.verified.caller.audience))
+        told, kind = replace(case, caller=fresh.caller), EventKind.EXCHANGED
+        detail = f"a token for {audience}, by {fresh.policy}"
+        self._context.auditor.tell(told, kind, detail=detail)
 
     def _check_standing(self, caller: Caller) -> None:
         check_standing(caller, self._rules.callers, self._context.clock.now())

@@ -136,7 +136,7 @@ class Outbox:
             properties.headers[names.HOP] = lease.hop + 1
         if self._signer is not None:
             properties.message_id = properties.message_id or uuid4().hex  # which a proof names
-            binding = self._binding(outgoing, lease, exchange, routing_key)
+            binding = self._binding(outgoing, raw, exchange, routing_key)
             properties.headers[names.PROOF] = self._signer.sign(
                 binding, now, root_published_at=lease.published_at
             )
@@ -172,15 +172,15 @@ class Outbox:
         return lease
 
     def _binding(
-        self, outgoing: Outgoing, lease: Lease, exchange: str, routing_key: str
+        self, outgoing: Outgoing, token: str, exchange: str, routing_key: str
     ) -> OutgoingMessage:
         """Return what a proof says of a message; whose token it is, where that can be read."""
         said = outgoing.properties
         headers = said.headers or {}
         beside = names.as_text(headers.get(names.TXN_TOKEN))
-        issuer, subject = self._whose(lease.token())
+        issuer, subject = self._whose(token)
         return OutgoingMessage(
-            token=lease.token(),
+            token=token,
             transaction_token=beside if isinstance(beside, str) else None,
             is_transaction=self._header.is_transactions,
             body=outgoing.body,
