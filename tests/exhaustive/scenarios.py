@@ -24,10 +24,14 @@ from busauth import (
     ValidWhenPublished,
     Verifier,
 )
+from busauth.caller import current_lease
+from busauth.delegation import Exchange
+from busauth.errors import Forbidden
 from busauth.expiry import Accept, LateToken, Verdict
 from busauth.letters import Redrive
 from busauth.messages import InProcessReplay, ReplayKey, Standing
 from busauth.tokens import Decryption, Key, KeyMissing, TokenEncryption, shared_encryption_key
+from tests.exchanging import VOUCHERS, Exchanging, voucher
 from tests.exhaustive.encoding import content_header, short, table, text
 from tests.exhaustive.world import (
     CLOCK,
@@ -284,6 +288,32 @@ class Twice:
         return Accept() if self.world.note("twice") else None
 
 
+def waiting(world: World, content: Body) -> Basic.Properties:
+    """As an honest service publishes what is to wait, with a voucher."""
+    return prepared(world, content, voucher(issuer()))
+
+
+def _redeeming(_world: World) -> Exchange:
+    return Exchange(Exchanging(issuer()), vouchers=VOUCHERS)
+
+
+def _redeemed_never(_world: World) -> Exchange:
+    refusing = Exchanging(issuer(), error=Forbidden("exchange.refused"))
+    return Exchange(refusing, vouchers=VOUCHERS)
+
+
+def _short(world: World) -> Exchange:
+    """What is had lives for less than a margin, so that it is had anew at once."""
+    idp = Exchanging(issuer(), claims={"exp": ceil(CLOCK.now() + 5)})
+    return Exchange(idp, vouchers=VOUCHERS)
+
+
+async def long_work(world: World, message: AbstractIncomingMessage) -> None:
+    """A handler that has its token had anew."""
+    await current_lease().fresh()
+    await elsewhere()
+
+
 _PLAIN = Setting()
 _PROVEN = Setting(guard=lambda _world: {"messages": proven()})
 _REFUSING = Setting(guard=lambda _world: {"revocations": Revoking()})
@@ -389,6 +419,19 @@ SCENARIOS = (
     _late("discard", "discarded", Discard()),
     _late("user_accepts", "handled", Asking(Accept())),
     _late("user_refuses", "dead", Asking(DeadLetter())),
+    _late("exchanged", "handled", lambda _world: Exchange(Exchanging(issuer()), late=True)),
+    Scenario("voucher", "handled", on_expired(_redeeming, messages=proven), waiting),
+    Scenario(
+        "voucher_retried", "handled", on_expired(_redeeming, messages=proven), waiting, failing(1)
+    ),
+    Scenario(
+        "voucher_refused",
+        "dead",
+        on_expired(_redeemed_never, messages=proven),
+        waiting,
+        may_run=False,
+    ),
+    Scenario("long_work", "handled", on_expired(_short, messages=proven), waiting, long_work),
     # --- undecided
     _late("deferred", "handled", lambda world: Undecided(world, 1)),
     _late("deferred_proven", "handled", lambda world: Undecided(world, 2), messages=proven),

@@ -31,7 +31,9 @@ def test_every_attack_of_the_document_is_carried_out() -> None:
 
 def test_every_code_of_the_document_is_a_refusal() -> None:
     """Codes are told as they are listed."""
-    code = re.compile(r"`((?:header|token|proof|seal|replay|published|caller|message)\.[a-z_]+)`")
+    code = re.compile(
+        r"`((?:header|token|proof|seal|replay|published|caller|message|exchange)\.[a-z_]+)`"
+    )
     listed = set(code.findall((ROOT / "docs" / "refusals.md").read_text("utf-8")))
     told = set(code.findall((ROOT / "docs" / "security-model.md").read_text("utf-8")))
     assert told <= listed

@@ -72,6 +72,7 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "OperatorToken": {"token": "t", "desk": "https://desk"},
         "StatementSigner": {"name": "d", **PEM},
         "EventLog": {},
+        "Exchange": {"exchanger": idp},
         "EventSigner": {"name": "n", "audience": "a", **PEM},
         "FeedPublisher": {"url": URL},
         "Fetcher": {},
@@ -118,7 +119,7 @@ _ELSEWHERE = frozenset(
         *("Found", "Group", "Chapter", "Record", "Redriven", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("Foreseen", "Stage", "pure"),
-        *("Exchanged", "ExchangeRequest", "Subject"),
+        *("Exchanged", "ExchangeRequest", "Renewed", "Subject"),
         *("SecurityEvent", "Session", "StatedLetter"),
         *(
             "GuardedConsumer",

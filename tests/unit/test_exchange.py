@@ -236,14 +236,6 @@ async def test_an_answer_has_the_shape_of_one(members: Members, code: str | None
     assert found == code or (code is None and isinstance(found, Exchanged))
 
 
-async def test_a_forged_token_is_no_answer_to_anything() -> None:
-    """Genuine first: who has no key of the issuer's gives nothing."""
-    world = make_world()
-    forged = world.issuer.forged(aud="payments", scope="payments:take")
-    world.answering(lambda given: {**given, "access_token": forged})
-    assert await code_of(world.idp, await world.subject()) == "exchange.answer"
-
-
 async def test_a_removed_key_proves_no_new_token() -> None:
     """What is remembered of a retired key is for messages of before, and a new token is none."""
     world = make_world()
@@ -270,44 +262,12 @@ async def test_a_removed_key_proves_no_new_token() -> None:
         await idp.exchange(await world.subject(), PAYMENTS)
 
 
-async def test_a_service_that_acts_and_is_not_named_has_nothing() -> None:
-    """A server that looks past the actor token gives what nobody asked for."""
-    world = make_world(acts=True)
-    world.answering(with_claims(world, act=None))
-    assert await code_of(world.idp, await world.subject()) == "exchange.answer"
-
-
 async def test_a_server_may_name_its_client_unasked() -> None:
     """Many do: that is who has acted, and widens nothing."""
     world = make_world()
     world.answering(with_claims(world, act={"sub": "orders"}))
     given = await world.idp.exchange(await world.subject(), PAYMENTS)
     assert given.caller.actors == (Actor("orders"),)
-
-
-async def test_answers_that_are_swapped_reach_nobody() -> None:
-    """Two callers in flight, each of whom gets the other's token, have none of them."""
-    world = make_world()
-    alice, bob = await world.subject("alice"), await world.subject("bob")
-    swapped = {"alice": "bob", "bob": "alice"}
-
-    def swap(members: Members) -> Members:
-        claims = world.claims_of(members)
-        other = {**claims, "sub": swapped[claims["sub"]]}
-        return {**members, "access_token": world.issuer.sign(other)}
-
-    world.answering(swap)
-    both = await asyncio.gather(code_of(world.idp, alice), code_of(world.idp, bob))
-    assert list(both) == ["exchange.answer", "exchange.answer"]
-
-
-async def test_who_shares_an_answer_shares_no_authority() -> None:
-    """A remembered token is held to each subject: one that was left with less does not get it."""
-    world = make_world()
-    subject = await world.subject()
-    await world.idp.exchange(subject, PAYMENTS)
-    less = replace(subject.caller, scopes=frozenset({"orders:write"}))
-    assert await code_of(world.idp, Subject(less, subject.token)) == "exchange.answer"
 
 
 # --- a no, and no answer ------------------------------------------------------------------------

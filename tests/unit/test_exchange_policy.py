@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from busauth._messages.proof import Proven
 from busauth._messages.provenance import UNPROVEN, Provenance
 from busauth._tokens.vouchers import WithVouchers
 from busauth.caller import Caller
-from busauth.delegation import Exchange, Exchanged, ExchangeRequest, Subject
+from busauth.delegation import Exchange, Exchanged, ExchangeRequest, Subject, TokenExchange
 from busauth.errors import (
     CallerError,
     ConfigurationError,
@@ -27,7 +28,7 @@ from busauth.errors import (
 )
 from busauth.expiry import LateToken, Policies, Renewed, Verdict
 from busauth.testing import Issuer
-from busauth.tokens import Verifiers
+from busauth.tokens import ClientSecretBasic, Fetcher, Verifiers
 from tests.exchanging import VOUCHERS, Exchanging, voucher
 from tests.unit.support import NOW, caller
 
@@ -214,9 +215,37 @@ async def test_who_is_revoked_meanwhile_is_refused(world: World) -> None:
 async def test_a_late_token_of_another_issuer_is_passed_on(world: World) -> None:
     """Who exchanges has to do with tokens of their own issuer alone."""
     other = Exchanging(Issuer("https://other.test", clock=world.clock))
-    policies = [Exchange(other, audience="shop", late=True), Grace(hours=8)]
+    policies: Policies = [Exchange(other, audience="shop", late=True), Grace(hours=8)]
     caller, _ = await world.decided(policies)
     assert (caller.late and caller.late.policy, other.asked) == ("Grace", [])
+
+
+async def test_a_storm_asks_once_for_each_caller(world: World) -> None:
+    """Five thousand late messages of fifty callers make fifty exchanges, and all are accepted."""
+    source = world.issuer
+    client, transport = source.register("orders"), source.transport()
+    client_clock, source.lifetime = Instant(NOW + HOUR), 9 * HOUR  # the server's stands still
+    idp = TokenExchange(
+        source.url,
+        client=ClientSecretBasic("orders", client.secret),
+        fetcher=Fetcher(transport=transport),
+        clock=client_clock,
+    )
+    rules = world.rules(Exchange(idp, late=True))
+    assert rules.renewals is not None
+    rules = replace(rules, renewals=replace(rules.renewals, clock=client_clock))
+    claims: dict[str, Any] = {"scope": "orders:write", "exp": int(NOW) + 60}
+    tokens = [source.token(f"caller-{number}", **claims) for number in range(50)]
+    verified = [world.trusted().recall(token) for token in tokens]
+
+    async def handle(number: int) -> str:
+        in_hand = Bare(tokens[number % 50])
+        now = client_clock.now()
+        return (await decide(verified[number % 50], rules, now, UNPROVEN, in_hand)).subject
+
+    handled = Counter(await asyncio.gather(*map(handle, range(5000))))
+    assert set(handled.values()) == {100}
+    assert len([each for each in transport.received if each.path == "/token"]) == 50
 
 
 # --- what came back -------------------------------------------------------------------------------
@@ -415,7 +444,7 @@ async def test_a_voucher_has_a_hard_lifetime(
 
 async def test_no_other_policy_accepts_a_voucher(world: World) -> None:
     """A grace in front, or behind, is not asked."""
-    policies = [Grace(hours=8), redeeming(world), Restrict({"orders:write"})]
+    policies: Policies = [Grace(hours=8), redeeming(world), Restrict({"orders:write"})]
     world.idp.error = Forbidden("exchange.refused")
     token = voucher(world.issuer, lasts=HOUR)
     for after, code in ((60, "exchange.refused"), (HOUR + 60, "voucher.expired")):
@@ -491,7 +520,7 @@ def test_how_late_a_token_may_be(world: World) -> None:
 
 async def test_who_only_looks_exchanges_nothing(world: World) -> None:
     """That it cannot be known is said, of late tokens and of vouchers; the rest is as it is."""
-    policies = [redeeming(world, late=True), DeadLetter()]
+    policies: Policies = [redeeming(world, late=True), DeadLetter()]
     rules = world.rules(policies)
     looking = replace(rules, policies=rules.policies.without_effects())
     for token in (world.issuer.token("ann"), voucher(world.issuer)):
@@ -513,7 +542,7 @@ async def test_what_came_back_is_exchanged_within_its_first_token(world: World) 
 
     held = narrowed(caller(scopes=frozenset({"orders:write", "admin"})), first_token(first, "sid"))
     await policy.renewed(LateToken(held, NOW, 0, _token="x"))
-    assert world.idp.asked[0][1].scopes == {"orders:write"}
+    assert world.idp.asked[0][1].scopes == frozenset({"orders:write"})
 
 
 def test_an_exchanged_token_is_not_printed() -> None:

@@ -14,7 +14,8 @@ are its queues there?    Surroundings.check       again                     give
 keys, a slot             outcome, _prove,         again                     refused: check.failed;
                          _prove_genuine                                     the program's:
                                                                             given back
-policies, keys again     _decided, _accepted      again                     refused: token.expired,
+policies, a fresh token, _decided, _accepted      again                     refused: token.expired,
+keys again                                                                  exchange.answer,
                                                                             check.failed
 the replay memory        _check_new, admit        again                     refused: check.failed
 was it settled since?    _send_home, settled_as   again                     given back
@@ -44,6 +45,9 @@ its consumer ended       end_and_give_back        again                     give
 an answer                refuse                   acknowledged, or again    acknowledged
                                                   and a copy
 =======================  =======================  ========================  ======================
+
+A token that was had for a message and is not used, as its decision was cut off, is nobody's: what
+comes again has the message's own token, and is exchanged again.
 
 What is handed over as nobody, in shadow, is held as whatever else is handled.
 

@@ -10,8 +10,8 @@ The stages, in their order (docs/refusals.md has what each one refuses):
    first token allowed.
 5. `_check_hop`: honest services have not sent it round in a circle.
 6. `_check_new`: it was not here before.
-7. `_judge`: the token is in time or a policy accepts it, it was not revoked, and its caller may do
-   this (`busauth._decision`).
+7. `_judge`: the token is in time or a policy accepts it, or has another one for it; it was not
+   revoked, and its caller may do this (`busauth._decision`).
 8. `_stands`: where something was awaited in 6 or 7, what can have fallen since is looked at once
    more, without waiting.
 9. `_arguments`, in `_handle`: the body is what the handler takes.

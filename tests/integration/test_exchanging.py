@@ -1,0 +1,134 @@
+"""Work that waits longer than its token lives: real exchanges, real brokers, virtual time."""
+
+import asyncio
+from typing import Any
+
+from aio_pika.abc import AbstractIncomingMessage
+
+from busauth import Caller, GuardOptions
+from busauth.delegation import Exchange, ExchangeRequest, Subject, TokenExchange
+from busauth.messages import MessageSecurity
+from busauth.testing.issuer import IssuerTransport
+from busauth.tokens import ClientSecretBasic, Fetcher
+from tests.exchanging import VOUCHERS, Exchanging, voucher
+from tests.parties import Scene, security
+from tests.security.stage import ORDERS, WEB
+from tests.support import LADDERS
+
+QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)
+VOUCHER = "urn:busauth:params:oauth:token-type:voucher"
+
+
+def server_of(scene: Scene) -> tuple[IssuerTransport, TokenExchange]:
+    """Return the issuer's exchange, as the consuming service asks it."""
+    transport, client = scene.issuer.transport(), scene.issuer.register("orders")
+    idp = TokenExchange(
+        scene.issuer.url,
+        client=ClientSecretBasic("orders", client.secret),
+        fetcher=Fetcher(transport=transport),
+        clock=scene.clock,
+    )
+    return transport, idp
+
+
+def proven() -> MessageSecurity:
+    return security(WEB.publisher(), ORDERS.publisher(relays=True), signer=ORDERS.signer)
+
+
+async def test_a_message_waits_for_twenty_hours_on_its_voucher(scene: Scene) -> None:
+    """It is handled by a fresh token of its caller's, which is what goes on, and that is told."""
+    _, idp = server_of(scene)
+    scene.issuer.receivers[VOUCHERS] = "orders"
+    policy = Exchange(idp, vouchers=VOUCHERS)
+    bus = scene.bus(proven(), on_expired=policy)
+    queue, other = scene.broker.name("orders"), scene.broker.name("other")
+    callers: list[Caller] = []
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        callers.append(caller)
+        await bus.publish(other, b"next")
+
+    await bus.declare()
+    await scene.broker.channel.declare_queue(other)
+    live = scene.issuer.token("ann", scope="orders:write orders:read")
+    guard = bus.guard
+    subject = Subject(await guard.authenticate(f"Bearer {live}"), live)
+    later = ExchangeRequest.of(VOUCHERS, scopes={"orders:write"}, token_type=VOUCHER)
+    token = (await idp.exchange(subject, later)).token
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"one", token=token)
+    await scene.clock.advance(hours=20)
+    async with bus:
+        await scene.trail.until("handled")
+    (caller,) = callers
+    assert caller.late is not None
+    assert (caller.subject, caller.scopes) == ("ann", frozenset({"orders:write"}))
+    (sent,) = await taken(scene, other)
+    fresh = str(sent.headers["authorization"]).removeprefix("Bearer ")
+    assert (await guard.authenticate(f"Bearer {fresh}")).subject == "ann"
+    events = [each for each in scene.trail.events if each.queue == queue][1:]
+    assert [each.kind for each in events] == ["exchanged", "accepted-late", "handled"]
+    assert [each.policy for each in events] == ["Exchange"] * 3
+    assert events[0].detail == f"a token for {scene.issuer.audience}, by Exchange"
+    assert token not in repr(scene.trail.events)
+    assert fresh not in repr(scene.trail.events)
+
+
+async def test_a_dead_server_pauses_the_consumer(scene: Scene) -> None:
+    """Nothing is dead-lettered for it, and all is handled once it is back."""
+    transport, idp = server_of(scene)
+    policy = Exchange(idp, vouchers=VOUCHERS)
+    bus = scene.bus(proven(), on_expired=policy, options=QUICK)
+    queue = scene.broker.name("orders")
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None: ...
+
+    await bus.declare()
+    async with scene.publishing(WEB) as publishing:
+        for subject in ("ann", "bob", "eve"):
+            await publishing.publish(queue, b"one", token=voucher(scene.issuer, subject))
+    await scene.clock.advance(hours=2)
+    transport.down = True
+    async with bus:
+        await scene.trail.until("deferred")
+        transport.down = False
+        async with asyncio.timeout(20):
+            while scene.trail.kinds(queue).count("handled") < 3:
+                await scene.clock.advance(1)
+                await asyncio.sleep(0.01)
+    kinds = scene.trail.kinds(queue)
+    assert "resumed" in kinds
+    assert "refused" not in kinds
+
+
+async def test_a_retry_carries_the_voucher(scene: Scene) -> None:
+    """The copy is the voucher's, under its seal, and the next attempt has a token anew."""
+    idp = Exchanging(scene.issuer)
+    bus = scene.bus(proven(), on_expired=Exchange(idp, vouchers=VOUCHERS), retry=LADDERS[1])
+    queue = scene.broker.name("orders")
+    attempts: list[str] = []
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(message: AbstractIncomingMessage, caller: Caller) -> None:
+        attempts.append(caller.bearer())
+        if len(attempts) == 1:
+            raise LookupError
+
+    await bus.declare()
+    token = voucher(scene.issuer)
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"one", token=token)
+    async with bus:
+        await scene.trail.until("retried")
+        await scene.clock.advance(1)
+        await scene.trail.until("handled")
+    assert len(set(attempts)) == 2
+    assert [each.token for each, _ in idp.asked] == [token] * 2
+    assert "seal-broken" not in scene.trail.kinds(queue)
+
+
+async def taken(scene: Scene, queue: str) -> list[Any]:
+    await scene.broker.settles_at(queue, 1)
+    return list(await scene.broker.take(queue))

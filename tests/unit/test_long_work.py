@@ -1,0 +1,157 @@
+"""A handler that takes longer than its token lives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from busauth import Caller, Guard, StaticKeys, Verifier
+from busauth.delegation import Exchange
+from busauth.errors import CallerError, Deferred, Refused
+from busauth.messages import Accepted, Received
+from busauth.testing import Issuer
+from tests.exchanging import Exchanging
+from tests.unit.support import NOW
+from tests.unit.test_exchange_policy import Instant, Revoking
+
+LIFE = 300
+
+
+class Shop:
+    """A guard, an issuer and an exchanger, and no broker."""
+
+    def __init__(self, **said: Any) -> None:
+        self.clock = Instant()
+        self.issuer = Issuer(algorithm="ES256", clock=self.clock)
+        self.idp = Exchanging(self.issuer)
+        self.revoking = Revoking()
+        self.events: list[Any] = []
+        keys = StaticKeys(self.issuer.jwks())
+        verifier = Verifier(keys, issuer=self.issuer.url, audience=self.issuer.audience, leeway=0)
+        self.guard = Guard(
+            verifier,
+            clock=self.clock,
+            revocations=self.revoking,
+            auditor=self.events.append,
+            on_expired=None if said.pop("without", False) else Exchange(self.idp, **said),
+        )
+        self.judge = self.guard.judge(queue="orders", scopes={"orders:write"})
+
+    def message(self, subject: str = "ann", **claims: Any) -> Received:
+        claims = {"scope": "orders:write", "exp": int(NOW) + LIFE, **claims}
+        token = self.issuer.token(subject, **claims)
+        headers = {"authorization": f"Bearer {token}"}
+        return Received(
+            body=b"", exchange="", routing_key="orders", redelivered=False, headers=headers
+        )
+
+    @asynccontextmanager
+    async def handling(self) -> AsyncIterator[Caller]:
+        """Have the only handler run."""
+        async with self.judge(self.message()) as judged:
+            assert isinstance(judged, Accepted)
+            yield judged.caller
+
+    def pass_by(self, seconds: float) -> None:
+        self.clock.at += seconds
+
+
+async def test_a_token_that_counts_is_the_callers_own() -> None:
+    """While it counts for some seconds more nobody is asked for another one."""
+    shop = Shop()
+    async with shop.handling() as caller:
+        own = caller.bearer()
+        shop.pass_by(LIFE - 11)
+        assert await caller.fresh() == own
+    assert shop.idp.asked == []
+
+
+async def test_a_token_that_is_about_to_end_is_had_anew_once() -> None:
+    """Whoever asks at once shares one exchange, and what is sent on is the fresh one from then."""
+    shop = Shop()
+    async with shop.handling() as caller:
+        own = caller.bearer()
+        shop.pass_by(LIFE - 5)
+        several = await asyncio.gather(*(caller.fresh() for _ in range(5)))
+        assert len({*several, own}) == 2
+        assert caller.bearer() == several[0] == await caller.fresh()
+    assert len(shop.idp.asked) == 1
+    (told,) = [each for each in shop.events if each.kind == "exchanged"]
+    assert (told.subject, told.policy) == ("ann", "Exchange")
+    assert several[0] not in repr(shop.events)
+    with pytest.raises(CallerError, match="ended"):
+        await caller.fresh()
+
+
+@pytest.mark.parametrize(
+    ("said", "after", "why"),
+    [
+        ({"without": True}, LIFE, "expected on_expired=Exchange"),
+        ({}, LIFE, "late=True"),
+        ({"late": True, "lifetime": 400.0}, 400, "hard lifetime"),
+    ],
+    ids=["not declared", "not late", "too long"],
+)
+async def test_why_none_is_to_be_had(said: dict[str, Any], after: float, why: str) -> None:
+    """It is said what to declare."""
+    shop = Shop(**said)
+    async with shop.handling() as caller:
+        shop.pass_by(after)
+        with pytest.raises(CallerError, match=why):
+            await caller.fresh()
+    assert shop.idp.asked == []
+
+
+async def test_work_that_is_not_authorised_any_more_has_no_token() -> None:
+    """Revocation is asked before and after, and what the new token allows is demanded anew."""
+    shop = Shop(late=True)
+    async with shop.handling() as caller:
+        shop.pass_by(LIFE)
+        shop.idp.claims = {"scope": "orders:read"}
+        with pytest.raises(Refused, match=r"caller\.scope"):
+            await caller.fresh()
+        shop.idp.claims = {"sub": "eve"}
+        with pytest.raises(Refused, match=r"exchange\.answer"):
+            await caller.fresh()
+        shop.idp.claims = {"scope": "orders:write admin"}
+        with pytest.raises(CallerError, match="allows more"):
+            await caller.fresh()
+        shop.idp.error = Deferred("down")
+        with pytest.raises(Deferred):
+            await caller.fresh()
+        asked = len(shop.idp.asked)
+        shop.revoking.names = frozenset({"ann"})
+        with pytest.raises(Refused, match=r"token\.revoked"):
+            await caller.fresh()
+    assert len(shop.idp.asked) == asked
+
+
+async def test_a_handler_that_has_ended_gets_none() -> None:
+    """What comes after its end is for nobody, also where it was asked for before."""
+    shop = Shop(late=True)
+    shop.idp.waits = asyncio.Event()
+    async with shop.handling() as caller:
+        shop.pass_by(LIFE)
+        asking = asyncio.ensure_future(caller.fresh())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    shop.idp.waits.set()
+    with pytest.raises(CallerError, match="ended"):
+        await asking
+
+
+async def test_at_an_edge_a_late_token_may_be_exchanged() -> None:
+    """Where that is said for it, the request goes on by the fresh token."""
+    shop = Shop()
+    header = f"Bearer {shop.issuer.token('ann', scope='orders:write', exp=int(NOW) + LIFE)}"
+    shop.pass_by(LIFE)
+    policy = Exchange(shop.idp, late=True)
+    caller = await shop.guard.authenticate(header, scopes={"orders:write"}, on_expired=policy)
+    assert caller.late is not None
+    assert f"Bearer {caller.bearer()}" != header
+    assert await caller.fresh() == caller.bearer()
+    assert (await shop.guard.authenticate(f"Bearer {caller.bearer()}")).subject == "ann"
+    with pytest.raises(CallerError, match="no token"):
+        await Caller(**{**caller.__dict__, "_lease": None}).fresh()
