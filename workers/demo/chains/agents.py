@@ -66,7 +66,8 @@ class Agents(Town):
 
     async def later(self, hours: float, step: str, *until: str) -> None:
         """Let hours pass, and have a step done: until it was handled, or these facts were seen."""
-        self.timeline.note(f"{hours:g} hours pass; then atlas comes to its {step}")
+        passed = f"{hours:g} hours pass; " if hours else ""
+        self.timeline.note(f"{passed}atlas comes to its {step}")
         await self.clock.advance(hours=hours)
         async with self.steps[step]():
             await self.record.until(*until or (f"{step}: handled",))
@@ -147,9 +148,7 @@ async def a_voucher_elsewhere(stage: Agents) -> None:
     """Whoever reaches the broker takes the voucher, shows it to a tool, puts it on another body."""
     await stage.job()
     voucher = await stage.broker.token_in(SEARCHES_DUE)
-    headers = {"authorization": f"Bearer {voucher}"}
-    answer = await stage.post(stage.tools["flights"], "/bookings", headers=headers)
-    stage.record.add(f"flights: {answer.status_code} {answer.json()['code']}")
+    await stage.ask(stage.tools["flights"], "/bookings", token=voucher, body={}, name="flights")
     await stage.broker.intrude(REPORTS_DUE, b"{}", voucher)
     await stage.later(0, "report", "report: refused proof.missing")
     await stage.later(0, "search")
