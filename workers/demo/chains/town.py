@@ -91,9 +91,11 @@ class Town:
         """Ask an application of this process with a bearer token, and note the answer.
 
         Args:
-            door, path: whom, and where.
-            token, body: with what.
-            name: as what it is known.
+            door: which one.
+            path: where in it.
+            token: whoever asks by it.
+            body: what is sent along.
+            name: as what the door is known.
         """
         transport = httpx.ASGITransport(app=door)
         headers = {"authorization": f"Bearer {token}"}
