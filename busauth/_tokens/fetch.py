@@ -80,7 +80,7 @@ class Fetcher:
         transport: what carries the requests instead of the network, such as the test kit's
             ``issuer.transport()``. It is entered and closed with each of them.
         certificate: paths of what is shown at TLS to whoever asks, and of its key, in PEM; None for
-            a key in the same file. `MutualTls` brings it, and it is read once.
+            a key in the same file. `MutualTls` brings it, and it is read for each request.
     """
 
     timeout: Seconds = 5.0
@@ -224,6 +224,8 @@ class Fetcher:
             carrier = cast("httpx.AsyncBaseTransport", self.transport)
             return httpx.AsyncClient(transport=carrier, timeout=self.timeout)
         through_proxies = scheme == "https"
+        if self.certificate is not None:
+            _show(self._ssl, *self.certificate)
         return httpx.AsyncClient(verify=self._ssl, timeout=self.timeout, trust_env=through_proxies)
 
     async def _read(self, response: "httpx.Response") -> bytes:
@@ -238,10 +240,15 @@ class Fetcher:
     def _ssl(self) -> ssl.SSLContext:
         import httpx
 
-        context = httpx.create_ssl_context()
-        if self.certificate is not None:
-            context.load_cert_chain(*self.certificate)
-        return context
+        return httpx.create_ssl_context()
+
+
+def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    """Show a certificate, read anew each time: it is renewed in its place."""
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # OpenSSL's own are some, and none of them names a file
+        raise ValueError(f"the certificate {certificate} or its key: {error}") from error
 
 
 _FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)

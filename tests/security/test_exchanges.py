@@ -94,3 +94,18 @@ async def test_a_chain_that_is_cut_or_another_is_refused() -> None:
         subject = await world.subject(act={"sub": "gateway"})
         world.answering(saying(world, act=act))
         assert await code_of(world.idp, subject) == "exchange.answer"
+
+
+@attack("exchange-elsewhere")
+async def test_another_issuers_tokens_are_not_shown() -> None:
+    """A server is shown a caller's token where that issuer's are known to be taken there."""
+    world = make_world()
+    subject = await world.subject()
+    foreign = Subject(replace(subject.caller, issuer="https://else.test"), subject.token)
+    assert await code_of(world.idp, foreign) == "exchange.refused"
+    assert world.transport.received == []
+    taking = make_world(takes="https://else.test")
+    assert isinstance(await code_of(taking.idp, await taking.subject()), Exchanged)
+    there = replace((await taking.subject()).caller, issuer="https://else.test")
+    token = taking.issuer.token("alice", scope="payments:take")
+    assert isinstance(await code_of(taking.idp, Subject(there, token)), Exchanged)

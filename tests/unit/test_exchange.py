@@ -88,6 +88,22 @@ async def test_an_own_token_that_is_taken_no_more_is_had_anew() -> None:
     assert world.forms()[-1]["actor_token"] != [own]
 
 
+async def test_an_own_token_without_an_end_is_used_once() -> None:
+    """It may be opaque; and a no to what was shown a new one is a no."""
+    world = make_world(acts=True)
+    own = world.issuer.reference("orders", client_id="orders")
+    world.answering(
+        lambda given: {**given, "access_token": own, "expires_in": None}, grant="client_credentials"
+    )
+    for _ in range(2):
+        assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+    assert len(world.forms()) == 4
+    revoked = await world.subject()
+    world.issuer.revoke(revoked.token)
+    assert await code_of(world.idp, revoked) == "exchange.refused"
+    assert len(world.forms()) == 6
+
+
 @pytest.mark.parametrize("method", ["post", "assertion", "certificate"])
 async def test_a_client_says_who_it_is_in_the_form(method: str) -> None:
     """Secret, assertion and certificate: what the form has of each is the standard's."""
@@ -236,6 +252,15 @@ async def test_an_answer_has_the_shape_of_one(members: Members, code: str | None
     assert found == code or (code is None and isinstance(found, Exchanged))
 
 
+async def test_a_subject_without_a_name_gets_nobodys_token() -> None:
+    """An opaque token may name nobody (RFC 7662): what comes for it cannot be held to anybody."""
+    world = make_world()
+    nameless = replace((await world.subject()).caller, subject="")
+    subject = Subject(nameless, world.issuer.reference("alice", scope="payments:take"))
+    with pytest.raises(Forbidden, match="names nobody"):
+        await world.idp.exchange(subject, PAYMENTS)
+
+
 async def test_a_removed_key_proves_no_new_token() -> None:
     """What is remembered of a retired key is for messages of before, and a new token is none."""
     world = make_world()
@@ -351,6 +376,33 @@ async def test_a_probe_fails_while_the_client_is_not_taken() -> None:
         await deferred.value.probe()
 
 
+async def test_an_own_token_that_is_refused_is_no_messages_fault() -> None:
+    """The service may not act, whoever its work is for: that is waited out."""
+    world = make_world(acts=True)
+    no = {"error": "invalid_scope"}
+    world.answering(lambda _: no, grant="client_credentials", status=400)
+    with pytest.raises(Deferred, match="invalid_scope") as deferred:
+        await world.idp.exchange(await world.subject(), PAYMENTS)
+    assert deferred.value.probe is not None
+    with pytest.raises(Deferred, match="invalid_scope"):
+        await deferred.value.probe()
+    world.transport.rewrite = None
+    await deferred.value.probe()
+
+
+async def test_keys_out_of_reach_are_waited_for() -> None:
+    """A token that cannot be proven now is no answer, and the probe asks for the keys."""
+    world = make_world(endpoint="https://issuer.test/token")
+    world.transport.replies["/jwks.json"] = (503, b"{}")
+    with pytest.raises(Deferred, match="jwks") as deferred:
+        await world.idp.exchange(await world.subject(), PAYMENTS)
+    assert deferred.value.probe is not None
+    del world.transport.replies["/jwks.json"]
+    await world.clock.advance(30)
+    await deferred.value.probe()
+    assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
+
+
 async def test_who_does_not_answer_is_left_alone() -> None:
     """After failures in a row nobody is asked for a while, then one question is let through."""
     options = ExchangeOptions(failures=4, open_for=10, retries=1)
@@ -405,6 +457,16 @@ async def test_a_token_is_had_once_and_used_until_shortly_before_its_end() -> No
     fresh = await world.idp.exchange(subject, PAYMENTS)
     assert fresh.token != together[0].token
     assert len(world.forms()) == 2
+
+
+async def test_an_exchange_is_one_request_once_the_server_is_known() -> None:
+    """Its metadata and keys are fetched with the first one, and no more with the next."""
+    world = make_world()
+    await world.idp.exchange(await world.subject("alice"), PAYMENTS)
+    metadata = "/.well-known/openid-configuration"
+    assert world.transport.requests == [metadata, "/token", metadata, "/jwks.json"]
+    await world.idp.exchange(await world.subject("bob"), PAYMENTS)
+    assert world.transport.requests[4:] == ["/token"]
 
 
 async def test_each_token_and_each_request_has_its_own() -> None:

@@ -1,6 +1,7 @@
-"""The test kit's token exchange (RFC 8693)."""
+"""The test kit's token endpoint: token exchange (RFC 8693), and other grants."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from joserfc.jwk import import_key
 
 from busauth import StaticKeys, Verifier, Verifiers
 from busauth.caller import Actor
-from busauth.testing import ManualClock
+from busauth.testing import Issuer, ManualClock
 from busauth.testing.issuer import Client
 from busauth.tokens import RFC9068
 from tests.unit.issuer_fronts import FRONTS, Idp, asking, check_error, make_issuer
@@ -302,3 +303,46 @@ async def test_no_error_tells_a_token(idp: Idp) -> None:
     """Nothing that was handed in comes back in an error."""
     token = idp.issuer.forged()
     assert token not in (await exchange(idp, token)).text
+
+
+# Other grants
+
+
+async def test_a_client_has_a_token_of_its_own(idp: Idp) -> None:
+    """It is the client's, and for the issuer alone unless it names somebody (RFC 6749, 4.4)."""
+    orders = idp.issuer.register("orders")
+    form = {"grant_type": "client_credentials"}
+    own = claims_of(idp, await idp.post("/token", form, client=orders))
+    assert (own["sub"], own["client_id"], own["aud"]) == ("orders", "orders", idp.issuer.url)
+    for_stock = await idp.post("/token", {**form, "audience": "stock", "scope": "a"}, client=orders)
+    named = claims_of(idp, for_stock)
+    assert (named["aud"], named["scope"]) == ("stock", "a")
+    assert "issued_token_type" not in for_stock.json()
+
+
+async def test_a_jwt_of_a_trusted_issuer_is_a_grant(idp: Idp) -> None:
+    """It is for this issuer, counts now and is whom it names; whatever else is no grant."""
+    other = Issuer("https://other.test", algorithm="ES256", clock=idp.issuer.clock)
+    here = idp.issuer.url
+
+    async def asked(assertion: str, **more: str) -> httpx.Response:
+        form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
+        return await idp.post("/token", {**form, "assertion": assertion, **more})
+
+    check_error(await asked(other.token("bob", aud=here)), "invalid_grant")
+    idp.issuer.trust(other)
+    good = other.token("bob", aud=here, scope="a b", act={"sub": "gateway"})
+    claims = claims_of(idp, await asked(good, audience="stock", scope="a"))
+    assert (claims["sub"], claims["iss"], claims["aud"]) == ("bob", here, "stock")
+    assert (claims["scope"], claims["act"]) == ("a", {"sub": "gateway"})
+    check_error(await asked(good, scope="c"), "invalid_scope")
+    for bad in (other.token(aud="shop"), other.token(aud=here, exp=int(NOW)), other.forged()):
+        check_error(await asked(bad), "invalid_grant")
+
+
+async def test_an_answer_may_be_rewritten(idp: Idp) -> None:
+    """A test says what is answered instead, whichever way it is asked."""
+    idp.front.rewrite = lambda request, answer: replace(answer, body=request.path.encode())
+    assert (await idp.get("/jwks.json")).text == "/jwks.json"
+    idp.front.rewrite = None
+    assert "keys" in (await idp.get("/jwks.json")).json()

@@ -44,12 +44,17 @@ async def test_a_certificate_is_shown_and_the_form_has_the_clients_name(
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
         shows = MutualTls("orders", certificate=certificate, key=private)
         with pytest.raises(Forbidden, match="invalid_target"):
-            await TokenExchange("https://idp.test", client=shows, endpoint=url).exchange(
+            await TokenExchange("https://issuer.test", client=shows, endpoint=url).exchange(
                 subject, PAYMENTS
             )
         hides = ClientSecretPost("orders", "secret")
         with pytest.raises(Deferred):
-            await TokenExchange("https://idp.test", client=hides, endpoint=url).exchange(
+            await TokenExchange("https://issuer.test", client=hides, endpoint=url).exchange(
+                subject, PAYMENTS
+            )
+        lost = MutualTls("orders", certificate=tmp_path / "lost.pem")
+        with pytest.raises(Deferred, match=r"lost\.pem"):
+            await TokenExchange("https://issuer.test", client=lost, endpoint=url).exchange(
                 subject, PAYMENTS
             )
     ((name, form),) = seen

@@ -18,7 +18,7 @@ from busauth._delegation.exchange.held import (
 )
 from busauth._delegation.exchange.kinds import profile_for
 from busauth._delegation.exchange.options import ExchangeOptions
-from busauth._delegation.exchange.permission import check_depth, check_may_act
+from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
 from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
@@ -41,7 +41,7 @@ _MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
 class TokenClient(ABC):
     """Has tokens from one authorization server, for tokens.
 
-    Its arguments are those of `TokenExchange`.
+    Its arguments are those of `TokenExchange`, but for `takes`: all issuers whose tokens it takes.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class TokenClient(ABC):
         algorithms: Iterable[str],
         profile: Profile | str,
         acts: bool | str,
+        takes: Iterable[str],
         options: ExchangeOptions | None,
         fetcher: Fetcher | None,
         clock: Clock | None,
@@ -68,6 +69,7 @@ class TokenClient(ABC):
             issuer, algorithms=self._algorithms, fetcher=fetcher, clock=self._clock
         )
         name = acts if isinstance(acts, str) else client.client_id
+        self._takes = frozenset(takes)
         self._acting = Acting(issuer, client.client_id, name, bool(acts))
         self._results = Results(options=self.options, clock=self._clock)
         self._server = TokenEndpoint(
@@ -94,12 +96,13 @@ class TokenClient(ABC):
                 ``exchange.depth``.
             Deferred: there is no answer to be had now.
         """
+        check_issuer(subject.caller, self._takes)
         check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
         key = (fingerprint(subject.token), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
         # It may be somebody else's question that was answered: whoever shares it shares no more.
-        self._hold(had.verified, subject, request)
+        self._hold(had.verified.caller, subject, request)
         return Exchanged(had.verified.caller, had.token, request.token_type)
 
     async def token_for(
@@ -140,7 +143,8 @@ class TokenClient(ABC):
         given = await self._granted(subject, request)
         check_kind(given, request)
         verified = await self._proven(given.token, request)
-        self._hold(verified, subject, request)
+        check_time(verified, self._clock.now())
+        self._hold(verified.caller, subject, request)
         ends_at = min(verified.caller.expires_at, began + given.seconds)
         if request.token_type == VOUCHER:
             # Each message waits for as long as its own may: a day-old one would be no use to it.
@@ -161,12 +165,12 @@ class TokenClient(ABC):
         except NotGenuine as odd:
             raise broken(odd.detail, f"a token of {self.issuer} for whom was asked") from None
         except Deferred as deferred:
-            raise self._server.silent(deferred) from deferred
+            probe = deferred.probe or self._keys.refresh
+            raise Deferred(deferred.reason, probe=probe) from deferred
 
-    def _hold(self, verified: Verified, subject: Subject, request: ExchangeRequest) -> None:
-        check_time(verified, self._clock.now())
-        check_authority(verified.caller, subject, request, self._acting)
-        check_depth(len(verified.caller.actors), self.options.max_depth)
+    def _hold(self, given: Caller, subject: Subject, request: ExchangeRequest) -> None:
+        check_authority(given, subject, request, self._acting)
+        check_depth(len(given.actors), self.options.max_depth)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"

@@ -65,6 +65,7 @@ class JwtGrant(TokenClient):
             algorithms=algorithms,
             profile=profile,
             acts=False,
+            takes=(through.issuer,),
             options=options,
             fetcher=fetcher,
             clock=clock,

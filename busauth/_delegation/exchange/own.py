@@ -12,7 +12,7 @@ from busauth._tokens.asking.flights import Flights
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed, split
 from busauth.clock import Clock
-from busauth.errors import NotGenuine, Refused
+from busauth.errors import Deferred, NotGenuine, Refused
 
 
 class OwnToken:
@@ -54,7 +54,8 @@ class OwnToken:
         try:
             given = await self._server.ask({"grant_type": "client_credentials"})
         except Refused as refused:
-            raise self._server.silent(refused) from refused
+            why = f"{self._server.issuer} gives {self._server.client_id} no token of its own"
+            raise Deferred(f"{why}: {refused.found}", probe=self.get) from refused
         ends_at = min(began + given.seconds, self._end(given.token))
         # Nobody said when it ends: it counts for this once.
         self._until = -math.inf if ends_at == math.inf else ends_at - self._options.early

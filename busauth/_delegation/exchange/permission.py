@@ -1,10 +1,23 @@
-"""What is refused before anybody is asked: a chain that is too long, and who may not act."""
+"""What is refused before anybody is asked: whose token it is, a long chain, who may not act."""
 
 from collections.abc import Mapping
 
 from busauth._delegation.exchange.held import Acting
 from busauth.caller import Caller
 from busauth.errors import Forbidden
+
+
+def check_issuer(holder: Caller, known: frozenset[str]) -> None:
+    """Refuse to show a token to a server that is not known to take its issuer's.
+
+    Whoever is shown a bearer token can use it.
+
+    Raises:
+        Forbidden: ``exchange.refused``.
+    """
+    if holder.issuer not in known:
+        found = f"a token of {holder.issuer}"
+        raise Forbidden("exchange.refused", found=found, expected=" or ".join(sorted(known)))
 
 
 def check_depth(depth: int, most: int) -> None:

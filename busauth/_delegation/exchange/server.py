@@ -57,8 +57,8 @@ class TokenEndpoint:
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client
-        self._configured = self._url = None if url is None else fetcher.check_url(url)
         fetcher.check_url(metadata_urls(issuer)[0] if url is None else url)
+        self._configured = self._url = url
         self._retries = options.retries
         self._fetcher = presenting(fetcher, client)
         self._clock = clock

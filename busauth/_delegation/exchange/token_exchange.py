@@ -37,6 +37,7 @@ class TokenExchange(TokenClient):
         acts: whether the service acts in its own name: its own token is sent as `actor_token`, and
             the answer must name it. Where the server does not call it by its client's name, the
             `sub` by which it does.
+        takes: other issuers whose tokens the server takes; nobody else's are shown to it.
         options: how the server is asked, and how long tokens are kept.
         fetcher: time and size limits, hosts that may be asked over plain http.
         clock: where instants and ages come from.
@@ -56,6 +57,7 @@ class TokenExchange(TokenClient):
         algorithms: Iterable[str] = ASYMMETRIC,
         profile: Profile | str = LENIENT,
         acts: bool | str = False,
+        takes: str | Iterable[str] = (),
         options: ExchangeOptions | None = None,
         fetcher: Fetcher | None = None,
         clock: Clock | None = None,
@@ -68,6 +70,7 @@ class TokenExchange(TokenClient):
             algorithms=algorithms,
             profile=profile,
             acts=acts,
+            takes=(issuer, *((takes,) if isinstance(takes, str) else takes)),
             options=options,
             fetcher=fetcher,
             clock=clock,

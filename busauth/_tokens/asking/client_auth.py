@@ -151,7 +151,7 @@ class PrivateKeyJwt:
 class MutualTls:
     """A certificate at TLS, and the client's name in the form (RFC 8705, section 2).
 
-    The files are read when the first request is made: after a renewal, make another one.
+    The files are read for each request, so that a certificate that was renewed in its place counts.
 
     Args:
         client_id: as the issuer knows it.
