@@ -72,14 +72,21 @@ class WithVouchers:
         return self._trusted.check_shape(token)
 
     def _is_voucher(self, token: str) -> bool:
-        """Return whether a token names itself a voucher. It proves nothing."""
-        try:
-            compact = split(token, max_bytes=self._own.max_token_bytes)
-        except NotGenuine:  # whoever judges it says what is wrong with it
-            return False
-        if media_type(compact.header.get("typ")) == VOUCHER:
-            return True
-        return not self._audiences.isdisjoint(_named(compact.payload.get("aud")))
+        return is_voucher(token, self._audiences, max_bytes=self._own.max_token_bytes)
+
+
+def is_voucher(token: str, audiences: frozenset[str], *, max_bytes: int) -> bool:
+    """Return whether a token names itself a voucher, by its type or its audience.
+
+    It proves nothing.
+    """
+    try:
+        compact = split(token, max_bytes=max_bytes)
+    except NotGenuine:  # whoever judges it says what is wrong with it
+        return False
+    if media_type(compact.header.get("typ")) == VOUCHER:
+        return True
+    return not audiences.isdisjoint(_named(compact.payload.get("aud")))
 
 
 def _named(audience: Any) -> frozenset[str]:

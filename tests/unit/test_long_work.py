@@ -1,20 +1,25 @@
 """A handler that takes longer than its token lives."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from busauth import Caller, Guard, StaticKeys, Verifier
+from busauth._amqp.consuming.consumer import Consumer
+from busauth._decision import Bare, decide
+from busauth._messages.provenance import UNPROVEN
 from busauth.delegation import Exchange
 from busauth.errors import CallerError, Deferred, Refused
-from busauth.messages import Accepted, Received
+from busauth.messages import Accepted, ForeseenEnd, Received
 from busauth.testing import Issuer
 from tests.exchanging import Exchanging
 from tests.unit.support import NOW
 from tests.unit.test_exchange_policy import Instant, Revoking
+from tests.unit.test_remembered import calls_of
 
 LIFE = 300
 
@@ -155,3 +160,43 @@ async def test_at_an_edge_a_late_token_may_be_exchanged() -> None:
     assert (await shop.guard.authenticate(f"Bearer {caller.bearer()}")).subject == "ann"
     with pytest.raises(CallerError, match="no token"):
         await Caller(**{**caller.__dict__, "_lease": None}).fresh()
+
+
+async def test_who_only_looks_exchanges_nothing() -> None:
+    """What would be decided about a late token cannot be foreseen where it would be exchanged."""
+    shop = Shop(late=True)
+
+    @shop.guard(queue="orders", scopes={"orders:write"})
+    async def place(caller: Caller) -> None: ...
+
+    message = shop.message()
+    assert (await shop.guard.foresee(place, message)).end is ForeseenEnd.ACCEPTED
+    shop.pass_by(LIFE)
+    foreseen = await shop.guard.foresee(place, message)
+    assert foreseen.end is ForeseenEnd.UNKNOWN
+    assert "Exchange was not run" in (foreseen.detail or "")
+    assert shop.idp.asked == []
+
+
+def test_who_has_no_exchange_pays_for_none() -> None:
+    """Trust is what it was, and a lease has nothing that could have a token anew."""
+    shop = Shop(without=True)
+
+    @shop.guard(queue="orders", scopes={"orders:write"})
+    async def place(caller: Caller) -> None: ...
+
+    assert isinstance(place, Consumer)
+    assert place.rules.trusted is shop.guard.core.trusted
+    assert not place._pipeline._renews
+    raw = shop.issuer.token("ann", scope="orders:write")
+    verified, case = place.rules.trusted.recall(raw), Bare(raw)
+    decision = partial(decide, verified, place.rules.callers, NOW, UNPROVEN, case)
+    assert calls_of(lambda: _ended(decision())) == [
+        *("decide", "decide_in_time", "_judged"),
+        *("check_standing", "check_revoked", "Demand.check"),
+    ]
+
+
+def _ended(decision: Coroutine[Any, Any, Caller]) -> None:
+    with pytest.raises(StopIteration):
+        decision.send(None)

@@ -15,4 +15,5 @@ def test_everything_of_a_late_token_is_told() -> None:
     cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
     told = {name for cell in cells for name in re.findall(r"`(\w+)", cell)}
     methods = {name for name in vars(LateToken) if not name.startswith("_")}
-    assert told == methods | {field.name for field in fields(LateToken)}
+    known = {field.name for field in fields(LateToken) if not field.name.startswith("_")}
+    assert told == methods | known

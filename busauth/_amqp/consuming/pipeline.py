@@ -129,6 +129,7 @@ class Pipeline:
         self._messages = rules.messages
         self._context = context
         self._running = running
+        self._renews = bool(rules.callers.policies.renewing)
         self._operated = Operated(rules)
         self._slots_of = PerLoop(lambda: asyncio.Semaphore(rules.concurrency))
         self._slots = asyncio.Semaphore(rules.concurrency)
@@ -555,15 +556,14 @@ class Pipeline:
             published_at=late.published_at if late and not fresh else said.published_at,
             cause=case.cause,
             clock=self._context.clock,
-            renewal=self._renewal(case),
+            renewal=self._renewal(case) if self._renews else None,
         )
 
     def _renewal(self, case: Case) -> Renewal | None:
         """Return what has the case's token anew for a handler that takes longer than it lives."""
-        rules = self._rules.callers
-        if not rules.policies.renewing or case.verified is None:
+        if case.verified is None:  # an operator's word in a token's place buys none
             return None
-        told = partial(self._tell_exchanged, case)
+        told, rules = partial(self._tell_exchanged, case), self._rules.callers
         return Renewal(case.token, case.verified, rules, case.provenance, told=told)
 
     def _tell_exchanged(self, case: Case, fresh: Fresh) -> None:

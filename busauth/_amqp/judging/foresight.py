@@ -38,6 +38,7 @@ from busauth._tokens.encryption.kept import is_kept
 from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified
 from busauth._tokens.keys.waiting import NotAtHand
+from busauth._tokens.vouchers import is_voucher
 from busauth.audit import Event, Lines, Telling
 from busauth.caller import Caller
 from busauth.errors import Deferred, HandlerFailed, Refused, evidence
@@ -375,7 +376,8 @@ class _Looking(Pipeline):
         """Stop where only the consumer's own keys or settings say more.
 
         Raises:
-            NotRun: its token is encrypted and nothing opens it, or it has an operator's statement.
+            NotRun: its token is encrypted and nothing opens it, or is a voucher; or it has an
+                operator's statement.
         """
         headers = case.delivery.headers
         value = headers.get(header)
@@ -383,8 +385,14 @@ class _Looking(Pipeline):
         key = self._messages.letters if is_kept(token) else self._rules.decryption
         if is_encrypted(token) and key is None:
             raise NotRun("its token is encrypted, and its consumer's keys are not here")
+        longest = self._context.options.max_token_bytes
+        if is_voucher(token, frozenset(), max_bytes=longest) and not self._admits_vouchers():
+            raise NotRun("it has a voucher, and whether its consumer admits it is not known here")
         if value is None and headers.get(STATEMENT) is not None and self._rules.operators is None:
             raise NotRun("it has an operator's statement, and whose count is not known here")
+
+    def _admits_vouchers(self) -> bool:
+        return any(each.vouchers for each in self._rules.callers.policies.renewing)
 
     def _says_sealed(self, case: Case) -> bool:
         return case.delivery.headers.get(SEAL) is not None
