@@ -28,6 +28,7 @@ from busauth._amqp.judging.received import Received
 from busauth._amqp.options import BusOptions
 from busauth._amqp.publishing.batch import Publication, each_in_order
 from busauth._amqp.publishing.copies import Outgoing
+from busauth._amqp.publishing.delays import Delays, check_delay
 from busauth._amqp.publishing.onwards import Declared, OnwardRoutes
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._amqp.readiness import Readiness
@@ -104,6 +105,7 @@ class Bus:
         self._service = service
         self._options = options or BusOptions()
         self._onward = OnwardRoutes(onward)
+        self._delays = Delays()
         self._subscriptions: dict[str, _Subscription] = {}
         self._intakes: dict[str, Intake] = {}
         self._running = Running(f"{service}: the bus", "one of `async with bus` and `bus.run()`")
@@ -240,6 +242,7 @@ class Bus:
         recipient: str | None = None,
         must_route: bool = True,
         onward: OnwardToken | None = None,
+        delay: float | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 -- given up, it is told what became of it
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says.
@@ -256,6 +259,8 @@ class Bus:
             must_route: False where nobody need listen: then it is no error that no queue takes it.
             onward: which token goes on in place of the caller's own; None for what the bus
                 declares. It is had before anything is sent; a given token is verified first.
+            delay: seconds until it arrives at its queue, rounded up, at most 48 days; None for at
+                once. What delays it is declared on first use (docs/delegation.md).
             timeout: seconds until it is given up, a wait for the broker or for that token included;
                 None for `GuardOptions.publish_timeout`.
 
@@ -268,9 +273,11 @@ class Bus:
                 this out has its consumer paused, and its message given back.
             PublishError: the broker did not confirm that the message was routed, the body would not
                 come back equal, or the bus lives in another event loop.
-            ConfigurationError: nothing of this type can be a body.
+            ConfigurationError: nothing of this type can be a body; the bus declares where tokens go
+                on, and not this; or it cannot be delayed so.
         """
         self._running.check_here("bus.publish(...)", PublishError)
+        check_delay(delay, exchange)
         within, core = self._within(timeout), self.guard.core
         chosen = self._onward.of(onward, token, exchange, routing_key)
         outgoing = core.outbox.prepare(
@@ -284,7 +291,8 @@ class Bus:
             instead=await core.onwards.instead(chosen, token, routing_key, within),
         )
         outlet = await self._connections.outlet(within)
-        await core.send(outlet, outgoing, exchange, routing_key, within=within)
+        way = await self._way(outlet, outgoing, routing_key, delay, within)
+        await core.send(outlet, outgoing, exchange, routing_key, way=way, within=within)
 
     @checked
     async def publish_many(self, publications: Iterable[Publication]) -> None:
@@ -327,7 +335,14 @@ class Bus:
             outlet = await self._connections.outlet(within)
         except PublishError as error:  # told as of each, so that a batch fails in one way
             raise NotAllPublished(dict.fromkeys(range(len(prepared)), error)) from error
-        await each_in_order(partial(self._send, outlet, *each) for each in prepared)
+        ways = [
+            await self._way(outlet, outgoing, each.routing_key, each.delay, within)
+            for each, outgoing in prepared
+        ]
+        await each_in_order(
+            partial(self._send, outlet, *each, way)
+            for each, way in zip(prepared, ways, strict=True)
+        )
 
     async def _instead(self, batch: tuple[Publication, ...], within: Within) -> list[str | None]:
         """Return the token that goes on with each, None for the caller's own."""
@@ -345,11 +360,31 @@ class Bus:
         return [had[each.token, id(onward)] for each, onward in zip(batch, chosen, strict=True)]
 
     async def _send(
-        self, outlet: AbstractConnection, publication: Publication, outgoing: Outgoing
+        self,
+        outlet: AbstractConnection,
+        publication: Publication,
+        outgoing: Outgoing,
+        way: tuple[str, str] | None,
     ) -> None:
         exchange, routing_key = publication.exchange, publication.routing_key
         within = self._within(publication.timeout)
-        await self.guard.core.send(outlet, outgoing, exchange, routing_key, within=within)
+        await self.guard.core.send(outlet, outgoing, exchange, routing_key, way=way, within=within)
+
+    async def _way(
+        self,
+        outlet: AbstractConnection,
+        outgoing: Outgoing,
+        routing_key: str,
+        delay: float | None,
+        within: Within,
+    ) -> tuple[str, str] | None:
+        """Return by which exchange and routing key a message gets to its queue; None at once."""
+        if delay is None:
+            return None
+        declares = self._options.declare
+        return await self._delays.way(
+            outlet, outgoing, routing_key, delay, within=within, declares=declares
+        )
 
     async def release(self, queue: str, token: str) -> Released:
         """Send the messages again that were parked in front of a consumer for this caller.

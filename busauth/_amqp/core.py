@@ -391,16 +391,26 @@ class GuardCore:
         exchange: str,
         routing_key: str,
         *,
+        way: tuple[str, str] | None = None,
         within: Within | None = None,
     ) -> None:
         """Publish a prepared message, and tell the auditor; what `publish` and `Bus` share.
 
+        Args:
+            connection: on which.
+            outgoing: what.
+            exchange: where to, which is told.
+            routing_key: with which key, likewise.
+            way: exchange and routing key by which it gets there; None for the same.
+            within: how long it may take.
+
         Raises:
             PublishError: the broker did not confirm that the message was routed.
         """
+        through, key = way or (exchange, routing_key)
         with self._watching.publishing(connection, outgoing, exchange, routing_key):
             await self._own.publish(
-                connection, outgoing, exchange=exchange, routing_key=routing_key, within=within
+                connection, outgoing, exchange=through, routing_key=key, within=within
             )
         message_id, now = evidence(outgoing.properties.message_id), self.clock.now()
         if self.sent is not None:

@@ -29,7 +29,8 @@ and a queue that was declared without it cannot be declared with it after an upg
 """
 
 _QUORUM: Mapping[str, Any] = {"x-queue-type": "quorum"}
-_KEPT: Mapping[str, Any] = {**_QUORUM, "x-delivery-limit": _NEVER_REACHED}
+KEPT: Mapping[str, Any] = {**_QUORUM, "x-delivery-limit": _NEVER_REACHED}
+"""A queue that whoever looks at it leaves as it is."""
 
 
 def dead_queue(queue: str) -> str:
@@ -138,10 +139,10 @@ def arguments_of(
     """
     ladder = RetryLadder(queue, options.retry)
     return {
-        **({parked_queue(queue): dict(_KEPT)} if parks else {}),
-        dead_queue(queue): dict(_KEPT),
+        **({parked_queue(queue): dict(KEPT)} if parks else {}),
+        dead_queue(queue): dict(KEPT),
         rejected_queue(queue): {
-            **_KEPT,
+            **KEPT,
             "x-max-length": options.rejected_limit,
             "x-max-length-bytes": _REJECTED_BYTES,
         },
@@ -153,12 +154,19 @@ def arguments_of(
     }
 
 
-def _forwarding(target: str) -> dict[str, Any]:
-    """Dead-letter at least once: kept here until the target has it."""
+def _forwarding(queue: str) -> dict[str, Any]:
+    return {**forwarding(""), "x-dead-letter-routing-key": queue}
+
+
+def forwarding(exchange: str) -> dict[str, Any]:
+    """Return a queue that dead-letters at least once: kept here until the exchange has routed it.
+
+    Args:
+        exchange: where to, with the routing key that a message came with.
+    """
     return {
         **_QUORUM,
-        "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": target,
+        "x-dead-letter-exchange": exchange,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # without it, the broker falls back to at most once
     }

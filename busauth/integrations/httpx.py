@@ -29,7 +29,7 @@ from busauth._arguments import checked
 from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, told_to_handlers
 from busauth._tokens.fetch import Fetcher
-from busauth.caller import Caller, current_lease, subject_of
+from busauth.caller import Caller, Subject, current_lease, subject_of
 from busauth.errors import CallerError, ConfigurationError
 
 _TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
@@ -167,11 +167,13 @@ class CallerAuth(httpx.Auth):
 
     async def _had(self, onward: OnwardToken) -> str:
         with told_to_handlers():
-            caller = self._caller
-            subject = current_lease().subject() if caller is None else subject_of(caller)
-            token = await onward.token_for(await subject)
-        self._token()  # of one that has ended since, nothing goes on either
+            token = await onward.token_for(await self._subject())
+            await self._subject()  # once more: who counted before may be revoked by now
         return token
+
+    async def _subject(self) -> Subject:
+        caller = self._caller
+        return await (current_lease().subject() if caller is None else subject_of(caller))
 
     def __repr__(self) -> str:
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"

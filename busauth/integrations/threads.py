@@ -197,6 +197,7 @@ class BusThread:
         body_type: Any = None,
         must_route: bool = True,
         onward: OnwardToken | None = None,
+        delay: float | None = None,
         timeout: float | None = None,
     ) -> None:
         """Publish on behalf of the caller in scope, or of whoever `token` says; see `Bus.publish`.
@@ -210,6 +211,7 @@ class BusThread:
             body_type: as there.
             must_route: as there.
             onward: as there.
+            delay: as there.
             timeout: seconds until it is given up, the bus's start included; None for
                 `GuardOptions.publish_timeout`.
 
@@ -234,6 +236,7 @@ class BusThread:
                 body_type=body_type,
                 must_route=must_route,
                 onward=onward,
+                delay=delay,
                 timeout=max(until - time.monotonic(), _LEAST),
             )
 

@@ -39,6 +39,7 @@ from busauth._amqp.bus import Bus
 from busauth._amqp.feed import RevocationFeed
 from busauth._amqp.guard import Guard
 from busauth._amqp.options import BusOptions, ConsumerOptions, GuardOptions
+from busauth._amqp.publishing.onwards import Declared
 from busauth._expiry import DeadLetter, DeclaredPolicies
 from busauth._messages.replay import ReplayMemory
 from busauth._revocation.revocations import Revocations
@@ -136,7 +137,12 @@ class Settings(IssuerTable, BaseSettings):
         return guard
 
     def make_bus(
-        self, service: str, *, guard: Guard | None = None, options: BusOptions | None = None
+        self,
+        service: str,
+        *,
+        guard: Guard | None = None,
+        options: BusOptions | None = None,
+        onward: Declared | None = None,
     ) -> Bus:
         """Return the bus that these settings describe, without its consumers.
 
@@ -144,6 +150,7 @@ class Settings(IssuerTable, BaseSettings):
             service: its name, shown by the broker's management.
             guard: one of `make_guard` with parts that are made in code; default: without them.
             options: what counts where nothing is said in ``[bus]``.
+            onward: where callers' tokens go, and as what; see `Bus`.
 
         Raises:
             ConfigurationError: no broker is named, or its password's file cannot be read; and as of
@@ -152,7 +159,7 @@ class Settings(IssuerTable, BaseSettings):
         guard = guard or self.make_guard()
         with self._placed("bus"):
             url, said = self.bus.address(), self.bus.options(options or BusOptions())
-        return Bus(url, guard=guard, service=service, options=said)
+        return Bus(url, guard=guard, service=service, options=said, onward=onward)
 
     def make_console_guard(self, url: str) -> tuple[Guard, RevocationFeed | None]:
         """Return who verifies whoever looks at a console, and the feed that the guard asks.

@@ -1,6 +1,7 @@
 """Whose token goes on with what a handler publishes: declared, narrower, or not at all."""
 
 import asyncio
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -21,13 +22,25 @@ from busauth import (
     Untimely,
     Verifier,
 )
+from busauth._tokens.compact import split
 from busauth.audit import EventKind
-from busauth.delegation import FORWARDED, Onward, OnwardToken
+from busauth.delegation import (
+    FORWARDED,
+    Onward,
+    OnwardToken,
+    Subject,
+    TokenExchange,
+    Voucher,
+)
+from busauth.integrations.threads import BusThread
 from busauth.letters import dead_letters
 from busauth.messages import Route
-from busauth.testing import Issuer
+from busauth.testing import Issuer, ManualClock
+from busauth.tokens import ClientSecretBasic, Fetcher
 from tests.onwards import Idp
-from tests.support import LADDERS, Broker, Order, Trail, guard_for
+from tests.parties import Party, Scene, security
+from tests.support import LADDERS, Broker, Order, Trail, all_text, guard_for
+from tests.unit.support import b64
 
 OPTIONS = BusOptions(retry=LADDERS[1])
 QUICK = GuardOptions(pause_first=0.05, pause_longest=0.1)
@@ -244,6 +257,104 @@ async def test_a_refusal_ends_the_handler_without_another_attempt(
     letters = await dead_letters(broker.url, f"{orders}.dead")
     assert [letter.code for letter in letters] == ["handler.rejected"]
     assert await broker.count(payments) == 0
+
+
+async def test_what_is_given_back_is_not_taken_for_a_copy(
+    broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
+) -> None:
+    """A message that a replay memory knows comes again, and its proof goes on with what follows."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    shop = Party("shop")
+    idp = Idp(issuer_in_time, fault=Deferred("the issuer is out of reach"))
+    scene = Scene(broker, issuer_in_time, clock, trail)
+    bus = scene.bus(security(shop.publisher(relays=True), signer=shop.signer), options=QUICK)
+    onward = Onward(idp, audience="payments")
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        await bus.publish(payments, order, onward=onward)
+
+    async with bus:
+        await bus.publish(orders, Order(id=1), token=issuer_in_time.token("ann"))
+        await trail.until("deferred")
+        await clock.advance(1)
+        idp.fault = None
+        await clock.advance(1)
+        await trail.until("handled")
+    assert not {"retried", "refused", "duplicate"} & set(trail.kinds())
+    message = await broker.one(payments)
+    claims = split(str(message.headers["busauth-proof"]), max_bytes=10_000).payload
+    token = str(message.headers["authorization"]).removeprefix("Bearer ")
+    assert claims["ath"] == b64(sha256(token.encode()).digest())
+    assert message.headers["busauth-hop"] == 1
+
+
+async def test_a_handler_that_blocks_is_told_likewise(
+    broker: Broker, issuer: Issuer, trail: Trail, idp: Idp
+) -> None:
+    """In its thread it publishes for its caller, is given back, and arrives later where it says."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    guard = guard_for(issuer, trail, options=QUICK)
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS)
+    publisher, onward = BusThread(bus), Onward(idp, audience="payments")
+    idp.fault = Deferred("the issuer is out of reach")
+
+    @bus.consumer(orders)
+    def place(order: Order) -> None:
+        publisher.publish(payments, order, onward=onward, delay=1)
+
+    async with bus:
+        await broker.publish(orders, token=issuer.token("ann"))
+        await trail.until("deferred")
+        idp.fault = None
+        (handled,) = await trail.until("handled")
+    assert handled.attempt == 1
+    await broker.settles_at(payments, 1)
+
+
+async def test_who_was_revoked_while_the_server_was_asked_sends_nothing(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """What stood before the wait has fallen: the token that came is left behind."""
+    queue, gone = await broker.declare("orders"), Gone()
+    guard = guard_for(issuer, trail, revocations=gone)
+
+    class Slow:
+        async def token_for(self, subject: Subject) -> str:
+            gone.add(subject.caller.subject)
+            return subject.token
+
+    async with Bus(broker.url, guard=guard, service="orders") as bus:
+        with pytest.raises(Untimely, match=r"token\.revoked"):
+            await bus.publish(queue, "", token=issuer.token("ann"), onward=Slow())
+    assert await broker.count(queue) == 0
+
+
+async def test_a_voucher_is_the_only_token_of_its_message(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """No access token waits beside it, and the proof speaks of it; an issuer gives it as such."""
+    queue, shop = await broker.declare("reports"), Party("shop")
+    client = issuer.register("orders")
+    idp = TokenExchange(
+        issuer.url,
+        client=ClientSecretBasic("orders", client.secret),
+        keys=StaticKeys(issuer.jwks()),
+        endpoint=f"{issuer.url}/token",
+        fetcher=Fetcher(transport=issuer.transport()),
+    )
+    guard = guard_for(issuer, trail, messages=security(signer=shop.signer))
+    routes = {queue: Voucher(idp, audience="later", scopes="orders:write", hours=24)}
+    token = issuer.token("ann", scope=BOTH)
+    async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        await bus.publish(queue, Order(id=1), token=token)
+    message = await broker.one(queue)
+    voucher = str(message.headers["authorization"]).removeprefix("Bearer ")
+    read = split(voucher, max_bytes=10_000)
+    assert (read.header["typ"], read.payload["aud"]) == ("voucher+jwt", "later")
+    assert token not in all_text([message])
+    proof = split(str(message.headers["busauth-proof"]), max_bytes=10_000).payload
+    assert proof["ath"] == b64(sha256(voucher.encode()).digest())
 
 
 async def test_any_other_error_of_these_kinds_fails_a_handler_as_ever(

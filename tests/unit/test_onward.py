@@ -1,5 +1,6 @@
 """What goes on in place of a caller's token, as an issuer gives it: narrower, or for later."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from datetime import timedelta
@@ -52,6 +53,16 @@ async def test_a_narrower_token_goes_on(world: World) -> None:
     assert (claims["aud"], claims["scope"], claims["sub"]) == ("payments", "payments:take", "alice")
     assert await FORWARDED.token_for(subject) == subject.token
     assert f"{onward} {FORWARDED!r}" == "<Onward to payments, with payments:take> FORWARDED"
+
+
+async def test_many_messages_of_one_caller_take_one_exchange(world: World) -> None:
+    """However many are published at a time, one after the other, or by another route alike."""
+    subject = await world.subject()
+    onward, alike = (Onward(world.idp, audience="payments") for _ in range(2))
+    for _ in range(3):
+        tokens = await asyncio.gather(*(onward.token_for(subject) for _ in range(100)))
+        assert set(tokens) == {await alike.token_for(subject)}
+    assert len(world.forms()) == 1
 
 
 async def test_a_chain_ends_at_its_depth(world: World) -> None:

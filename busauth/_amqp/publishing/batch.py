@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busauth._amqp.connecting.within import check_timeout
+from busauth._amqp.publishing.delays import check_delay
 from busauth._amqp.publishing.outbox import Body, Token
 from busauth._delegation.exchanging import OnwardToken
 from busauth.errors import NotAllPublished, PublishError
@@ -32,9 +33,11 @@ class Publication:
             more than its own type says; None for its own type.
         must_route: False where nobody need listen: then it is no error that no queue takes it.
         onward: which token goes on; None for what the bus declares, see `Bus`.
+        delay: seconds until it arrives at its queue, at most 48 days; None for at once.
 
     Raises:
-        ConfigurationError: a timeout that is no span of time.
+        ConfigurationError: a timeout or a delay that is no span of time, or a delay for an
+            exchange.
     """
 
     routing_key: str
@@ -46,9 +49,11 @@ class Publication:
     body_type: Any = None
     must_route: bool = True
     onward: OnwardToken | None = None
+    delay: float | None = None
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)
+        check_delay(self.delay, self.exchange)
 
 
 async def each_in_order(sends: Iterable[Callable[[], Awaitable[None]]]) -> None:

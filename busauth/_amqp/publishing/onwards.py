@@ -116,6 +116,7 @@ class Onwards:
             async with within.limit():
                 subject = await self._subject(token)
                 had = await onward.token_for(subject)
+                await self._subject(token)  # once more: who counted before may be revoked by now
         caller = subject.caller
         self._tell(
             Event(
