@@ -287,7 +287,8 @@ class Caller:
             is the other token's.
         restricted: whether the token allows more than the caller was left with, so that it cannot
             be sent on.
-        transaction: what a transaction token says of its transaction; None for any other token.
+        transaction: what a transaction token says of its transaction; None for any other token, and
+            for one of which only a record is left.
     """
 
     issuer: str

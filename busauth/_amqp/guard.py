@@ -459,6 +459,19 @@ class Guard:
         await self.core.close()
 
 
+def credentials_of(guard: Guard) -> Guard:
+    """Return a guard that people sign in by: no transaction token is anybody's credentials.
+
+    Raises:
+        ConfigurationError: it takes those (draft-ietf-oauth-transaction-tokens-10, section 9.10).
+    """
+    if guard.core.header.is_transactions:
+        raise ConfigurationError(
+            "a guard of transaction tokens: nobody signs in by one; expected one of access tokens"
+        )
+    return guard
+
+
 async def _connection_of(exchange: Exchange, within: Within) -> AbstractConnection:
     """Return where a plain exchange is, waiting for it while its connection is being restored.
 

@@ -372,6 +372,8 @@ class Verifiers:
         verifier = self.named(compact)
         if verifier is None:
             found = "no iss" if issuer is None else issuer
+            if self.is_for_transactions and "iss" not in compact.payload:
+                found = f"no iss, for {compact.payload.get('aud')!r}"
             told = (str(each.tenants or each.issuer) for each in self._verifiers)
             expected = " or ".join(sorted(told))
             # Auth0 ends its issuers with a slash and others do not, which nobody sees in a log.

@@ -21,7 +21,7 @@ from busauth._amqp.publishing.copies import Outgoing
 from busauth.revocation import RevocationFeed, Revocations, Transmitter, Transmitters
 from busauth.testing import Broker, Issuer, Kit
 from busauth.testing.published import published
-from busauth.tokens import keycloak
+from busauth.tokens import TRANSACTION, keycloak
 from tests.kit import shop
 from tests.kit.shop import Order
 
@@ -90,6 +90,34 @@ def test_no_header_of_a_publication_has_a_token() -> None:
     told = published(outgoing, "", "orders", issuer=issuer, header="authorization", at=0.0)
     hidden = bytearray(b"[token]")
     assert told.headers == {"kept": ("[token]", {"as": hidden}), "other": "not [token]", "n": 1}
+
+
+async def test_a_service_of_transaction_tokens_under_test(busauth_kit: Kit) -> None:
+    """What the kit mints for it are transaction tokens, in their header, and others are refused."""
+    verifier = Verifier(
+        StaticKeys(Issuer().jwks()),
+        issuer="https://txn.example",
+        audience="shop.example",
+        profile=TRANSACTION,
+    )
+    bus, seen = Bus("amqp://nowhere/", guard=Guard(verifier), service="orders"), list[str]()
+
+    @bus.consumer("orders.placed", scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        assert caller.transaction is not None
+        seen.append(caller.transaction.tctx["cart"])
+        await bus.publish("stock.reserve", b"")
+
+    await busauth_kit.declare("stock.reserve")
+    async with busauth_kit.using(bus), bus:
+        await busauth_kit.publish("orders.placed", b"", scope="orders:write", tctx={"cart": "c-7"})
+        await busauth_kit.publish("orders.placed", b"", token=busauth_kit.issuer.token("bob"))
+        await bus.idle()
+        assert busauth_kit.caller(tctx={"cart": "c-8"}).transaction is not None
+        (letter,) = await busauth_kit.dead_letters("orders.placed")
+    (reserved,) = busauth_kit.published("stock.reserve")
+    assert (seen, reserved.by, letter.code) == (["c-7"], "alice", "token.type")
+    assert "txn-token" not in reserved.headers
 
 
 async def test_what_no_queue_took_was_not_published(busauth_kit: Kit, busauth_bus: Bus) -> None:

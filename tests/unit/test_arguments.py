@@ -96,7 +96,9 @@ def sample(issuer: Issuer) -> dict[str, dict[str, Any]]:
         "Route": {"exchange": "e", "key": "k"},
         "Sessions": {**named, "store": None},
         "StaticKeys": {"keys": issuer.jwks()},
+        "SelfSigned": {"workload": "w", **PEM},
         "TokenExchange": {"issuer": "https://i", "client": asks},
+        "TransactionTokens": {"issuer": "https://i", "trust_domain": "d", "client": asks},
         "TokenEncryption": {"recipients": {"a": SECRET}},
         "Transmitter": {"name": "n", "keys": keys},
         "Transmitters": {"transmitters": [Transmitter("n", keys)], "audience": "a"},
@@ -119,7 +121,7 @@ _ELSEWHERE = frozenset(
         *("Found", "Group", "Chapter", "Record", "Redriven", "groups", "history", "look"),
         *("Accepted", "Copy", "Held", "Judge", "NotNow", "Outcome", "Refusal"),
         *("Foreseen", "Stage", "pure"),
-        *("Exchanged", "ExchangeRequest", "Renewed", "Subject"),
+        *("Exchanged", "ExchangeRequest", "Renewed", "Subject", "Transaction"),
         *("SecurityEvent", "Session", "StatedLetter"),
         *(
             "GuardedConsumer",

@@ -3,14 +3,14 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
 from busauth import Caller, Guard, StaticKeys, Verifier
-from busauth.delegation import Exchanged, SelfSigned, TransactionTokens
+from busauth.delegation import Exchanged, SelfSigned, TokenExchange, TransactionTokens
 from busauth.errors import (
     CallerError,
     ConfigurationError,
@@ -174,6 +174,26 @@ async def test_an_opaque_token_becomes_one() -> None:
     caller = await Guard(asked, clock=world.clock).authenticate(f"Bearer {reference}")
     given = await world.tokens.token_for(caller, scopes="orders:write")
     assert given.caller.subject == "alice"
+
+
+async def test_no_other_issuers_token_is_shown() -> None:
+    """Whoever is shown a token can use it: which issuers' the service takes is said."""
+    world, other = domain(), Issuer("https://idp.test", algorithm="ES256", clock=ManualClock(NOW))
+    verifier = Verifier(StaticKeys(other.jwks()), issuer=other.url, audience="shop")
+    token = other.token("alice", scope="orders:write")
+    caller = await Guard(verifier, clock=world.clock).authenticate(f"Bearer {token}")
+    assert (
+        await code_of(world.tokens.token_for(caller, scopes="orders:write")) == "exchange.refused"
+    )
+    assert world.forms() == []
+    world = domain(takes=other.url)
+    with pytest.raises(Refused, match="invalid_request"):  # it is asked, and knows no such token
+        await world.tokens.token_for(caller, scopes="orders:write")
+    assert len(world.forms()) == 1
+    given = await world.tokens.token_for(await world.caller(), scopes="orders:write")
+    behind = replace(await world.behind(given), issuer="https://another.test")
+    assert await code_of(world.tokens.replace(behind)) == "exchange.refused"
+    assert len(world.forms()) == 2
 
 
 async def test_a_service_starts_its_own() -> None:
@@ -368,7 +388,15 @@ async def test_a_transaction_token_buys_no_access_token() -> None:
     """The exchange of access tokens takes none for a subject: it is no credential."""
     world = domain()
     given = await world.tokens.token_for(await world.caller(), scopes="orders:write")
-    assert world.issuer.standing(given.token) is None
+    gateway = world.issuer.register("gateway")
+    idp = TokenExchange(
+        world.issuer.url,
+        client=ClientSecretBasic("gateway", gateway.secret),
+        fetcher=Fetcher(transport=world.transport),
+        clock=world.clock,
+    )
+    asked = idp.token_for(await world.behind(given), "payments")
+    assert await code_of(asked) == "exchange.refused"
 
 
 # --- what is asked wrongly ------------------------------------------------------------------------

@@ -23,19 +23,23 @@ from busauth._amqp.publishing.outbox import Outbox
 from busauth._tokens.compact import split
 from busauth.caller import Transaction, acting, holding, lease_for
 from busauth.errors import NotGenuine, PublishError, Untimely
+from busauth.integrations.console import console
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.fastapi import problems as fastapi_problems
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, problems
+from busauth.letters import Desk, StatementSigner
 from busauth.messages import ProofSigner
 from busauth.testing import ManualClock
 from busauth.tokens import LENIENT, TRANSACTION, ClientSecretBasic, Introspection
+from scripts.looking import Shown
 from tests.unit.support import (
     AUDIENCE,
     ISSUER,
     NOW,
     SECRET,
     authenticate,
+    private_key,
     refusal,
     token,
     verifier,
@@ -239,6 +243,15 @@ def test_transaction_tokens_have_a_header_of_their_own() -> None:
             guard(options=GuardOptions(header=name))
     with pytest.raises(ConfigurationError, match="profile=TRANSACTION"):
         Guard(verifier(), options=GuardOptions(header="Txn-Token"))
+
+
+def test_nobody_signs_in_by_a_transaction_token() -> None:
+    """Neither an operator at a desk nor whoever opens the console: it is no credential."""
+    signer = StatementSigner("desk", private_key("ES256"), algorithm="ES256")
+    with pytest.raises(ConfigurationError, match="nobody signs in"):
+        Desk(guard(), signer)
+    with pytest.raises(ConfigurationError, match="nobody signs in"):
+        console(Shown(), queues=[], hosts=["127.0.0.1"], guard=guard())
 
 
 # --- on a message ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ the consumer knows by its seal.
 
 from collections.abc import Iterable
 
-from busauth._amqp.guard import Guard
+from busauth._amqp.guard import Guard, credentials_of
 from busauth._arguments import checked
 from busauth._messages.statements import (
     LIFETIME,
@@ -30,6 +30,9 @@ class Desk:
         signer: signs in the desk's name.
         scopes: what an operator's token must allow, all of it.
         lifetime: seconds in which a letter is to be sent on its statement.
+
+    Raises:
+        ConfigurationError: the guard takes transaction tokens, which are nobody's credentials.
     """
 
     @checked
@@ -41,7 +44,7 @@ class Desk:
         scopes: Iterable[str] = (REDRIVE_SCOPE,),
         lifetime: Lifetime = LIFETIME,
     ) -> None:
-        self._guard = guard
+        self._guard = credentials_of(guard)
         self._signer = signer
         self._scopes = (scopes,) if isinstance(scopes, str) else tuple(scopes)
         self._lifetime = lifetime

@@ -162,6 +162,7 @@ class Outbox:
 
     def _fitting(self, lease: Lease) -> Lease:
         """Hold a lease to what travels here: a token of another kind would only be refused."""
+        lease.token()  # first: where there is none, nobody can do anything about its kind
         if lease.is_proven and lease.is_transaction != self._header.is_transactions:
             kinds = ("a transaction token", "an access token")
             has, needs = kinds if lease.is_transaction else kinds[::-1]

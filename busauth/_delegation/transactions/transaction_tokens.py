@@ -13,6 +13,7 @@ from busauth._delegation.exchange.answer import Granted
 from busauth._delegation.exchange.held import broken, check_time
 from busauth._delegation.exchange.kinds import kind_of
 from busauth._delegation.exchange.options import ExchangeOptions
+from busauth._delegation.exchange.permission import check_issuer
 from busauth._delegation.exchange.server import TokenEndpoint
 from busauth._delegation.exchanging import EXCHANGE_GRANT, TXN_TOKEN, Exchanged
 from busauth._delegation.transactions.held import (
@@ -28,7 +29,7 @@ from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.keys.jwks import JWKS
-from busauth._tokens.keys.key import ASYMMETRIC, KeySource, allow_list
+from busauth._tokens.keys.key import KeySource
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.providers import TRANSACTION
 from busauth._tokens.verifier import Verifier, Verifiers
@@ -56,9 +57,11 @@ class TransactionTokens:
         trust_domain: where the tokens count: their `aud`.
         client: how this service proves who it is.
         endpoint: where tokens are had, in place of what the metadata says.
-        keys: the service's keys, in place of what the metadata says.
-        algorithms: what it signs with.
+        keys: the service's keys, in place of what the metadata says; `JWKS.discover(issuer,
+            algorithms=...)` pins what it signs with.
         starts: signs for transactions that this service starts itself; None where it starts none.
+        takes: other issuers whose tokens the service takes, the identity provider as a rule; nobody
+            else's are shown to it.
         renames: whether the service gives subjects names of its own, unique in the trust domain;
             else a token is refused that names another subject than the one that was handed in.
         longest: seconds that a token may live, from `iat` to `exp`.
@@ -79,8 +82,8 @@ class TransactionTokens:
         client: ClientAuthentication,
         endpoint: str | None = None,
         keys: KeySource | None = None,
-        algorithms: Iterable[str] = ASYMMETRIC,
         starts: SelfSigned | None = None,
+        takes: str | Iterable[str] = (),
         renames: bool = False,
         longest: Lifetime = 300.0,
         options: ExchangeOptions | None = None,
@@ -90,15 +93,12 @@ class TransactionTokens:
         fetcher, self._clock = fetcher or Fetcher(max_bytes=_MAX_BYTES), clock or SystemClock()
         options, self.trust_domain = options or ExchangeOptions(), trust_domain
         self._starts, self._renames, self._longest = starts, renames, longest
-        algorithms = allow_list(algorithms)
-        keys = keys or JWKS.discover(
-            issuer, algorithms=algorithms, fetcher=fetcher, clock=self._clock
-        )
+        self._takes = frozenset((issuer, *((takes,) if isinstance(takes, str) else takes)))
+        keys = keys or JWKS.discover(issuer, fetcher=fetcher, clock=self._clock)
         verifier = Verifier(
             keys,
             issuer=issuer,
             audience=trust_domain,
-            algorithms=algorithms,
             profile=TRANSACTION,
         )
         self._trusted = Verifiers(verifier, max_token_bytes=options.max_token_bytes, cache_size=0)
@@ -142,6 +142,7 @@ class TransactionTokens:
         """
         if caller.transaction is not None:
             raise CallerError("this caller is in a transaction already: replace(...), if need be")
+        check_issuer(caller, self._takes)
         asked, form = self._form(scopes, context, details)
         subject = await subject_of(caller)
         shown = {"subject_token": subject.token, "subject_token_type": kind_of(subject.token)}
@@ -212,6 +213,7 @@ class TransactionTokens:
             ConfigurationError: as of `token_for`; or a scope that the caller has not.
         """
         check_replaced(caller, self._clock.now())
+        check_issuer(caller, frozenset((self.issuer,)))
         asked, form = self._form(caller.scopes if scopes is None else scopes, context, details)
         if more := asked - caller.scopes:
             raise ConfigurationError(

@@ -89,8 +89,13 @@ def _adopted(guard: Guard) -> Verifier:
     """Return the verifier whose place this issuer takes.
 
     Raises:
-        ConfigurationError: none of them takes a JWT.
+        ConfigurationError: none of them takes a JWT that is an access token.
     """
+    if guard.core.header.is_transactions:
+        raise ConfigurationError(
+            "the guard takes transaction tokens, and busauth dev gives access tokens: try it in "
+            "tests, with a Kit of busauth.testing"
+        )
     for each in guard.verifiers:
         if isinstance(each, Verifier) and set(each.algorithms) & set(ALGORITHMS):
             return each

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from busauth._amqp.guard import Guard
+from busauth._amqp.guard import Guard, credentials_of
 from busauth._arguments import checked
 from busauth._extras import needs
 from busauth._tokens.fetch import is_loopback
@@ -51,7 +51,8 @@ def console(
         clock: default: the guard's, else the machine's.
 
     Raises:
-        ConfigurationError: a host that is not this machine without TLS, or without a sign-in.
+        ConfigurationError: a host that is not this machine without TLS, or without a sign-in; a
+            guard of transaction tokens.
     """
     named = frozenset(each.lower() for each in hosts)
     others = sorted(each for each in named if not is_loopback(_name_of(each)))
@@ -65,7 +66,9 @@ def console(
     port = "".join(filter(str.isalnum, min(named).rpartition(":")[2]))
     desk: Desk = OpenDesk()
     if guard is not None:
-        desk = SignIn(guard, scopes=frozenset(scopes), idle=idle, secure=secure, port=port)
+        desk = SignIn(
+            credentials_of(guard), scopes=frozenset(scopes), idle=idle, secure=secure, port=port
+        )
     counted = clock or (guard.clock if guard is not None else SystemClock())
     pages = Pages(source, desk, queues=queues, clock=counted, bodies=bodies)
 
