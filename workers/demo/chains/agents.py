@@ -62,11 +62,12 @@ class Agents(Town):
         """Hand a job to the agent."""
         token = self.token(user, "desk", scope=MAY)
         body = {"destination": "Lisbon", "airlines": airlines or ("LX",)}
-        await self.ask(self.door, "/jobs", token=token, body=body)
+        await self.ask(self.door, "/jobs", token=token, body=body, name="desk")
 
     async def later(self, hours: float, step: str, *until: str) -> None:
         """Let hours pass, and have a step done: until it was handled, or these facts were seen."""
-        self.timeline.note(f"{hours:g} hours pass; then atlas comes to its {step}")
+        passed = f"{hours:g} hours pass; " if hours else ""
+        self.timeline.note(f"{passed}atlas comes to its {step}")
         await self.clock.advance(hours=hours)
         async with self.steps[step]():
             await self.record.until(*until or (f"{step}: handled",))
@@ -136,20 +137,18 @@ async def twenty_hours(stage: Agents) -> None:
 
 async def by_oneself(stage: Agents) -> None:
     """Uma books the seat herself; a token with which atlas would do it for her is refused."""
-    token = stage.token("uma", "desk", scope=MAY)
-    await stage.ask(stage.door, "/bookings", token=token, body={"flight": "LX 1820"})
+    token, seat = stage.token("uma", "desk", scope=MAY), {"flight": "LX 1820"}
+    await stage.ask(stage.door, "/bookings", token=token, body=seat, name="desk")
     token = stage.token("uma", "flights", scope="flights:book", act={"sub": "atlas"})
     stage.timeline.note("atlas has come by a token with which it may book for her")
-    await stage.ask(stage.tools["flights"], "/bookings", token=token, body={}, name="flights")
+    await stage.ask(stage.tools["flights"], "/bookings", token=token, body=seat, name="flights")
 
 
 async def a_voucher_elsewhere(stage: Agents) -> None:
     """Whoever reaches the broker takes the voucher, shows it to a tool, puts it on another body."""
     await stage.job()
     voucher = await stage.broker.token_in(SEARCHES_DUE)
-    headers = {"authorization": f"Bearer {voucher}"}
-    answer = await stage.post(stage.tools["flights"], "/bookings", headers=headers)
-    stage.record.add(f"flights: {answer.status_code} {answer.json()['code']}")
+    await stage.ask(stage.tools["flights"], "/bookings", token=voucher, body={}, name="flights")
     await stage.broker.intrude(REPORTS_DUE, b"{}", voucher)
     await stage.later(0, "report", "report: refused proof.missing")
     await stage.later(0, "search")
@@ -198,7 +197,7 @@ async def nothing_left(stage: Agents) -> None:
 def _searched(user: str, answers: int = 1) -> tuple[str, ...]:
     alone, acts = f"{user} for", f"{user} by atlas; for"
     return (
-        "edge: 202",
+        "desk: 202",
         f"desk: {alone} desk; may {MAY}; 300 s",
         f"search: {acts} atlas; may flights:hold flights:search mail:send; 300 s",
         *[f"flights: {acts} flights; may flights:search; 300 s"] * answers,
@@ -225,7 +224,7 @@ SCENES = (
         (
             f"desk: uma for desk; may {MAY}; 300 s",
             "flights: uma for flights; may flights:book; 300 s",
-            "edge: 201",
+            "desk: 201",
             "flights: 403 agent.books",
         ),
     ),

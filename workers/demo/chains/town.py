@@ -87,20 +87,23 @@ class Town:
         token: str,
         body: Mapping[str, Any],
         name: str = "edge",
-    ) -> httpx.Response:
-        """Ask over HTTP with a bearer token, and note the answer."""
-        answer = await self.post(
-            door, path, headers={"authorization": f"Bearer {token}"}, json=dict(body)
-        )
-        code = "" if answer.is_success else f" {answer.json()['code']}"
-        self.record.add(f"{name}: {answer.status_code}{code}")
-        return answer
+    ) -> None:
+        """Ask an application of this process with a bearer token, and note the answer.
 
-    async def post(self, door: Starlette, path: str, **request: Any) -> httpx.Response:
-        """Send a request to an application of this process."""
+        Args:
+            door: which one.
+            path: where in it.
+            token: whoever asks by it.
+            body: what is sent along.
+            name: as what the door is known.
+        """
         transport = httpx.ASGITransport(app=door)
-        async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-            return await client.post(path, **request)
+        headers = {"authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            answer = await client.post(path, headers=headers, json=dict(body))
+        code = "" if answer.is_success else f" {answer.json()['code']}"
+        self.timeline.note(f"{name} answers {answer.status_code}{code}")
+        self.record.add(f"{name}: {answer.status_code}{code}")
 
     def asked(self) -> int:
         """Return how often somebody asked the issuer for a token, or about one."""
