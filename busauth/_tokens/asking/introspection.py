@@ -23,6 +23,7 @@ from busauth._arguments import audience_names, checked
 from busauth._tokens.asking.answers import NEVER, Answer, Answers, Freshness, Word
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.asking.endpoint import Endpoint, IntrospectionOptions
+from busauth._tokens.asking.opaque import check_opaque
 from busauth._tokens.asking.signed_answers import SignedAnswers
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import CompactToken, is_signed, named_issuer, split
@@ -30,7 +31,6 @@ from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher, Unusable
 from busauth._tokens.keys.key import ASYMMETRIC, KeySource
 from busauth._tokens.keys.signing import b64url
-from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles.profile import Profile, media_type
 from busauth._tokens.profiles.providers import LENIENT, profile_of
 from busauth._tokens.reading import Known, caller_of

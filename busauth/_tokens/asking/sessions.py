@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from busauth._arguments import Seconds, audience_names, checked
 from busauth._tokens.asking.answers import Answer, AnswerOptions, Answers, Freshness, Word
+from busauth._tokens.asking.opaque import check_opaque
 from busauth._tokens.claims import instant
 from busauth._tokens.compact import is_signed
 from busauth._tokens.evidence import Verified
-from busauth._tokens.opaque import check_opaque
 from busauth._tokens.profiles.profile import Profile
 from busauth._tokens.profiles.providers import LENIENT
 from busauth._tokens.reading import Known, caller_of
