@@ -37,7 +37,14 @@ from busauth.errors import (
 )
 from busauth.expiry import LateToken, Policies, Renewed, Verdict
 from busauth.testing import Issuer
-from busauth.tokens import ClientSecretBasic, Fetcher, Verifiers
+from busauth.tokens import (
+    Authenticators,
+    ClientSecretBasic,
+    Fetcher,
+    Introspection,
+    Verifiers,
+    found,
+)
 from tests.exchanging import VOUCHERS, Exchanging, voucher
 from tests.unit.support import NOW, caller
 
@@ -499,14 +506,32 @@ async def test_a_voucher_is_not_remembered_as_an_access_token(world: World) -> N
         trusted._trusted.recall(token)
 
 
+@pytest.mark.parametrize("is_asked", [False, True], ids=["verified and asked", "asked alone"])
+async def test_an_introspected_voucher_is_no_access_token(world: World, is_asked: bool) -> None:
+    """Neither where an issuer is asked besides, nor where it alone says what a token is worth."""
+    client = world.issuer.client
+    asking = Introspection(
+        f"{world.issuer.url}/introspect",
+        issuer=world.issuer.url,
+        audience=world.issuer.audience,
+        client=ClientSecretBasic(client.client_id, client.secret),
+        fetcher=Fetcher(transport=world.issuer.transport()),
+        clock=world.clock,
+    )
+    own = next(iter(world.trusted()._trusted._verifiers))  # type: ignore[attr-defined]
+    trusted = asking if is_asked else Authenticators(own, asking).confirmed()
+    token = voucher(world.issuer)
+    assert (await refused(found(lambda: trusted.recall(token)))).code == "token.type"
+
+
 # --- said wrong, and only looked at ---------------------------------------------------------------
 
 
 def test_what_cannot_work_is_found_at_once(world: World) -> None:
     """Whom a token is for must be known; vouchers need proofs, and an audience of their own."""
     two = {world.issuer.url: frozenset({"a", "b"})}
-    for audiences, found in (({}, "is not known here"), (two, "is one of")):
-        with pytest.raises(ConfigurationError, match=found):
+    for audiences, why in (({}, "is not known here"), (two, "is one of")):
+        with pytest.raises(ConfigurationError, match=why):
             PolicyChain(Exchange(world.idp), hard_max_age=1, audiences=audiences)
     with pytest.raises(ConfigurationError, match="expected proofs"):
         PolicyChain(redeeming(world), hard_max_age=1)
