@@ -49,12 +49,13 @@ class ExchangeRequest:
         """Return a request; a lone string is one name, not its letters.
 
         Raises:
-            ConfigurationError: for nobody; or a scope has a name that none can have.
+            ConfigurationError: for nobody; with no scopes at all, for which there is no word; or a
+                scope has a name that none can have.
         """
         request = cls(
             audience=_names(audience),
             resource=_names(resource),
-            scopes=None if scopes is None else scope_names("scopes", scopes),
+            scopes=None if scopes is None else asked_scopes(scopes),
             token_type=token_type,
         )
         named = request.audience | request.resource
@@ -110,6 +111,21 @@ class OnwardToken(Protocol):
             CallerError, Refused, Deferred: there is none.
         """
         ...
+
+
+def asked_scopes(scopes: str | Iterable[str]) -> frozenset[str]:
+    """Return the scopes that a token is asked for with.
+
+    Raises:
+        ConfigurationError: there are none, or one has a name that none can have.
+    """
+    names = scope_names("scopes", scopes)
+    if not names:  # an empty `scope` is a missing one (RFC 6749, section 3.2): all there is
+        raise ConfigurationError(
+            "scopes=(): no server can be asked for a token without scopes: expected one that means "
+            "little there, or None for those that the subject's token allows"
+        )
+    return names
 
 
 def _names(given: str | Iterable[str]) -> frozenset[str]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Self
 
-from busauth._arguments import Seconds, checked_class, scope_names
-from busauth._delegation.exchanging import Exchanger, ExchangeRequest
+from busauth._arguments import Seconds, checked_class
+from busauth._delegation.exchanging import Exchanger, ExchangeRequest, asked_scopes
 from busauth._expiry import LateToken, Renewed, Renewing
 from busauth._expiry.renewing import broken
 from busauth.caller import Subject
-from busauth.errors import ConfigurationError, NotGenuine
+from busauth.errors import ConfigurationError, Forbidden, NotGenuine
 
 _DAY = 24 * 3600.0
 
@@ -53,7 +53,7 @@ class Exchange(Renewing):
         if "" in (self.audience, self.vouchers):
             raise ConfigurationError("Exchange: audience and vouchers: expected names, none empty")
         if self.scopes is not None:
-            object.__setattr__(self, "scopes", scope_names("scopes", self.scopes))
+            object.__setattr__(self, "scopes", asked_scopes(self.scopes))
         object.__setattr__(self, "issuer", self.exchanger.issuer)
 
     def at(self, audience: frozenset[str]) -> Self:
@@ -76,8 +76,12 @@ class Exchange(Renewing):
         """Have the token in hand exchanged."""
         caller, scopes = late.caller, self.scopes
         if caller.first is not None:  # it came back, and may do no more than its first token did
-            scopes = caller.scopes if scopes is None else caller.scopes.intersection(scopes)
-        request = ExchangeRequest.of(self.audience or (), scopes=scopes)
+            scopes = caller.scopes.intersection(caller.scopes if scopes is None else scopes)
+            if not scopes and self.scopes is not None:
+                found, expected = "none of these scopes", f"one of {sorted(self.scopes)}"
+                raise Forbidden("exchange.refused", found=found, expected=expected)
+        # where it is None for a caller without scopes, what comes is narrowed to none all the same
+        request = ExchangeRequest.of(self.audience or (), scopes=scopes or None)
         try:
             exchanged = await self.exchanger.exchange(Subject(caller, late.bearer()), request)
         except NotGenuine as refused:  # what came, and not the message, which is genuine

@@ -144,6 +144,7 @@ async def test_an_access_token_is_no_voucher(world: World) -> None:
         {"audience": ""},
         {"max_depth": 0},
         {"scopes": "a b"},
+        {"scopes": ()},
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from busauth import Forbidden
+from busauth.delegation import NO_ACTOR
 from busauth.integrations.starlette import authenticated, problems
 from workers.place import Place
 
@@ -28,9 +28,8 @@ def flights(place: Place) -> Starlette:
         return JSONResponse({}, 201)
 
     async def book(request: Request) -> Response:
-        async with authenticated(guard, request, scopes={"flights:book"}) as user:
-            if user.actors:
-                raise Forbidden("agent.books", found="an agent", expected="somebody themselves")
+        booking = authenticated(guard, request, scopes={"flights:book"}, actors=NO_ACTOR)
+        async with booking as user:
             place.holds("flights", user)
         return JSONResponse({}, 201)
 

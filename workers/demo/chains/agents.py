@@ -225,7 +225,7 @@ SCENES = (
             f"desk: uma for desk; may {MAY}; 300 s",
             "flights: uma for flights; may flights:book; 300 s",
             "desk: 201",
-            "flights: 403 agent.books",
+            "flights: 403 caller.actor",
         ),
     ),
     Scene(
