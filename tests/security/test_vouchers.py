@@ -9,8 +9,10 @@ import pytest
 
 from busauth import Caller, Grace
 from busauth.delegation import Exchange
-from busauth.errors import ConfigurationError, NotGenuine
+from busauth.errors import ConfigurationError, Forbidden, NotGenuine
+from busauth.letters import LetterKeys, Letters, Redrive
 from busauth.messages import ProofDemand, Proofs
+from busauth.tokens import shared_encryption_key
 from tests.exchanging import VOUCHERS, Exchanging, voucher
 from tests.parties import DAY, Scene
 from tests.security.stage import WEB, Message, Stage, attack
@@ -155,6 +157,28 @@ async def test_a_voucher_past_its_hard_lifetime(scene: Scene) -> None:
     assert (scene.codes(), idp.asked) == (["voucher.expired"], [])
     letter = await stage.take(f"{stage.queue}.dead")
     assert token not in repr(letter)
+
+
+async def test_a_letters_voucher_passes_the_same_checks(scene: Scene) -> None:
+    """Its letter keeps it encrypted; sent again it is exchanged anew, and not once it is over."""
+    idp = Exchanging(scene.issuer, error=Forbidden("exchange.refused", found="access_denied"))
+    key = shared_encryption_key(bytes(range(32)), key_id="letters")
+    stage = redeeming(scene, idp, guarded={"letters": Letters(keep_token=LetterKeys(key))})
+    await stage.bus.declare()
+    token = voucher(scene.issuer, lasts=HOUR)
+    await stage.publish(b"one", token=token)
+    redrive = Redrive(scene.broker.url, guard=stage.bus.guard, queue=stage.queue, keys=None)
+    for count, hours in enumerate((0, 0.5, 0.5), 1):
+        await scene.clock.advance(hours=hours)
+        async with stage.bus:
+            await scene.trail.until("refused", count=count)
+        letter = await stage.take(f"{stage.queue}.dead")
+        assert token not in repr(letter)
+        await stage.put(letter, f"{stage.queue}.dead")
+        await scene.broker.settles_at(f"{stage.queue}.dead", 1)
+        await redrive.letters()
+    assert scene.codes() == ["exchange.refused", "exchange.refused", "voucher.expired"]
+    assert [each.token for each, _ in idp.asked] == [token] * 2
 
 
 @attack("exchange-swapped-at-consumer")
