@@ -3,10 +3,18 @@
 import asyncio
 from typing import Any
 
+import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Caller, GuardOptions
-from busauth.delegation import Exchange, ExchangeRequest, Subject, TokenExchange
+from busauth import Caller, Deferred, Forbidden, GuardOptions
+from busauth.delegation import (
+    Exchange,
+    ExchangeRequest,
+    Onward,
+    Subject,
+    TokenExchange,
+    Voucher,
+)
 from busauth.messages import MessageSecurity
 from busauth.testing.issuer import IssuerTransport
 from busauth.tokens import ClientSecretBasic, Fetcher
@@ -33,6 +41,14 @@ def server_of(scene: Scene) -> tuple[IssuerTransport, TokenExchange]:
 
 def proven() -> MessageSecurity:
     return security(WEB.publisher(), ORDERS.publisher(relays=True), signer=ORDERS.signer)
+
+
+async def resumed(scene: Scene, kind: str, count: int = 1) -> None:
+    """Return once so many were told, while the time of a pause passes."""
+    async with asyncio.timeout(20):
+        while scene.trail.kinds().count(kind) < count:
+            await scene.clock.advance(1)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_message_waits_for_twenty_hours_on_its_voucher(scene: Scene) -> None:
@@ -94,13 +110,77 @@ async def test_a_dead_server_pauses_the_consumer(scene: Scene) -> None:
     async with bus:
         await scene.trail.until("deferred")
         transport.down = False
-        async with asyncio.timeout(20):
-            while scene.trail.kinds(queue).count("handled") < 3:
-                await scene.clock.advance(1)
-                await asyncio.sleep(0.01)
+        await resumed(scene, "handled", 3)
     kinds = scene.trail.kinds(queue)
     assert "resumed" in kinds
     assert "refused" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (Deferred("the issuer is out of reach"), "handled"),
+        (Forbidden("exchange.refused", found="invalid_grant"), "refused"),
+    ],
+    ids=["out of reach", "refused"],
+)
+async def test_a_handler_that_has_no_token_anew(scene: Scene, error: Exception, ends: str) -> None:
+    """It is paused where nobody can be asked, and over for good where the server says no."""
+    idp = Exchanging(scene.issuer)
+    bus = scene.bus(proven(), on_expired=Exchange(idp, late=True), options=QUICK)
+    queue = scene.broker.name("orders")
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        if not idp.asked:
+            idp.error = error
+        if scene.clock.now() < caller.expires_at:
+            await scene.clock.advance(minutes=10)
+        await caller.fresh()
+
+    await bus.declare()
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"one", token=scene.issuer.token(scope="orders:write"))
+    async with bus:
+        if ends == "handled":
+            await scene.trail.until("deferred")
+            idp.error = None
+            await resumed(scene, "handled")
+        (event,) = await scene.trail.until(ends)
+    assert event.code == (None if ends == "handled" else "handler.rejected")
+    assert "retried" not in scene.trail.kinds()
+
+
+async def test_what_is_due_tomorrow_comes_by_its_voucher(scene: Scene) -> None:
+    """Its handler has a fresh token, and what it sends on has a narrower one."""
+    _, idp = server_of(scene)
+    scene.issuer.receivers[VOUCHERS] = "orders"
+    queue, other = scene.broker.name("orders"), scene.broker.name("other")
+    bus = scene.bus(proven(), on_expired=Exchange(idp, vouchers=VOUCHERS))
+    onward = Onward(idp, audience="payments", scopes="orders:read")
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        await bus.publish(other, b"next", onward=onward)
+
+    await bus.declare()
+    await scene.broker.channel.declare_queue(other)
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(
+            queue,
+            b"one",
+            token=scene.issuer.token("ann", scope="orders:write orders:read"),
+            onward=Voucher(idp, audience=VOUCHERS),
+            delay=1,  # by the broker's clock; a day of it is waited for in the delays' own tests
+        )
+    await scene.clock.advance(hours=20)
+    async with bus:
+        (handled,) = await scene.trail.until("handled")
+    (sent,) = await taken(scene, other)
+    claims = scene.issuer.read(str(sent.headers["authorization"]).removeprefix("Bearer "))
+    assert handled.subject == "ann"
+    assert claims is not None
+    assert (claims["sub"], claims["aud"], claims["scope"]) == ("ann", "payments", "orders:read")
 
 
 async def test_a_retry_carries_the_voucher(scene: Scene) -> None:

@@ -45,6 +45,7 @@ from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
 from busauth._decision import LOOKS, check_standing, decide, stands
+from busauth._delegation.onward import told_to_handlers
 from busauth._expiry import Fresh
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
@@ -574,7 +575,8 @@ class Pipeline:
         self._context.auditor.tell(told, kind, detail=detail)
 
     def _check_standing(self, caller: Caller) -> None:
-        check_standing(caller, self._rules.callers, self._context.clock.now())
+        with told_to_handlers():
+            check_standing(caller, self._rules.callers, self._context.clock.now())
 
     def _tell_begun(self, case: Case) -> None:
         tell, refused, caller = self._context.auditor.tell, case.shadowed, case.caller
