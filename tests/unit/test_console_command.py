@@ -186,21 +186,22 @@ async def test_who_asks_for_nothing_is_hung_up_on(dribbles: bool) -> None:
     app = console(Shown(), queues=[], hosts=listening.hosts(port), guard=None)
     server = Server(_config(app, listening))
     serving = asyncio.create_task(server.serve([opened]))
-    watching = asyncio.create_task(
-        hanging_up(server.server_state.connections, asked=0.4, every=0.05)
-    )
     while not server.started:
         await asyncio.sleep(0.01)
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+    connections = server.server_state.connections
     async with asyncio.timeout(20), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as asks:
-        statuses = []
+        while len(connections) < len(idle):
+            await asyncio.sleep(0.01)
+        statuses = [(await asks.get("/")).status_code]  # before anybody is hung up on
+        watching = asyncio.create_task(hanging_up(connections, asked=0.4, every=0.05))
         while 200 not in statuses:
             for _, writer in idle if dribbles else []:
                 writer.write(b"G")
             with suppress(httpx.TransportError):
                 statuses.append((await asks.get("/")).status_code)
             await asyncio.sleep(0.05)
-    assert 503 in statuses  # there was no place for it at first
+    assert statuses[0] == 503  # there was no place for it at first
     for _, writer in idle:
         writer.close()
     watching.cancel()
