@@ -6,7 +6,10 @@ ever had: as soon as that is refused, the server is back.
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from busauth._delegation.exchange.answer import Granted, granted, object_of
 from busauth._delegation.exchange.options import ExchangeOptions
@@ -17,12 +20,67 @@ from busauth._tokens.asking.client_auth import ClientAuthentication, MutualTls, 
 from busauth._tokens.asking.flights import Flights
 from busauth._tokens.fetch import Fetcher, Reply, Unusable, shown
 from busauth._tokens.keys.discovery import discover, metadata_urls
+from busauth._tokens.keys.key import KeySource
 from busauth.clock import Clock
 from busauth.errors import BusauthError, Deferred, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
 
 _SECRET = ("subject_token", "actor_token", "assertion", "client_assertion", "client_secret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How a server is reached, and by whom.
+
+    Attributes:
+        client: how this service proves who it is.
+        endpoint: where tokens are had; None for where the issuer's metadata says.
+        keys: the issuer's.
+        fetcher: time and size limits, and what carries the requests.
+        clock: where instants come from.
+    """
+
+    client: ClientAuthentication
+    endpoint: str | None
+    keys: KeySource
+    fetcher: Fetcher
+    clock: Clock
+
+
+class Reaching(ABC):
+    """Whoever asks one server for tokens, and can be pointed at another one of the same name."""
+
+    _reach: Reach
+
+    @property
+    @abstractmethod
+    def issuer(self) -> str:
+        """Return whose tokens it gives."""
+
+    @property
+    def client_id(self) -> str:
+        """Return by which name this service is known there."""
+        return self._reach.client.client_id
+
+    @property
+    def clock(self) -> Clock:
+        """Return where instants come from."""
+        return self._reach.clock
+
+    @contextmanager
+    def overridden(self, reach: Reach) -> Iterator[None]:
+        """Ask elsewhere while inside, with nothing remembered, and promise the same: for tests."""
+        before = self._reach
+        self._ask_by(reach)
+        try:
+            yield
+        finally:
+            self._ask_by(before)
+
+    @abstractmethod
+    def _ask_by(self, reach: Reach) -> None:
+        """Ask there from now on."""
 
 
 class _SilenceError(Deferred):
@@ -34,26 +92,15 @@ class TokenEndpoint:
 
     Args:
         issuer: whose it is.
-        client: how this service proves who it is.
-        url: where it is; None for where the issuer's metadata says.
+        reach: where it is, and who asks.
         options: how often it is asked, and when it is left alone.
-        fetcher: time and size limits.
-        clock: where instants come from.
 
     Raises:
         ConfigurationError: the URL may not be asked, or the issuer is none that can be looked up.
     """
 
-    def __init__(
-        self,
-        issuer: str,
-        *,
-        client: ClientAuthentication,
-        url: str | None,
-        options: ExchangeOptions,
-        fetcher: Fetcher,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, issuer: str, reach: Reach, *, options: ExchangeOptions) -> None:
+        client, url, fetcher, clock = reach.client, reach.endpoint, reach.fetcher, reach.clock
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client
