@@ -37,6 +37,7 @@ from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
 from busauth._callables import name_of
+from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
 from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
@@ -100,6 +101,8 @@ class Bus:
     ) -> None:
         if not service.strip():
             raise ConfigurationError(f"service={service!r}: expected its name, such as 'orders'")
+        for each in () if onward is None else onward.values():
+            check_asked("onward", each)
         self._connections = Connections(url, service)
         self.guard = guard
         self._service = service

@@ -1,12 +1,14 @@
 """Buses that send other tokens on, as they are, on a kit: its issuer gives those."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from busauth import JWKS, Bus, Caller, ConfigurationError, Guard, Verifier
 from busauth.caller import Lease
 from busauth.delegation import Exchange, Onward, TokenExchange, TransactionTokens, Voucher
+from busauth.integrations.httpx import CallerAuth
 from busauth.messages import MessageSecurity, Proofs, ProofSigner
 from busauth.testing import Kit
 from busauth.testing.tasks import _WatchedLease
@@ -68,6 +70,27 @@ async def test_a_chain_narrows_what_it_holds(busauth_kit: Kit) -> None:
         await payments.idle()
         kit.assert_handled(sent)
     assert paid == [("alice", ["payments:take"], ["orders"])]
+
+
+async def test_what_a_caller_cannot_hand_on(busauth_kit: Kit) -> None:
+    """A server's no is told with what it was asked for, where a scope is missing."""
+    kit, idp = busauth_kit, idp_for("orders")
+    orders = ordering(idp)
+    async with kit.answering(idp), kit.using(orders), orders:
+        sent = await kit.publish("orders.placed", Order(id=1), scope="orders:write")
+        await orders.idle()
+        kit.assert_refused(sent, "handler.rejected")
+    (told,) = [step.why for step in kit.story(sent).steps if step.what == "refused"]
+    assert "got invalid_scope, expected a token for payments with payments:take" in told
+
+
+def test_who_is_asked_says_not_what_for() -> None:
+    """An exchange in place of an `Onward` is found as a bus or a client is made."""
+    said: Any = {"b": idp_for("a")}
+    with pytest.raises(ConfigurationError, match=r"onward: got <TokenExchange .* Onward\("):
+        Bus("amqp://nowhere/", guard=guard_of("a"), service="a", onward=said)
+    with pytest.raises(ConfigurationError, match=r"CallerAuth.* got <TokenExchange"):
+        CallerAuth(hosts=["https://b.example"], onward=said["b"])
 
 
 async def test_the_issuer_down_and_back(busauth_kit: Kit) -> None:

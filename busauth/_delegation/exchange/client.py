@@ -85,7 +85,14 @@ class TokenClient(Reaching):
     def _ask_by(self, reach: Reach) -> None:
         self._reach, self._keys, self._clock = reach, reach.keys, reach.clock
         self._results = Results(options=self.options, clock=reach.clock)
-        self._server = TokenEndpoint(self._issuer, reach, options=self.options)
+        self._server = TokenEndpoint(
+            self._issuer,
+            client=reach.client,
+            url=reach.endpoint,
+            options=self.options,
+            fetcher=reach.fetcher,
+            clock=reach.clock,
+        )
 
     @property
     def issuer(self) -> str:

@@ -22,7 +22,7 @@ from busauth._tokens.fetch import Fetcher, Reply, Unusable, shown
 from busauth._tokens.keys.discovery import discover, metadata_urls
 from busauth._tokens.keys.key import KeySource
 from busauth.clock import Clock
-from busauth.errors import BusauthError, Deferred, Refused, evidence
+from busauth.errors import BusauthError, ConfigurationError, Deferred, Forbidden, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
 
@@ -83,6 +83,19 @@ class Reaching(ABC):
         """Ask there from now on."""
 
 
+def check_asked(name: str, onward: object) -> None:
+    """Refuse who is asked for tokens where it has to be said for what: both have a `token_for`.
+
+    Raises:
+        ConfigurationError: names the argument.
+    """
+    if isinstance(onward, Reaching):
+        raise ConfigurationError(
+            f"{name}: got {onward!r}, who is asked for tokens: expected what is asked for, such as "
+            "Onward(idp, audience='payments')"
+        )
+
+
 class _SilenceError(Deferred):
     """Nobody answered: the one fault after which the same request is made again."""
 
@@ -92,15 +105,26 @@ class TokenEndpoint:
 
     Args:
         issuer: whose it is.
-        reach: where it is, and who asks.
+        client: how this service proves who it is.
+        url: where it is; None for where the issuer's metadata says.
         options: how often it is asked, and when it is left alone.
+        fetcher: time and size limits.
+        clock: where instants come from.
 
     Raises:
         ConfigurationError: the URL may not be asked, or the issuer is none that can be looked up.
     """
 
-    def __init__(self, issuer: str, reach: Reach, *, options: ExchangeOptions) -> None:
-        client, url, fetcher, clock = reach.client, reach.endpoint, reach.fetcher, reach.clock
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        client: ClientAuthentication,
+        url: str | None,
+        options: ExchangeOptions,
+        fetcher: Fetcher,
+        clock: Clock,
+    ) -> None:
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client
@@ -128,7 +152,9 @@ class TokenEndpoint:
         try:
             async with self._room.here:
                 return await self._tried(form)
-        except (Refused, asyncio.CancelledError):
+        except Refused as refused:
+            raise Forbidden(refused.code, found=refused.found, expected=_asked(form)) from None
+        except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever went wrong, no message is guilty of it
             raise self.silent(error) from error
@@ -201,3 +227,15 @@ class TokenEndpoint:
             raise Unusable(f"{shown(where)} names no token_endpoint: say endpoint=...")
         self._url = self._fetcher.check_url(url)
         return url
+
+
+def _asked(form: Form) -> str:
+    """Say what was asked for: a server's no says of that a code alone."""
+    audience, resource = form.get("audience", ()), form.get("resource", ())
+    whom = " ".join([*_texts(audience), *_texts(resource)])
+    said = (("for", whom), ("with", form.get("scope")))
+    return " ".join(["a token", *(f"{name} {value}" for name, value in said if value)])
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    return (given,) if isinstance(given, str) else given
