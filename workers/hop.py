@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from busauth import Caller
 
+LEGEND = (
+    "What each holds, of whom: by whom; as which role; for which service; what it may; how long."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:
