@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 from busauth import Caller
 
-LEGEND = (
-    "What each holds, of whom: by whom; as which role; for which service; what it may; how long."
-)
+LEGEND = "What each holds is told as: by whom; as which role; for whom; what it may do; how long."
 
 
 @dataclass(frozen=True, slots=True)
