@@ -101,13 +101,33 @@ async def test_the_issuer_down_and_back(busauth_kit: Kit) -> None:
         asked.down = True
         sent = await kit.publish("orders.placed", Order(id=1), scope=BOTH)
         async with orders:
-            while not any(step.what.startswith("returned") for step in kit.story(sent).steps):
+            while not any(step.what == "deferred" for step in kit.story(sent).steps):
                 await asyncio.sleep(0)
             asked.down = False
             await kit.clock.advance(minutes=1)
             await orders.idle()
             await payments.idle()
+    (why,) = {step.why for step in kit.story(sent).steps if step.what == "deferred"}
+    assert why.startswith(f"the token endpoint of {IDP}: ")
     assert len(paid) == 1
+
+
+async def test_an_exchange_that_takes_no_late_tokens(busauth_kit: Kit) -> None:
+    """A late token's refusal says what an `Exchange` lacks that could have it exchanged."""
+    kit, idp = busauth_kit, idp_for("orders")
+    bus = Bus("amqp://nowhere/", guard=guard_of("shop", on_expired=Exchange(idp)), service="a")
+
+    @bus.consumer("orders.placed")
+    async def place(order: Order) -> None:
+        raise AssertionError(order)
+
+    async with kit.answering(idp) as asked, kit.using(bus):
+        sent = await kit.publish("orders.placed", Order(id=1))
+        await kit.clock.advance(hours=1)
+        async with bus:
+            await bus.idle()
+    assert "late=True" in (kit.assert_refused(sent, "token.expired").detail or "")
+    assert asked.received == []
 
 
 def asking_for_reports(idp: TokenExchange, signer: ProofSigner) -> Bus:
