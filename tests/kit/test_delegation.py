@@ -169,6 +169,16 @@ async def test_work_that_waits_on_a_voucher(busauth_kit: Kit) -> None:
     assert kit.issuer.introspect(second)["aud"] == "reports"
 
 
+def test_a_voucher_that_nobody_would_take(caplog: pytest.LogCaptureFixture) -> None:
+    """A bus that sends vouchers and signs nothing is told so as it is made."""
+    voucher = Voucher(idp_for("orders"), audience="reports-vouchers")
+    signs = MessageSecurity(signer=Party("orders").signer)
+    for guard in (guard_of("shop", messages=signs), guard_of("shop")):
+        assert caplog.messages == []
+        Bus("amqp://nowhere/", guard=guard, service="orders", onward={"reports.due": voucher})
+    assert "reports.due gets vouchers, and no proof" in caplog.text
+
+
 async def test_an_edge_has_a_transaction_begun(busauth_kit: Kit) -> None:
     """What an edge has of the kit's issuer goes on from handler to handler as what it is."""
     kit, met = busauth_kit, list[str]()
