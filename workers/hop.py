@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from busauth import Caller
 
+LEGEND = "What each holds is told as: by whom; as which role; for whom; what it may do; how long."
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:

@@ -1,7 +1,7 @@
 """A service on the bus: its consumers, its publications, and how it stops."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +37,9 @@ from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
 from busauth._callables import name_of
+from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
+from busauth._delegation.voucher import Voucher
 from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
@@ -60,6 +62,12 @@ _NOTHING_KEPT = (
 )
 _LOOK_SECONDS = 1.0
 """Seconds between two looks whether to stop, next to being woken for it."""
+
+
+_UNPROVEN = (
+    "onward: %s gets vouchers, and no proof that binds them to their messages, so that no consumer "
+    "takes them: expected the guard to sign, MessageSecurity(signer=ProofSigner(...))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Bus:
     ) -> None:
         if not service.strip():
             raise ConfigurationError(f"service={service!r}: expected its name, such as 'orders'")
+        _check_onward({} if onward is None else onward, guard)
         self._connections = Connections(url, service)
         self.guard = guard
         self._service = service
@@ -768,6 +777,15 @@ class Bus:
     async def _copies(self, _delivery: Delivery) -> AbstractConnection:
         # Not where the delivery came in: a copy that closes its connection must not cost that one.
         return await self._connections.copies(self._within(None))
+
+
+def _check_onward(onward: Declared, guard: Guard) -> None:
+    """Refuse what could never work where callers' tokens go, and tell what no busauth takes."""
+    given: Mapping[Any, OnwardToken] = onward
+    for route, each in given.items():
+        check_asked("onward", each)
+        if isinstance(each, Voucher) and guard.messages.signer is None:
+            LOGGER.warning(_UNPROVEN, route)
 
 
 def intakes_of(bus: Bus) -> tuple[Intake, ...]:

@@ -66,9 +66,13 @@ class Exchange(Renewing):
             return self
         if len(audience) == 1:
             return replace(self, audience=next(iter(audience)))
-        found = f"is one of {sorted(audience)}" if audience else "is not known here"
+        found = (
+            f"is one of {sorted(audience)}"
+            if audience
+            else "is not known here: its guard takes none of them, or says nobody"
+        )
         raise ConfigurationError(
-            f"on_expired: Exchange: for whom tokens of {self.issuer} are {found}: expected "
+            f"on_expired: Exchange: the audience of {self.issuer}'s tokens {found}; expected "
             "Exchange(..., audience='...'), whom the new ones are for"
         )
 

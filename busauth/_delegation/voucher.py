@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Final
 
 from busauth._arguments import Count, SecondsOrNone, checked
+from busauth._delegation.exchange.server import Reaching
 from busauth._delegation.exchanging import VOUCHER, Exchanged, Exchanger, ExchangeRequest
 from busauth._delegation.onward import MAX_DEPTH, Asking
 from busauth.audit import LOGGER
@@ -43,7 +44,7 @@ class Voucher:
         lifetime: how long it may live at most, as long as the work may wait; or `hours`, `minutes`
             and `seconds`, added up. None for what the server gives.
         max_depth: how many services may act for the caller, this one included.
-        clock: what its end is compared with.
+        clock: what its end is compared with; None for the exchanger's own, where it has one.
 
     Raises:
         ConfigurationError: for nobody, a scope has a name that none can have, or no span of time.
@@ -73,7 +74,8 @@ class Voucher:
         self._lifetime = span.total_seconds() if span else math.inf
         request = ExchangeRequest.of(audience, scopes=scopes, token_type=VOUCHER)
         self._asking = Asking(exchanger, request, max_depth)
-        self._clock = clock or SystemClock()
+        self._timed = exchanger if isinstance(exchanger, Reaching) else None
+        self._clock = clock
         self._is_told = False
 
     async def token_for(self, subject: Subject) -> str:
@@ -91,7 +93,7 @@ class Voucher:
         return exchanged.token
 
     def _check_life(self, subject: Subject, exchanged: Exchanged) -> None:
-        ends_at, now = exchanged.caller.expires_at, self._clock.now()
+        ends_at, now = exchanged.caller.expires_at, self._now()
         began = exchanged.caller.issued_at  # of one that is remembered, earlier than now
         lives = ends_at - (now if began is None else min(began, now))
         if lives > self._lifetime + _SKEW:
@@ -101,6 +103,10 @@ class Voucher:
             self._is_told = True
             issuer = exchanged.caller.issuer
             LOGGER.warning(_CAPPED, self, issuer, ends_at - now)
+
+    def _now(self) -> float:
+        usual = SystemClock() if self._timed is None else self._timed.clock
+        return (self._clock or usual).now()
 
     def __repr__(self) -> str:
         return f"<Voucher {self._asking}>"

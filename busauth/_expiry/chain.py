@@ -30,6 +30,7 @@ Policies = ExpiryPolicy | PolicyFunction | Sequence[ExpiryPolicy | PolicyFunctio
 """What `on_expired` takes."""
 
 
+_NOT_LATE = "no policy accepts it: Exchange has late tokens exchanged where late=True is said"
 _WITHOUT_EFFECTS = frozenset({Grace, ValidWhenPublished, Restrict, Park, DeadLetter, Discard})
 """Of the policies that come with busauth, those that ask nobody: by name, so that one which does
 is never among them by accident."""
@@ -167,6 +168,8 @@ class PolicyChain:
             verdict = await _asked(name, policy.decide, late)
             if verdict is not None:
                 return _checked(verdict, name), name
+        if any(each.issuer == late.caller.issuer and not each.late for each in self.renewing):
+            return DeadLetter(reason=_NOT_LATE), "default"
         return DeadLetter(), "default"
 
 

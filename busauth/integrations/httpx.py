@@ -26,6 +26,7 @@ from contextlib import contextmanager
 import httpx
 
 from busauth._arguments import checked
+from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, told_to_handlers
 from busauth._tokens.fetch import Fetcher
@@ -86,6 +87,7 @@ class CallerAuth(httpx.Auth):
         named = (hosts,) if isinstance(hosts, str) else hosts
         self._origins = frozenset(_declared(host, fetcher) for host in named)
         self._caller = caller
+        check_asked("CallerAuth(onward=...)", onward)
         self._onward = None if onward is FORWARDED else onward
         if not self._origins:
             raise ConfigurationError(f"hosts=[]: expected {_EXPECTED}")

@@ -6,7 +6,7 @@ awaited, not because somebody slept.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,9 @@ from busauth._amqp.publishing.outbox import Body, as_message
 from busauth._amqp.resending.again import Released
 from busauth._amqp.resending.letters import Letter, dead_letters
 from busauth._amqp.topology import dead_queue, rejected_queue
+from busauth._delegation.exchange.jwt_grant import JwtGrant
+from busauth._delegation.exchange.token_exchange import TokenExchange
+from busauth._delegation.transactions.transaction_tokens import TransactionTokens
 from busauth._expiry import Policies
 from busauth._revocation.events import Target
 from busauth._revocation.revocations import NoRevocations, Revocations
@@ -44,12 +47,13 @@ from busauth.testing.broker.model.journal import Record
 from busauth.testing.claims import Claims
 from busauth.testing.clock import ManualClock
 from busauth.testing.issuer import Issuer
+from busauth.testing.issuer.transport import IssuerTransport
 from busauth.testing.loops import HomeLoop
 from busauth.testing.published import published
 from busauth.testing.revoked import Revoking
 from busauth.testing.story import Sent, Story, Witness, decided, moved
 from busauth.testing.tasks import TaskWatch
-from busauth.testing.trust import IssuerKeys
+from busauth.testing.trust import IssuerClients, IssuerKeys
 
 
 class AnyBroker(Protocol):
@@ -91,6 +95,7 @@ class Kit(Witness):
         self.issuer = issuer or Issuer(clock=clock)
         super().__init__()
         self._trusted: Verifier | None = None
+        self._clients = IssuerClients(self.issuer)
         self._revoking = Revoking()
         self._tasks = TaskWatch()
         self._claims = Claims(lambda: self._open, lasting=not isinstance(broker, Broker))
@@ -186,6 +191,41 @@ class Kit(Witness):
         finally:
             self._revoking.forget(guard.core.revocations)
         self.check_tasks()
+
+    @asynccontextmanager
+    async def answering(
+        self, *asking: TokenExchange | JwtGrant | TransactionTokens
+    ) -> AsyncIterator[IssuerTransport]:
+        """Have the issuer answer who asks for other tokens, on this kit's clock, while inside.
+
+        It knows their clients, and they remember nothing of what was before. Their promises stay:
+        what comes is held to what was asked for.
+
+        Args:
+            asking: of one issuer, whose name the kit's takes unless a guard in use has given it
+                one.
+
+        Yields:
+            What carries their requests: its `down`, `delay`, `rewrite` and other faults are theirs,
+            and `received` has what was asked.
+
+        Raises:
+            ConfigurationError: the kit's issuer goes by another name.
+        """
+        if self._trusted is None and asking:
+            self.issuer.url = asking[0].issuer
+        transport = self.issuer.transport()
+        with ExitStack() as inside:
+            for each in asking:
+                if each.issuer != self.issuer.url:
+                    raise ConfigurationError(
+                        f"{each!r}: expected it to ask {self.issuer.url}, whose name the kit's "
+                        "issuer has. For another issuer's, make it with an issuer of the test's "
+                        "own: fetcher=Fetcher(transport=Issuer(...).transport()), clock=kit.clock"
+                    )
+                reach = self._clients.reach(each.client_id, transport, self.clock)
+                inside.enter_context(each.overridden(reach))
+            yield transport
 
     def _trusting(self, guard: Guard) -> Guard:
         """Take the name of an issuer that the guard trusts, and be trusted in its place."""

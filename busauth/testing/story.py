@@ -1,7 +1,7 @@
 """What happened to one message, step by step: what its guard decided, and what the broker did."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from busauth._arguments import kind_of
@@ -47,6 +47,11 @@ class Step:
     what: str
     why: str = ""
     event: Event | None = None
+
+    def is_pause_of(self, queues: Collection[str]) -> bool:
+        """Return whether a consumer of one of the queues was told to wait."""
+        is_pause = self.event is not None and self.event.kind is EventKind.DEFERRED
+        return is_pause and self.queue in queues
 
 
 def decided(event: Event) -> Step:
@@ -106,10 +111,20 @@ class Witness:
         self._published: deque[Published] = deque(maxlen=_REMEMBERED)
 
     def story(self, sent: Sent) -> Story:
-        """Return what happened to a message; the broker's own steps only with the embedded one."""
+        """Return what happened to a message; the broker's own steps only with the embedded one.
+
+        While it waits, what its consumer pauses for is part of that.
+        """
         if not isinstance(sent, Sent):
             raise TypeError(f"got {kind_of(sent)}: expected what `await kit.publish(...)` returned")
-        steps = (step for message_id, step in self._steps if message_id == sent.message_id)
+        queues: set[str] = set()
+        steps: list[Step] = []
+        for message_id, step in self._steps:
+            if message_id == sent.message_id:
+                queues.add(step.queue)
+            elif message_id is not None or not step.is_pause_of(queues):
+                continue
+            steps.append(step)
         return Story(sent, tuple(steps))
 
     def published(

@@ -1,11 +1,13 @@
 """What the demo takes for a fact, and when it calls a scene equal."""
 
 import asyncio
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from busauth import Event
-from workers.demo.playbill import Row, counted, last_word
+from workers.demo.playbill import Row, counted, last_word, show
 from workers.demo.record import Record, Trouble, fact_of
 
 
@@ -64,3 +66,11 @@ def test_the_last_word_names_what_differs() -> None:
     assert last_word(rows, 9.7) == "Not as expected, in 10 s: scene 2."
     assert last_word(rows[:1], 9.7) == "All 1 scenes went as expected, in 10 s."
     assert counted(["a", "b", "a"]) == ["a x2", "b"]
+
+
+def test_what_was_seen_as_expected_is_said_once() -> None:
+    """A scene that differs shows both sides; one that is equal shows what it was."""
+    console = Console(width=100, record=True, file=StringIO())
+    show([Row("s", ("alike",), ("alike",)), Row("t", ("this",), ("that",))], console)
+    shown = console.export_text()
+    assert [shown.count(fact) for fact in ("alike", "this", "that")] == [1, 1, 1]

@@ -36,11 +36,11 @@ def show(rows: Sequence[Row], console: Console) -> None:
     table = Table(box=box.SIMPLE, padding=(0, 1), pad_edge=False)
     table.add_column()
     table.add_column("scene", max_width=22)
-    for heading in ("expected", "seen", ""):
+    for heading in ("expected, and seen", "seen instead", ""):
         table.add_column(heading, overflow="fold")
     for number, row in enumerate(rows, 1):
         verdict = Text("equal", "green") if row.equal else Text("DIFFERS", "bold red")
-        seen = [*counted(row.seen), row.trouble]
+        seen = [] if row.equal else [*counted(row.seen), row.trouble]  # said once is enough
         table.add_row(
             str(number), Text(row.title), Text("\n".join(counted(row.expected))),
             Text("\n".join(seen).strip(), "" if row.equal else "red"), verdict,

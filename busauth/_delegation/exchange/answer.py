@@ -16,12 +16,14 @@ from busauth._tokens.compact import json_object
 from busauth._tokens.fetch import Reply
 from busauth.errors import Deferred, Forbidden, NotGenuine
 
-_NOBODYS = frozenset(
-    {
-        *("invalid_client", "unauthorized_client", "unsupported_grant_type"),
-        *("temporarily_unavailable", "server_error", "slow_down"),
-    }
-)
+_NOBODYS: Mapping[str, str] = {
+    "invalid_client": "a client that the server knows, with what it proves itself by",
+    "unauthorized_client": "a client that may have tokens exchanged there",
+    "unsupported_grant_type": "a server that exchanges tokens, and that switched on",
+    **dict.fromkeys(("temporarily_unavailable", "server_error", "slow_down"), "200"),
+}
+"""Errors about the client or the server, and what is expected in their place."""
+
 _NO_VERDICT = frozenset({401, 408, 425, 429})
 """Statuses about whoever asks, or when: not about what was asked."""
 
@@ -79,7 +81,7 @@ def object_of(reply: Reply, secrets: Collection[str] = ()) -> dict[str, Any]:
     client_error = reply.status // 100 == 4  # noqa: PLR2004 -- four hundred and more
     is_nobodys = reply.status in _NO_VERDICT and error not in _VERDICTS
     if not client_error or is_nobodys or error in _NOBODYS:
-        raise Deferred(f"status {reply.status}, {error}: expected 200")
+        raise Deferred(f"status {reply.status}, {error}: expected {_NOBODYS.get(error, '200')}")
     raise Forbidden("exchange.refused", found=error, expected="a token")
 
 

@@ -5,7 +5,7 @@ proven genuine, held to what was asked for, and only then remembered. Whoever sh
 others has it held to their own subject once more.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 
 from busauth._delegation.exchange.answer import Granted
@@ -20,7 +20,7 @@ from busauth._delegation.exchange.kinds import profile_for
 from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
-from busauth._delegation.exchange.server import TokenEndpoint
+from busauth._delegation.exchange.server import Reach, Reaching, TokenEndpoint
 from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
@@ -38,7 +38,7 @@ from busauth.errors import ConfigurationError, Deferred, NotGenuine
 _MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
 
 
-class TokenClient(ABC):
+class TokenClient(Reaching):
     """Has tokens from one authorization server, for tokens.
 
     Its arguments are those of `TokenExchange`, but for `takes`: all issuers whose tokens it takes.
@@ -62,29 +62,42 @@ class TokenClient(ABC):
         if not issuer or acts == "":
             raise ConfigurationError(f"issuer={issuer!r}, acts={acts!r}: expected names, not empty")
         self.options = options or ExchangeOptions()
-        self._clock = clock or SystemClock()
         self._algorithms = allow_list(algorithms)
         self._profile = profile_of(profile)
-        self._keys = keys or JWKS.discover(
-            issuer, algorithms=self._algorithms, fetcher=fetcher, clock=self._clock
-        )
         name = acts if isinstance(acts, str) else client.client_id
         self._takes = frozenset(takes)
         self._acting = Acting(issuer, client.client_id, name, bool(acts))
-        self._results = Results(options=self.options, clock=self._clock)
+        clock = clock or SystemClock()
+        found_keys = keys or JWKS.discover(
+            issuer, algorithms=self._algorithms, fetcher=fetcher, clock=clock
+        )
+        self._issuer = issuer
+        self._ask_by(
+            Reach(
+                client=client,
+                endpoint=endpoint,
+                keys=found_keys,
+                fetcher=fetcher or Fetcher(max_bytes=_MAX_BYTES),
+                clock=clock,
+            )
+        )
+
+    def _ask_by(self, reach: Reach) -> None:
+        self._reach, self._keys, self._clock = reach, reach.keys, reach.clock
+        self._results = Results(options=self.options, clock=reach.clock)
         self._server = TokenEndpoint(
-            issuer,
-            client=client,
-            url=endpoint,
+            self._issuer,
+            client=reach.client,
+            url=reach.endpoint,
             options=self.options,
-            fetcher=fetcher or Fetcher(max_bytes=_MAX_BYTES),
-            clock=self._clock,
+            fetcher=reach.fetcher,
+            clock=reach.clock,
         )
 
     @property
     def issuer(self) -> str:
         """Return whose tokens it gives."""
-        return self._server.issuer
+        return self._issuer
 
     async def exchange(self, subject: Subject, request: ExchangeRequest) -> Exchanged:
         """Return a token for the subject's, held to what was asked for.
@@ -173,4 +186,4 @@ class TokenClient(ABC):
         check_depth(len(given.actors), self.options.max_depth)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"
+        return f"<{type(self).__name__} {self.issuer} as {self.client_id}>"

@@ -6,7 +6,10 @@ ever had: as soon as that is refused, the server is back.
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from busauth._delegation.exchange.answer import Granted, granted, object_of
 from busauth._delegation.exchange.options import ExchangeOptions
@@ -17,12 +20,80 @@ from busauth._tokens.asking.client_auth import ClientAuthentication, MutualTls, 
 from busauth._tokens.asking.flights import Flights
 from busauth._tokens.fetch import Fetcher, Reply, Unusable, shown
 from busauth._tokens.keys.discovery import discover, metadata_urls
+from busauth._tokens.keys.key import KeySource
 from busauth.clock import Clock
-from busauth.errors import BusauthError, Deferred, Refused, evidence
+from busauth.errors import BusauthError, ConfigurationError, Deferred, Forbidden, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
 
 _SECRET = ("subject_token", "actor_token", "assertion", "client_assertion", "client_secret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How a server is reached, and by whom.
+
+    Attributes:
+        client: how this service proves who it is.
+        endpoint: where tokens are had; None for where the issuer's metadata says.
+        keys: the issuer's.
+        fetcher: time and size limits, and what carries the requests.
+        clock: where instants come from.
+    """
+
+    client: ClientAuthentication
+    endpoint: str | None
+    keys: KeySource
+    fetcher: Fetcher
+    clock: Clock
+
+
+class Reaching(ABC):
+    """Whoever asks one server for tokens, and can be pointed at another one of the same name."""
+
+    _reach: Reach
+
+    @property
+    @abstractmethod
+    def issuer(self) -> str:
+        """Return whose tokens it gives."""
+
+    @property
+    def client_id(self) -> str:
+        """Return by which name this service is known there."""
+        return self._reach.client.client_id
+
+    @property
+    def clock(self) -> Clock:
+        """Return where instants come from."""
+        return self._reach.clock
+
+    @contextmanager
+    def overridden(self, reach: Reach) -> Iterator[None]:
+        """Ask elsewhere while inside, with nothing remembered, and promise the same: for tests."""
+        before = self._reach
+        self._ask_by(reach)
+        try:
+            yield
+        finally:
+            self._ask_by(before)
+
+    @abstractmethod
+    def _ask_by(self, reach: Reach) -> None:
+        """Ask there from now on."""
+
+
+def check_asked(name: str, onward: object) -> None:
+    """Refuse who is asked for tokens where it has to be said for what: both have a `token_for`.
+
+    Raises:
+        ConfigurationError: names the argument.
+    """
+    if isinstance(onward, Reaching):
+        raise ConfigurationError(
+            f"{name}: got {onward!r}, who is asked for tokens: expected what is asked for, such as "
+            "Onward(idp, audience='payments')"
+        )
 
 
 class _SilenceError(Deferred):
@@ -81,7 +152,9 @@ class TokenEndpoint:
         try:
             async with self._room.here:
                 return await self._tried(form)
-        except (Refused, asyncio.CancelledError):
+        except Refused as refused:
+            raise Forbidden(refused.code, found=refused.found, expected=_asked(form)) from None
+        except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever went wrong, no message is guilty of it
             raise self.silent(error) from error
@@ -154,3 +227,15 @@ class TokenEndpoint:
             raise Unusable(f"{shown(where)} names no token_endpoint: say endpoint=...")
         self._url = self._fetcher.check_url(url)
         return url
+
+
+def _asked(form: Form) -> str:
+    """Say what was asked for: a server's no says of that a code alone."""
+    audience, resource = form.get("audience", ()), form.get("resource", ())
+    whom = " ".join([*_texts(audience), *_texts(resource)])
+    said = (("for", whom), ("with", form.get("scope")))
+    return " ".join(["a token", *(f"{name} {value}" for name, value in said if value)])
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    return (given,) if isinstance(given, str) else given

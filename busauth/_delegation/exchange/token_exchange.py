@@ -8,7 +8,7 @@ from busauth._delegation.exchange.client import TokenClient
 from busauth._delegation.exchange.kinds import kind_of
 from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.own import OwnToken
-from busauth._delegation.exchange.server import Form
+from busauth._delegation.exchange.server import Form, Reach
 from busauth._delegation.exchanging import ACCESS_TOKEN, EXCHANGE_GRANT, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.fetch import Fetcher
@@ -75,7 +75,10 @@ class TokenExchange(TokenClient):
             fetcher=fetcher,
             clock=clock,
         )
-        self._own = OwnToken(self._server, options=self.options, clock=self._clock)
+
+    def _ask_by(self, reach: Reach) -> None:
+        super()._ask_by(reach)
+        self._own = OwnToken(self._server, options=self.options, clock=reach.clock)
 
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:
         form = _form(subject, request)

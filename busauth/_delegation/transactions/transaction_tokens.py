@@ -14,7 +14,7 @@ from busauth._delegation.exchange.held import broken, check_time
 from busauth._delegation.exchange.kinds import kind_of
 from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_issuer
-from busauth._delegation.exchange.server import TokenEndpoint
+from busauth._delegation.exchange.server import Reach, Reaching, TokenEndpoint
 from busauth._delegation.exchanging import EXCHANGE_GRANT, TXN_TOKEN, Exchanged
 from busauth._delegation.transactions.held import (
     check_kind,
@@ -45,7 +45,7 @@ Context = Mapping[str, Any]
 """An object of JSON."""
 
 
-class TransactionTokens:
+class TransactionTokens(Reaching):
     """Has transaction tokens from the one service of a trust domain.
 
     What comes back is proven by the service's keys and held to what was asked for: a transaction
@@ -90,31 +90,39 @@ class TransactionTokens:
         fetcher: Fetcher | None = None,
         clock: Clock | None = None,
     ) -> None:
-        fetcher, self._clock = fetcher or Fetcher(max_bytes=_MAX_BYTES), clock or SystemClock()
-        options, self.trust_domain = options or ExchangeOptions(), trust_domain
+        fetcher, clock = fetcher or Fetcher(max_bytes=_MAX_BYTES), clock or SystemClock()
+        self._options, self.trust_domain = options or ExchangeOptions(), trust_domain
         self._starts, self._renames, self._longest = starts, renames, longest
         self._takes = frozenset((issuer, *((takes,) if isinstance(takes, str) else takes)))
-        keys = keys or JWKS.discover(issuer, fetcher=fetcher, clock=self._clock)
+        self._issuer = issuer
+        keys = keys or JWKS.discover(issuer, fetcher=fetcher, clock=clock)
+        self._ask_by(
+            Reach(client=client, endpoint=endpoint, keys=keys, fetcher=fetcher, clock=clock)
+        )
+
+    def _ask_by(self, reach: Reach) -> None:
+        self._reach, self._clock = reach, reach.clock
         verifier = Verifier(
-            keys,
-            issuer=issuer,
-            audience=trust_domain,
+            reach.keys,
+            issuer=self._issuer,
+            audience=self.trust_domain,
             profile=TRANSACTION,
         )
-        self._trusted = Verifiers(verifier, max_token_bytes=options.max_token_bytes, cache_size=0)
+        longest = self._options.max_token_bytes
+        self._trusted = Verifiers(verifier, max_token_bytes=longest, cache_size=0)
         self._server = TokenEndpoint(
-            issuer,
-            client=client,
-            url=endpoint,
-            options=options,
-            fetcher=fetcher,
-            clock=self._clock,
+            self._issuer,
+            client=reach.client,
+            url=reach.endpoint,
+            options=self._options,
+            fetcher=reach.fetcher,
+            clock=reach.clock,
         )
 
     @property
     def issuer(self) -> str:
         """Return whose tokens it gives."""
-        return self._server.issuer
+        return self._issuer
 
     async def token_for(
         self,

@@ -24,7 +24,7 @@ from workers.agents.tools import flights, mailbox
 from workers.demo.chains.town import Town, founded, open_for
 from workers.demo.play import Chain, Scene
 from workers.demo.timeline import Timeline
-from workers.hop import Hop
+from workers.hop import LEGEND, Hop
 
 QUEUES = (SEARCHES_DUE, HOLDS_DUE, REPORTS_DUE)
 STEPS = ("search", "hold", "report")
@@ -273,4 +273,6 @@ SCENES = (
     Scene("Afterwards", nothing_left, tuple(f"{queue}: 0 waiting" for queue in QUEUES)),
 )
 
-AGENTS = Chain("Starting the agent's world: desk, atlas, flights, mailbox.", set_up, SCENES)
+AGENTS = Chain(
+    f"Starting the agent's world: desk, atlas, flights, mailbox.\n{LEGEND}", set_up, SCENES
+)

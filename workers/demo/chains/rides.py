@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from workers.demo.chains.town import Town, founded, open_for
 from workers.demo.play import Chain, Scene
 from workers.demo.timeline import Timeline
+from workers.hop import LEGEND
 from workers.rides.drivers import drivers
 from workers.rides.edge import edge
 from workers.rides.matching import matching
@@ -126,4 +127,5 @@ SCENES = (
     Scene("Afterwards", nothing_left, tuple(f"{queue}: 0 waiting" for queue in QUEUES)),
 )
 
-RIDES = Chain("Starting the ride: edge, matching, payments, drivers.", set_up, SCENES)
+_STARTS = "Starting the ride: edge, matching, payments, drivers."
+RIDES = Chain(f"{_STARTS}\n{LEGEND}", set_up, SCENES)

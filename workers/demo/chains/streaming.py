@@ -16,6 +16,7 @@ from busauth.tokens import ClientSecretBasic, Session
 from workers.demo.chains.town import Town, founded, open_for
 from workers.demo.play import Chain, Scene
 from workers.demo.timeline import Timeline
+from workers.hop import LEGEND
 from workers.place import Place
 from workers.streaming.billing import billing
 from workers.streaming.domain import DOMAIN
@@ -207,4 +208,6 @@ SCENES = (
     Scene("Afterwards", nothing_left, tuple(f"{queue}: 0 waiting" for queue in QUEUES)),
 )
 
-STREAMING = Chain("Starting the stream: edge, playback, recommendations, billing.", set_up, SCENES)
+STREAMING = Chain(
+    f"Starting the stream: edge, playback, recommendations, billing.\n{LEGEND}", set_up, SCENES
+)
