@@ -2,9 +2,10 @@
 
 import asyncio
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aio_pika import Message
 
 from busauth import (
     ANONYMOUS,
@@ -310,6 +311,47 @@ async def test_a_handler_that_blocks_is_told_likewise(
         (handled,) = await trail.until("handled")
     assert handled.attempt == 1
     await broker.settles_at(payments, 1)
+
+
+@pytest.mark.parametrize("given", [None, "", b"narrow"])
+async def test_what_is_no_token_never_stands_for_the_callers(
+    broker: Broker, issuer: Issuer, trail: Trail, given: Any
+) -> None:
+    """Whoever gives nothing has nothing sent, and hears of it."""
+    queue = await broker.declare("orders")
+
+    class Giving:
+        async def token_for(self, _subject: Subject) -> str:
+            return cast("str", given)
+
+    routes = {queue: Giving()}
+    token, guard = issuer.token(), guard_for(issuer, trail)
+    async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        with pytest.raises(ConfigurationError, match=r"Giving\.token_for.*a raw token"):
+            await bus.publish(queue, "", token=token)
+        with pytest.raises(ConfigurationError, match="nothing was sent"):
+            await bus.publish_many([Publication(queue, "", token=token)])
+    assert await broker.count(queue) == 0
+
+
+async def test_a_copy_by_the_broker_is_no_way_around(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """A message that names further queues goes nowhere, until its publication says as what."""
+    queue, other = await broker.declare("orders"), await broker.declare("others")
+    guard, token = guard_for(issuer, trail), issuer.token()
+    async with Bus(broker.url, guard=guard, service="orders", onward={queue: FORWARDED}) as bus:
+        for name in ("CC", "BCC"):
+            message = Message(b"", headers={name: [other]})
+            with pytest.raises(ConfigurationError, match=f"the header '{name}'"):
+                await bus.publish(queue, message, token=token)
+            with pytest.raises(ConfigurationError, match=f"the header '{name}'"):
+                await bus.publish_many([Publication(queue, message, token=token)])
+            await bus.publish(queue, message, token=ANONYMOUS)
+            await bus.publish(
+                queue, Message(b"", headers={name: [other]}), onward=FORWARDED, token=token
+            )
+    assert await broker.count(other) == 4
 
 
 async def test_who_was_revoked_while_the_server_was_asked_sends_nothing(

@@ -47,6 +47,12 @@ _ROOM = _LONGEST_KEY - 2 * LEVELS
 _DEATH, _DEATHS = 200, 512
 """Bytes that a broker notes of each queue that a message went through, without its key; of all."""
 
+_BELIEVED: Final = 60.0
+"""Seconds for which a queue is taken to be bound: deleted and declared anew, it is no more."""
+
+_TARGETS: Final = 1000
+"""Queues that are remembered; who forgets one binds it again."""
+
 _DELAY = Step(
     f"declare and bind what delays messages ({_NAME}.…)",
     "configure, and write to",
@@ -64,7 +70,8 @@ def check_delay(delay: float | None, exchange: str) -> None:
     """
     if delay is None:
         return
-    if isinstance(delay, bool) or not 0 < delay <= LONGEST:
+    is_number = isinstance(delay, int | float) and not isinstance(delay, bool)
+    if not is_number or not 0 < delay <= LONGEST:
         raise ConfigurationError(
             f"delay={delay!r}: expected seconds above 0, at most {LONGEST} (48 days), or None"
         )
@@ -143,6 +150,7 @@ class Delays:
         target: str,
         delay: float,
         *,
+        now: float,
         within: Within,
         declares: bool,
     ) -> tuple[str, str]:
@@ -153,6 +161,7 @@ class Delays:
             outgoing: the message.
             target: the queue.
             delay: seconds, rounded up.
+            now: on a clock that only goes on.
             within: how long that may take.
             declares: whether what is missing is declared; else it is only looked whether it is
                 there.
@@ -170,9 +179,10 @@ class Delays:
                 known = self._known
                 if known is None or known.connection is not connection:
                     known = self._known = _Known(connection)
-                if known.lacks(way):
+                if known.lacks(way, now):
                     with as_nobody():  # what a channel starts outlives the handler
                         await (known.declare(way) if declares else known.look(way))
+                    known.remember(way, now)
         except TimeoutError as error:
             raise PublishError(
                 f"what delays it was not declared within {within.seconds:g} s: it was not sent"
@@ -186,10 +196,17 @@ class _Known:
     def __init__(self, connection: AbstractConnection) -> None:
         self.connection = connection
         self._levels = 0
-        self._targets: set[str] = set()
+        self._until: dict[str, float] = {}
 
-    def lacks(self, way: Way) -> bool:
-        return way.levels > self._levels or way.target not in self._targets
+    def lacks(self, way: Way, now: float) -> bool:
+        return way.levels > self._levels or now >= self._until.get(way.target, now)
+
+    def remember(self, way: Way, now: float) -> None:
+        self._levels = max(self._levels, way.levels)
+        self._until.pop(way.target, None)
+        self._until[way.target] = now + _BELIEVED
+        if len(self._until) > _TARGETS:
+            del self._until[next(iter(self._until))]
 
     async def declare(self, way: Way) -> None:
         """Declare what is missing, from below: what a level leads to is there before it is."""
@@ -202,10 +219,15 @@ class _Known:
                     self._levels = number + 1
                 bound = channel.queue_bind(way.target, _DUE, _arrival(way.target))
                 await answered(channel, bound)
-        self._targets.add(way.target)
 
     async def look(self, way: Way) -> None:
         """Look whether what an operator declares is there; its bindings cannot be looked at."""
+        with _told(way.target):
+            await self._look_for_levels(way)
+            async with leaving(await self._channel()) as channel:
+                await answered(channel, channel.queue_declare(way.target, passive=True))
+
+    async def _look_for_levels(self, way: Way) -> None:
         try:
             async with leaving(await self._channel()) as channel:
                 for number in (-1, *range(way.levels)):
@@ -218,11 +240,6 @@ class _Known:
                 f"docs/protocol.md has them, and {way.target!r} bound to {_DUE} with the key "
                 f"{_arrival(way.target)!r}"
             ) from error
-        with _told(way.target):
-            async with leaving(await self._channel()) as channel:
-                await answered(channel, channel.queue_declare(way.target, passive=True))
-        self._levels = max(self._levels, way.levels)
-        self._targets.add(way.target)
 
     async def _channel(self) -> AbstractChannel:
         return await answered(self.connection, self.connection.channel(publisher_confirms=False))
@@ -279,6 +296,11 @@ def check_target(target: str) -> None:
         raise ConfigurationError(
             f"a delay for queue {evidence(target)}: its name has {size} bytes: expected {_ROOM} at "
             "most, as the delay stands before it in the routing key"
+        )
+    if target.startswith(f"{_NAME}."):
+        raise ConfigurationError(
+            f"a delay for queue {target!r}: expected a queue that somebody consumes, none of those "
+            "that messages wait in: a broker drops what comes to the same one twice"
         )
     if not target or {"*", "#"} & set(target.split(".")):
         raise ConfigurationError(
