@@ -14,7 +14,7 @@ from typing import Any
 from busauth._amqp.handling.plan import Handler
 from busauth._callables import name_of
 from busauth.audit import Event
-from busauth.caller import Lease, acting, caller_in_scope, current_lease
+from busauth.caller import Lease, Subject, acting, caller_in_scope, current_lease
 
 _handled: ContextVar[Event | None] = ContextVar("busauth_handled", default=None)
 """The message whose handler was about to run, in its own context."""
@@ -67,7 +67,7 @@ class TaskWatch:
 
 
 class _WatchedLease(Lease):
-    """A handler's lease, that knows which other tasks have used it."""
+    """A handler's lease, that knows which other tasks have used it; the handler's own answers."""
 
     __slots__ = ("_event", "_handler", "_lease", "_others", "_over", "_own", "_watch")
 
@@ -84,6 +84,22 @@ class _WatchedLease(Lease):
             self._others.add(task)
             self._look()
         return self._lease.token()
+
+    @property
+    def is_proven(self) -> bool:
+        return self._lease.is_proven
+
+    @property
+    def is_transaction(self) -> bool:
+        return self._lease.is_transaction
+
+    async def subject(self) -> Subject:
+        self.token()  # first: who asks has used it
+        return await self._lease.subject()
+
+    async def fresh(self) -> str:
+        self.token()
+        return await self._lease.fresh()
 
     def end(self, why: str = "") -> None:
         """Look who goes on; the handler's own lease is ended by who opened it."""
