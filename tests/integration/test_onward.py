@@ -260,6 +260,30 @@ async def test_a_refusal_ends_the_handler_without_another_attempt(
     assert await broker.count(payments) == 0
 
 
+async def test_a_token_that_has_ended_is_named_where_none_is_had_for_it(
+    broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
+) -> None:
+    """The server's no stays, and whoever reads it learns what to declare."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    idp = Idp(issuer_in_time, fault=Forbidden("exchange.refused", found="invalid_request"))
+    guard = guard_for(issuer_in_time, trail, clock=clock)
+    routes = {payments: Onward(idp, audience="payments")}
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS, onward=routes)
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        await clock.advance(4000)
+        await bus.publish(payments, order)
+
+    async with bus:
+        await broker.publish(orders, token=issuer_in_time.token("ann"))
+        (refused,) = await trail.until("refused")
+    assert "exchange.refused: got invalid_request, for a token 3700 s past exp" in str(
+        refused.detail
+    )
+    assert refused.code == "handler.rejected"
+
+
 async def test_what_is_given_back_is_not_taken_for_a_copy(
     broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
 ) -> None:

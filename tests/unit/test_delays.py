@@ -2,7 +2,7 @@
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aio_pika import Message
@@ -58,6 +58,8 @@ def test_a_delay_is_a_span_of_time(delay: Any) -> None:
         check_delay(delay, "")
     with pytest.raises(ConfigurationError, match="48 days"):
         Publication("q", "", delay=delay)
+    with pytest.raises(ConfigurationError, match="timeout=datetime"):
+        Publication("q", "", timeout=cast("float", timedelta(hours=1)))
 
 
 def test_a_delay_is_for_a_queue() -> None:

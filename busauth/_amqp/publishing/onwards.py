@@ -17,7 +17,7 @@ from busauth._messages.proof import Route
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Transient, evidence
+from busauth.errors import ConfigurationError, Forbidden, Refused, Transient, evidence
 
 Declared = (
     Mapping[str, OnwardToken] | Mapping[Route, OnwardToken] | Mapping[str | Route, OnwardToken]
@@ -147,7 +147,7 @@ class Onwards:
         with told_to_handlers(self._transient):
             async with within.limit():
                 subject = await self._subject(token)
-                had = await token_of(onward, subject)
+                had = await self._had(onward, subject)
                 await self._subject(token)  # once more: who counted before may be revoked by now
         caller = subject.caller
         self._tell(
@@ -161,6 +161,20 @@ class Onwards:
             )
         )
         return had
+
+    async def _had(self, onward: OnwardToken, subject: Subject) -> str:
+        """Return what is had for a token; of one that has ended, a server's no tells too little."""
+        try:
+            return await token_of(onward, subject)
+        except Refused as refused:
+            late = self._clock.now() - subject.caller.expires_at
+            if refused.code != "exchange.refused" or late < 0:
+                raise
+            raise Forbidden(
+                refused.code,
+                found=f"{refused.found}, for a token {late:.0f} s past exp",
+                expected="one that counts: on_expired=Exchange(...) at the consumer, or a voucher",
+            ) from refused
 
     async def _subject(self, token: Token) -> Subject:
         if not isinstance(token, str):
