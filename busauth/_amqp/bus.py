@@ -392,7 +392,7 @@ class Bus:
             outgoing,
             routing_key,
             delay,
-            now=self.guard.clock.monotonic(),
+            clock=self.guard.clock,
             within=within,
             declares=declares,
         )

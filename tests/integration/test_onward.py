@@ -1,6 +1,7 @@
 """Whose token goes on with what a handler publishes: declared, narrower, or not at all."""
 
 import asyncio
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from busauth import (
     GuardOptions,
     NotGenuine,
     Publication,
+    PublishError,
     StaticKeys,
     Untimely,
     Verifier,
@@ -337,6 +339,25 @@ async def test_a_handler_that_blocks_is_told_likewise(
     await broker.settles_at(payments, 1)
 
 
+async def test_what_a_user_wrote_is_told_by_its_kind(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """Its own text may show what it knows."""
+    queue = await broker.declare("orders")
+
+    @dataclass
+    class Desk:
+        secret: str
+
+        async def token_for(self, subject: Subject) -> str:
+            return subject.token
+
+    async with Bus(broker.url, guard=guard_for(issuer, trail), service="orders") as bus:
+        await bus.publish(queue, "", token=issuer.token(), onward=Desk("s3cr3t"))
+    (event,) = [each for each in trail.events if each.kind is EventKind.EXCHANGED]
+    assert event.detail == "Desk"
+
+
 @pytest.mark.parametrize("given", [None, "", b"narrow"])
 async def test_what_is_no_token_never_stands_for_the_callers(
     broker: Broker, issuer: Issuer, trail: Trail, given: Any
@@ -413,6 +434,8 @@ async def test_a_voucher_is_the_only_token_of_its_message(
     routes = {queue: Voucher(idp, audience="later", scopes="orders:write", hours=24)}
     token = issuer.token("ann", scope=BOTH)
     async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        with pytest.raises(PublishError, match=r"voucher counts for 86\d+ s, .*is 90000"):
+            await bus.publish(queue, Order(id=1), token=token, delay=25 * 3600)
         await bus.publish(queue, Order(id=1), token=token)
     message = await broker.one(queue)
     voucher = str(message.headers["authorization"]).removeprefix("Bearer ")

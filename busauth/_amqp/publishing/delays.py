@@ -29,7 +29,11 @@ from busauth._amqp.publishing.copies import LAST, Outgoing
 from busauth._amqp.publishing.publisher import check_frame, frame_max
 from busauth._amqp.topology import KEPT, forwarding
 from busauth._loops import PerLoop
+from busauth._tokens.claims import instant
+from busauth._tokens.compact import split
+from busauth._tokens.vouchers import is_voucher
 from busauth.caller import as_nobody
+from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, evidence
 
 LEVELS: Final = 22
@@ -150,7 +154,7 @@ class Delays:
         target: str,
         delay: float,
         *,
-        now: float,
+        clock: Clock,
         within: Within,
         declares: bool,
     ) -> tuple[str, str]:
@@ -161,7 +165,7 @@ class Delays:
             outgoing: the message.
             target: the queue.
             delay: seconds, rounded up.
-            now: on a clock that only goes on.
+            clock: how long what is there is believed in, and what a voucher's end is compared with.
             within: how long that may take.
             declares: whether what is missing is declared; else it is only looked whether it is
                 there.
@@ -174,9 +178,10 @@ class Delays:
         check_target(target)
         way = Way(target, math.ceil(delay))
         _check_waits(outgoing, way, frame_max(connection))
+        _check_lasts(outgoing, way, clock.now())
         try:
             async with within.limit(), self._turns.here:
-                known = self._known
+                known, now = self._known, clock.monotonic()
                 if known is None or known.connection is not connection:
                     known = self._known = _Known(connection)
                 if known.lacks(way, now):
@@ -306,6 +311,23 @@ def check_target(target: str) -> None:
         raise ConfigurationError(
             f"a delay for queue {target!r}: expected a name without '*' and '#' between its dots, "
             "which stand for other queues' names there"
+        )
+
+
+def _check_lasts(outgoing: Outgoing, way: Way, now: float) -> None:
+    """Refuse a voucher that is over when its message arrives: nobody exchanges it then.
+
+    Raises:
+        PublishError: says how long it counts.
+    """
+    token = outgoing.token
+    if token is None or not is_voucher(token, frozenset(), max_bytes=len(token)):
+        return
+    ends_at = instant(split(token, max_bytes=len(token)).payload, "exp")
+    if ends_at is not None and ends_at <= now + way.seconds:
+        raise PublishError(
+            f"its voucher counts for {ends_at - now:.0f} s, and the delay is {way.seconds} s: it "
+            "was not sent; expected a server that gives vouchers for longer, or a shorter delay"
         )
 
 

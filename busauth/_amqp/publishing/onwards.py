@@ -12,7 +12,8 @@ from aio_pika.message import Message
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, token_of, told_to_handlers
+from busauth._delegation.onward import FORWARDED, Onward, token_of, told_to_handlers
+from busauth._delegation.voucher import Voucher
 from busauth._messages.proof import Route
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, Subject, current_lease
@@ -89,6 +90,11 @@ def _route(key: str | Route) -> Route:
     return key if isinstance(key, Route) else Route("", key)
 
 
+def _told(onward: OnwardToken) -> str:
+    """Return what had a token, for an auditor; one of a user's own may show its secrets."""
+    return f"{onward}" if isinstance(onward, Onward | Voucher) else type(onward).__name__
+
+
 def _check_alone(body: Body) -> None:
     """Refuse a message that its sender has sent to further queues, for which nothing is declared.
 
@@ -157,7 +163,7 @@ class Onwards:
                 at=self._clock.now(),
                 issuer=caller.issuer,
                 subject=caller.subject,
-                detail=evidence(f"{onward}"),
+                detail=evidence(_told(onward)),
             )
         )
         return had
