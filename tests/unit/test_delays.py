@@ -67,7 +67,7 @@ def test_a_delay_is_for_a_queue() -> None:
     with pytest.raises(ConfigurationError, match="one queue alone"):
         Publication("q", "", exchange="events", delay=1)
     check_target("a" * 211)
-    for name in ("a" * 212, "a.*", "#", "", "busauth.delay.2"):
+    for name in ("a" * 212, "a.*", "#", "", "busauth.delay.2", "\u00fc", "\ud800", "a\n"):
         with pytest.raises(ConfigurationError, match="a delay for queue"):
             check_target(name)
 

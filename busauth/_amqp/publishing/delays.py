@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Queue
 
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import Step, permitted
@@ -291,10 +291,10 @@ def _told(target: str) -> Iterator[None]:
 
 
 def check_target(target: str) -> None:
-    """Refuse a queue that no routing key of the ladder can name.
+    """Refuse a queue that the ladder cannot lead to.
 
     Raises:
-        ConfigurationError: its name is too long, or would be a pattern.
+        ConfigurationError: its name is too long, or another one is expected, and which.
     """
     size = len(target.encode("utf-8", "replace"))
     if size > _ROOM:
@@ -302,16 +302,29 @@ def check_target(target: str) -> None:
             f"a delay for queue {evidence(target)}: its name has {size} bytes: expected {_ROOM} at "
             "most, as the delay stands before it in the routing key"
         )
+    if (expected := _in_place_of(target)) is not None:
+        raise ConfigurationError(f"a delay for queue {evidence(target)!r}: expected {expected}")
+
+
+def _in_place_of(target: str) -> str | None:
+    """Return which name is expected in place of one that cannot be bound; None for a good one."""
     if target.startswith(f"{_NAME}."):
-        raise ConfigurationError(
-            f"a delay for queue {target!r}: expected a queue that somebody consumes, none of those "
-            "that messages wait in: a broker drops what comes to the same one twice"
+        return (
+            "a queue that somebody consumes, none of those that messages wait in: a broker drops "
+            "what comes to the same one twice"
         )
     if not target or {"*", "#"} & set(target.split(".")):
-        raise ConfigurationError(
-            f"a delay for queue {target!r}: expected a name without '*' and '#' between its dots, "
-            "which stand for other queues' names there"
+        return (
+            "a name without '*' and '#' between its dots, which stand for other queues' names there"
         )
+    try:
+        Queue.Bind(queue=target)
+    except ValueError:  # other clients may have one of this name: published to, and not bound
+        return (
+            "a name of letters A to Z, digits, blanks and '-_.:@#,/+', as the client library binds "
+            "no other"
+        )
+    return None
 
 
 def _check_lasts(outgoing: Outgoing, way: Way, now: float) -> None:
