@@ -30,7 +30,8 @@ from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, token_of, told_to_handlers
 from busauth._delegation.voucher import Voucher
 from busauth._tokens.fetch import Fetcher
-from busauth._tokens.vouchers import is_voucher
+from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
+from busauth._tokens.vouchers import VOUCHER
 from busauth.caller import Caller, Subject, current_lease, subject_of
 from busauth.errors import CallerError, ConfigurationError
 
@@ -133,7 +134,7 @@ class CallerAuth(httpx.Auth):
         """
         self._check_host(request.url)  # first: for nobody else is a token had
         onward = self._onward
-        lent = self._token() if onward is None else (await self._had(onward), False)
+        lent = self._token() if onward is None else await self._had(onward)
         with self._lent(request, lent):
             response = yield request
         _forget(response)
@@ -175,13 +176,14 @@ class CallerAuth(httpx.Auth):
         lease = current_lease()
         return lease.token(), lease.is_transaction
 
-    async def _had(self, onward: OnwardToken) -> str:
+    async def _had(self, onward: OnwardToken) -> tuple[str, bool]:
         with told_to_handlers():
             token = await token_of(onward, await self._subject())
             await self._subject()  # once more: who counted before may be revoked by now
-        if is_voucher(token, frozenset(), max_bytes=len(token)):  # of whatever wraps one
+        kind = media_type_of(token)
+        if kind == VOUCHER:  # of whatever wraps one
             raise ConfigurationError(_NO_VOUCHER)
-        return token
+        return token, kind == TXN_JWT
 
     async def _subject(self) -> Subject:
         caller = self._caller

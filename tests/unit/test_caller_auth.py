@@ -504,6 +504,25 @@ def test_a_voucher_goes_to_nobody(sites: tuple[Site, Site]) -> None:
     assert declared.seen == []
 
 
+def test_a_transaction_token_that_goes_on_has_its_own_header() -> None:
+    """Whoever gives it: never `Authorization`."""
+    raw, seen = token(typ="txntoken+jwt"), list[tuple[bytes, bytes]]()
+    auth = CallerAuth(["https://stock.example"], onward=Giving(raw))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.extend((name.lower(), value) for name, value in request.headers.raw)
+        return httpx.Response(200)
+
+    async def asked() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), auth=auth) as client:
+            await client.get("https://stock.example/")
+
+    with acting(Lease(RAW, caller=caller())):
+        asyncio.run(asked())
+    assert (b"txn-token", raw.encode()) in seen
+    assert b"authorization" not in dict(seen)
+
+
 def test_a_sync_client_cannot_have_another_token(sites: tuple[Site, Site]) -> None:
     """It says so, and sends nothing: not the caller's own either."""
     declared, _ = sites

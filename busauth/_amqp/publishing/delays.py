@@ -140,7 +140,7 @@ class Delays:
     """What delays a bus's publications, declared as it is first needed.
 
     What is known to be there is forgotten with its connection: what is declared on a broker may be
-    gone when that is back.
+    gone when that is back. That a queue is bound is forgotten sooner: declared anew, it is no more.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import TokenEncryption
-from busauth._tokens.profiles.profile import TXN_JWT, media_type
+from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
 from busauth._tokens.verifier import Verifiers
 from busauth.caller import Lease, cause_in_scope, current_lease
 from busauth.clock import Clock
@@ -169,8 +169,8 @@ class Outbox:
         Raises:
             NotGenuine: ``token.type``.
         """
-        typ = split(token, max_bytes=len(token)).header.get("typ") if is_signed(token) else None
-        if (media_type(typ) == TXN_JWT) != self._header.is_transactions:
+        typ = media_type_of(token)
+        if (typ == TXN_JWT) != self._header.is_transactions:
             expected = "a transaction token" if self._header.is_transactions else "an access token"
             raise NotGenuine("token.type", found=typ or "no typ", expected=f"{expected} to go on")
 
