@@ -291,7 +291,7 @@ class Bus:
         self._running.check_here("bus.publish(...)", PublishError)
         check_delay(delay, exchange)
         within, core = self._within(timeout), self.guard.core
-        chosen = self._onward.of(onward, token, exchange, routing_key)
+        chosen = self._onward.of(onward, token, exchange, routing_key, body=body)
         outgoing = core.outbox.prepare(
             body,
             token,
@@ -359,7 +359,9 @@ class Bus:
     async def _instead(self, batch: tuple[Publication, ...], within: Within) -> list[str | None]:
         """Return the token that goes on with each, None for the caller's own."""
         chosen = [  # all of them first: nobody is asked for one that may not be published
-            self._onward.of(each.onward, each.token, each.exchange, each.routing_key)
+            self._onward.of(
+                each.onward, each.token, each.exchange, each.routing_key, body=each.body
+            )
             for each in batch
         ]
         had: dict[tuple[Token, int], str | None] = {}
@@ -395,7 +397,13 @@ class Bus:
             return None
         declares = self._options.declare
         return await self._delays.way(
-            outlet, outgoing, routing_key, delay, within=within, declares=declares
+            outlet,
+            outgoing,
+            routing_key,
+            delay,
+            clock=self.guard.clock,
+            within=within,
+            declares=declares,
         )
 
     async def release(self, queue: str, token: str) -> Released:

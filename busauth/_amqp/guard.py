@@ -417,9 +417,8 @@ class Guard:
             raise TypeError(f"expected an exchange of aio-pika's: got {type(exchange).__name__}")
         # Begun here: the wait for a connection is part of what was allowed.
         within = Within.of(timeout, self.options.publish_timeout)
-        instead = await self.core.onwards.instead(
-            _ROUTES.of(onward, token, exchange.name, routing_key), token, routing_key, within
-        )
+        chosen = _ROUTES.of(onward, token, exchange.name, routing_key, body=message)
+        instead = await self.core.onwards.instead(chosen, token, routing_key, within)
         outgoing = self.core.outbox.prepare(
             message,
             token,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from busauth._arguments import Count, checked
+from busauth._arguments import Count, checked, kind_of
 from busauth._delegation.exchanging import (
     Exchanged,
     Exchanger,
@@ -12,7 +12,14 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth.caller import Caller, Subject
-from busauth.errors import Deferred, Forbidden, Refused, Transient, defer_if_transient
+from busauth.errors import (
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    Refused,
+    Transient,
+    defer_if_transient,
+)
 
 MAX_DEPTH: Final = 4
 """Services that act for a caller, one behind the other; more of them is a chain that goes round."""
@@ -113,6 +120,23 @@ class Forwarded:
 
 FORWARDED: Final[OnwardToken] = Forwarded()
 """Said out loud: here the caller's own token goes on, with all that it allows."""
+
+
+async def token_of(onward: OnwardToken, subject: Subject) -> str:
+    """Return the raw token that goes on; nothing is none, and never stands for the caller's own.
+
+    Raises:
+        CallerError, Refused, Deferred: there is none.
+        ConfigurationError: what was given is no raw token.
+    """
+    had: object = await onward.token_for(subject)
+    if not isinstance(had, str) or not had:
+        found = kind_of(had) if had != "" else "an empty text"
+        raise ConfigurationError(
+            f"{type(onward).__name__}.token_for(...) returned {found}: nothing was sent; expected "
+            "a raw token, or a Refused raised where none goes on"
+        )
+    return had
 
 
 @contextmanager

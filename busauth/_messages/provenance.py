@@ -39,6 +39,12 @@ class Provenance:
         source = BROKER_STAMP if self.proven is None else self.proven.publisher
         object.__setattr__(self, "published_at", self.published.get(source))
 
+    def own_instant(self, source: str) -> float:
+        """Return when this very message was published, by a source's word that is known."""
+        if self.proven is None or source != self.proven.publisher:
+            return self.published[source]
+        return self.published.get(BROKER_STAMP, self.proven.published_at)
+
     @property
     def names_caller(self) -> bool:
         """Return whether a proof names the token's issuer and subject."""

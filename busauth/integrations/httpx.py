@@ -28,8 +28,11 @@ import httpx
 from busauth._arguments import checked
 from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, told_to_handlers
+from busauth._delegation.onward import FORWARDED, token_of, told_to_handlers
+from busauth._delegation.voucher import Voucher
 from busauth._tokens.fetch import Fetcher
+from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
+from busauth._tokens.vouchers import VOUCHER
 from busauth.caller import Caller, Subject, current_lease, subject_of
 from busauth.errors import CallerError, ConfigurationError
 
@@ -37,6 +40,10 @@ _TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65_535
 _NO_ORIGIN = re.compile(r"[\s?#]")
+_NO_VOUCHER = (
+    "CallerAuth(onward=...): a voucher waits with a message until it is exchanged, and goes to "
+    "nobody over HTTP: nothing was sent; expected what has an access token, such as Onward(...)"
+)
 _EXPECTED = "scheme, host and port alone, such as 'https://stock.example'"
 
 
@@ -71,7 +78,8 @@ class CallerAuth(httpx.Auth):
 
     Raises:
         ConfigurationError: nobody is declared, or one is no https origin; or a plain http one on
-            port 80 without its https twin, to which httpx takes the token along.
+            port 80 without its https twin, to which httpx takes the token along; or what goes
+            would be a voucher.
     """
 
     @checked
@@ -89,6 +97,8 @@ class CallerAuth(httpx.Auth):
         self._caller = caller
         check_asked("CallerAuth(onward=...)", onward)
         self._onward = None if onward is FORWARDED else onward
+        if isinstance(onward, Voucher):
+            raise ConfigurationError(_NO_VOUCHER)
         if not self._origins:
             raise ConfigurationError(f"hosts=[]: expected {_EXPECTED}")
         for twin in _twins(self._origins):
@@ -122,10 +132,11 @@ class CallerAuth(httpx.Auth):
         Raises:
             CallerError: the host was not declared, or there is no token to be sent.
             Refused, Deferred: no token goes on, or none can be had now.
+            ConfigurationError: what was had is none that may go, such as a voucher.
         """
         self._check_host(request.url)  # first: for nobody else is a token had
         onward = self._onward
-        lent = self._token() if onward is None else (await self._had(onward), False)
+        lent = self._token() if onward is None else await self._had(onward)
         with self._lent(request, lent):
             response = yield request
         _forget(response)
@@ -167,11 +178,14 @@ class CallerAuth(httpx.Auth):
         lease = current_lease()
         return lease.token(), lease.is_transaction
 
-    async def _had(self, onward: OnwardToken) -> str:
+    async def _had(self, onward: OnwardToken) -> tuple[str, bool]:
         with told_to_handlers():
-            token = await onward.token_for(await self._subject())
+            token = await token_of(onward, await self._subject())
             await self._subject()  # once more: who counted before may be revoked by now
-        return token
+        kind = media_type_of(token)
+        if kind == VOUCHER:  # of whatever wraps one
+            raise ConfigurationError(_NO_VOUCHER)
+        return token, kind == TXN_JWT
 
     async def _subject(self) -> Subject:
         caller = self._caller

@@ -67,7 +67,7 @@ class TaskWatch:
 
 
 class _WatchedLease(Lease):
-    """A handler's lease, that knows which other tasks have used it."""
+    """A handler's lease, that knows which other tasks have used it; the handler's own answers."""
 
     __slots__ = ("_event", "_handler", "_lease", "_others", "_over", "_own", "_watch")
 
@@ -94,7 +94,7 @@ class _WatchedLease(Lease):
         return self._lease.is_transaction
 
     async def subject(self) -> Subject:
-        self.token()
+        self.token()  # first: who asks has used it
         return await self._lease.subject()
 
     async def fresh(self) -> str:

@@ -140,6 +140,23 @@ async def test_where_an_operator_declares_it_is_told_what(
             await broker.settles_at(queue, 2)
 
 
+async def test_a_queue_that_was_declared_anew_is_bound_again(
+    clock: ManualClock, issuer_in_time: Issuer, trail: Trail
+) -> None:
+    """Within a minute, on the same connection: what is due does not miss it for good."""
+    async with in_time(clock) as broker:
+        queue, token = await broker.declare("orders"), issuer_in_time.token()
+        guard = guard_for(issuer_in_time, trail, clock=clock)
+        async with Bus(broker.url, guard=guard, service="orders") as bus:
+            await bus.publish(queue, "", token=token, delay=1)
+            await clock.advance(60)
+            await broker.channel.queue_delete(queue)
+            await broker.channel.declare_queue(queue, durable=True)
+            await bus.publish(queue, "", token=token, delay=1)
+            await clock.advance(2)
+            await broker.settles_at(queue, 1)
+
+
 async def test_what_delays_is_declared_once_by_all_that_need_it(
     clock: ManualClock, issuer_in_time: Issuer, trail: Trail
 ) -> None:

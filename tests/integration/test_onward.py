@@ -1,10 +1,12 @@
 """Whose token goes on with what a handler publishes: declared, narrower, or not at all."""
 
 import asyncio
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aio_pika import Message
 
 from busauth import (
     ANONYMOUS,
@@ -18,6 +20,7 @@ from busauth import (
     GuardOptions,
     NotGenuine,
     Publication,
+    PublishError,
     StaticKeys,
     Untimely,
     Verifier,
@@ -259,6 +262,30 @@ async def test_a_refusal_ends_the_handler_without_another_attempt(
     assert await broker.count(payments) == 0
 
 
+async def test_a_token_that_has_ended_is_named_where_none_is_had_for_it(
+    broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
+) -> None:
+    """The server's no stays, and whoever reads it learns what to declare."""
+    orders, payments = broker.name("orders"), await broker.declare("payments")
+    idp = Idp(issuer_in_time, fault=Forbidden("exchange.refused", found="invalid_request"))
+    guard = guard_for(issuer_in_time, trail, clock=clock)
+    routes = {payments: Onward(idp, audience="payments")}
+    bus = Bus(broker.url, guard=guard, service="orders", options=OPTIONS, onward=routes)
+
+    @bus.consumer(orders)
+    async def place(order: Order) -> None:
+        await clock.advance(4000)
+        await bus.publish(payments, order)
+
+    async with bus:
+        await broker.publish(orders, token=issuer_in_time.token("ann"))
+        (refused,) = await trail.until("refused")
+    assert "exchange.refused: got invalid_request, for a token 3700 s past exp" in str(
+        refused.detail
+    )
+    assert refused.code == "handler.rejected"
+
+
 async def test_what_is_given_back_is_not_taken_for_a_copy(
     broker: Broker, issuer_in_time: Issuer, trail: Trail, clock: ManualClock
 ) -> None:
@@ -312,6 +339,66 @@ async def test_a_handler_that_blocks_is_told_likewise(
     await broker.settles_at(payments, 1)
 
 
+async def test_what_a_user_wrote_is_told_by_its_kind(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """Its own text may show what it knows."""
+    queue = await broker.declare("orders")
+
+    @dataclass
+    class Desk:
+        secret: str
+
+        async def token_for(self, subject: Subject) -> str:
+            return subject.token
+
+    async with Bus(broker.url, guard=guard_for(issuer, trail), service="orders") as bus:
+        await bus.publish(queue, "", token=issuer.token(), onward=Desk("s3cr3t"))
+    (event,) = [each for each in trail.events if each.kind is EventKind.EXCHANGED]
+    assert event.detail == "Desk"
+
+
+@pytest.mark.parametrize("given", [None, "", b"narrow"])
+async def test_what_is_no_token_never_stands_for_the_callers(
+    broker: Broker, issuer: Issuer, trail: Trail, given: Any
+) -> None:
+    """Whoever gives nothing has nothing sent, and hears of it."""
+    queue = await broker.declare("orders")
+
+    class Giving:
+        async def token_for(self, _subject: Subject) -> str:
+            return cast("str", given)
+
+    routes = {queue: Giving()}
+    token, guard = issuer.token(), guard_for(issuer, trail)
+    async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        with pytest.raises(ConfigurationError, match=r"Giving\.token_for.*a raw token"):
+            await bus.publish(queue, "", token=token)
+        with pytest.raises(ConfigurationError, match="nothing was sent"):
+            await bus.publish_many([Publication(queue, "", token=token)])
+    assert await broker.count(queue) == 0
+
+
+async def test_a_copy_by_the_broker_is_no_way_around(
+    broker: Broker, issuer: Issuer, trail: Trail
+) -> None:
+    """A message that names further queues goes nowhere, until its publication says as what."""
+    queue, other = await broker.declare("orders"), await broker.declare("others")
+    guard, token = guard_for(issuer, trail), issuer.token()
+    async with Bus(broker.url, guard=guard, service="orders", onward={queue: FORWARDED}) as bus:
+        for name in ("CC", "BCC"):
+            message = Message(b"", headers={name: [other]})
+            with pytest.raises(ConfigurationError, match=f"the header '{name}'"):
+                await bus.publish(queue, message, token=token)
+            with pytest.raises(ConfigurationError, match=f"the header '{name}'"):
+                await bus.publish_many([Publication(queue, message, token=token)])
+            await bus.publish(queue, message, token=ANONYMOUS)
+            await bus.publish(
+                queue, Message(b"", headers={name: [other]}), onward=FORWARDED, token=token
+            )
+    assert await broker.count(other) == 4
+
+
 async def test_who_was_revoked_while_the_server_was_asked_sends_nothing(
     broker: Broker, issuer: Issuer, trail: Trail
 ) -> None:
@@ -347,6 +434,8 @@ async def test_a_voucher_is_the_only_token_of_its_message(
     routes = {queue: Voucher(idp, audience="later", scopes="orders:write", hours=24)}
     token = issuer.token("ann", scope=BOTH)
     async with Bus(broker.url, guard=guard, service="orders", onward=routes) as bus:
+        with pytest.raises(PublishError, match=r"voucher counts for 86\d+ s, .*is 90000"):
+            await bus.publish(queue, Order(id=1), token=token, delay=25 * 3600)
         await bus.publish(queue, Order(id=1), token=token)
     message = await broker.one(queue)
     voucher = str(message.headers["authorization"]).removeprefix("Bearer ")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from busauth import Caller
-from busauth.delegation import TransactionTokens
+from busauth import Caller, NotGenuine, Publication
+from busauth.delegation import Subject, TransactionTokens
 from busauth.letters import Letters, Redrive, look
 from busauth.testing import IssuerServer
 from busauth.tokens import ClientSecretBasic, Decryption, TokenEncryption
@@ -101,6 +101,22 @@ async def test_from_the_edge_to_two_services(scene: Scene) -> None:
     told = [event.transaction for event in scene.trail.events if event.kind == "handled"]
     assert given.caller.transaction is not None
     assert told == [given.caller.transaction.txn] * 2
+
+
+async def test_what_is_had_for_a_transaction_token_is_one_as_well(scene: Scene) -> None:
+    """A token of another kind is not sent where transaction tokens travel, whoever gives it."""
+
+    class Giving:
+        async def token_for(self, _subject: Subject) -> str:
+            return scene.issuer.token("alice")
+
+    queue, raw = await scene.broker.declare("orders"), scene.issuer.transaction_token("alice")
+    async with bus_of(scene, proving(EDGE)) as edge:
+        with pytest.raises(NotGenuine, match=r"token\.type.*a transaction token to go on"):
+            await edge.publish(queue, b"{}", token=raw, onward=Giving())
+        with pytest.raises(NotGenuine, match=r"token\.type"):
+            await edge.publish_many([Publication(queue, b"{}", token=raw, onward=Giving())])
+    assert await scene.broker.count(queue) == 0
 
 
 async def test_a_letter_names_its_transaction_and_goes_back_with_its_token(scene: Scene) -> None:

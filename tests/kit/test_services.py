@@ -18,10 +18,11 @@ from busauth import (
     Verifier,
 )
 from busauth._amqp.publishing.copies import Outgoing
+from busauth.delegation import Onward, TokenExchange
 from busauth.revocation import RevocationFeed, Revocations, Transmitter, Transmitters
 from busauth.testing import Broker, Issuer, Kit
 from busauth.testing.published import published
-from busauth.tokens import TRANSACTION, keycloak
+from busauth.tokens import TRANSACTION, ClientSecretBasic, Fetcher, keycloak
 from tests.kit import shop
 from tests.kit.shop import Order
 
@@ -291,3 +292,34 @@ async def test_a_guard_that_asks_nobody(busauth_kit: Kit) -> None:
         busauth_kit.revoke("alice")
     with pytest.raises(ConfigurationError, match="no guard in use asks"):
         busauth_kit.revoke("alice")
+
+
+async def test_a_service_keeps_where_its_callers_tokens_go(busauth_kit: Kit) -> None:
+    """Its own exchanger is asked for the handler's caller: the kit's issuer, where that is said."""
+    issuer = busauth_kit.issuer
+    idp = TokenExchange(
+        issuer.url,
+        client=ClientSecretBasic("orders", issuer.register("orders").secret),
+        keys=StaticKeys(issuer.jwks()),
+        endpoint=f"{issuer.url}/token",
+        fetcher=Fetcher(transport=issuer.transport()),
+        clock=busauth_kit.clock,
+    )
+    onward = {"stock": Onward(idp, audience="stock", scopes="stock:take")}
+    guard = Guard(issuer=issuer.url, audience=issuer.audience)
+    bus = Bus("amqp://nowhere.example/", guard=guard, service="orders", onward=onward)
+
+    @bus.consumer("orders")
+    async def place(order: Order) -> None:
+        await bus.publish("stock", order)
+
+    async with busauth_kit.using(bus), bus:
+        await busauth_kit.declare("stock")
+        sent = await busauth_kit.publish("orders", Order(id=1), scope="orders:write stock:take")
+        await bus.idle()
+        busauth_kit.assert_handled(sent)
+    (stocked,) = busauth_kit.published("stock")
+    assert stocked.by == "alice"
+    assert [event.detail for event in busauth_kit.events if event.kind == "exchanged"] == [
+        "<Onward to stock, with stock:take>"
+    ]

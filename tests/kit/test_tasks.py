@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import suppress
+from types import FunctionType
 
 import pytest
 
 from busauth import Bus, CallerError, as_nobody
-from busauth.caller import current_lease
+from busauth.caller import Lease, current_lease
 from busauth.testing import Kit
+from busauth.testing.tasks import _WatchedLease
 from tests.kit.shop import Order
 
 
@@ -183,3 +185,13 @@ async def test_a_handler_in_a_thread_is_no_task_that_goes_on(
         await busauth_bus.idle()
         busauth_kit.assert_handled(sent)
     assert callers == [token]
+
+
+def test_a_watched_lease_is_asked_like_any_other() -> None:
+    """Whatever a lease can be asked is passed on to the handler's own: it knows whose it is."""
+    asked = {
+        name
+        for name, each in vars(Lease).items()
+        if isinstance(each, FunctionType | property) and not name.startswith("_")
+    }
+    assert asked <= vars(_WatchedLease).keys()

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from busauth.caller import Caller, Late, Lease, acting, lease_for
-from busauth.delegation import FORWARDED, Subject
+from busauth.delegation import FORWARDED, Exchanged, ExchangeRequest, Subject, Voucher
 from busauth.errors import BusauthError, CallerError, ConfigurationError, Deferred, Untimely
 from busauth.integrations.httpx import CallerAuth
 from tests.unit.support import NOW, as_sent, caller, token
@@ -456,6 +457,25 @@ class Narrowing:
         return "narrow"
 
 
+class Giving:
+    """Gives what it was made with, which need be no token."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    async def token_for(self, _subject: Subject) -> str:
+        return cast("str", self._given)
+
+
+class Unasked:
+    """Gives nothing, as nobody asks."""
+
+    issuer = "https://idp.example"
+
+    async def exchange(self, _subject: Subject, _request: ExchangeRequest) -> Exchanged:
+        raise AssertionError
+
+
 def test_another_token_goes_in_place_of_the_callers(sites: tuple[Site, Site]) -> None:
     """Each request carries what was had for it; the caller's own goes where that is said."""
     declared, other = sites
@@ -470,6 +490,37 @@ def test_another_token_goes_in_place_of_the_callers(sites: tuple[Site, Site]) ->
     narrow = (declared.name, "Bearer narrow")
     assert declared.seen == [narrow, (declared.name, BEARER), narrow]
     assert onward.asked == [RAW, RAW]
+
+
+def test_a_voucher_goes_to_nobody(sites: tuple[Site, Site]) -> None:
+    """Declared, or by whatever wraps it, or nothing at all in its place: nothing is sent."""
+    declared, _ = sites
+    at = f"http://{declared.name}"
+    with pytest.raises(ConfigurationError, match="a voucher waits with a message"):
+        CallerAuth([at], onward=Voucher(Unasked(), audience="later"))
+    for given in (token(typ="voucher+jwt"), "", None):
+        with acting(Lease(RAW, caller=caller())), pytest.raises(ConfigurationError):
+            ask_async(f"{at}/", CallerAuth([at], onward=Giving(given)))
+    assert declared.seen == []
+
+
+def test_a_transaction_token_that_goes_on_has_its_own_header() -> None:
+    """Whoever gives it: never `Authorization`."""
+    raw, seen = token(typ="txntoken+jwt"), list[tuple[bytes, bytes]]()
+    auth = CallerAuth(["https://stock.example"], onward=Giving(raw))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.extend((name.lower(), value) for name, value in request.headers.raw)
+        return httpx.Response(200)
+
+    async def asked() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), auth=auth) as client:
+            await client.get("https://stock.example/")
+
+    with acting(Lease(RAW, caller=caller())):
+        asyncio.run(asked())
+    assert (b"txn-token", raw.encode()) in seen
+    assert b"authorization" not in dict(seen)
 
 
 def test_a_sync_client_cannot_have_another_token(sites: tuple[Site, Site]) -> None:

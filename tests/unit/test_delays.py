@@ -1,7 +1,8 @@
 """The ladder of delays: which levels a message passes, and which messages cannot take it."""
 
 import math
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from aio_pika import Message
@@ -48,13 +49,17 @@ def test_the_longest_level_is_within_a_brokers_ttl() -> None:
     assert 1000 * 2 ** (LEVELS - 1) < 2**32
 
 
-@pytest.mark.parametrize("delay", [0, -1, LONGEST + 1, math.inf, math.nan, True])
-def test_a_delay_is_a_span_of_time(delay: float) -> None:
+@pytest.mark.parametrize(
+    "delay", [0, -1, LONGEST + 1, math.inf, math.nan, True, "5", timedelta(hours=1)]
+)
+def test_a_delay_is_a_span_of_time(delay: Any) -> None:
     """What none could wait for is refused where it is said."""
     with pytest.raises(ConfigurationError, match="48 days"):
         check_delay(delay, "")
     with pytest.raises(ConfigurationError, match="48 days"):
         Publication("q", "", delay=delay)
+    with pytest.raises(ConfigurationError, match="timeout=datetime"):
+        Publication("q", "", timeout=cast("float", timedelta(hours=1)))
 
 
 def test_a_delay_is_for_a_queue() -> None:
@@ -62,7 +67,7 @@ def test_a_delay_is_for_a_queue() -> None:
     with pytest.raises(ConfigurationError, match="one queue alone"):
         Publication("q", "", exchange="events", delay=1)
     check_target("a" * 211)
-    for name in ("a" * 212, "a.*", "#", ""):
+    for name in ("a" * 212, "a.*", "#", "", "busauth.delay.2", "\u00fc", "\ud800", "a\n"):
         with pytest.raises(ConfigurationError, match="a delay for queue"):
             check_target(name)
 

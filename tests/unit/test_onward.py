@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from busauth import ConfigurationError, Refused
+from busauth._amqp.publishing.onwards import OnwardRoutes
 from busauth.delegation import (
     FORWARDED,
     Exchanged,
@@ -18,6 +19,7 @@ from busauth.delegation import (
     Subject,
     Voucher,
 )
+from busauth.messages import Route
 from tests.unit.exchange_world import World, make_world
 
 DAY = 24 * 3600.0
@@ -63,6 +65,26 @@ async def test_many_messages_of_one_caller_take_one_exchange(world: World) -> No
         tokens = await asyncio.gather(*(onward.token_for(subject) for _ in range(100)))
         assert set(tokens) == {await alike.token_for(subject)}
     assert len(world.forms()) == 1
+
+
+def test_the_first_that_covers_a_publication_counts(world: World) -> None:
+    """Whether a route or a routing key says it; patterns cover as a binding would."""
+    first, second = (Onward(world.idp, audience=name) for name in ("first", "second"))
+    declared: dict[str | Route, OnwardToken] = {
+        Route("", "orders"): first,
+        "orders": second,
+        Route("events", "order.*"): first,
+        Route("events", "#"): second,
+    }
+    routes = OnwardRoutes(declared)
+
+    def of(exchange: str, key: str) -> OnwardToken | None:
+        return routes.of(None, None, exchange, key, body=b"")
+
+    assert of("", "orders") is of("events", "order.placed") is first
+    assert of("events", "stock") is second
+    with pytest.raises(ConfigurationError, match="no caller's token goes there"):
+        of("", "order.placed")
 
 
 async def test_a_chain_ends_at_its_depth(world: World) -> None:

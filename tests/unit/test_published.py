@@ -56,6 +56,17 @@ def test_each_source_speaks_for_itself() -> None:
     assert provenance_of(None, NOW, skew=SKEW).published == {BROKER_STAMP: NOW}
 
 
+async def test_a_token_that_was_had_on_the_way_counts_by_its_own_message() -> None:
+    """At the root it was not there yet; one that was is judged by the root, as ever."""
+    policy, root = ValidWhenPublished(minutes=15, sources={"web"}), NOW - 600
+    for stamp, own in ((None, NOW - 100), (NOW - 90, NOW - 90)):
+        said = provenance_of(proven(NOW - 100, root=root), stamp, skew=SKEW)
+        for issued_at, at in ((NOW - 120, own), (root - 60, root)):
+            known = caller(expires_at=NOW, issued_at=issued_at)
+            verdict = await policy.decide(LateToken(known, NOW + 60, 0, said))
+            assert verdict == Accept(published_at=at, until=at + 900)
+
+
 def test_in_a_chain_the_root_counts() -> None:
     """The first message of a chain says when the work was asked for."""
     provenance = provenance_of(proven(NOW, root=NOW - 900), NOW + 1, skew=SKEW)

@@ -46,5 +46,7 @@ def check_timeout(said: float | None) -> None:
     Raises:
         ConfigurationError: neither seconds above 0 nor None.
     """
-    if said is not None and not 0 < said < math.inf:
+    if said is None:
+        return
+    if not isinstance(said, int | float) or not 0 < said < math.inf:
         raise ConfigurationError(f"timeout={said!r}: expected seconds above 0, or None")

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import aiormq.exceptions
 from aiormq.abc import AbstractChannel, AbstractConnection
-from pamqp.commands import Basic
+from pamqp.commands import Basic, Queue
 
 from busauth._amqp.connecting.patience import answered, leaving
 from busauth._amqp.connecting.rights import Step, permitted
@@ -29,7 +29,11 @@ from busauth._amqp.publishing.copies import LAST, Outgoing
 from busauth._amqp.publishing.publisher import check_frame, frame_max
 from busauth._amqp.topology import KEPT, forwarding
 from busauth._loops import PerLoop
+from busauth._tokens.claims import instant
+from busauth._tokens.compact import split
+from busauth._tokens.vouchers import is_voucher
 from busauth.caller import as_nobody
+from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, evidence
 
 LEVELS: Final = 22
@@ -46,6 +50,12 @@ _ROOM = _LONGEST_KEY - 2 * LEVELS
 
 _DEATH, _DEATHS = 200, 512
 """Bytes that a broker notes of each queue that a message went through, without its key; of all."""
+
+_BELIEVED: Final = 60.0
+"""Seconds for which a queue is taken to be bound: deleted and declared anew, it is no more."""
+
+_TARGETS: Final = 1000
+"""Queues that are remembered; who forgets one binds it again."""
 
 _DELAY = Step(
     f"declare and bind what delays messages ({_NAME}.…)",
@@ -64,7 +74,8 @@ def check_delay(delay: float | None, exchange: str) -> None:
     """
     if delay is None:
         return
-    if isinstance(delay, bool) or not 0 < delay <= LONGEST:
+    is_number = isinstance(delay, int | float) and not isinstance(delay, bool)
+    if not is_number or not 0 < delay <= LONGEST:
         raise ConfigurationError(
             f"delay={delay!r}: expected seconds above 0, at most {LONGEST} (48 days), or None"
         )
@@ -129,7 +140,7 @@ class Delays:
     """What delays a bus's publications, declared as it is first needed.
 
     What is known to be there is forgotten with its connection: what is declared on a broker may be
-    gone when that is back.
+    gone when that is back. That a queue is bound is forgotten sooner: declared anew, it is no more.
     """
 
     def __init__(self) -> None:
@@ -143,6 +154,7 @@ class Delays:
         target: str,
         delay: float,
         *,
+        clock: Clock,
         within: Within,
         declares: bool,
     ) -> tuple[str, str]:
@@ -153,6 +165,7 @@ class Delays:
             outgoing: the message.
             target: the queue.
             delay: seconds, rounded up.
+            clock: how long what is there is believed in, and what a voucher's end is compared with.
             within: how long that may take.
             declares: whether what is missing is declared; else it is only looked whether it is
                 there.
@@ -165,14 +178,16 @@ class Delays:
         check_target(target)
         way = Way(target, math.ceil(delay))
         _check_waits(outgoing, way, frame_max(connection))
+        _check_lasts(outgoing, way, clock.now())
         try:
             async with within.limit(), self._turns.here:
-                known = self._known
+                known, now = self._known, clock.monotonic()
                 if known is None or known.connection is not connection:
                     known = self._known = _Known(connection)
-                if known.lacks(way):
+                if known.lacks(way, now):
                     with as_nobody():  # what a channel starts outlives the handler
                         await (known.declare(way) if declares else known.look(way))
+                    known.remember(way, now)
         except TimeoutError as error:
             raise PublishError(
                 f"what delays it was not declared within {within.seconds:g} s: it was not sent"
@@ -186,10 +201,17 @@ class _Known:
     def __init__(self, connection: AbstractConnection) -> None:
         self.connection = connection
         self._levels = 0
-        self._targets: set[str] = set()
+        self._until: dict[str, float] = {}
 
-    def lacks(self, way: Way) -> bool:
-        return way.levels > self._levels or way.target not in self._targets
+    def lacks(self, way: Way, now: float) -> bool:
+        return way.levels > self._levels or now >= self._until.get(way.target, now)
+
+    def remember(self, way: Way, now: float) -> None:
+        self._levels = max(self._levels, way.levels)
+        self._until.pop(way.target, None)
+        self._until[way.target] = now + _BELIEVED
+        if len(self._until) > _TARGETS:
+            del self._until[next(iter(self._until))]
 
     async def declare(self, way: Way) -> None:
         """Declare what is missing, from below: what a level leads to is there before it is."""
@@ -202,10 +224,15 @@ class _Known:
                     self._levels = number + 1
                 bound = channel.queue_bind(way.target, _DUE, _arrival(way.target))
                 await answered(channel, bound)
-        self._targets.add(way.target)
 
     async def look(self, way: Way) -> None:
         """Look whether what an operator declares is there; its bindings cannot be looked at."""
+        with _told(way.target):
+            await self._look_for_levels(way)
+            async with leaving(await self._channel()) as channel:
+                await answered(channel, channel.queue_declare(way.target, passive=True))
+
+    async def _look_for_levels(self, way: Way) -> None:
         try:
             async with leaving(await self._channel()) as channel:
                 for number in (-1, *range(way.levels)):
@@ -218,11 +245,6 @@ class _Known:
                 f"docs/protocol.md has them, and {way.target!r} bound to {_DUE} with the key "
                 f"{_arrival(way.target)!r}"
             ) from error
-        with _told(way.target):
-            async with leaving(await self._channel()) as channel:
-                await answered(channel, channel.queue_declare(way.target, passive=True))
-        self._levels = max(self._levels, way.levels)
-        self._targets.add(way.target)
 
     async def _channel(self) -> AbstractChannel:
         return await answered(self.connection, self.connection.channel(publisher_confirms=False))
@@ -269,10 +291,10 @@ def _told(target: str) -> Iterator[None]:
 
 
 def check_target(target: str) -> None:
-    """Refuse a queue that no routing key of the ladder can name.
+    """Refuse a queue that the ladder cannot lead to.
 
     Raises:
-        ConfigurationError: its name is too long, or would be a pattern.
+        ConfigurationError: its name is too long, or another one is expected, and which.
     """
     size = len(target.encode("utf-8", "replace"))
     if size > _ROOM:
@@ -280,10 +302,45 @@ def check_target(target: str) -> None:
             f"a delay for queue {evidence(target)}: its name has {size} bytes: expected {_ROOM} at "
             "most, as the delay stands before it in the routing key"
         )
+    if (expected := _in_place_of(target)) is not None:
+        raise ConfigurationError(f"a delay for queue {evidence(target)!r}: expected {expected}")
+
+
+def _in_place_of(target: str) -> str | None:
+    """Return which name is expected in place of one that cannot be bound; None for a good one."""
+    if target.startswith(f"{_NAME}."):
+        return (
+            "a queue that somebody consumes, none of those that messages wait in: a broker drops "
+            "what comes to the same one twice"
+        )
     if not target or {"*", "#"} & set(target.split(".")):
-        raise ConfigurationError(
-            f"a delay for queue {target!r}: expected a name without '*' and '#' between its dots, "
-            "which stand for other queues' names there"
+        return (
+            "a name without '*' and '#' between its dots, which stand for other queues' names there"
+        )
+    try:
+        Queue.Bind(queue=target)
+    except ValueError:  # other clients may have one of this name: published to, and not bound
+        return (
+            "a name of letters A to Z, digits, blanks and '-_.:@#,/+', as the client library binds "
+            "no other"
+        )
+    return None
+
+
+def _check_lasts(outgoing: Outgoing, way: Way, now: float) -> None:
+    """Refuse a voucher that is over when its message arrives: nobody exchanges it then.
+
+    Raises:
+        PublishError: says how long it counts.
+    """
+    token = outgoing.token
+    if token is None or not is_voucher(token, frozenset(), max_bytes=len(token)):
+        return
+    ends_at = instant(split(token, max_bytes=len(token)).payload, "exp")
+    if ends_at is not None and ends_at <= now + way.seconds:
+        raise PublishError(
+            f"its voucher counts for {ends_at - now:.0f} s, and the delay is {way.seconds} s: it "
+            "was not sent; expected a server that gives vouchers for longer, or a shorter delay"
         )
 
 

@@ -5,22 +5,29 @@ closed. Where nothing is declared or said, the caller's own token goes along, an
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
+
+from aio_pika.message import Message
 
 from busauth._amqp.connecting.within import Within
-from busauth._amqp.publishing.outbox import ANONYMOUS, Token
+from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, told_to_handlers
+from busauth._delegation.onward import FORWARDED, Onward, token_of, told_to_handlers
+from busauth._delegation.voucher import Voucher
 from busauth._messages.proof import Route
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Transient, evidence
+from busauth.errors import ConfigurationError, Forbidden, Refused, Transient, evidence
 
 Declared = (
     Mapping[str, OnwardToken] | Mapping[Route, OnwardToken] | Mapping[str | Route, OnwardToken]
 )
 """Where callers' tokens go, and as what; a mapping's keys are of one type, for whoever types."""
+
+
+_COPIED_TO: Final = frozenset({"cc", "bcc"})
+"""Headers by which a broker sends a message to further queues, token included."""
 
 
 class OnwardRoutes:
@@ -33,10 +40,16 @@ class OnwardRoutes:
 
     def __init__(self, declared: Declared | None) -> None:
         given: Mapping[Any, OnwardToken] | None = declared
-        self._declared = None if given is None else dict(given)
+        self._declared = None if given is None else [(_route(key), given[key]) for key in given]
 
     def of(
-        self, said: OnwardToken | None, token: Token, exchange: str, routing_key: str
+        self,
+        said: OnwardToken | None,
+        token: Token,
+        exchange: str,
+        routing_key: str,
+        *,
+        body: Body,
     ) -> OnwardToken | None:
         """Return what goes along with a publication; None for the caller's own token.
 
@@ -45,30 +58,55 @@ class OnwardRoutes:
             token: on whose behalf; nobody's message has no token that could go on.
             exchange: where it goes.
             routing_key: with which key.
+            body: what is published; a message may name further queues.
 
         Raises:
-            ConfigurationError: the bus declares routes, and not this one.
+            ConfigurationError: the bus declares routes, and not this one, or it goes elsewhere as
+                well.
         """
         if token is ANONYMOUS or said is FORWARDED:
             return None
         chosen = said
         if chosen is None and self._declared is not None:
+            _check_alone(body)
             chosen = self._declared_for(self._declared, exchange, routing_key)
         return None if chosen is FORWARDED else chosen
 
     def _declared_for(
-        self, declared: Mapping[Any, OnwardToken], exchange: str, routing_key: str
+        self, declared: list[tuple[Route, OnwardToken]], exchange: str, routing_key: str
     ) -> OnwardToken:
-        if not exchange and routing_key in declared:
-            return declared[routing_key]
-        for route, onward in declared.items():
-            if isinstance(route, Route) and route.covers(exchange, routing_key):
+        for route, onward in declared:
+            if route.covers(exchange, routing_key):
                 return onward
         key = repr(routing_key) if not exchange else f"Route({exchange!r}, {routing_key!r})"
         raise ConfigurationError(
             f"{Route(exchange, routing_key)}: no caller's token goes there, nothing was sent: "
             f"expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its place "
             "for the caller's own token; or said with the publication, onward=..."
+        )
+
+
+def _route(key: str | Route) -> Route:
+    return key if isinstance(key, Route) else Route("", key)
+
+
+def _told(onward: OnwardToken) -> str:
+    """Return what had a token, for an auditor; one of a user's own may show its secrets."""
+    return f"{onward}" if isinstance(onward, Onward | Voucher) else type(onward).__name__
+
+
+def _check_alone(body: Body) -> None:
+    """Refuse a message that its sender has sent to further queues, for which nothing is declared.
+
+    Raises:
+        ConfigurationError: names the header.
+    """
+    if not isinstance(body, Message):
+        return
+    if more := [name for name in body.headers if name.lower() in _COPIED_TO]:
+        raise ConfigurationError(
+            f"the header {more[0]!r} takes the token to queues that this bus declares nothing for: "
+            "nothing was sent; expected one publication for each queue, or onward=... said with it"
         )
 
 
@@ -115,7 +153,7 @@ class Onwards:
         with told_to_handlers(self._transient):
             async with within.limit():
                 subject = await self._subject(token)
-                had = await onward.token_for(subject)
+                had = await self._had(onward, subject)
                 await self._subject(token)  # once more: who counted before may be revoked by now
         caller = subject.caller
         self._tell(
@@ -125,10 +163,24 @@ class Onwards:
                 at=self._clock.now(),
                 issuer=caller.issuer,
                 subject=caller.subject,
-                detail=evidence(f"{onward}"),
+                detail=evidence(_told(onward)),
             )
         )
         return had
+
+    async def _had(self, onward: OnwardToken, subject: Subject) -> str:
+        """Return what is had for a token; of one that has ended, a server's no tells too little."""
+        try:
+            return await token_of(onward, subject)
+        except Refused as refused:
+            late = self._clock.now() - subject.caller.expires_at
+            if refused.code != "exchange.refused" or late < 0:
+                raise
+            raise Forbidden(
+                refused.code,
+                found=f"{refused.found}, for a token {late:.0f} s past exp",
+                expected="one that counts: on_expired=Exchange(...) at the consumer, or a voucher",
+            ) from refused
 
     async def _subject(self, token: Token) -> Subject:
         if not isinstance(token, str):

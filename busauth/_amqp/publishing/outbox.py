@@ -19,10 +19,11 @@ from busauth._messages.proof import OutgoingMessage, ProofSigner, Properties
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import is_signed, split
 from busauth._tokens.encryption.encryption import TokenEncryption
+from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
 from busauth._tokens.verifier import Verifiers
 from busauth.caller import Lease, cause_in_scope, current_lease
 from busauth.clock import Clock
-from busauth.errors import CallerError, ConfigurationError, PublishError, Untimely
+from busauth.errors import CallerError, ConfigurationError, NotGenuine, PublishError, Untimely
 
 
 class Anonymous(Enum):
@@ -111,7 +112,8 @@ class Outbox:
             CallerError: no caller is in scope and no token was given, or the handler has ended; or
                 a caller with an access token is in scope where transaction tokens travel, or the
                 reverse.
-            NotGenuine, Untimely: the given token is malformed, or has expired.
+            NotGenuine, Untimely: the given token is malformed, or has expired; or what goes in its
+                place is of another kind than travels here.
             PublishError: the message carries headers that only busauth may write, nothing that a
                 proof can say, or a body that would not come back equal.
             ConfigurationError: no such recipient, or nothing of that type can be a body.
@@ -129,6 +131,7 @@ class Outbox:
         raw = lease.token()  # of one that has ended since, nothing goes on either
         if instead is not None:
             names.check_alone(instead)
+            self._check_kind(instead)
             raw = instead
         outgoing = Outgoing(message.body, properties, must_route, raw)
         properties.headers = {**sent, **self.bearer(raw, recipient)}
@@ -159,6 +162,17 @@ class Outbox:
             found = "no exp" if expires_at is None else f"{now - expires_at:.0f} s past exp"
             raise Untimely("token.expired", found=found, expected="a token that is still valid")
         return Lease(token)
+
+    def _check_kind(self, token: str) -> None:
+        """Hold a token that was had to what travels here; whoever gives it may not know.
+
+        Raises:
+            NotGenuine: ``token.type``.
+        """
+        typ = media_type_of(token)
+        if (typ == TXN_JWT) != self._header.is_transactions:
+            expected = "a transaction token" if self._header.is_transactions else "an access token"
+            raise NotGenuine("token.type", found=typ or "no typ", expected=f"{expected} to go on")
 
     def _fitting(self, lease: Lease) -> Lease:
         """Hold a lease to what travels here: a token of another kind would only be refused."""

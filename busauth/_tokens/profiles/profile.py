@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from busauth._arguments import checked_class
+from busauth._tokens.compact import split
 from busauth._tokens.profiles.places import MISSING, check_place, keys_of, value_at
 from busauth.errors import ConfigurationError, NotGenuine
 
@@ -137,6 +138,17 @@ def media_type(typ: Any) -> str | None:
         return None
     lowered = typ.lower()
     return lowered if "/" in lowered else f"application/{lowered}"
+
+
+def media_type_of(token: str) -> str | None:
+    """Return the type that a token says it is of, None where it is no JWS or says none.
+
+    It proves nothing.
+    """
+    try:
+        return media_type(split(token, max_bytes=len(token)).header.get("typ"))
+    except NotGenuine:
+        return None
 
 
 def _names(
