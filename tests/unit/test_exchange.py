@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import traceback
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -16,8 +19,16 @@ from busauth.delegation import (
     Subject,
     TokenExchange,
 )
-from busauth.errors import CallerError, ConfigurationError, Deferred, Forbidden, Refused
+from busauth.errors import (
+    BusauthError,
+    CallerError,
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    Refused,
+)
 from busauth.testing import Issuer, IssuerServer
+from busauth.testing.issuer import Request, Response
 from busauth.tokens import (
     JWKS,
     ClientSecretBasic,
@@ -344,6 +355,54 @@ async def test_a_refusal_tells_the_servers_error_and_no_token() -> None:
     with pytest.raises(Deferred) as deferred:
         await world.idp.exchange(subject, ALL)
     assert subject.token not in str(deferred.value)
+
+
+@pytest.mark.parametrize("place", ["error", "token_type", "issued_token_type"])
+@pytest.mark.parametrize("what", ["token", "part", "secret", "header", "new"])
+async def test_no_name_in_an_answer_is_a_secret(place: str, what: str) -> None:
+    """What was handed in, a part of it, and what came: no answer that names it is told."""
+    opaque, secret = "opaque-token-of-alices", "swordfish-of-orders"
+    world = make_world(client=ClientSecretBasic("orders", secret))
+    header = b64encode(f"orders:{secret}".encode()).decode().strip("=")
+    new = "another-opaque-token"
+    told = {"token": opaque, "part": f"bad.{opaque[:-2]}", "secret": secret, "header": header}
+    named = {"access_token": new, "token_type": "Bearer", "issued_token_type": ACCESS_TOKEN}
+    answer = {**named, place: told.get(what, new)}
+    status = 400 if place == "error" and what != "new" else 200
+    world.transport.replies["/token"] = (status, json.dumps(answer).encode())
+    subject = Subject((await world.subject()).caller, opaque)
+    with pytest.raises(BusauthError) as raised:
+        await world.idp.exchange(subject, PAYMENTS)
+    said = "".join(traceback.format_exception(raised.value))
+    assert not [each for each in (*told.values(), new) if each in said]
+
+
+ECHOES = [b"%b\r\n\r\n", b"HTTP/1.1 5 %b\r\n\r\n", b"HTTP/1.1 200 OK\r\nx y: %b\r\n\r\n"]
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_what_hands_a_request_back_has_not_it_told(echo: bytes) -> None:
+    """Another thing on that port: neither what is raised nor its traceback has what was sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        basic = next(line for line in head.split(b"\r\n") if b"Basic" in line)
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        form = dict(parse_qsl((await reader.readexactly(length)).decode()))
+        writer.write(echo % (basic + b" " + form["subject_token"].encode()))
+        await writer.drain()
+        writer.close()
+
+    client = ClientSecretBasic("orders", "swordfish")
+    subject = Subject((await make_world().subject()).caller, "opaque-token-of-alices")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
+        idp = TokenExchange("https://issuer.test", client=client, endpoint=url)
+        with pytest.raises(Deferred, match=r"illegal (status|header) line") as deferred:
+            await idp.exchange(subject, PAYMENTS)
+    said = "".join(traceback.format_exception(deferred.value))
+    assert subject.token not in said
+    assert "Basic" not in said
 
 
 @pytest.mark.parametrize("fault", ["down", "broken", "slow", "huge", "nonsense", "list", "nan"])
@@ -698,6 +757,37 @@ async def test_a_token_of_another_domain_is_had_through_ones_own() -> None:
     assert await code_of(bank, await world.subject()) == "exchange.refused"
     world.transport.down = True
     assert await code_of(bank, await world.subject()) == "deferred"
+
+
+async def test_a_server_that_takes_grants_alone_comes_back() -> None:
+    """It is asked for what it has: one that exchanges nothing would never be back."""
+    world = make_world()
+    other = Issuer("https://bank.test", algorithm="ES256", clock=world.clock)
+    other.trust(world.issuer)
+    there = other.transport()
+
+    def takes_grants(request: Request, response: Response) -> Response:
+        if b"token-exchange" not in request.body:
+            return response
+        return Response(400, response.headers, b'{"error": "unsupported_grant_type"}')
+
+    there.rewrite = takes_grants
+    secret = other.register("orders").secret
+    bank = JwtGrant(
+        other.url,
+        through=world.idp,
+        client=ClientSecretBasic("orders", secret),
+        fetcher=Fetcher(transport=there),
+        clock=world.clock,
+    )
+    subject = await world.subject()
+    there.down = True
+    with pytest.raises(Deferred) as deferred:
+        await bank.exchange(subject, PAYMENTS)
+    assert deferred.value.probe is not None
+    there.down = False
+    await deferred.value.probe()
+    assert isinstance(await code_of(bank, subject), Exchanged)
 
 
 # --- where the server is ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ others has it held to their own subject once more.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 from busauth._delegation.exchange.answer import Granted
 from busauth._delegation.exchange.held import (
@@ -21,7 +22,7 @@ from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import TokenEndpoint
-from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
+from busauth._delegation.exchanging import EXCHANGE_GRANT, VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
@@ -43,6 +44,8 @@ class TokenClient(ABC):
 
     Its arguments are those of `TokenExchange`, but for `takes`: all issuers whose tokens it takes.
     """
+
+    _grant: ClassVar[str] = EXCHANGE_GRANT
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class TokenClient(ABC):
         self._server = TokenEndpoint(
             issuer,
             client=client,
+            grant=self._grant,
             url=endpoint,
             options=self.options,
             fetcher=fetcher or Fetcher(max_bytes=_MAX_BYTES),

@@ -6,11 +6,13 @@ ever had: as soon as that is refused, the server is back.
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import unquote_plus
 
 from busauth._delegation.exchange.answer import Granted, granted, object_of
 from busauth._delegation.exchange.options import ExchangeOptions
-from busauth._delegation.exchanging import ACCESS_TOKEN, EXCHANGE_GRANT
+from busauth._delegation.exchanging import ACCESS_TOKEN, EXCHANGE_GRANT, JWT_GRANT
 from busauth._loops import PerLoop
 from busauth._tokens.asking.breaker import Breaker
 from busauth._tokens.asking.client_auth import ClientAuthentication, MutualTls, presenting
@@ -35,6 +37,7 @@ class TokenEndpoint:
     Args:
         issuer: whose it is.
         client: how this service proves who it is.
+        grant: the grant that it is asked for, to see whether it is back: not all servers have all.
         url: where it is; None for where the issuer's metadata says.
         options: how often it is asked, and when it is left alone.
         fetcher: time and size limits.
@@ -49,6 +52,7 @@ class TokenEndpoint:
         issuer: str,
         *,
         client: ClientAuthentication,
+        grant: str = EXCHANGE_GRANT,
         url: str | None,
         options: ExchangeOptions,
         fetcher: Fetcher,
@@ -57,6 +61,7 @@ class TokenEndpoint:
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client
+        self._grant = grant
         fetcher.check_url(metadata_urls(issuer)[0] if url is None else url)
         self._configured = self._url = url
         self._retries = options.retries
@@ -101,8 +106,10 @@ class TokenEndpoint:
         """
         nobodys = secrets.token_urlsafe(32)
         asked = {"subject_token": nobodys, "subject_token_type": ACCESS_TOKEN}
+        if self._grant == JWT_GRANT:
+            asked = {"assertion": nobodys}
         try:
-            await self.ask({"grant_type": EXCHANGE_GRANT, **asked})
+            await self.ask({"grant_type": self._grant, **asked})
         except Refused:
             return
 
@@ -134,7 +141,8 @@ class TokenEndpoint:
         whole = {**form, **credentials.form}
         reply = await self._post(url, whole, credentials.headers)
         told = [value for name in _SECRET if isinstance(value := whole.get(name), str)]
-        return granted(object_of(reply, told))
+        told.extend(_told_in(credentials.headers))
+        return granted(object_of(reply, told), told)
 
     async def _post(self, url: str, form: Form, headers: Mapping[str, str]) -> Reply:
         try:
@@ -154,3 +162,12 @@ class TokenEndpoint:
             raise Unusable(f"{shown(where)} names no token_endpoint: say endpoint=...")
         self._url = self._fetcher.check_url(url)
         return url
+
+
+def _told_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a client proves itself by in its headers, as it is there and as it was."""
+    for value in headers.values():
+        yield value
+        scheme, _, pair = value.partition(" ")
+        if scheme == "Basic":  # as `ClientSecretBasic` has written it
+            yield unquote_plus(b64decode(pair).decode(errors="replace").partition(":")[2])
