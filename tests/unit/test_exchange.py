@@ -539,6 +539,17 @@ async def test_each_token_and_each_request_has_its_own() -> None:
     assert len(world.forms()) == 6
 
 
+async def test_what_one_may_not_have_is_nobody_elses_no() -> None:
+    """Two handlers with one token, of which one may less: each is held to their own."""
+    world = make_world()
+    subject = await world.subject()
+    less = Subject(replace(subject.caller, scopes=frozenset()), subject.token)
+    asked = (code_of(world.idp, each, ALL) for each in (less, subject, less))
+    found = await asyncio.gather(*asked)
+    assert found[0] == found[2] == "exchange.answer"
+    assert isinstance(found[1], Exchanged)
+
+
 async def test_a_no_is_remembered_for_seconds() -> None:
     """The same question is not asked again at once, and each refusal is one of its own."""
     world = make_world()

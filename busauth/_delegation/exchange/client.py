@@ -6,7 +6,7 @@ others has it held to their own subject once more.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import ClassVar
 
 from busauth._delegation.exchange.answer import Granted
@@ -103,7 +103,8 @@ class TokenClient(ABC):
         check_issuer(subject.caller, self._takes)
         check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
-        key = (fingerprint(subject.token), request)
+        # Who may less with the same token has a question of their own: its no is nobody else's.
+        key = (fingerprint(subject.token), *_authority(subject.caller), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
         # It may be somebody else's question that was answered: whoever shares it shares no more.
         self._hold(had.verified.caller, subject, request)
@@ -178,3 +179,8 @@ class TokenClient(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self._server.client_id}>"
+
+
+def _authority(holder: Caller) -> tuple[Hashable, ...]:
+    """Return all of a caller that an answer is held to."""
+    return (holder.issuer, holder.subject, holder.scopes, holder.roles, holder.actors)
