@@ -95,8 +95,21 @@ async def test_an_own_token_that_is_taken_no_more_is_had_anew() -> None:
     await world.idp.exchange(await world.subject(), PAYMENTS)
     own = world.forms()[1]["actor_token"][0]
     world.issuer.revoke(own)
+    await world.clock.advance(5)
     assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
     assert world.forms()[-1]["actor_token"] != [own]
+
+
+async def test_who_is_refused_has_no_own_token_had_anew_each_time() -> None:
+    """Many whose tokens count no more cost a request each, and one or two more in all."""
+    world = make_world(acts=True)
+    refused = [await world.subject() for _ in range(20)]
+    for subject in refused:
+        world.issuer.revoke(subject.token)
+    for subject in refused:
+        assert await code_of(world.idp, subject) == "exchange.refused"
+    grants = [form["grant_type"][0].rpartition(":")[2] for form in world.forms()]
+    assert (grants.count("client_credentials"), grants.count("token-exchange")) == (1, 20)
 
 
 async def test_an_own_token_without_an_end_is_used_once() -> None:

@@ -19,7 +19,7 @@ from busauth.errors import (
 )
 from busauth.testing import Issuer, IssuerTransport, ManualClock
 from busauth.testing.issuer import Request, Response
-from busauth.tokens import TRANSACTION, ClientSecretBasic, Fetcher, Introspection
+from busauth.tokens import TRANSACTION, ClientSecretBasic, Fetcher, Introspection, PrivateKeyJwt
 from tests.unit.support import NOW, private_key
 
 DOMAIN = "shop.example"
@@ -247,6 +247,17 @@ async def test_a_service_starts_its_own() -> None:
     assert form["subject_token_type"][0].endswith(":self_signed")
     for wider in ("orders:write", ["reports:write", "root"]):
         assert await code_of(world.tokens.start("carol", scopes=wider)) == "exchange.refused"
+
+
+async def test_a_request_that_is_made_again_is_signed_again() -> None:
+    """No assertion is there twice: whoever has seen one takes the second for a replay."""
+    client = PrivateKeyJwt("gateway", private_key("ES256"), algorithm="ES256")
+    world = domain(starts=starting(), client=client, endpoint="https://issuer.test/token")
+    world.transport.broken = True
+    assert await code_of(world.tokens.start("carol", scopes="reports:write")) == "deferred"
+    first, second = world.forms()
+    assert first["subject_token"] != second["subject_token"]
+    assert first["client_assertion"] != second["client_assertion"]
 
 
 async def test_nobody_else_signs_for_a_subject() -> None:

@@ -7,7 +7,7 @@ ever had: as soon as that is refused, the server is back.
 import asyncio
 import secrets
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import unquote_plus
 
 from busauth._delegation.exchange.answer import Granted, granted, object_of
@@ -23,6 +23,8 @@ from busauth.clock import Clock
 from busauth.errors import BusauthError, Deferred, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
+Making = Callable[[], Form]
+"""Makes a form for each request: one that is made again has no assertion that was there before."""
 
 _SECRET = ("subject_token", "actor_token", "assertion", "client_assertion", "client_secret")
 
@@ -76,8 +78,11 @@ class TokenEndpoint:
             clock=clock,
         )
 
-    async def ask(self, form: Form) -> Granted:
+    async def ask(self, form: Form | Making) -> Granted:
         """Return what is answered to a form, not held to anything yet.
+
+        Args:
+            form: what is asked; or what makes it, where two requests may not have the same.
 
         Raises:
             Forbidden: ``exchange.refused``.
@@ -113,7 +118,7 @@ class TokenEndpoint:
         except Refused:
             return
 
-    async def _tried(self, form: Form) -> Granted:
+    async def _tried(self, form: Form | Making) -> Granted:
         for _ in range(self._retries):
             try:
                 return await self._through_the_breaker(form)
@@ -121,7 +126,7 @@ class TokenEndpoint:
                 continue
         return await self._through_the_breaker(form)
 
-    async def _through_the_breaker(self, form: Form) -> Granted:
+    async def _through_the_breaker(self, form: Form | Making) -> Granted:
         self._breaker.enter()
         try:
             said = await self._answer(form)
@@ -135,10 +140,10 @@ class TokenEndpoint:
         self._breaker.succeeded()
         return said
 
-    async def _answer(self, form: Form) -> Granted:
+    async def _answer(self, form: Form | Making) -> Granted:
         url = self._url or await self._finding.get("", self._find)
         credentials = self._client.credentials(self.issuer, self._clock.now())
-        whole = {**form, **credentials.form}
+        whole = {**(form() if callable(form) else form), **credentials.form}
         reply = await self._post(url, whole, credentials.headers)
         told = [value for name in _SECRET if isinstance(value := whole.get(name), str)]
         told.extend(_told_in(credentials.headers))

@@ -14,7 +14,7 @@ from busauth._delegation.exchange.held import Acting, broken, check_actors, chec
 from busauth._delegation.exchange.kinds import kind_of
 from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_issuer
-from busauth._delegation.exchange.server import TokenEndpoint
+from busauth._delegation.exchange.server import Form, Making, TokenEndpoint
 from busauth._delegation.exchanging import EXCHANGE_GRANT, TXN_TOKEN, Exchanged
 from busauth._delegation.transactions.held import (
     check_kind,
@@ -176,17 +176,21 @@ class TransactionTokens:
             ConfigurationError: as of `token_for`; or nobody signs here for a subject, or it has
                 no name.
         """
-        if self._starts is None or not subject:
+        starts = self._starts
+        if starts is None or not subject:
             raise ConfigurationError(
                 f"start({subject!r}): expected a subject, and TransactionTokens(starts=SelfSigned("
                 "...)), who signs for it"
             )
         asked, form = self._form(scopes, context, details)
-        own = self._starts.token(subject, self.issuer, self._clock.now())
-        shown = {"subject_token": own, "subject_token_type": SELF_SIGNED}
-        verified, token = await self._had({**form, **shown})
+
+        def signed() -> dict[str, str]:
+            own = starts.token(subject, self.issuer, self._clock.now())
+            return {**form, "subject_token": own, "subject_token_type": SELF_SIGNED}
+
+        verified, token = await self._had(signed)
         check_new(verified.caller, asked, None if self._renames else subject)
-        check_actors(verified.caller, (), self.issuer, self._acting(self._starts.workload))
+        check_actors(verified.caller, (), self.issuer, self._acting(starts.workload))
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     async def replace(
@@ -261,7 +265,7 @@ class TransactionTokens:
             found = f"{len(given.actors)} who act"
             raise broken(found, f"the {len(holder.actors)} who acted before")
 
-    async def _had(self, form: Mapping[str, str]) -> tuple[Verified, str]:
+    async def _had(self, form: Form | Making) -> tuple[Verified, str]:
         given = await self._server.ask(form)
         if given.issued is None:
             raise self._server.silent(Deferred("an answer without issued_token_type"))
