@@ -658,6 +658,33 @@ async def test_a_handler_has_a_token_for_its_caller() -> None:
     assert len(world.forms()) == 1
 
 
+@pytest.mark.parametrize("over", ["revoked", "ended"])
+async def test_what_ends_in_flight_brings_no_token(over: str) -> None:
+    """Who is revoked while the server thinks, and whose handler is over by then, has none."""
+    world = make_world()
+    subject = await world.subject()
+    revoked: list[str] = []
+
+    def standing(caller: object) -> None:
+        if revoked:
+            raise Forbidden("token.revoked", found="revoked", expected="a caller who counts")
+
+    lease = lease_for(subject.caller, subject.token, standing=standing)
+    caller = replace(subject.caller, _lease=lease)
+
+    def meanwhile(given: Members) -> Members:
+        if over == "revoked":
+            revoked.append("alice")
+        else:
+            lease.end()
+        return given
+
+    world.answering(meanwhile)
+    with pytest.raises(Forbidden if over == "revoked" else CallerError):
+        await world.idp.token_for(caller, "payments", scopes="payments:take")
+    assert len(world.forms()) == 1
+
+
 # --- vouchers, at the issuer --------------------------------------------------------------------
 
 

@@ -284,6 +284,24 @@ async def test_a_revoked_caller_gets_none() -> None:
     assert len(world.forms()) == 1
 
 
+async def test_who_is_revoked_in_flight_gets_none() -> None:
+    """What the service gives by then goes nowhere."""
+    world = domain()
+    caller = await world.caller()
+    behind = await world.behind(await world.tokens.token_for(caller, scopes="orders:write"))
+
+    def meanwhile(said: Members) -> Members:
+        world.revoked.subjects.add("alice")
+        return said
+
+    world.answering(meanwhile)
+    asked = world.tokens.token_for(caller, scopes="orders:write")
+    assert await code_of(asked) == "token.revoked"
+    world.revoked.subjects.clear()
+    assert await code_of(world.tokens.replace(behind)) == "token.revoked"
+    assert len(world.forms()) == 3
+
+
 ODD: dict[str, Callable[[Members], Members]] = {
     "usage": lambda said: {**said, "token_type": "Bearer"},
     "issued": lambda said: {**said, "issued_token_type": "urn:x"},

@@ -12,7 +12,7 @@ from busauth._amqp.publishing.outbox import ANONYMOUS, Token
 from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, told_to_handlers
 from busauth._messages.proof import Route
-from busauth.audit import Event, EventKind
+from busauth.audit import Event, EventKind, told_actors
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Transient, evidence
@@ -124,7 +124,8 @@ class Onwards:
                 queue=routing_key,
                 at=self._clock.now(),
                 issuer=caller.issuer,
-                subject=caller.subject,
+                subject=evidence(caller.subject),
+                actors=told_actors(caller),
                 detail=evidence(f"{onward}"),
             )
         )

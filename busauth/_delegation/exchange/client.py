@@ -120,7 +120,7 @@ class TokenClient(ABC):
     ) -> Exchanged:
         """Return a token for a handler's caller, to call another service in their name.
 
-        Whether the caller was revoked meanwhile is asked first.
+        Whether the caller was revoked meanwhile is asked first, and once more when it has come.
 
         Args:
             caller: a handler's, while it runs.
@@ -133,7 +133,9 @@ class TokenClient(ABC):
             Refused, Deferred: as `exchange`; or the caller was revoked.
         """
         request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
-        return await self.exchange(await subject_of(caller), request)
+        exchanged = await self.exchange(await subject_of(caller), request)
+        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
+        return exchanged
 
     @abstractmethod
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:

@@ -152,6 +152,7 @@ class TransactionTokens:
         # An opaque token's caller may have no name: then the service finds one.
         named = None if self._renames else caller.subject or None
         check_new(verified.caller, asked, named)
+        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     async def start(
@@ -233,6 +234,7 @@ class TransactionTokens:
         verified, token = await self._had({**form, **shown})
         check_replacement(verified.caller, caller, asked)
         check_actors(verified.caller, caller.actors, caller.issuer, self._acting())
+        await subject_of(caller)  # once more, as above
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     def _form(
