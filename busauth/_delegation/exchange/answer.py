@@ -22,8 +22,8 @@ _NOBODYS = frozenset(
         *("temporarily_unavailable", "server_error", "slow_down"),
     }
 )
-_NO_VERDICT = frozenset({401, 408, 425, 429})
-"""Statuses about whoever asks, or when: not about what was asked."""
+_NO_VERDICT = frozenset({401, 404, 405, 407, 408, 421, 425, 429})
+"""Statuses about whoever asks, where, how or when: not about what was asked."""
 
 _VERDICTS = frozenset({"token_revoked"})
 """Errors about the subject that come with such a status (authgent-server)."""
