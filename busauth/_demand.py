@@ -104,7 +104,8 @@ class Actors(Knobs):
             raise Forbidden("caller.actor", found=_said(actors, issuer), expected=str(self))
 
     def _welcomes(self, actor: Actor, issuer: str) -> bool:
-        is_known = (actor.issuer or issuer) == (self.issuer or issuer)
+        knows = issuer if actor.issuer is None else actor.issuer
+        is_known = knows == (self.issuer or issuer)
         return is_known and (self.names is None or actor.subject in self.names)
 
     def __str__(self) -> str:

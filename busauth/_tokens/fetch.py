@@ -208,14 +208,20 @@ class Fetcher:
         if port > _LAST_PORT:
             raise ValueError(f"port {port}, expected at most {_LAST_PORT}")
         headers = {**headers, "Accept-Encoding": "identity"}  # a bomb unpacks past `max_bytes`
-        async with (
-            self._client(httpx.URL(url).scheme) as client,
-            client.stream(method, url, headers=headers, content=body) as response,
-        ):
-            if "content-encoding" in response.headers:
-                raise ValueError("a compressed answer, expected it uncompressed")
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status_code, await self._read(response), headers)
+        try:
+            async with (
+                self._client(httpx.URL(url).scheme) as client,
+                client.stream(method, url, headers=headers, content=body) as response,
+            ):
+                if "content-encoding" in response.headers:
+                    raise ValueError("a compressed answer, expected it uncompressed")
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Reply(response.status_code, await self._read(response), headers)
+        except httpx.LocalProtocolError:
+            why = "a header that HTTP has no place for"
+        except httpx.RemoteProtocolError as error:
+            why = str(error).partition(": ")[0]  # behind it is what came: a token, handed back
+        raise ValueError(why)  # out here: no traceback leads to what was quoted
 
     def _client(self, scheme: str) -> "httpx.AsyncClient":
         import httpx
@@ -246,9 +252,11 @@ class Fetcher:
 def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
     """Show a certificate, read anew each time: it is renewed in its place."""
     try:
-        context.load_cert_chain(certificate, key)
+        # A pass phrase that is said is never asked for: that would stop the loop at a terminal.
+        context.load_cert_chain(certificate, key, password="")
     except OSError as error:  # OpenSSL's own are some, and none of them names a file
-        raise ValueError(f"the certificate {certificate} or its key: {error}") from error
+        expected = "expected PEM, without a pass phrase"
+        raise ValueError(f"{expected}: {certificate} or its key: {error}") from error
 
 
 _FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)

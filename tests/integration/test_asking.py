@@ -159,6 +159,26 @@ async def test_few_are_asked_at_once_and_not_for_ever(caplog: pytest.LogCaptureF
     assert f"{MOST} callers of parked messages were not asked" in caplog.text
 
 
+async def test_a_hook_that_cancels_itself_ends_nobody_elses() -> None:
+    """Those who wait behind it are asked."""
+    asking, seen = Asking("q", told_safely(EventLog())), list[int]()
+    over = asyncio.Event()
+
+    async def ask(_: ParkedFor) -> None:
+        seen.append(len(seen))
+        if len(seen) == AT_ONCE + 4:
+            over.set()
+        if (task := asyncio.current_task()) is not None:
+            task.cancel()
+        await asyncio.sleep(0)
+
+    for _ in range(AT_ONCE + 4):
+        asking.soon(ask, PARKED)
+    async with asyncio.timeout(10):
+        await over.wait()
+    await asking.close()
+
+
 def test_a_hook_is_no_part_of_the_policy() -> None:
     """Two are equal and print alike; a table has no function; a plain one is refused."""
     assert (Park(ask=nothing), hash(Park(ask=nothing))) == (Park(), hash(Park()))

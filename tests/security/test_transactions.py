@@ -92,6 +92,21 @@ def service_of(scene: Scene) -> tuple[TransactionTokens, IssuerTransport]:
     return tokens, transport
 
 
+GIVEN: dict[str, Any] = {
+    "scope": "orders:read",
+    "txn": "t-1",
+    "tctx": {"cart": 7},
+    "act": {"sub": "agent-x"},
+}
+WIDER: list[dict[str, Any]] = [
+    {"scope": "orders:read orders:write"},
+    {"txn": "t-2"},
+    {"subject": "root"},
+    {"tctx": {"cart": 8}},
+    {"act": None},
+]
+
+
 async def replacing(scene: Scene, replace: Replace, *, on_expired: Policies | None = None) -> str:
     """Return what comes of a replacement that a handler asks for: a refusal's code."""
     queue, codes = scene.broker.name("orders"), list[str]()
@@ -106,7 +121,7 @@ async def replacing(scene: Scene, replace: Replace, *, on_expired: Policies | No
 
     await bus.declare()
     async with bus_of(scene, MessageSecurity()) as edge:
-        raw = scene.issuer.transaction_token("ann", scope="orders:read", txn="t-1")
+        raw = scene.issuer.transaction_token("ann", **GIVEN)
         await edge.publish(queue, b"{}", token=raw)
     await scene.clock.advance(600 if on_expired else 0)
     async with bus:
@@ -126,13 +141,11 @@ async def test_a_replacement_of_an_expired_one(scene: Scene) -> None:
 
 
 @attack("transaction-replaced-wider")
-@pytest.mark.parametrize(
-    "wider", [{"scope": "orders:read orders:write"}, {"txn": "t-2"}, {"subject": "root"}], ids=str
-)
+@pytest.mark.parametrize("wider", WIDER, ids=str)
 async def test_a_wider_replacement(scene: Scene, wider: dict[str, Any]) -> None:
     """A service that gives more than there was, or another transaction, is not believed."""
     tokens, transport = service_of(scene)
-    told = {"subject": "ann", "scope": "orders:read", "txn": "t-1", **wider}
+    told = {"subject": "ann", **GIVEN, **wider}
 
     def rewrite(request: Request, response: Response) -> Response:
         if request.path != "/token":

@@ -15,7 +15,7 @@ from busauth.errors import ConfigurationError, Forbidden
 from tests.unit.support import ISSUER, caller
 
 X, Y, ABROAD = Actor("agent-x"), Actor("agent-y"), Actor("agent-x", "https://other.test")
-HOME = Actor("agent-x", ISSUER)
+HOME, NOWHERE = Actor("agent-x", ISSUER), Actor("agent-x", "")
 
 
 def may(actors: Any, *chain: Actor, who: Caller | None = None) -> bool:
@@ -37,7 +37,7 @@ def test_a_caller_has_the_outermost_of_their_actors() -> None:
     ("actors", "welcome", "refused"),
     [
         (None, [(), (X,), (ABROAD, Y)], []),
-        ({"agent-x"}, [(X,), (HOME,), (X, Y)], [(), (Y,), (Y, X), (ABROAD,)]),
+        ({"agent-x"}, [(X,), (HOME,), (X, Y)], [(), (Y,), (Y, X), (ABROAD,), (NOWHERE,)]),
         ("agent-x", [(X,)], [(), (Y,), (Actor("a"),)]),
         (NO_ACTOR, [()], [(X,), (ABROAD,), (Y, X), (Actor(""),)]),
         (Actors({"agent-x"}, or_nobody=True), [(), (X,)], [(Y,), (ABROAD,)]),

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import traceback
+from base64 import b64encode
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -16,8 +19,16 @@ from busauth.delegation import (
     Subject,
     TokenExchange,
 )
-from busauth.errors import CallerError, ConfigurationError, Deferred, Forbidden, Refused
+from busauth.errors import (
+    BusauthError,
+    CallerError,
+    ConfigurationError,
+    Deferred,
+    Forbidden,
+    Refused,
+)
 from busauth.testing import Issuer, IssuerServer
+from busauth.testing.issuer import Request, Response
 from busauth.tokens import (
     JWKS,
     ClientSecretBasic,
@@ -84,8 +95,21 @@ async def test_an_own_token_that_is_taken_no_more_is_had_anew() -> None:
     await world.idp.exchange(await world.subject(), PAYMENTS)
     own = world.forms()[1]["actor_token"][0]
     world.issuer.revoke(own)
+    await world.clock.advance(5)
     assert isinstance(await code_of(world.idp, await world.subject()), Exchanged)
     assert world.forms()[-1]["actor_token"] != [own]
+
+
+async def test_who_is_refused_has_no_own_token_had_anew_each_time() -> None:
+    """Many whose tokens count no more cost a request each, and one or two more in all."""
+    world = make_world(acts=True)
+    refused = [await world.subject() for _ in range(20)]
+    for subject in refused:
+        world.issuer.revoke(subject.token)
+    for subject in refused:
+        assert await code_of(world.idp, subject) == "exchange.refused"
+    grants = [form["grant_type"][0].rpartition(":")[2] for form in world.forms()]
+    assert (grants.count("client_credentials"), grants.count("token-exchange")) == (1, 20)
 
 
 async def test_an_own_token_without_an_end_is_used_once() -> None:
@@ -313,7 +337,11 @@ async def test_a_server_may_name_its_client_unasked() -> None:
         (400, "slow_down", "deferred"),
         (401, "invalid_request", "deferred"),
         (401, "token_revoked", "exchange.refused"),
+        (404, "not_found", "deferred"),
+        (405, "method_not_allowed", "deferred"),
+        (407, "invalid_request", "deferred"),
         (408, "invalid_request", "deferred"),
+        (421, "invalid_request", "deferred"),
         (425, "invalid_request", "deferred"),
         (429, "invalid_request", "deferred"),
         (503, "invalid_request", "deferred"),
@@ -344,6 +372,54 @@ async def test_a_refusal_tells_the_servers_error_and_no_token() -> None:
     with pytest.raises(Deferred) as deferred:
         await world.idp.exchange(subject, ALL)
     assert subject.token not in str(deferred.value)
+
+
+@pytest.mark.parametrize("place", ["error", "token_type", "issued_token_type"])
+@pytest.mark.parametrize("what", ["token", "part", "secret", "header", "new"])
+async def test_no_name_in_an_answer_is_a_secret(place: str, what: str) -> None:
+    """What was handed in, a part of it, and what came: no answer that names it is told."""
+    opaque, secret = "opaque-token-of-alices", "swordfish-of-orders"
+    world = make_world(client=ClientSecretBasic("orders", secret))
+    header = b64encode(f"orders:{secret}".encode()).decode().strip("=")
+    new = "another-opaque-token"
+    told = {"token": opaque, "part": f"bad.{opaque[:-2]}", "secret": secret, "header": header}
+    named = {"access_token": new, "token_type": "Bearer", "issued_token_type": ACCESS_TOKEN}
+    answer = {**named, place: told.get(what, new)}
+    status = 400 if place == "error" and what != "new" else 200
+    world.transport.replies["/token"] = (status, json.dumps(answer).encode())
+    subject = Subject((await world.subject()).caller, opaque)
+    with pytest.raises(BusauthError) as raised:
+        await world.idp.exchange(subject, PAYMENTS)
+    said = "".join(traceback.format_exception(raised.value))
+    assert not [each for each in (*told.values(), new) if each in said]
+
+
+ECHOES = [b"%b\r\n\r\n", b"HTTP/1.1 5 %b\r\n\r\n", b"HTTP/1.1 200 OK\r\nx y: %b\r\n\r\n"]
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+async def test_what_hands_a_request_back_has_not_it_told(echo: bytes) -> None:
+    """Another thing on that port: neither what is raised nor its traceback has what was sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        basic = next(line for line in head.split(b"\r\n") if b"Basic" in line)
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        form = dict(parse_qsl((await reader.readexactly(length)).decode()))
+        writer.write(echo % (basic + b" " + form["subject_token"].encode()))
+        await writer.drain()
+        writer.close()
+
+    client = ClientSecretBasic("orders", "swordfish")
+    subject = Subject((await make_world().subject()).caller, "opaque-token-of-alices")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
+        idp = TokenExchange("https://issuer.test", client=client, endpoint=url)
+        with pytest.raises(Deferred, match=r"illegal (status|header) line") as deferred:
+            await idp.exchange(subject, PAYMENTS)
+    said = "".join(traceback.format_exception(deferred.value))
+    assert subject.token not in said
+    assert "Basic" not in said
 
 
 @pytest.mark.parametrize("fault", ["down", "broken", "slow", "huge", "nonsense", "list", "nan"])
@@ -480,6 +556,17 @@ async def test_each_token_and_each_request_has_its_own() -> None:
     assert len(world.forms()) == 6
 
 
+async def test_what_one_may_not_have_is_nobody_elses_no() -> None:
+    """Two handlers with one token, of which one may less: each is held to their own."""
+    world = make_world()
+    subject = await world.subject()
+    less = Subject(replace(subject.caller, scopes=frozenset()), subject.token)
+    asked = (code_of(world.idp, each, ALL) for each in (less, subject, less))
+    found = await asyncio.gather(*asked)
+    assert found[0] == found[2] == "exchange.answer"
+    assert isinstance(found[1], Exchanged)
+
+
 async def test_a_no_is_remembered_for_seconds() -> None:
     """The same question is not asked again at once, and each refusal is one of its own."""
     world = make_world()
@@ -572,6 +659,33 @@ async def test_a_handler_has_a_token_for_its_caller() -> None:
         await world.idp.token_for(caller, "payments", scopes="payments:take")
     with pytest.raises(CallerError):
         await world.idp.token_for(subject.caller, audience="payments")
+    assert len(world.forms()) == 1
+
+
+@pytest.mark.parametrize("over", ["revoked", "ended"])
+async def test_what_ends_in_flight_brings_no_token(over: str) -> None:
+    """Who is revoked while the server thinks, and whose handler is over by then, has none."""
+    world = make_world()
+    subject = await world.subject()
+    revoked: list[str] = []
+
+    def standing(caller: object) -> None:
+        if revoked:
+            raise Forbidden("token.revoked", found="revoked", expected="a caller who counts")
+
+    lease = lease_for(subject.caller, subject.token, standing=standing)
+    caller = replace(subject.caller, _lease=lease)
+
+    def meanwhile(given: Members) -> Members:
+        if over == "revoked":
+            revoked.append("alice")
+        else:
+            lease.end()
+        return given
+
+    world.answering(meanwhile)
+    with pytest.raises(Forbidden if over == "revoked" else CallerError):
+        await world.idp.token_for(caller, "payments", scopes="payments:take")
     assert len(world.forms()) == 1
 
 
@@ -698,6 +812,37 @@ async def test_a_token_of_another_domain_is_had_through_ones_own() -> None:
     assert await code_of(bank, await world.subject()) == "exchange.refused"
     world.transport.down = True
     assert await code_of(bank, await world.subject()) == "deferred"
+
+
+async def test_a_server_that_takes_grants_alone_comes_back() -> None:
+    """It is asked for what it has: one that exchanges nothing would never be back."""
+    world = make_world()
+    other = Issuer("https://bank.test", algorithm="ES256", clock=world.clock)
+    other.trust(world.issuer)
+    there = other.transport()
+
+    def takes_grants(request: Request, response: Response) -> Response:
+        if b"token-exchange" not in request.body:
+            return response
+        return Response(400, response.headers, b'{"error": "unsupported_grant_type"}')
+
+    there.rewrite = takes_grants
+    secret = other.register("orders").secret
+    bank = JwtGrant(
+        other.url,
+        through=world.idp,
+        client=ClientSecretBasic("orders", secret),
+        fetcher=Fetcher(transport=there),
+        clock=world.clock,
+    )
+    subject = await world.subject()
+    there.down = True
+    with pytest.raises(Deferred) as deferred:
+        await bank.exchange(subject, PAYMENTS)
+    assert deferred.value.probe is not None
+    there.down = False
+    await deferred.value.probe()
+    assert isinstance(await code_of(bank, subject), Exchanged)
 
 
 # --- where the server is ------------------------------------------------------------------------

@@ -277,6 +277,25 @@ async def test_null_members_are_left_out_of_the_claims() -> None:
     assert {"jti", "nbf", "department"}.isdisjoint(caller.claims)
 
 
+async def test_an_opaque_token_is_never_its_own_id() -> None:
+    """Some issuers answer so; ids are told, and a token is not."""
+    world = asked()
+    world.answers(active(jti=OPAQUE))
+    caller = (await proven_by(world.introspection, OPAQUE)).caller
+    assert (caller.subject, caller.token_id) == ("alice", None)
+    assert OPAQUE not in f"{caller} {caller.claims}"
+
+
+@pytest.mark.parametrize("name", ["iss", "sub", "token_type", "scope", "client_id"])
+async def test_an_answer_that_hands_the_token_back_tells_it_nowhere(name: str) -> None:
+    """It is refused, by the member's name alone."""
+    world = asked()
+    world.answers(active(**{name: OPAQUE}))
+    with pytest.raises(NotGenuine, match=f"the token itself as {name}") as refused:
+        await proven_by(world.introspection, OPAQUE)
+    assert OPAQUE not in repr(refused.value)
+
+
 async def test_a_token_that_breaks_the_question_is_refused() -> None:
     """Where the endpoint answers about others, the token that it refuses cannot stop the queue."""
 

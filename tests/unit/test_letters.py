@@ -153,6 +153,20 @@ def test_a_persons_token_is_found_wherever_it_travels(headers: dict[str, Any]) -
     assert (Person("ann")(letter), Person("cid")(letter)) == (True, False)
 
 
+def test_a_token_without_an_issuer_is_whose_its_subject_is() -> None:
+    """Such a transaction token: who is to be forgotten is not kept for that."""
+    issuer = Issuer()
+    for token, found in (
+        (issuer.transaction_token("ann", iss=None), True),
+        (issuer.transaction_token("ann", iss="https://else.test"), False),
+        (issuer.transaction_token("bob", iss=None), False),
+    ):
+        letter = replace(BY_BROKER, headers={"txn-token": token})
+        assert Person("ann", issuer.url)(letter) is found
+    forged = replace(BY_BROKER, subject="ann")
+    assert not Person("ann", issuer.url)(forged)
+
+
 @pytest.mark.parametrize("forged", [{}, {"busauth-refusal": "x"}])
 def test_an_opaque_token_is_not_shown(forged: dict[str, str]) -> None:
     """The broker dead-letters it where it is, and its consumer alone knows under which name."""

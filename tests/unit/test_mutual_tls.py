@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from busauth.delegation import Subject, TokenExchange
 from busauth.errors import Deferred, Forbidden
@@ -61,3 +62,22 @@ async def test_a_certificate_is_shown_and_the_form_has_the_clients_name(
     assert name == ("commonName", "ours")
     assert form["client_id"] == ["orders"]
     assert "client_secret" not in form
+
+
+async def test_a_pass_phrase_is_never_asked_for(tmp_path: Path) -> None:
+    """A key that is encrypted is told at once; whoever sits at a terminal is asked nothing."""
+    certificate, private = certify(tmp_path)
+    key = serialization.load_pem_private_key(private.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"swordfish"),
+        )
+    )
+    shows = MutualTls("orders", certificate=certificate, key=locked)
+    exchange = TokenExchange("https://issuer.test", client=shows, endpoint="https://127.0.0.1:1/")
+    subject = await make_world().subject()
+    with pytest.raises(Deferred, match="without a pass phrase"):
+        await exchange.exchange(subject, PAYMENTS)

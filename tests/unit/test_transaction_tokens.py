@@ -19,7 +19,7 @@ from busauth.errors import (
 )
 from busauth.testing import Issuer, IssuerTransport, ManualClock
 from busauth.testing.issuer import Request, Response
-from busauth.tokens import TRANSACTION, ClientSecretBasic, Fetcher, Introspection
+from busauth.tokens import TRANSACTION, ClientSecretBasic, Fetcher, Introspection, PrivateKeyJwt
 from tests.unit.support import NOW, private_key
 
 DOMAIN = "shop.example"
@@ -176,6 +176,45 @@ async def test_an_opaque_token_becomes_one() -> None:
     assert given.caller.subject == "alice"
 
 
+WHO_ACTS: list[tuple[Any, str]] = [
+    ({"sub": "agent-x"}, "given"),
+    ({"sub": "agent-x", "iss": "https://issuer.test"}, "given"),
+    ({"sub": "gateway", "act": {"sub": "agent-x"}}, "given"),
+    (None, "exchange.answer"),
+    ({"sub": "agent-y"}, "exchange.answer"),
+    ({"sub": "agent-x", "iss": "https://else.test"}, "exchange.answer"),
+    ({"sub": "gateway"}, "exchange.answer"),
+    ({"sub": "agent-y", "act": {"sub": "agent-x"}}, "exchange.answer"),
+]
+
+
+@pytest.mark.parametrize(("act", "code"), WHO_ACTS, ids=str)
+async def test_who_acts_is_never_cut_off(act: Any, code: str) -> None:
+    """A transaction of an agent's is no transaction of the caller's alone."""
+    world = domain()
+    caller = await world.caller(act={"sub": "agent-x"})
+    given = await world.tokens.token_for(caller, scopes="orders:write")
+    assert [actor.subject for actor in (await world.behind(given)).actors] == ["agent-x"]
+    world.giving(act=act)
+    assert await code_of(world.tokens.token_for(caller, scopes="orders:write")) == code
+    renaming = domain(renames=True)
+    caller = await renaming.caller(act={"sub": "agent-x"})
+    renaming.giving(subject="s-17", act=act and {"sub": "a-4"})
+    assert await code_of(renaming.tokens.token_for(caller, scopes="orders:write")) == (
+        "given" if act else "exchange.answer"
+    )
+
+
+async def test_nobody_acts_in_what_a_service_starts_but_itself() -> None:
+    """The service of the trust domain may name it, and nobody else."""
+    own = starting()
+    for act, code in (("reports", "given"), ("gateway", "given"), ("agent-x", "exchange.answer")):
+        world = domain(starts=own)
+        world.issuer.employ("reports", own.jwk, scopes=["reports:write"])
+        world.giving(subject="carol", scope="reports:write", act={"sub": act})
+        assert await code_of(world.tokens.start("carol", scopes="reports:write")) == code
+
+
 async def test_no_other_issuers_token_is_shown() -> None:
     """Whoever is shown a token can use it: which issuers' the service takes is said."""
     world, other = domain(), Issuer("https://idp.test", algorithm="ES256", clock=ManualClock(NOW))
@@ -210,6 +249,17 @@ async def test_a_service_starts_its_own() -> None:
         assert await code_of(world.tokens.start("carol", scopes=wider)) == "exchange.refused"
 
 
+async def test_a_request_that_is_made_again_is_signed_again() -> None:
+    """No assertion is there twice: whoever has seen one takes the second for a replay."""
+    client = PrivateKeyJwt("gateway", private_key("ES256"), algorithm="ES256")
+    world = domain(starts=starting(), client=client, endpoint="https://issuer.test/token")
+    world.transport.broken = True
+    assert await code_of(world.tokens.start("carol", scopes="reports:write")) == "deferred"
+    first, second = world.forms()
+    assert first["subject_token"] != second["subject_token"]
+    assert first["client_assertion"] != second["client_assertion"]
+
+
 async def test_nobody_else_signs_for_a_subject() -> None:
     """Another key, another name or another audience starts nothing."""
     other = SelfSigned("reports", private_key("ES256", "other"), algorithm="ES256")
@@ -232,6 +282,24 @@ async def test_a_revoked_caller_gets_none() -> None:
     assert await code_of(world.tokens.token_for(caller, scopes="orders:read")) == "token.revoked"
     assert await code_of(world.tokens.replace(behind)) == "token.revoked"
     assert len(world.forms()) == 1
+
+
+async def test_who_is_revoked_in_flight_gets_none() -> None:
+    """What the service gives by then goes nowhere."""
+    world = domain()
+    caller = await world.caller()
+    behind = await world.behind(await world.tokens.token_for(caller, scopes="orders:write"))
+
+    def meanwhile(said: Members) -> Members:
+        world.revoked.subjects.add("alice")
+        return said
+
+    world.answering(meanwhile)
+    asked = world.tokens.token_for(caller, scopes="orders:write")
+    assert await code_of(asked) == "token.revoked"
+    world.revoked.subjects.clear()
+    assert await code_of(world.tokens.replace(behind)) == "token.revoked"
+    assert len(world.forms()) == 3
 
 
 ODD: dict[str, Callable[[Members], Members]] = {
@@ -354,20 +422,38 @@ CHANGED: list[Members] = [
     {"aud": "bank"},
     {"scope": "orders:write root"},
     {"scope": "orders:read"},
+    {"tctx": {"cart": 8}},
+    {"tctx": {"limit": 5}},
+    {"req_wl": "payments"},
+    {"req_wl": ["payments", "gateway"]},
+    {"req_wl": "gateway2"},
+    {"act": None},
+    {"act": {"sub": "agent-y"}},
+    {"act": {"sub": "agent-y", "act": {"sub": "agent-x"}}},
+]
+KEPT: list[Members] = [
+    {},
+    {"tctx": {"cart": 7, "paid": False}},
+    {"req_wl": "gateway,stock"},
+    {"req_wl": ["gateway", "stock"]},
+    {"act": {"sub": "gateway", "act": {"sub": "agent-x"}}},
 ]
 
 
-@pytest.mark.parametrize("claims", CHANGED, ids=str)
-async def test_a_replacement_that_is_none(claims: Members) -> None:
-    """Another transaction, subject or trust domain, or more scope than there was."""
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [*((claims, "exchange.answer") for claims in CHANGED), *((claims, "given") for claims in KEPT)],
+    ids=str,
+)
+async def test_what_a_replacement_may_change(claims: Members, code: str) -> None:
+    """Neither whose it is nor who acts, no detail and no workload: some may be added to these."""
     world = domain()
-    given = await world.tokens.token_for(
-        await world.caller(), scopes=["orders:write"], details=DETAILS
-    )
+    caller = await world.caller(act={"sub": "agent-x"})
+    given = await world.tokens.token_for(caller, scopes=["orders:write"], details=DETAILS)
     behind = await world.behind(given)
-    told = {"txn": behind.transaction.txn if behind.transaction else "", **claims}
-    world.giving(**told)
-    assert await code_of(world.tokens.replace(behind)) == "exchange.answer"
+    usual = {"tctx": DETAILS, "req_wl": "gateway", "act": {"sub": "agent-x"}}
+    world.giving(**{"txn": behind.transaction.txn if behind.transaction else "", **usual, **claims})
+    assert await code_of(world.tokens.replace(behind)) == code
 
 
 async def test_who_replaces_what() -> None:

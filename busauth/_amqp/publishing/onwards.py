@@ -15,7 +15,7 @@ from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, Onward, token_of, told_to_handlers
 from busauth._delegation.voucher import Voucher
 from busauth._messages.proof import Route
-from busauth.audit import Event, EventKind
+from busauth.audit import Event, EventKind, told_actors
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Forbidden, Refused, Transient, evidence
@@ -162,7 +162,8 @@ class Onwards:
                 queue=routing_key,
                 at=self._clock.now(),
                 issuer=caller.issuer,
-                subject=caller.subject,
+                subject=evidence(caller.subject),
+                actors=told_actors(caller),
                 detail=evidence(_told(onward)),
             )
         )

@@ -100,7 +100,8 @@ class Person:
         What the broker dead-lettered by itself has its token in there: nothing of that is verified,
         and a letter that only says it is theirs is one as well.
         """
-        return any(map(self._is, ((letter.issuer, letter.subject), *_said(letter))))
+        said = _said(letter, self.issuer)
+        return any(map(self._is, ((letter.issuer, letter.subject), *said)))
 
     def _is(self, found: tuple[object, object]) -> bool:
         issuer, subject = found
@@ -109,8 +110,11 @@ class Person:
         )
 
 
-def _said(letter: Letter) -> Iterator[tuple[object, object]]:
-    """Yield whose a letter's tokens say it is: those in any header, as consumers name their own."""
+def _said(letter: Letter, issuer: str | None) -> Iterator[tuple[object, object]]:
+    """Yield whose a letter's tokens say it is: those in any header, as consumers name their own.
+
+    A transaction token may name no issuer: that may be any.
+    """
     for name, value in letter.headers.items():
         text = headers.as_text(value)
         if name.startswith(headers.PREFIX) or not isinstance(text, str):
@@ -119,7 +123,7 @@ def _said(letter: Letter) -> Iterator[tuple[object, object]]:
             claims = split(text.rpartition(" ")[2], max_bytes=_TOKEN_BYTES).payload
         except NotGenuine:
             continue
-        yield claims.get("iss"), claims.get("sub")
+        yield claims.get("iss", issuer), claims.get("sub")
 
 
 def digest(ids: Sequence[str]) -> str:

@@ -70,7 +70,8 @@ class Asking:
             self._under_way += 1
             try:
                 async with asyncio.timeout(self._seconds):
-                    await ask(parked)
+                    # in a task of its own: one that cancels itself ends no other's turn
+                    await asyncio.ensure_future(ask(parked))
             except BaseException as error:
                 raise_if_ending(error)
                 self._tell("asking a caller to come back failed", error)

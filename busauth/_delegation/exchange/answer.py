@@ -24,8 +24,8 @@ _NOBODYS: Mapping[str, str] = {
 }
 """Errors about the client or the server, and what is expected in their place."""
 
-_NO_VERDICT = frozenset({401, 408, 425, 429})
-"""Statuses about whoever asks, or when: not about what was asked."""
+_NO_VERDICT = frozenset({401, 404, 405, 407, 408, 421, 425, 429})
+"""Statuses about whoever asks, where, how or when: not about what was asked."""
 
 _VERDICTS = frozenset({"token_revoked"})
 """Errors about the subject that come with such a status (authgent-server)."""
@@ -76,7 +76,7 @@ def object_of(reply: Reply, secrets: Collection[str] = ()) -> dict[str, Any]:
     if reply.status == HTTPStatus.OK:
         return {name: value for name, value in said.items() if value is not None}
     error = said.get("error")
-    if not isinstance(error, str) or not _CODE.fullmatch(error) or _tells(error, secrets):
+    if not isinstance(error, str) or not _CODE.fullmatch(error) or tells(error, secrets):
         raise Deferred(f"status {reply.status} without an error code: expected 200")
     client_error = reply.status // 100 == 4  # noqa: PLR2004 -- four hundred and more
     is_nobodys = reply.status in _NO_VERDICT and error not in _VERDICTS
@@ -85,21 +85,26 @@ def object_of(reply: Reply, secrets: Collection[str] = ()) -> dict[str, Any]:
     raise Forbidden("exchange.refused", found=error, expected="a token")
 
 
-def granted(said: Mapping[str, Any]) -> Granted:
+def granted(said: Mapping[str, Any], secrets: Collection[str] = ()) -> Granted:
     """Read an answer's members.
 
+    Args:
+        said: the members.
+        secrets: what was handed in, and must not come back as a name, which is told.
+
     Raises:
-        Deferred: one is missing, or of another type than it has.
+        Deferred: one is missing, or of another type than it has, or a token in place of a name.
     """
     token, usage, issued = (
         said.get(name) for name in ("access_token", "token_type", "issued_token_type")
     )
     if not isinstance(token, str) or not token:
         raise _odd("access_token", "text")
-    if not isinstance(usage, str):
-        raise _odd("token_type", "text")
-    if issued is not None and not isinstance(issued, str):
-        raise _odd("issued_token_type", "text")
+    secrets = (*secrets, token)
+    if not isinstance(usage, str) or tells(usage, secrets):
+        raise _odd("token_type", "a name")
+    if issued is not None and (not isinstance(issued, str) or tells(issued, secrets)):
+        raise _odd("issued_token_type", "a name")
     return Granted(token, issued, usage, _seconds(said), "refresh_token" in said)
 
 
@@ -117,6 +122,7 @@ def _odd(member: str, expected: str) -> Deferred:
     return Deferred(f"an answer whose {member} is missing or odd: expected {expected}")
 
 
-def _tells(error: str, secrets: Collection[str]) -> bool:
-    part = error if len(error) >= _TELLING else None
-    return any(secret in error or (part and part in secret) for secret in secrets)
+def tells(text: str, secrets: Collection[str]) -> bool:
+    """Return whether a secret is in a text, or so much of one that nobody wrote it by chance."""
+    parts = [text[at : at + _TELLING] for at in range(len(text) - _TELLING + 1)]
+    return any(s and (s in text or any(part in s for part in parts)) for s in secrets)

@@ -6,7 +6,8 @@ others has it held to their own subject once more.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import ClassVar
 
 from busauth._delegation.exchange.answer import Granted
 from busauth._delegation.exchange.held import (
@@ -21,7 +22,7 @@ from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import Reach, Reaching, TokenEndpoint
-from busauth._delegation.exchanging import VOUCHER, Exchanged, ExchangeRequest
+from busauth._delegation.exchanging import EXCHANGE_GRANT, VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
@@ -43,6 +44,8 @@ class TokenClient(Reaching):
 
     Its arguments are those of `TokenExchange`, but for `takes`: all issuers whose tokens it takes.
     """
+
+    _grant: ClassVar[str] = EXCHANGE_GRANT
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class TokenClient(Reaching):
         self._server = TokenEndpoint(
             self._issuer,
             client=reach.client,
+            grant=self._grant,
             url=reach.endpoint,
             options=self.options,
             fetcher=reach.fetcher,
@@ -112,7 +116,8 @@ class TokenClient(Reaching):
         check_issuer(subject.caller, self._takes)
         check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
         check_may_act(subject.caller, self._acting)
-        key = (fingerprint(subject.token), request)
+        # Who may less with the same token has a question of their own: its no is nobody else's.
+        key = (fingerprint(subject.token), *_authority(subject.caller), request)
         had = await self._results.get(key, lambda: self._had(subject, request))
         # It may be somebody else's question that was answered: whoever shares it shares no more.
         self._hold(had.verified.caller, subject, request)
@@ -128,7 +133,7 @@ class TokenClient(Reaching):
     ) -> Exchanged:
         """Return a token for a handler's caller, to call another service in their name.
 
-        Whether the caller was revoked meanwhile is asked first.
+        Whether the caller was revoked meanwhile is asked first, and once more when it has come.
 
         Args:
             caller: a handler's, while it runs.
@@ -141,7 +146,9 @@ class TokenClient(Reaching):
             Refused, Deferred: as `exchange`; or the caller was revoked.
         """
         request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
-        return await self.exchange(await subject_of(caller), request)
+        exchanged = await self.exchange(await subject_of(caller), request)
+        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
+        return exchanged
 
     @abstractmethod
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:
@@ -187,3 +194,8 @@ class TokenClient(Reaching):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.issuer} as {self.client_id}>"
+
+
+def _authority(holder: Caller) -> tuple[Hashable, ...]:
+    """Return all of a caller that an answer is held to."""
+    return (holder.issuer, holder.subject, holder.scopes, holder.roles, holder.actors)

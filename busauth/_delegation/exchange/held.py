@@ -5,6 +5,7 @@ answers somebody else. Each rule raises ``exchange.answer``.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from busauth._delegation.exchange.answer import Granted
@@ -98,7 +99,7 @@ def check_authority(
         check_within("scopes", given.scopes, request.scopes)
     if holder.issuer == given.issuer and is_signed(subject.token):
         check_within("roles", given.roles, holder.roles)
-    _check_actors(given, holder, acting)
+    check_actors(given, holder.actors, holder.issuer, acting)
 
 
 def check_within(what: str, given: frozenset[str], allowed: frozenset[str]) -> None:
@@ -111,15 +112,31 @@ def check_within(what: str, given: frozenset[str], allowed: frozenset[str]) -> N
         raise broken(f"{what} {_told(more)}", f"no {what} beyond {_told(allowed) or 'none'}")
 
 
-def _check_actors(given: Caller, holder: Caller, acting: Acting) -> None:
-    if not acting.said and given.actors == holder.actors:
+def check_actors(given: Caller, actors: tuple[Actor, ...], issuer: str, acting: Acting) -> None:
+    """Hold who acts to who acted before: none is cut off, and none comes in but this service.
+
+    Args:
+        given: whose token came.
+        actors: who acted before.
+        issuer: who named them: an actor without an issuer is one of its own.
+        acting: who asks.
+
+    Raises:
+        Forbidden: ``exchange.answer``.
+    """
+    known, before = _known(given.actors, issuer), _known(actors, issuer)
+    if not acting.said and known == before:
         return
     # Many servers name the client that asks as the actor, whether or not it sends an actor token.
-    first, before = given.actors[:1], given.actors[1:]
-    if not first or not acting.is_me(first[0]) or before != holder.actors:
+    if not known or not acting.is_me(given.actors[0]) or known[1:] != before:
         chain = " for ".join(actor.subject for actor in given.actors) or "nobody"
-        expected = f"{acting.name} in front of who acted before"
-        raise broken(f"act of {chain}", expected)
+        first = f"{acting.name} in front of " if acting.said else ""
+        behind = " for ".join(actor.subject for actor in actors) or "nobody"
+        raise broken(f"act of {chain}", f"{first}who acted before: {behind}")
+
+
+def _known(actors: Iterable[Actor], issuer: str) -> list[Actor]:
+    return [replace(actor, issuer=issuer) if actor.issuer is None else actor for actor in actors]
 
 
 def _told(names: Iterable[str]) -> str:

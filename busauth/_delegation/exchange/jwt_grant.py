@@ -41,6 +41,8 @@ class JwtGrant(TokenClient):
         ConfigurationError: with the argument, what was found and what was expected.
     """
 
+    _grant = JWT_GRANT
+
     @checked
     def __init__(
         self,

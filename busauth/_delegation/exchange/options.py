@@ -17,7 +17,8 @@ class ExchangeOptions(Knobs):
 
     Attributes:
         early: seconds before its `exp` that a token is given out no more, and had anew.
-        refused_for: seconds that a server's no is remembered.
+        refused_for: seconds that a server's no is remembered, and that a service's own token counts
+            as new, which is had anew for no refusal.
         remembered: how many tokens are kept, and how many refusals.
         in_flight: how many exchanges are under way, or wait for it, at the same time.
         requests: how many requests are under way at the same time.

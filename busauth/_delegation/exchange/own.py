@@ -29,7 +29,7 @@ class OwnToken:
         self._options = options
         self._clock = clock
         self._token = ""
-        self._until = -math.inf
+        self._until = self._young_until = -math.inf
         self._flights: Flights[str] = Flights("own tokens", 1)
 
     def at_hand(self) -> str | None:
@@ -44,10 +44,17 @@ class OwnToken:
         """
         return self.at_hand() or await self._flights.get("", self._asked)
 
-    def forget(self, token: str) -> None:
-        """Have another one the next time, unless that was done already."""
+    def is_doubted(self, token: str) -> bool:
+        """Return whether what was refused with this token may be tried with another one.
+
+        One that was had just now has not ended: else all whose own token counts no more would have
+        this service's had anew, each by itself.
+        """
+        if token == self._token and self._clock.monotonic() < self._young_until:
+            return False
         if token == self._token:
             self._until = -math.inf
+        return True
 
     async def _asked(self) -> str:
         began = self._clock.now()
@@ -59,6 +66,7 @@ class OwnToken:
         ends_at = min(began + given.seconds, self._end(given.token))
         # Nobody said when it ends: it counts for this once.
         self._until = -math.inf if ends_at == math.inf else ends_at - self._options.early
+        self._young_until = self._clock.monotonic() + self._options.refused_for
         self._token = given.token
         return given.token
 

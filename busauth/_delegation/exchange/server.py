@@ -7,13 +7,15 @@ ever had: as soon as that is refused, the server is back.
 import asyncio
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from busauth._delegation.exchange.answer import Granted, granted, object_of
 from busauth._delegation.exchange.options import ExchangeOptions
-from busauth._delegation.exchanging import ACCESS_TOKEN, EXCHANGE_GRANT
+from busauth._delegation.exchanging import ACCESS_TOKEN, EXCHANGE_GRANT, JWT_GRANT
 from busauth._loops import PerLoop
 from busauth._tokens.asking.breaker import Breaker
 from busauth._tokens.asking.client_auth import ClientAuthentication, MutualTls, presenting
@@ -25,6 +27,8 @@ from busauth.clock import Clock
 from busauth.errors import BusauthError, ConfigurationError, Deferred, Forbidden, Refused, evidence
 
 Form = Mapping[str, str | Sequence[str]]
+Making = Callable[[], Form]
+"""Makes a form for each request: one that is made again has no assertion that was there before."""
 
 _SECRET = ("subject_token", "actor_token", "assertion", "client_assertion", "client_secret")
 
@@ -106,6 +110,7 @@ class TokenEndpoint:
     Args:
         issuer: whose it is.
         client: how this service proves who it is.
+        grant: the grant that it is asked for, to see whether it is back: not all servers have all.
         url: where it is; None for where the issuer's metadata says.
         options: how often it is asked, and when it is left alone.
         fetcher: time and size limits.
@@ -120,6 +125,7 @@ class TokenEndpoint:
         issuer: str,
         *,
         client: ClientAuthentication,
+        grant: str = EXCHANGE_GRANT,
         url: str | None,
         options: ExchangeOptions,
         fetcher: Fetcher,
@@ -128,6 +134,7 @@ class TokenEndpoint:
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client
+        self._grant = grant
         fetcher.check_url(metadata_urls(issuer)[0] if url is None else url)
         self._configured = self._url = url
         self._retries = options.retries
@@ -142,8 +149,11 @@ class TokenEndpoint:
             clock=clock,
         )
 
-    async def ask(self, form: Form) -> Granted:
+    async def ask(self, form: Form | Making) -> Granted:
         """Return what is answered to a form, not held to anything yet.
+
+        Args:
+            form: what is asked; or what makes it, where two requests may not have the same.
 
         Raises:
             Forbidden: ``exchange.refused``.
@@ -153,7 +163,11 @@ class TokenEndpoint:
             async with self._room.here:
                 return await self._tried(form)
         except Refused as refused:
-            raise Forbidden(refused.code, found=refused.found, expected=_asked(form)) from None
+            raise Forbidden(
+                refused.code,
+                found=refused.found,
+                expected=_asked(form() if callable(form) else form),
+            ) from None
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever went wrong, no message is guilty of it
@@ -174,12 +188,14 @@ class TokenEndpoint:
         """
         nobodys = secrets.token_urlsafe(32)
         asked = {"subject_token": nobodys, "subject_token_type": ACCESS_TOKEN}
+        if self._grant == JWT_GRANT:
+            asked = {"assertion": nobodys}
         try:
-            await self.ask({"grant_type": EXCHANGE_GRANT, **asked})
+            await self.ask({"grant_type": self._grant, **asked})
         except Refused:
             return
 
-    async def _tried(self, form: Form) -> Granted:
+    async def _tried(self, form: Form | Making) -> Granted:
         for _ in range(self._retries):
             try:
                 return await self._through_the_breaker(form)
@@ -187,7 +203,7 @@ class TokenEndpoint:
                 continue
         return await self._through_the_breaker(form)
 
-    async def _through_the_breaker(self, form: Form) -> Granted:
+    async def _through_the_breaker(self, form: Form | Making) -> Granted:
         self._breaker.enter()
         try:
             said = await self._answer(form)
@@ -201,13 +217,14 @@ class TokenEndpoint:
         self._breaker.succeeded()
         return said
 
-    async def _answer(self, form: Form) -> Granted:
+    async def _answer(self, form: Form | Making) -> Granted:
         url = self._url or await self._finding.get("", self._find)
         credentials = self._client.credentials(self.issuer, self._clock.now())
-        whole = {**form, **credentials.form}
+        whole = {**(form() if callable(form) else form), **credentials.form}
         reply = await self._post(url, whole, credentials.headers)
         told = [value for name in _SECRET if isinstance(value := whole.get(name), str)]
-        return granted(object_of(reply, told))
+        told.extend(_told_in(credentials.headers))
+        return granted(object_of(reply, told), told)
 
     async def _post(self, url: str, form: Form, headers: Mapping[str, str]) -> Reply:
         try:
@@ -239,3 +256,12 @@ def _asked(form: Form) -> str:
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:
     return (given,) if isinstance(given, str) else given
+
+
+def _told_in(headers: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a client proves itself by in its headers, as it is there and as it was."""
+    for value in headers.values():
+        yield value
+        scheme, _, pair = value.partition(" ")
+        if scheme == "Basic":  # as `ClientSecretBasic` has written it
+            yield unquote_plus(b64decode(pair).decode(errors="replace").partition(":")[2])

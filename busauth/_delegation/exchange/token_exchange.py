@@ -92,10 +92,9 @@ class TokenExchange(TokenClient):
         try:
             return await self._asked_by(remembered or await self._own.get(), form)
         except Forbidden:
-            if remembered is None:
+            # It may be this service's own that the server takes no more, and no message's fault.
+            if remembered is None or not self._own.is_doubted(remembered):
                 raise
-        # It may be this service's own token that the server takes no more, and no message's fault.
-        self._own.forget(remembered)
         return await self._asked_by(await self._own.get(), form)
 
     async def _asked_by(self, own: str, form: Form) -> Granted:

@@ -59,14 +59,22 @@ def check_new(given: Caller, scopes: frozenset[str], subject: str | None) -> Non
 def check_replacement(given: Caller, before: Caller, scopes: frozenset[str]) -> None:
     """Hold a replacement to what never changes, and to no more than there was (section 9.12).
 
+    To its details and its workloads some may be added, and what was said of them stays.
+
     Raises:
         Forbidden: ``exchange.answer``.
     """
     check_within("scopes", given.scopes, scopes & before.scopes)
+    now, then = given.transaction, before.transaction
+    if now is None or then is None:
+        raise broken("no transaction token", "one of the same transaction")
+    workloads = _one_by_one(then.req_wl)
     same = {
-        "txn": (_txn(given), _txn(before)),
+        "txn": (now.txn, then.txn),
         "sub": (given.subject, before.subject),
         "aud": (given.audience, before.audience),
+        "tctx": ({name: now.tctx.get(name, ...) for name in then.tctx}, then.tctx),
+        "req_wl": (_one_by_one(now.req_wl)[: len(workloads)], workloads),
     }
     for claim, (new, old) in same.items():
         if new != old:
@@ -90,5 +98,6 @@ def check_replaced(before: Caller, now: float) -> Transaction:
     return before.transaction
 
 
-def _txn(caller: Caller) -> str | None:
-    return None if caller.transaction is None else caller.transaction.txn
+def _one_by_one(workloads: tuple[str, ...]) -> list[str]:
+    """Return workloads as a list: some services append them with a comma."""
+    return ",".join(workloads).split(",")

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from busauth._arguments import Range, checked, scope_names
 from busauth._delegation.exchange.answer import Granted
-from busauth._delegation.exchange.held import broken, check_time
+from busauth._delegation.exchange.held import Acting, broken, check_actors, check_time
 from busauth._delegation.exchange.kinds import kind_of
 from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_issuer
-from busauth._delegation.exchange.server import Reach, Reaching, TokenEndpoint
+from busauth._delegation.exchange.server import Form, Making, Reach, Reaching, TokenEndpoint
 from busauth._delegation.exchanging import EXCHANGE_GRANT, TXN_TOKEN, Exchanged
 from busauth._delegation.transactions.held import (
     check_kind,
@@ -49,8 +49,8 @@ class TransactionTokens(Reaching):
     """Has transaction tokens from the one service of a trust domain.
 
     What comes back is proven by the service's keys and held to what was asked for: a transaction
-    token of this trust domain, for no more than was asked, of the same subject, that ends in
-    minutes, and without a refresh token.
+    token of this trust domain, for no more than was asked, of the same subject and by the same who
+    act for them, that ends in minutes, and without a refresh token.
 
     Args:
         issuer: the transaction token service; its metadata says where endpoint and keys are.
@@ -153,11 +153,14 @@ class TransactionTokens(Reaching):
         check_issuer(caller, self._takes)
         asked, form = self._form(scopes, context, details)
         subject = await subject_of(caller)
+        check_issuer(subject.caller, self._takes)  # it may be one that was had anew
         shown = {"subject_token": subject.token, "subject_token_type": kind_of(subject.token)}
         verified, token = await self._had({**form, **shown})
+        self._check_actors(verified.caller, caller)
         # An opaque token's caller may have no name: then the service finds one.
         named = None if self._renames else caller.subject or None
         check_new(verified.caller, asked, named)
+        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     async def start(
@@ -182,16 +185,21 @@ class TransactionTokens(Reaching):
             ConfigurationError: as of `token_for`; or nobody signs here for a subject, or it has
                 no name.
         """
-        if self._starts is None or not subject:
+        starts = self._starts
+        if starts is None or not subject:
             raise ConfigurationError(
                 f"start({subject!r}): expected a subject, and TransactionTokens(starts=SelfSigned("
                 "...)), who signs for it"
             )
         asked, form = self._form(scopes, context, details)
-        own = self._starts.token(subject, self.issuer, self._clock.now())
-        shown = {"subject_token": own, "subject_token_type": SELF_SIGNED}
-        verified, token = await self._had({**form, **shown})
+
+        def signed() -> dict[str, str]:
+            own = starts.token(subject, self.issuer, self._clock.now())
+            return {**form, "subject_token": own, "subject_token_type": SELF_SIGNED}
+
+        verified, token = await self._had(signed)
         check_new(verified.caller, asked, None if self._renames else subject)
+        check_actors(verified.caller, (), self.issuer, self._acting(starts.workload))
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     async def replace(
@@ -204,7 +212,8 @@ class TransactionTokens(Reaching):
     ) -> Exchanged:
         """Return another token of the same transaction: with less, or with more said of it.
 
-        It has the same `txn`, `sub` and `aud`, and no more scopes. No expired one is replaced: a
+        It has the same `txn`, `sub`, `aud` and actors, all that `tctx` and `req_wl` said, and no
+        more scopes. No expired one is replaced: a
         late transaction is begun anew at its edge, or ends.
 
         Args:
@@ -232,6 +241,8 @@ class TransactionTokens(Reaching):
         shown = {"subject_token": subject.token, "subject_token_type": TXN_TOKEN}
         verified, token = await self._had({**form, **shown})
         check_replacement(verified.caller, caller, asked)
+        check_actors(verified.caller, caller.actors, caller.issuer, self._acting())
+        await subject_of(caller)  # once more, as above
         return Exchanged(verified.caller, token, TXN_TOKEN)
 
     def _form(
@@ -252,7 +263,19 @@ class TransactionTokens(Reaching):
                 form[name] = _as_json(name.removeprefix("request_"), said)
         return asked, form
 
-    async def _had(self, form: Mapping[str, str]) -> tuple[Verified, str]:
+    def _acting(self, name: str | None = None) -> Acting:
+        client = self._server.client_id
+        return Acting(self.issuer, client, name or client, said=False)
+
+    def _check_actors(self, given: Caller, holder: Caller) -> None:
+        """Hold a new transaction to who acts: under names of the service's own, to how many."""
+        if not self._renames:
+            check_actors(given, holder.actors, holder.issuer, self._acting())
+        elif len(given.actors) < len(holder.actors):
+            found = f"{len(given.actors)} who act"
+            raise broken(found, f"the {len(holder.actors)} who acted before")
+
+    async def _had(self, form: Form | Making) -> tuple[Verified, str]:
         given = await self._server.ask(form)
         if given.issued is None:
             raise self._server.silent(Deferred("an answer without issued_token_type"))

@@ -226,6 +226,8 @@ class Introspection:
         # What is null is not there, but for scopes: there it says that there are none.
         scopes = self.profile.scope_claims
         said = {name: value for name, value in said.items() if value is not None or name in scopes}
+        if said.get("jti") == token:  # an opaque token may be its own id, which is told; it is not
+            del said["jti"]
         try:
             verified = self._judged(said, token, digest, fresh)
         except NotGenuine as refused:
@@ -235,6 +237,7 @@ class Introspection:
     def _judged(
         self, said: Mapping[str, Any], token: str, digest: str, fresh: Freshness
     ) -> Verified:
+        check_apart(said, token)
         check_use(said)
         if said.get("iss", self.issuer) != self.issuer:
             raise NotGenuine("token.issuer", found=said["iss"], expected=self.issuer)
@@ -249,6 +252,18 @@ class Introspection:
         caller = caller_of(claims, self._known, digest)
         word = Word(fresh, caller.expires_at)
         return Verified(caller, instant(claims, "nbf"), self.leeway, word)
+
+
+def check_apart(said: Mapping[str, Any], token: str) -> None:
+    """Refuse an answer in which the token is handed back as a name, and would be told as one.
+
+    Raises:
+        NotGenuine: ``token.mismatch``.
+    """
+    for name, value in said.items():
+        if value == token:
+            found = f"the token itself as {name}"
+            raise NotGenuine("token.mismatch", found=found, expected="what it is worth")
 
 
 def check_use(said: Mapping[str, Any]) -> None:

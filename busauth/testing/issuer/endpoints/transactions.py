@@ -6,7 +6,8 @@ Rules:
    replaced; or a JWT that a workload has signed, whose key is known (`Mint.workloads`).
 2. Scope is asked for, and never wider than the subject's: one that is not known allows nothing.
 3. `request_details` become `tctx`, and `request_context` becomes `rctx`.
-4. A replacement has the same `txn`, `sub` and `aud`; what was said stays, and more may be said. Its
+4. Who acts for the subject is named as before.
+5. A replacement has the same `txn`, `sub` and `aud`; what was said stays, and more may be said. Its
    `req_wl` names all workloads that asked, in order, and there are a few at most.
 """
 
@@ -45,6 +46,7 @@ def transact(mint: Mint, form: Form, client: Client) -> Response:
     said = {
         "txn": subject.get("txn", uuid4().hex),
         "scope": scope,
+        "act": subject.get("act"),
         "req_wl": _workloads(subject, client),
         "tctx": {**_object(form, "request_details"), **subject.get("tctx", {})},
         "rctx": {**_object(form, "request_context"), **subject.get("rctx", {})},
