@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from busauth._tokens import claims as registered
 from busauth._tokens.profiles.profile import Profile
-from busauth._tokens.transactions import transaction_of
-from busauth.caller import Caller, Places, places, read_only
+from busauth.caller import Caller, Places, Transaction, places, read_only
 
 
 def itself(value: Any) -> Any:
@@ -54,6 +53,12 @@ def caller_of(claims: dict[str, Any], known: Known, token_sha256: str) -> Caller
         token_id=claims.get("jti"),
         token_sha256=token_sha256,
         actors=registered.actors_of(claims),
-        transaction=transaction_of(claims) if profile.is_transaction else None,
+        transaction=_transaction_of(claims) if profile.is_transaction else None,
         claims=read_only(claims, known.placed),
     )
+
+
+def _transaction_of(claims: dict[str, Any]) -> Transaction:
+    from busauth._tokens.transactions import transaction_of  # noqa: PLC0415 -- rarely needed
+
+    return transaction_of(claims)
