@@ -4,8 +4,8 @@ A bus that declares where callers' tokens go has each go as declared, and nowher
 closed. Where nothing is declared or said, the caller's own token goes along, and nobody is asked.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Token
@@ -17,10 +17,16 @@ from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Transient, evidence
 
-Declared = (
-    Mapping[str, OnwardToken] | Mapping[Route, OnwardToken] | Mapping[str | Route, OnwardToken]
-)
-"""Where callers' tokens go, and as what; a mapping's keys are of one type, for whoever types."""
+if TYPE_CHECKING:
+
+    class Declared(Protocol):
+        """A mapping, as checkers know it: theirs has keys of one exact type, and this of either."""
+
+        def items(self) -> Iterable[tuple[str | Route, OnwardToken]]:
+            """Return each route, with what goes there."""
+
+else:
+    Declared = Mapping[str | Route, OnwardToken]
 
 
 class OnwardRoutes:
@@ -32,8 +38,7 @@ class OnwardRoutes:
     """
 
     def __init__(self, declared: Declared | None) -> None:
-        given: Mapping[Any, OnwardToken] | None = declared
-        self._declared = None if given is None else dict(given)
+        self._declared = None if declared is None else dict(declared.items())
 
     def of(
         self, said: OnwardToken | None, token: Token, exchange: str, routing_key: str
@@ -57,7 +62,7 @@ class OnwardRoutes:
         return None if chosen is FORWARDED else chosen
 
     def _declared_for(
-        self, declared: Mapping[Any, OnwardToken], exchange: str, routing_key: str
+        self, declared: Mapping[str | Route, OnwardToken], exchange: str, routing_key: str
     ) -> OnwardToken:
         if not exchange and routing_key in declared:
             return declared[routing_key]
