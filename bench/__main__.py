@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench import (
     consuming,
+    delegation,
     lab,
     machine,
     plots,
@@ -35,7 +36,7 @@ from bench.progress import Progress
 from bench.results import Results
 from bench.scale import FULL, QUICK, Scale
 
-PARTS = ("stages", "memory", "sweeps", "publish", "processes", "depth", "consume")
+PARTS = ("stages", "delegation", "memory", "sweeps", "publish", "processes", "depth", "consume")
 """What can be measured, in the order in which it is: what takes longest comes last."""
 
 _FOLDER = Path("docs/benchmarks")
@@ -79,11 +80,15 @@ def _steps(parts: list[str], scale: Scale) -> int:
 
 
 def _in_process(parts: list[str], scale: Scale, bar: Progress, results: Results) -> None:
-    """Measure what needs no broker."""
+    """Measure what needs no RabbitMQ."""
     if "stages" in parts:
         bar.doing("stages of a guard")
         results.stages = stages.measure(tokens.pool("RS256", lab.MIXED_POOL), scale)
         results.verified = verifying.measure(scale.loop_rounds)
+        bar.done()
+    if "delegation" in parts:
+        bar.doing("whose authority goes on")
+        results.delegated = delegation.measure(scale)
         bar.done()
     if "memory" in parts:
         bar.doing(f"memory of {scale.cached:,} cached tokens")

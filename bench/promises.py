@@ -48,6 +48,7 @@ def promises(results: Results) -> list[Promise]:
     return [
         *_consuming(results),
         *_guard(results),
+        *_delegation(results),
         *_publishing(results),
         *_growth(results),
         *_memory(results),
@@ -87,6 +88,12 @@ def _guard(results: Results) -> Iterator[Promise]:
         if verified.algorithm == "RS256":
             what = "one cold verification, in signature checks with JSON"
             yield Promise(what, verified.floors()["busauth"], 2.0)
+
+
+def _delegation(results: Results) -> Iterator[Promise]:
+    if results.delegated is not None:
+        what = "cost of a message in time where Exchange is configured, against none"
+        yield Promise(what, results.delegated.unneeded, _FLAT)
 
 
 def _publishing(results: Results) -> Iterator[Promise]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from bench.contestants import CONTESTANTS, LABELS
+from bench.delegation import Delegated
 from bench.figures import Spread
 from bench.promises import promises
 from bench.publishing import BASELINE
@@ -31,6 +32,8 @@ def tables(results: Results) -> Iterator[Table]:
         yield _stages(results)
     if results.verified:
         yield _verified(results)
+    if results.delegated is not None:
+        yield _delegated(results.delegated)
     if results.swept:
         yield _swept(results)
     for scaled in results.scaled:
@@ -100,6 +103,14 @@ def _verified(results: Results) -> Table:
     for verified in results.verified:
         floors = (shown(spread) for spread in verified.floors().values())
         table.add_row(ALGORITHMS[verified.algorithm], *floors)
+    return table
+
+
+def _delegated(found: Delegated) -> Table:
+    table = Table("what", "times", "of", "us", title="What it costs that authority goes on")
+    for name, costs in found.costs.items():
+        cost = shown(Spread.of(costs), 0)
+        table.add_row(name, shown(found.times(name)), found.against[name], cost)
     return table
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.consuming import Compared
+from bench.delegation import Delegated
 from bench.publishing import Published
 from bench.scaling import Scaled
 from bench.stages import Stages
@@ -29,6 +30,7 @@ class Results:
     published: Published | None = None
     stages: Stages | None = None
     verified: list[Verified] = field(default_factory=list)
+    delegated: Delegated | None = None
     memory: dict[str, float] | None = None
     swept: list[Swept] = field(default_factory=list)
     scaled: list[Scaled] = field(default_factory=list)
@@ -49,6 +51,7 @@ class Results:
             "publish": self.published.to_json() if self.published else None,
             "stages": self.stages.to_json() if self.stages else None,
             "verification": [verified.to_json() for verified in self.verified],
+            "delegation": self.delegated.to_json() if self.delegated else None,
             "memory": self.memory,
             "sweeps": [swept.to_json() for swept in self.swept],
             "scaling": [scaled.to_json() for scaled in self.scaled],

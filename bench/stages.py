@@ -11,10 +11,10 @@ import asyncio
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.message import IncomingMessage
@@ -50,6 +50,7 @@ from busauth._expiry import PolicyChain
 from busauth.audit import Telling
 from busauth.caller import acting, holding, lease_for
 
+T = TypeVar("T")
 Step = Callable[[DeliveredMessage], Awaitable[object]]
 Brought = Callable[[], list[DeliveredMessage]]
 """Makes the messages of one round, each to be handled once."""
@@ -89,10 +90,12 @@ def verifier_of(pool: Pool) -> Verifier:
     return Verifier(keys, issuer=pool.issuer, audience=AUDIENCE, algorithms=[pool.algorithm])
 
 
-def guarded(guard: Guard, queue: str = _QUEUE) -> Consumer[..., None]:
+def guarded(
+    guard: Guard, queue: str = _QUEUE, *, actors: Iterable[str] | None = None
+) -> Consumer[..., None]:
     """Return a guarded handler that takes the message and does nothing."""
 
-    @guard(queue=queue, scopes={"orders:write"})
+    @guard(queue=queue, scopes={"orders:write"}, actors=actors)
     async def place_order(message: AbstractIncomingMessage, caller: Caller) -> None:
         """Do nothing."""
 
@@ -136,8 +139,8 @@ async def _nothing() -> None:
     """Do nothing, as the guarded handlers do."""
 
 
-async def timed(step: Step, messages: list[DeliveredMessage]) -> float:
-    """Return microseconds for one message; each is handled once.
+async def timed(step: Callable[[T], Awaitable[object]], messages: list[T]) -> float:
+    """Return microseconds for one message, or whatever else a step takes; each is handled once.
 
     Nothing waits in here: the process's own time is what an idle machine's clock would show. The
     loop turns as often as it would, so that what is gathered is written.

@@ -415,7 +415,7 @@ def _asking(fresh: Caller, first: Caller) -> Caller:
 
     The new token's own chain is for whoever it is sent to.
     """
-    return replace(fresh, actors=first.actors)
+    return fresh if fresh.actors == first.actors else replace(fresh, actors=first.actors)
 
 
 def _obeyed(late: LateToken, verdict: Verdict, name: str) -> Caller:

@@ -18,6 +18,8 @@ from typing import Any
 from busauth import Caller, DeadLetter, Discard, Grace, GuardOptions, Park, Restrict
 from busauth import ValidWhenPublished as Published
 from busauth._expiry import PolicyChain
+from busauth.caller import Subject
+from busauth.delegation import Exchange, Exchanged, ExchangeRequest
 from busauth.expiry import Accept, LateToken, Renewed, Verdict
 from busauth.messages import Proven, Provenance
 
@@ -26,7 +28,7 @@ WIDTH, EDGE, HEIGHT, GAP = 480, 14, 34, 26
 EXP = 1.0
 """Hours after `iat`: what every token here lives."""
 
-HARD_MAX_AGE = GuardOptions().hard_max_age
+ISSUER, HARD_MAX_AGE = "https://idp.example", GuardOptions().hard_max_age
 HANDLED, LATE, DEAD, PARKED, GONE = "#cdebd3", "#ffe2a3", "#f7cbc6", "#cfdcf8", "#e0e0e0"
 
 
@@ -75,6 +77,16 @@ class Band:
     lines: Sequence[str]
 
 
+class _Idp:
+    """A server that gives a token for whatever it is shown."""
+
+    issuer = ISSUER
+
+    async def exchange(self, subject: Subject, _request: ExchangeRequest) -> Exchanged:
+        """Give one."""
+        return Exchanged(subject.caller, "a fresh token")
+
+
 ISSUED, ASKED, EXPIRED = Tick(0, 30, "issued"), Tick(0.5, 92, "published"), Tick(EXP, 164, "exp")
 GRACED = Tick(EXP + 1 / 6, 250, "10 min after exp")
 USUAL = (ISSUED, ASKED, EXPIRED)
@@ -112,6 +124,12 @@ PICTURES = (
             Lane(0.5, "no proof"),
         ),
     ),
+    Picture(
+        "exchange",
+        "Exchange(idp, late=True)",
+        Exchange(_Idp(), audience="shop", late=True),
+        (*USUAL, Tick(24.0, 360, "24 h after it was issued: its lifetime")),
+    ),
     Picture("discard", "Discard()", Discard(), USUAL),
     Picture(
         "chain",
@@ -127,7 +145,7 @@ def late(lane: Lane, hours: float) -> LateToken:
     """Return the token of a lane's message, so many hours after `iat`."""
     at = lane.published * 3600
     caller = Caller(
-        issuer="https://idp.example",
+        issuer=ISSUER,
         subject="alice",
         client="shop",
         scopes=frozenset({"orders:read", "orders:write"}),
@@ -151,7 +169,7 @@ def late(lane: Lane, hours: float) -> LateToken:
         subject=caller.subject,
     )
     known = Provenance(proven, {"web": at}) if lane.is_proven else Provenance()
-    return LateToken(caller, hours * 3600, 0.0, known)
+    return LateToken(caller, hours * 3600, 0.0, known, None, "a late token")
 
 
 def bands(picture: Picture, lane: Lane) -> Iterator[Band]:

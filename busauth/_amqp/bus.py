@@ -320,7 +320,7 @@ class Bus:
             PublishError: the bus is not connected, or lives in another event loop.
         """
         self._running.check_here("bus.publish_many(...)", PublishError)
-        prepare, batch = self.guard.core.outbox.prepare, tuple(publications)
+        batch = tuple(publications)
         if not batch:
             return
         # They share the waits before the first is sent: the longest counts; then each has its own.
@@ -328,20 +328,7 @@ class Bus:
         within = self._within(max(each.timeout or default for each in batch))
         instead = await self._instead(batch, within)
         prepared = [
-            (
-                each,
-                prepare(
-                    each.body,
-                    each.token,
-                    body_type=each.body_type,
-                    exchange=each.exchange,
-                    routing_key=each.routing_key,
-                    recipient=each.recipient,
-                    must_route=each.must_route,
-                    instead=token,
-                ),
-            )
-            for each, token in zip(batch, instead, strict=True)
+            (each, self._prepared(each, token)) for each, token in zip(batch, instead, strict=True)
         ]
         try:
             outlet = await self._connections.outlet(within)
@@ -372,6 +359,18 @@ class Bus:
                     onward, each.token, each.routing_key, within
                 )
         return [had[each.token, id(onward)] for each, onward in zip(batch, chosen, strict=True)]
+
+    def _prepared(self, publication: Publication, instead: str | None) -> Outgoing:
+        return self.guard.core.outbox.prepare(
+            publication.body,
+            publication.token,
+            body_type=publication.body_type,
+            exchange=publication.exchange,
+            routing_key=publication.routing_key,
+            recipient=publication.recipient,
+            must_route=publication.must_route,
+            instead=instead,
+        )
 
     async def _send(
         self,

@@ -61,7 +61,6 @@ From RabbitMQ 4.3 on a nack counts in the second alone.
 # 9110, section 11.1).
 _BEARER = re.compile(r"bearer ++(\S++)", re.IGNORECASE)
 _SCHEME = re.compile(r"bearer\s*+", re.IGNORECASE)
-_NOT_BARE = re.compile(r"[\s,]")  # blanks follow a scheme, and a comma one of several tokens
 _ONE_TOKEN = "<JWT>, once"  # noqa: S105 -- what is expected
 # version, trace, span and flags, as a traceparent has them (W3C Trace Context, section 3.2)
 _MARK = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
@@ -96,19 +95,15 @@ def bearer_token(value: object) -> str:
         NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
             the value itself is never shown.
     """
-    if value is None:
-        raise NotGenuine("header.missing", found="no token header", expected="Bearer <JWT>")
-    value = as_text(value)
-    if not isinstance(value, str):
-        found = f"a token header of type {type(value).__name__}"
-        raise NotGenuine("header.not_text", found=found, expected="a string")
-    scheme, _, token = value.partition(" ")
-    if scheme == "Bearer" and token.split() == [token]:
-        return token  # as nearly everybody writes it
-    match = _BEARER.fullmatch(value)
+    if isinstance(value, str):
+        scheme, _, token = value.partition(" ")
+        if scheme == "Bearer" and token.split(maxsplit=1) == [token]:
+            return token  # as nearly everybody writes it
+    text = _text_of(value, "Bearer <JWT>")
+    match = _BEARER.fullmatch(text)
     if match is not None:
         return match.group(1)
-    if _SCHEME.fullmatch(value):
+    if _SCHEME.fullmatch(text):
         raise NotGenuine("token.empty", found="Bearer without a token", expected="Bearer <JWT>")
     raise NotGenuine("header.scheme", found="another form", expected="Bearer <JWT>, once")
 
@@ -123,17 +118,24 @@ def bare_token(value: object) -> str:
         NotGenuine: ``header.missing``, ``header.not_text``, ``header.scheme`` or ``token.empty``;
             the value itself is never shown.
     """
+    text = _text_of(value, _ONE_TOKEN)
+    words = text.split(maxsplit=1)  # no more: how many there are is a stranger's choice
+    if not words:
+        raise NotGenuine("token.empty", found="a header without a token", expected=_ONE_TOKEN)
+    if words != [text] or "," in text:  # a scheme, or several tokens
+        found = "something beside a token"
+        raise NotGenuine("header.scheme", found=found, expected=f"{_ONE_TOKEN}, without a scheme")
+    return text
+
+
+def _text_of(value: object, expected: str) -> str:
+    """Return what a token header says; see `bearer_token`."""
     if value is None:
-        raise NotGenuine("header.missing", found="no token header", expected=_ONE_TOKEN)
+        raise NotGenuine("header.missing", found="no token header", expected=expected)
     value = as_text(value)
     if not isinstance(value, str):
         found = f"a token header of type {type(value).__name__}"
         raise NotGenuine("header.not_text", found=found, expected="a string")
-    if not value or value.isspace():
-        raise NotGenuine("token.empty", found="a header without a token", expected=_ONE_TOKEN)
-    if _NOT_BARE.search(value):
-        found = "something beside a token"
-        raise NotGenuine("header.scheme", found=found, expected=f"{_ONE_TOKEN}, without a scheme")
     return value
 
 

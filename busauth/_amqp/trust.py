@@ -9,7 +9,6 @@ from busauth._tokens.asking.introspection import Introspection
 from busauth._tokens.authenticators import Authenticator, Authenticators
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier, Verifiers
-from busauth._tokens.vouchers import WithVouchers
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, evidence
 
@@ -94,6 +93,8 @@ def with_vouchers(
             f"on_expired: vouchers of {' and '.join(sorted(lacking))}: expected a Verifier of that "
             "issuer among the guard's, as its keys alone say what is a voucher"
         )
+    from busauth._tokens.vouchers import WithVouchers  # noqa: PLC0415 -- rarely needed
+
     return WithVouchers(
         trusted,
         [(audience, own[issuer]) for audience, issuer in admitted],

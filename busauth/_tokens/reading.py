@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 from busauth._tokens import claims as registered
 from busauth._tokens.profiles.profile import Profile
-from busauth._tokens.transactions import transaction_of
-from busauth.caller import Caller, Places, places, read_only
+from busauth.caller import Caller, Places, Transaction, places, read_only
 
 
 def itself(value: Any) -> Any:
@@ -42,6 +41,11 @@ def caller_of(claims: dict[str, Any], known: Known, token_sha256: str) -> Caller
     registered.check_profile(claims, profile)
     audience = registered.check_audience(claims, profile, known.audience)
     expires_at = registered.instant(claims, "exp")
+    transaction: Transaction | None = None
+    if profile.is_transaction:
+        from busauth._tokens.transactions import transaction_of  # noqa: PLC0415 -- rarely needed
+
+        transaction = transaction_of(claims)
     return Caller(
         issuer=known.issuer,
         subject=claims.get("sub", ""),
@@ -54,6 +58,6 @@ def caller_of(claims: dict[str, Any], known: Known, token_sha256: str) -> Caller
         token_id=claims.get("jti"),
         token_sha256=token_sha256,
         actors=registered.actors_of(claims),
-        transaction=transaction_of(claims) if profile.is_transaction else None,
+        transaction=transaction,
         claims=read_only(claims, known.placed),
     )

@@ -32,15 +32,26 @@ from busauth import (
     RetryOptions,
     ValidWhenPublished,
 )
-from busauth.delegation import NO_ACTOR, Actor, Actors
+from busauth.delegation import (
+    FORWARDED,
+    NO_ACTOR,
+    Actor,
+    Actors,
+    Exchange,
+    Onward,
+    TokenExchange,
+    Voucher,
+)
 from busauth.expiry import ParkedFor
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, lifespan, problems, readiness
 from busauth.integrations.threads import BusThread
 from busauth.messages import Accepted, Copy, Held, NotNow, ProofDemand, Proven, Received, Refusal
+from busauth.messages import Route as MessageRoute
 from busauth.revocation import FeedOptions
 from busauth.settings import IssuerSettings, SignerSettings
+from busauth.tokens import ClientSecretBasic
 
 
 class Order(BaseModel):
@@ -59,6 +70,22 @@ class Place(TypedDict):
 guard = Guard(issuer="https://idp.example", audience="shop")
 bus = Bus("amqp://localhost/", guard=guard, service="orders")
 
+idp = TokenExchange("https://idp.example", client=ClientSecretBasic("orders", "a secret"))
+reserving = Onward(idp, audience="stock", scopes={"stock:write"})
+later = Voucher(idp, audience="stock-later", hours=20)
+of_stock = {"stock.reserve": reserving}
+Bus("amqp://localhost/", guard=guard, service="orders", onward=of_stock)
+Bus(
+    "amqp://localhost/",
+    guard=guard,
+    service="orders",
+    onward={MessageRoute("", "stock.*"): later, "stock.reserve": reserving, "audit": FORWARDED},
+)
+Bus("amqp://localhost/", guard=guard, service="orders", onward={"stock.reserve": idp})  # bad
+Guard(issuer="https://idp.example", audience="shop", on_expired=Exchange(idp, late=True))
+Exchange("https://idp.example")  # bad
+Voucher(idp, audience="stock-later", hours="20")  # bad
+
 
 @bus.consumer("orders.placed", scopes={"orders:write"})
 async def place(order: Order, caller: Caller) -> None:
@@ -70,11 +97,24 @@ async def place(order: Order, caller: Caller) -> None:
     await bus.publish("stock.reserve", "text")
     await bus.publish("stock.reserve", order.id)  # bad
     await bus.publish("stock.reserve", order, token=3)  # bad
+    await bus.publish("stock.reserve", order, onward=reserving, delay=3600)
+    await bus.publish("stock.reserve", order, onward="stock")  # bad
+    await bus.publish("stock.reserve", order, delay="tomorrow")  # bad
 
 
 @guard(queue="orders.placed")
 async def count(caller: Caller, proven: Proven | None, *, by: int = 1) -> int:
     return by + len(caller.scopes)
+
+
+@guard(queue="orders.acted", actors={"agent-x"})
+async def acted_by_one(caller: Caller) -> None:
+    assert_type(await caller.fresh(), str)
+
+
+@bus.consumer("orders.acted", actors=3)  # bad
+async def acted_by_none(caller: Caller) -> None:
+    """It says who may act by a number."""
 
 
 @guard(queue="orders.acted", actors=NO_ACTOR)

@@ -10,14 +10,25 @@ EXTRAS = ("joserfc", "redis", "starlette", "fastapi", "uvicorn", "rich", "typer"
 LATE = ("httpx", "pydantic_settings", "busauth.settings", "busauth.testing", "busauth.integrations")
 ROOMS = ("desks", "feed", "planning", "judging.foresight", "resending.authorities")
 """Of `busauth._amqp`: what operators do, and what looks ahead."""
+DELEGATION = (
+    "delegation",
+    "_delegation.exchange",
+    "_delegation.transactions",
+    "_delegation.policy",
+    "_delegation.voucher",
+    "_tokens.transactions",
+    "_tokens.vouchers",
+)
+"""What has tokens for tokens, and what reads other kinds than access tokens."""
 
 
 def test_what_few_use_is_not_imported() -> None:
-    """No extra is, nor the command line, the kit, settings, operators' rooms, what uses HTTP."""
+    """No extra, nor the command line, the kit, settings, what operators do or exchanges use."""
     code = "import busauth, json, sys; print(json.dumps(list(sys.modules)))"
     found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     assert "aio_pika" in found
     late = [*LATE, "busauth._sinks", *(f"busauth._amqp.{room}" for room in ROOMS)]
+    late += [f"busauth.{each}" for each in DELEGATION]
     assert [name for name in (*EXTRAS, *late) if name in found] == []
 
 

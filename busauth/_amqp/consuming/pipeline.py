@@ -568,11 +568,13 @@ class Pipeline:
         return Renewal(case.token, case.verified, rules, case.provenance, told=told)
 
     def _tell_exchanged(self, case: Case, fresh: Fresh) -> None:
-        """Tell that a token was had, whatever comes of it."""
+        """Tell that a token was had, whatever comes of it, where anybody listens."""
+        kind, auditor = EventKind.EXCHANGED, self._context.auditor
+        if not auditor.is_heard(kind):
+            return
         audience = evidence(" ".join(fresh.verified.caller.audience))
-        told, kind = replace(case, caller=fresh.caller), EventKind.EXCHANGED
         detail = f"a token for {audience}, by {fresh.policy}"
-        self._context.auditor.tell(told, kind, detail=detail)
+        auditor.tell(replace(case, caller=fresh.caller), kind, detail=detail)
 
     def _check_standing(self, caller: Caller) -> None:
         with told_to_handlers():

@@ -4,8 +4,8 @@ A bus that declares where callers' tokens go has each go as declared, and nowher
 closed. Where nothing is declared or said, the caller's own token goes along, and nobody is asked.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aio_pika.message import Message
 
@@ -20,10 +20,16 @@ from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Forbidden, Refused, Transient, evidence
 
-Declared = (
-    Mapping[str, OnwardToken] | Mapping[Route, OnwardToken] | Mapping[str | Route, OnwardToken]
-)
-"""Where callers' tokens go, and as what; a mapping's keys are of one type, for whoever types."""
+if TYPE_CHECKING:
+
+    class Declared(Protocol):
+        """A mapping, as checkers know it: theirs has keys of one exact type, and this of either."""
+
+        def items(self) -> Iterable[tuple[str | Route, OnwardToken]]:
+            """Return each route, with what goes there."""
+
+else:
+    Declared = Mapping[str | Route, OnwardToken]
 
 
 _COPIED_TO: Final = frozenset({"cc", "bcc"})
@@ -39,8 +45,8 @@ class OnwardRoutes:
     """
 
     def __init__(self, declared: Declared | None) -> None:
-        given: Mapping[Any, OnwardToken] | None = declared
-        self._declared = None if given is None else [(_route(key), given[key]) for key in given]
+        routes = None if declared is None else declared.items()
+        self._declared = None if routes is None else [(_route(key), each) for key, each in routes]
 
     def of(
         self,

@@ -204,18 +204,14 @@ class TokenEndpoint:
         return await self._through_the_breaker(form)
 
     async def _through_the_breaker(self, form: Form | Making) -> Granted:
-        self._breaker.enter()
-        try:
-            said = await self._answer(form)
-        except Refused:
-            self._breaker.succeeded()  # that is an answer, too
-            raise
-        except BaseException:  # cancelled, too: whoever tries must say how it ended
-            self._breaker.failed()
-            self._url = self._configured  # it may have moved
-            raise
-        self._breaker.succeeded()
-        return said
+        with self._breaker.asking(Refused):
+            try:
+                return await self._answer(form)
+            except Refused:
+                raise
+            except BaseException:
+                self._url = self._configured  # it may have moved
+                raise
 
     async def _answer(self, form: Form | Making) -> Granted:
         url = self._url or await self._finding.get("", self._find)

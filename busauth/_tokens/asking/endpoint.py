@@ -97,25 +97,13 @@ class Endpoint:
         """
         try:
             async with self._room.here:
-                return await self._through_the_breaker(token)
+                with self._breaker.asking(NotGenuine):  # which is about another token, and answered
+                    return await self._answer(token)
         except (NotGenuine, asyncio.CancelledError):
             raise
         except Exception as error:
             reason = error.reason if isinstance(error, Deferred) else type(error).__name__
             raise Deferred(evidence(reason) or "", probe=self.probe) from error
-
-    async def _through_the_breaker(self, token: str) -> dict[str, Any]:
-        self._breaker.enter()
-        try:
-            said = await self._answer(token)
-        except NotGenuine:
-            self._breaker.succeeded()  # it answered about another token
-            raise
-        except BaseException:  # cancelled, too: whoever tries must say how it ended
-            self._breaker.failed()
-            raise
-        self._breaker.succeeded()
-        return said
 
     async def _answer(self, token: str) -> dict[str, Any]:
         reply = await self._post(token)
