@@ -1,7 +1,7 @@
 """A service on the bus: its consumers, its publications, and how it stops."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -788,8 +788,7 @@ class Bus:
 
 def _check_onward(onward: Declared, guard: Guard) -> None:
     """Refuse what could never work where callers' tokens go, and tell what no busauth takes."""
-    given: Mapping[Any, OnwardToken] = onward
-    for route, each in given.items():
+    for route, each in onward.items():
         check_asked("onward", each)
         if isinstance(each, Voucher) and guard.messages.signer is None:
             LOGGER.warning(_UNPROVEN, route)

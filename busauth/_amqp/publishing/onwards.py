@@ -11,6 +11,7 @@ from aio_pika.message import Message
 
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
+from busauth._arguments import closest
 from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, Onward, token_of, told_to_handlers
 from busauth._delegation.voucher import Voucher
@@ -85,8 +86,10 @@ class OnwardRoutes:
             if route.covers(exchange, routing_key):
                 return onward
         key = repr(routing_key) if not exchange else f"Route({exchange!r}, {routing_key!r})"
+        near = closest(routing_key, [route.key for route, _ in declared])
+        meant = f" (declared is {near!r})" if near else ""
         raise ConfigurationError(
-            f"{Route(exchange, routing_key)}: no caller's token goes there, nothing was sent: "
+            f"{Route(exchange, routing_key)}: no caller's token goes there, nothing was sent{meant}: "
             f"expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its place "
             "for the caller's own token; or said with the publication, onward=..."
         )
