@@ -10,10 +10,10 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from busauth.clock import Clock
-from busauth.errors import CallerError
+from busauth.errors import CallerError, told_to_handlers
 
 MOST_ACTORS = 8
 """Services in a chain: what is kept of each token has a bound."""
@@ -356,7 +356,8 @@ class Caller:
         """
         if self._lease is None:
             raise CallerError("this caller carries no token")
-        return await self._lease.fresh()
+        with told_to_handlers():
+            return await self._lease.fresh()
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +384,22 @@ async def subject_of(caller: Caller) -> Subject:
     if lease is None:
         raise CallerError("this caller carries no token")
     return await lease.subject()
+
+
+T = TypeVar("T")
+
+
+async def had_for(caller: Caller, ask: Callable[[Subject], Awaitable[T]]) -> T:
+    """Return what is had for a caller's token; revocation is asked before and after.
+
+    Raises:
+        CallerError: as of `subject_of`; or the handler has ended meanwhile.
+        Refused, Deferred: they were revoked, or as `ask`; marked for who runs the handler.
+    """
+    with told_to_handlers():
+        had = await ask(await subject_of(caller))
+        await subject_of(caller)  # once more: who counted before may be revoked by now
+    return had
 
 
 def holding(caller: Caller, lease: Lease) -> Caller:

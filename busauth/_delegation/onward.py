@@ -1,7 +1,6 @@
 """Which token goes on to the next service: a narrower one, or, said out loud, the one in hand."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 from busauth._arguments import Count, checked
@@ -12,7 +11,7 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth.caller import Caller, Subject
-from busauth.errors import Deferred, Forbidden, Refused, Transient, defer_if_transient
+from busauth.errors import Forbidden
 
 MAX_DEPTH: Final = 4
 """Services that act for a caller, one behind the other; more of them is a chain that goes round."""
@@ -113,25 +112,3 @@ class Forwarded:
 
 FORWARDED: Final[OnwardToken] = Forwarded()
 """Said out loud: here the caller's own token goes on, with all that it allows."""
-
-
-@contextmanager
-def told_to_handlers(transient: Transient = ()) -> Iterator[None]:
-    """Mark what says that no token goes on, for who runs the handler that lacks it.
-
-    Args:
-        transient: kinds of errors that are nobody's fault, next to `OSError`.
-
-    Raises:
-        Refused: marked.
-        Deferred: marked; also for an error that is nobody's fault, a time that is over among them.
-    """
-    try:
-        try:
-            yield
-        except Exception as error:
-            defer_if_transient("who gives the token that goes on is", error, transient)
-            raise
-    except (Refused, Deferred) as error:
-        error.onward = True
-        raise

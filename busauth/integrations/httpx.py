@@ -27,10 +27,10 @@ import httpx
 
 from busauth._arguments import checked
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, told_to_handlers
+from busauth._delegation.onward import FORWARDED
 from busauth._tokens.fetch import Fetcher
 from busauth.caller import Caller, Subject, current_lease, subject_of
-from busauth.errors import CallerError, ConfigurationError
+from busauth.errors import CallerError, ConfigurationError, told_to_handlers
 
 _TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}

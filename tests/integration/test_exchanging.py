@@ -1,8 +1,10 @@
 """Work that waits longer than its token lives: real exchanges, real brokers, virtual time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from busauth import Caller, GuardOptions
@@ -101,6 +103,66 @@ async def test_a_dead_server_pauses_the_consumer(scene: Scene) -> None:
     kinds = scene.trail.kinds(queue)
     assert "resumed" in kinds
     assert "refused" not in kinds
+
+
+Ask = Callable[[Caller, TokenExchange], Awaitable[object]]
+ASKING = pytest.mark.parametrize(
+    "ask",
+    [
+        lambda caller, _: caller.fresh(),
+        lambda caller, idp: idp.token_for(caller, audience="payments"),
+    ],
+    ids=["fresh", "token_for"],
+)
+
+
+@ASKING
+async def test_a_dead_server_is_no_fault_of_a_handler_that_asks_it(scene: Scene, ask: Ask) -> None:
+    """The message is given back, with no attempt spent, and handled once the server is there."""
+    transport, idp = server_of(scene)
+    bus, queue = long_work(scene, idp, ask)
+    async with bus:
+        transport.down = True
+        await begun(scene, bus, queue)
+        await scene.trail.until("deferred")
+        transport.down = False
+        async with asyncio.timeout(20):
+            while "handled" not in scene.trail.kinds(queue):
+                await scene.clock.advance(0.05)
+                await asyncio.sleep(0.01)
+    assert not {"retried", "refused"} & set(scene.trail.kinds(queue))
+
+
+@ASKING
+async def test_a_servers_no_ends_the_handler_that_asked_it(scene: Scene, ask: Ask) -> None:
+    """Its work is not authorised any more: no other attempt is made."""
+    _, idp = server_of(scene)
+    bus, queue = long_work(scene, idp, ask)
+    scene.issuer.revoke_subject("ann")
+    async with bus:
+        await begun(scene, bus, queue)
+        (refused,) = await scene.trail.until("refused")
+    assert (refused.code, refused.attempt) == ("handler.rejected", 1)
+    assert "exchange.refused" in (refused.detail or "")
+
+
+def long_work(scene: Scene, idp: TokenExchange, ask: Ask) -> tuple[Any, str]:
+    """Return a consumer whose handler takes almost as long as its token lives, and its queue."""
+    policy = Exchange(idp, vouchers=VOUCHERS)
+    bus, queue = scene.bus(proven(), on_expired=policy, options=QUICK), scene.broker.name("orders")
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        await scene.clock.advance(max(0.0, caller.expires_at - scene.clock.now() - 9))
+        await ask(caller, idp)
+
+    return bus, queue
+
+
+async def begun(scene: Scene, bus: Any, queue: str) -> None:
+    token = scene.issuer.token("ann", scope="orders:write")
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"one", token=token)
 
 
 async def test_a_retry_carries_the_voucher(scene: Scene) -> None:

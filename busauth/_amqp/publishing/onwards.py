@@ -10,12 +10,12 @@ from typing import Any
 from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Token
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, told_to_handlers
+from busauth._delegation.onward import FORWARDED
 from busauth._messages.proof import Route
 from busauth.audit import Event, EventKind
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Transient, evidence
+from busauth.errors import ConfigurationError, Transient, evidence, told_to_handlers
 
 Declared = (
     Mapping[str, OnwardToken] | Mapping[Route, OnwardToken] | Mapping[str | Route, OnwardToken]

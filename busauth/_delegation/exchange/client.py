@@ -31,7 +31,7 @@ from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.profile import Profile
 from busauth._tokens.profiles.providers import profile_of
 from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
-from busauth.caller import Caller, Subject, subject_of
+from busauth.caller import Caller, Subject, had_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 
@@ -115,7 +115,7 @@ class TokenClient(ABC):
     ) -> Exchanged:
         """Return a token for a handler's caller, to call another service in their name.
 
-        Whether the caller was revoked meanwhile is asked first.
+        Whether the caller was revoked meanwhile is asked first, and once more after it was had.
 
         Args:
             caller: a handler's, while it runs.
@@ -128,7 +128,7 @@ class TokenClient(ABC):
             Refused, Deferred: as `exchange`; or the caller was revoked.
         """
         request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
-        return await self.exchange(await subject_of(caller), request)
+        return await had_for(caller, lambda subject: self.exchange(subject, request))
 
     @abstractmethod
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:
