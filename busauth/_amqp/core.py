@@ -47,6 +47,7 @@ from busauth._amqp.topology import (
 )
 from busauth._amqp.trust import (
     audiences_of,
+    check_renewing,
     check_retired_sources,
     header_of,
     trust,
@@ -184,6 +185,7 @@ class GuardCore:
             hard_max_age=self.options.hard_max_age,
             audiences=self._audiences,
         )
+        check_renewing(policies.renewing, self.header)
         return Rules(
             policies=policies,
             demand=demand,
@@ -309,6 +311,7 @@ class GuardCore:
             audiences=self._audiences,
         )
         check_seal(self.messages, policies, self.letters)
+        check_renewing(policies.renewing, self.header)
         operators = operator_rules_of(
             self.messages,
             spec.queue,

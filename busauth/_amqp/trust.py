@@ -102,6 +102,20 @@ def with_vouchers(
     )
 
 
+def check_renewing(renewing: Iterable[Renewing], header: TokenHeader) -> None:
+    """Refuse to have anything anew in a transaction token's place.
+
+    Raises:
+        ConfigurationError: a policy would.
+    """
+    if header.is_transactions and any(renewing):
+        raise ConfigurationError(
+            "on_expired: Exchange: no policy has another token in place of a transaction token: "
+            "TransactionTokens.replace(...) does, in a handler with a reason, while it counts; "
+            "work that waits for longer begins its transaction when it gets to it"
+        )
+
+
 def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:
     """Take one way of saying whom a guard trusts, and only what can verify.
 

@@ -551,7 +551,7 @@ class Pipeline:
         return lease_for(
             caller,
             token,
-            standing=self._check_standing,
+            standing=partial(self._check_standing, case.verified),
             hop=case.hop,
             published_at=late.published_at if late and not fresh else said.published_at,
             cause=case.cause,
@@ -573,8 +573,11 @@ class Pipeline:
         detail = f"a token for {audience}, by {fresh.policy}"
         self._context.auditor.tell(told, kind, detail=detail)
 
-    def _check_standing(self, caller: Caller) -> None:
-        check_standing(caller, self._rules.callers, self._context.clock.now())
+    def _check_standing(self, verified: Verified | None, caller: Caller) -> None:
+        rules, now = self._rules.callers, self._context.clock.now()
+        check_standing(caller, rules, now)
+        if caller.first is not None and verified is not None:  # the message's own token, too
+            check_standing(verified.caller, rules, now)
 
     def _tell_begun(self, case: Case) -> None:
         tell, refused, caller = self._context.auditor.tell, case.shadowed, case.caller
@@ -595,6 +598,8 @@ class Pipeline:
         plan, delivery = self._plan, case.delivery
         if plan.message is not None:  # what was added to a sealed copy on its way is not shown
             delivery.hidden = added_to(delivery.headers, self._context.header.name)
+            if case.verified is not None and case.verified.is_voucher:  # which goes nowhere
+                delivery.hidden |= {self._context.header.name}
         refused = case.shadowed
         is_unproven = refused is not None and refused.code.startswith(_OF_PROOFS)
         return plan.arguments(delivery, caller, None if is_unproven else case.proven)
