@@ -334,7 +334,8 @@ async def test_a_fresh_token_that_was_exchanged_and_is_revoked_meanwhile(scene: 
     async def place(caller: Caller) -> None:
         failing(caller)
         assert await caller.fresh() == caller.bearer()
-        for token_id in (caller.first and caller.first.token_id, "own", caller.token_id):
+        assert caller.first is not None
+        for token_id in (caller.first.token_id, "own", caller.token_id):
             stolen.ids = {token_id}
             with pytest.raises(Refused) as refused:
                 await caller.fresh()
