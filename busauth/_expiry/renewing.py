@@ -15,7 +15,7 @@ from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken, Late
 from busauth.clock import Clock
-from busauth.errors import Forbidden, Refused, Transient, defer_if_transient
+from busauth.errors import Forbidden, Refused, Transient, defer_if_transient, evidence
 
 
 class Renewing(ABC):
@@ -84,6 +84,11 @@ class Fresh(NamedTuple):
     caller: Caller
     token: str
     policy: str
+
+    @property
+    def told(self) -> str:
+        """Return for whom it is, and whose verdict it was, for people."""
+        return f"a token for {evidence(' '.join(self.verified.caller.audience))}, by {self.policy}"
 
     def __repr__(self) -> str:
         return f"<a token of {self.caller.subject!r}, by {self.policy}>"

@@ -95,15 +95,15 @@ async def test_each_hop_gets_a_token_of_its_own(
         seen["payments"] = caller
 
     async with paying, bus:
-        await broker.publish(orders, token=issuer.token("ann", scope=BOTH))
+        await broker.publish(orders, token=issuer.token("ann", scope=BOTH, act={"sub": "agent"}))
         await trail.until("handled", count=3)
     paid, told = seen["payments"], seen["notices"]
     assert (paid.subject, *paid.scopes, *paid.audience) == ("ann", "payments:take", "payments")
-    assert [actor.subject for actor in paid.actors] == ["orders"]
+    assert [actor.subject for actor in paid.actors] == ["orders", "agent"]
     assert told.scopes == set(BOTH.split())
-    assert not told.actors
+    assert [actor.subject for actor in told.actors] == ["agent"]
     (event,) = [each for each in trail.events if each.kind is EventKind.EXCHANGED]
-    assert (event.queue, event.subject) == (payments, "ann")
+    assert (event.queue, event.subject, event.actor) == (payments, "ann", "agent")
     assert event.detail == "<Onward to payments, with payments:take>"
 
 

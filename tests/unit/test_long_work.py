@@ -157,6 +157,13 @@ async def test_at_an_edge_a_late_token_may_be_exchanged() -> None:
     assert caller.late is not None
     assert f"Bearer {caller.bearer()}" != header
     assert await caller.fresh() == caller.bearer()
+    (told,) = shop.events
+    assert (told.kind, told.queue, told.subject, told.policy) == (
+        "exchanged",
+        "",
+        "ann",
+        "Exchange",
+    )
     assert (await shop.guard.authenticate(f"Bearer {caller.bearer()}")).subject == "ann"
     with pytest.raises(CallerError, match="no token"):
         await Caller(**{**caller.__dict__, "_lease": None}).fresh()

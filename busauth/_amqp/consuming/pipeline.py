@@ -568,10 +568,8 @@ class Pipeline:
 
     def _tell_exchanged(self, case: Case, fresh: Fresh) -> None:
         """Tell that a token was had, whatever comes of it."""
-        audience = evidence(" ".join(fresh.verified.caller.audience))
-        told, kind = replace(case, caller=fresh.caller), EventKind.EXCHANGED
-        detail = f"a token for {audience}, by {fresh.policy}"
-        self._context.auditor.tell(told, kind, detail=detail)
+        told = replace(case, caller=fresh.caller)
+        self._context.auditor.tell(told, EventKind.EXCHANGED, detail=fresh.told)
 
     def _check_standing(self, verified: Verified | None, caller: Caller) -> None:
         rules, now = self._rules.callers, self._context.clock.now()

@@ -12,7 +12,7 @@ from busauth._amqp.publishing.outbox import ANONYMOUS, Token
 from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED
 from busauth._messages.proof import Route
-from busauth.audit import Event, EventKind
+from busauth.audit import Event, exchanged
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, Transient, evidence, told_to_handlers
@@ -117,17 +117,8 @@ class Onwards:
                 subject = await self._subject(token)
                 had = await onward.token_for(subject)
                 await self._subject(token)  # once more: who counted before may be revoked by now
-        caller = subject.caller
-        self._tell(
-            Event(
-                kind=EventKind.EXCHANGED,
-                queue=routing_key,
-                at=self._clock.now(),
-                issuer=caller.issuer,
-                subject=caller.subject,
-                detail=evidence(f"{onward}"),
-            )
-        )
+        at, detail = self._clock.now(), evidence(f"{onward}")
+        self._tell(exchanged(subject.caller, queue=routing_key, at=at, detail=detail))
         return had
 
     async def _subject(self, token: Token) -> Subject:
