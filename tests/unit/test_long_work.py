@@ -12,6 +12,7 @@ from busauth import Caller, Guard, StaticKeys, Verifier
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._decision import Bare, decide
 from busauth._messages.provenance import UNPROVEN
+from busauth.caller import subject_of
 from busauth.delegation import Exchange
 from busauth.errors import CallerError, Deferred, Refused
 from busauth.messages import Accepted, ForeseenEnd, Received
@@ -81,6 +82,7 @@ async def test_a_token_that_is_about_to_end_is_had_anew_once() -> None:
         shop.pass_by(LIFE - 5)
         several = await asyncio.gather(*(caller.fresh() for _ in range(5)))
         assert len({*several, own}) == 2
+        assert (await subject_of(caller)).token == several[0]
         assert caller.bearer() == several[0] == await caller.fresh()
     assert len(shop.idp.asked) == 1
     (told,) = [each for each in shop.events if each.kind == "exchanged"]
@@ -131,6 +133,16 @@ async def test_work_that_is_not_authorised_any_more_has_no_token() -> None:
         with pytest.raises(Refused, match=r"token\.revoked"):
             await caller.fresh()
     assert len(shop.idp.asked) == asked
+
+
+async def test_what_goes_on_is_had_for_a_token_that_gets_there_in_time() -> None:
+    """A server would refuse one that ends on its way, and that would be final."""
+    shop = Shop()
+    async with shop.handling() as caller:
+        shop.pass_by(LIFE - 5)
+        subject = await subject_of(caller)
+        assert subject.caller.expires_at > NOW + LIFE
+        assert subject.token == caller.bearer()
 
 
 async def test_a_handler_that_has_ended_gets_none() -> None:
