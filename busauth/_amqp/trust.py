@@ -64,7 +64,14 @@ def audiences_of(
 ) -> Mapping[str, frozenset[str]]:
     """Return for whom each issuer's access tokens are, as far as that is known."""
     own = (each for each in verifiers if isinstance(each, Verifier | Introspection))
-    return {each.issuer: each.audience for each in own}
+    standing_in = {issuer: each.audience for issuer, each in _standing_in(verifiers).items()}
+    return standing_in | {each.issuer: each.audience for each in own}
+
+
+def _standing_in(verifiers: tuple[Verifier | Authenticator, ...]) -> dict[str, Verifier]:
+    """Return verifiers by the issuers whose place theirs takes, which policies name."""
+    own = [each for each in verifiers if isinstance(each, Verifier)]
+    return {issuer: each for each in own for issuer in each.stands_for}
 
 
 def with_vouchers(
@@ -86,6 +93,7 @@ def with_vouchers(
             access tokens are for.
     """
     own = {each.issuer: each for each in verifiers if isinstance(each, Verifier)}
+    own = _standing_in(verifiers) | own
     admitted = [(each.vouchers, each.issuer) for each in renewing if each.vouchers is not None]
     if not admitted:
         return trusted
