@@ -83,7 +83,8 @@ class ValidWhenPublished(OwnPolicy):
         max_age: how long after the published instant; or `hours`, `minutes` and `seconds`.
         sources: whose word counts for that instant: names of publishers whose proofs the consumer
             checks, or ``"timestamp_in_ms"`` for a broker that stamps. In a chain of messages it is
-            the instant of the first one, by the word of a publisher that is trusted to relay.
+            the instant of the first one, by the word of a publisher that is trusted to relay; for a
+            token that was had after that, on the way, the instant of the message that carries it.
     """
 
     also: ClassVar = _PARTS

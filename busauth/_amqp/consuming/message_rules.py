@@ -274,7 +274,8 @@ class MessageRules:
             proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
             skew = self.proofs.skew
         check_return(delivery.headers, signed, marks, caller, is_kept=is_kept)
-        return provenance_of(proven, marks.stamp, skew=skew), marks
+        issued_at = caller.issued_at
+        return provenance_of(proven, marks.stamp, skew=skew, issued_at=issued_at), marks
 
     def check_age(self, signed: Signed | None, now: float) -> None:
         """Refuse a proof that has become stale since it was compared.

@@ -553,7 +553,9 @@ class Pipeline:
             token,
             standing=partial(self._check_standing, case.verified),
             hop=case.hop,
-            published_at=late.published_at if late and not fresh else said.published_at,
+            published_at=said.repeated(late.published_at)
+            if late and not fresh
+            else said.published_at,
             cause=case.cause,
             clock=self._context.clock,
             renewal=self._renewal(case) if self._renews else None,
