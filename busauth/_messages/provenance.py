@@ -8,6 +8,7 @@ instant counts for both. A sender's bare `timestamp`, and the token's `iat`, say
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from busauth._messages.proof import Proven
 from busauth.errors import Untimely
@@ -64,7 +65,7 @@ UNPROVEN = Provenance()
 
 
 def provenance_of(
-    proven: Proven | None, stamp: float | None, *, skew: float, issued_at: float | None = None
+    proven: Proven | None, stamp: float | None, *, skew: float, starts_at: float = -inf
 ) -> Provenance:
     """Return the origin of a message.
 
@@ -72,7 +73,7 @@ def provenance_of(
         proven: what its proof says, None without one.
         stamp: the broker's, seconds since the epoch, None where nothing can be trusted.
         skew: seconds by which both may differ.
-        issued_at: the token's `iat`, if any.
+        starts_at: from when on the token counts, by its own word and the leeway.
 
     Raises:
         Untimely: ``published.disagreement``: they differ by more.
@@ -80,26 +81,25 @@ def provenance_of(
     if proven is None:
         return UNPROVEN if stamp is None else Provenance(None, {BROKER_STAMP: stamp})
     if stamp is None:
-        return Provenance(proven, {proven.publisher: _asked_at(proven, issued_at, skew)})
+        return Provenance(proven, {proven.publisher: _asked_at(proven, starts_at)})
     apart = stamp - proven.published_at
     if abs(apart) > skew:
         found = f"{BROKER_STAMP} {apart:.3f} s after the proof's iat"
         raise Untimely("published.disagreement", found=found, expected=f"at most {skew:g} s apart")
     later = max(stamp, proven.published_at)
-    said = _asked_at(proven, issued_at, skew)
+    said = _asked_at(proven, starts_at)
     own = said if said < proven.published_at else later
     return Provenance(proven, {proven.publisher: own, BROKER_STAMP: later})
 
 
-def _asked_at(proven: Proven, issued_at: float | None, skew: float) -> float:
+def _asked_at(proven: Proven, starts_at: float) -> float:
     """Return when the work was asked for with this token: in a chain, at its root.
 
     A release brought another token than the first one's, and so did an exchange on the way, where a
     token is younger than the root: the message's own instant is what counts for that.
     """
-    root = proven.root_published_at
-    is_younger = issued_at is not None and issued_at > root + skew
-    return proven.published_at if proven.released or is_younger else root
+    is_another = proven.released or starts_at > proven.root_published_at
+    return proven.published_at if is_another else proven.root_published_at
 
 
 def stamp_in(value: object) -> float | None:

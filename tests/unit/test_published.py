@@ -66,17 +66,17 @@ def test_in_a_chain_the_root_counts() -> None:
 async def test_a_token_that_was_had_on_the_way_counts_from_its_own_message() -> None:
     """It was not there at the root, which is repeated all the same: the work is as old as ever."""
     chain, at = proven(NOW - 60, root=NOW - 900), NOW - 60
-    for issued_at, counts in ((NOW - 1000, NOW - 900), (NOW - 871, NOW - 900), (NOW - 90, at)):
-        provenance = provenance_of(chain, None, skew=SKEW, issued_at=issued_at)
+    for issued_at, counts in ((NOW - 1000, NOW - 900), (NOW - 871, NOW - 900), (NOW - 869, at)):
+        had = Verified(caller(issued_at=issued_at, expires_at=NOW - 35), None, 30.0)
+        provenance = provenance_of(chain, None, skew=SKEW, starts_at=had.starts_at)
         assert provenance.published == {"web": counts}
         assert provenance.published_at == provenance.repeated(counts) == NOW - 900
         assert (provenance.repeated(None), provenance.repeated(NOW - 5)) == (None, NOW - 5)
-        had = Verified(caller(issued_at=issued_at, expires_at=NOW - 30), None, 0.0)
         policy = ValidWhenPublished(hours=1, sources={"web"})
         accepted = await decide(had, rules(policy), NOW, provenance)
         assert accepted.late is not None
         assert accepted.late.published_at == counts
-    stamped = provenance_of(chain, at + 1, skew=SKEW, issued_at=NOW - 90)
+    stamped = provenance_of(chain, at + 1, skew=SKEW, starts_at=NOW - 90)
     assert stamped.published == {"web": at + 1, BROKER_STAMP: at + 1}
     assert stamped.published_at == NOW - 900
 

@@ -421,7 +421,12 @@ class Pipeline:
             return verified
         try:
             case.provenance, case.marks = self._messages.provenance_of(
-                case.delivery, caller, genuine.signed, case.now, is_kept=case.is_kept
+                case.delivery,
+                caller,
+                genuine.signed,
+                case.now,
+                starts_at=verified.starts_at,
+                is_kept=case.is_kept,
             )
         except Untimely as refused:
             self._check_home(case, refused)
