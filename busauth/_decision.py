@@ -201,7 +201,7 @@ async def renew(verified: Verified, rules: Rules, provenance: Provenance, in_han
     if now >= until:
         raise CallerError(
             f"the caller's token is over, and so is its hard lifetime: expected work that is done "
-            f"within {policy.lifetime:g} s, or Exchange(..., lifetime=...)"
+            f"within {policy.lifetime:g} s of the token's iat, or Exchange(..., lifetime=...)"
         )
     if now >= verified.ends_at and not (verified.is_voucher or policy.late):
         raise CallerError(

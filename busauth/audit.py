@@ -599,6 +599,30 @@ class Telling:
                 LOGGER.exception(what, event.kind, exc_info=retold(error))
 
 
+def exchanged(caller: Caller, *, queue: str, at: float, detail: str | None) -> Event:
+    """Return the event of a token that was had where no delivery is judged.
+
+    Args:
+        caller: in whose name.
+        queue: the routing key of what goes on with it; empty at an edge.
+        at: when, seconds since the epoch.
+        detail: for whom, for people.
+    """
+    late = caller.late
+    return Event(
+        kind=EventKind.EXCHANGED,
+        queue=queue,
+        at=at,
+        issuer=caller.issuer,
+        subject=evidence(caller.subject),
+        late=late.seconds if late else None,
+        detail=detail,
+        policy=late.policy if late else None,
+        transaction=caller.transaction.txn if caller.transaction else None,
+        actors=told_actors(caller),
+    )
+
+
 def told_actors(caller: Caller | None) -> tuple[Actor, ...]:
     """Return who acts for a caller as an event may say it: bounded, and without tokens."""
     if caller is None or not caller.actors:  # nearly always

@@ -10,10 +10,10 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from busauth.clock import Clock
-from busauth.errors import CallerError
+from busauth.errors import CallerError, told_to_handlers
 
 MOST_ACTORS = 8
 """Services in a chain: what is kept of each token has a bound."""
@@ -215,21 +215,19 @@ class Lease:
             Deferred: whether they were cannot be told now.
         """
         subject = self._standing_subject()
-        if self._renewal is None or not self._is_over(subject.caller, 0.0):
+        if self._renewal is None or not self._is_over(subject.caller, _MARGIN):
             return subject
-        return await self._renewed(self._renewal, 0.0)
+        return await self._renewed(self._renewal)
 
     async def fresh(self) -> str:
         """Return a raw token that counts now; see `Caller.fresh`."""
-        subject = self._standing_subject()
-        if not self._is_over(subject.caller, _MARGIN if self._renewal is not None else 0.0):
-            return subject.token
-        if self._renewal is None:
+        subject = await self.subject()
+        if self._renewal is None and self._is_over(subject.caller, 0.0):
             raise CallerError(
                 "the caller's token has expired, and none is had anew here: expected "
                 "on_expired=Exchange(...), from busauth.delegation, for this consumer"
             )
-        return (await self._renewed(self._renewal, _MARGIN)).token
+        return subject.token
 
     def _standing_subject(self) -> "Subject":
         token = self.token()
@@ -245,11 +243,11 @@ class Lease:
     def _is_over(self, caller: "Caller", margin: float) -> bool:
         return self._clock is not None and self._clock.now() + margin >= caller.expires_at
 
-    async def _renewed(self, renewal: Renewal, margin: float) -> "Subject":
+    async def _renewed(self, renewal: Renewal) -> "Subject":
         """Have the token anew, and act by it from now on, while the lease lasts."""
         async with renewal.lock:
             subject = self._standing_subject()
-            if not self._is_over(subject.caller, margin):  # somebody else has had it
+            if not self._is_over(subject.caller, _MARGIN):  # somebody else has had it
                 return subject
             subject = await renewal()
             self.token()  # ended meanwhile, it takes none
@@ -356,7 +354,8 @@ class Caller:
         """
         if self._lease is None:
             raise CallerError("this caller carries no token")
-        return await self._lease.fresh()
+        with told_to_handlers():
+            return await self._lease.fresh()
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +382,22 @@ async def subject_of(caller: Caller) -> Subject:
     if lease is None:
         raise CallerError("this caller carries no token")
     return await lease.subject()
+
+
+T = TypeVar("T")
+
+
+async def had_for(caller: Caller, ask: Callable[[Subject], Awaitable[T]]) -> T:
+    """Return what is had for a caller's token; revocation is asked before and after.
+
+    Raises:
+        CallerError: as of `subject_of`; or the handler has ended meanwhile.
+        Refused, Deferred: they were revoked, or as `ask`; marked for who runs the handler.
+    """
+    with told_to_handlers():
+        had = await ask(await subject_of(caller))
+        await subject_of(caller)  # once more: who counted before may be revoked by now
+    return had
 
 
 def holding(caller: Caller, lease: Lease) -> Caller:

@@ -21,7 +21,7 @@ not part of the rule. Its `code` is stable; codes are listed in docs/refusals.md
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from itertools import islice
 from typing import ClassVar
@@ -180,6 +180,28 @@ def defer_if_transient(what: str, error: Exception, transient: Transient = ()) -
         is_transient = isinstance(error, kinds) and not isinstance(error, BusauthError)
     if is_transient:
         raise Deferred(f"{what} out of reach: {type(error).__name__}") from error
+
+
+@contextmanager
+def told_to_handlers(transient: Transient = ()) -> Iterator[None]:
+    """Mark what says that no token goes on, for who runs the handler that lacks it.
+
+    Args:
+        transient: kinds of errors that are nobody's fault, next to `OSError`.
+
+    Raises:
+        Refused: marked.
+        Deferred: marked; also for an error that is nobody's fault, a time that is over among them.
+    """
+    try:
+        try:
+            yield
+        except Exception as error:
+            defer_if_transient("who gives the token that goes on is", error, transient)
+            raise
+    except (Refused, Deferred) as error:
+        error.onward = True
+        raise
 
 
 def held_by(error: BaseException) -> Iterator[BaseException]:

@@ -47,6 +47,7 @@ from busauth._amqp.topology import (
 )
 from busauth._amqp.trust import (
     audiences_of,
+    check_renewing,
     check_retired_sources,
     header_of,
     trust,
@@ -56,14 +57,14 @@ from busauth._arguments import closest
 from busauth._callables import is_async, name_of
 from busauth._decision import Rules
 from busauth._demand import Demand
-from busauth._expiry import DeadLetter, Policies, PolicyChain, Renewals
+from busauth._expiry import DeadLetter, Fresh, Policies, PolicyChain, Renewals
 from busauth._loops import OneLoop
 from busauth._messages.proof import Proofs, Route
 from busauth._revocation.revocations import NoRevocations, Revocations, check_revoked
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.keys.jwks import JWKS
 from busauth._tokens.verifier import Verifier, Verifiers
-from busauth.audit import LOGGER, Auditor, Event, EventKind, Lines, Sink, told_safely
+from busauth.audit import LOGGER, Auditor, Event, EventKind, Lines, Sink, exchanged, told_safely
 from busauth.caller import Caller, FirstToken, as_caller, first_token
 from busauth.clock import Clock
 from busauth.errors import ConfigurationError, PublishError, Refused, evidence
@@ -184,6 +185,7 @@ class GuardCore:
             hard_max_age=self.options.hard_max_age,
             audiences=self._audiences,
         )
+        check_renewing(policies.renewing, self.header)
         return Rules(
             policies=policies,
             demand=demand,
@@ -309,6 +311,7 @@ class GuardCore:
             audiences=self._audiences,
         )
         check_seal(self.messages, policies, self.letters)
+        check_renewing(policies.renewing, self.header)
         operators = operator_rules_of(
             self.messages,
             spec.queue,
@@ -454,6 +457,11 @@ class GuardCore:
     def tell_mistake(self, refused: Refused) -> None:
         """Log the error that made a refusal at the edge, where one of the program's own did."""
         self._context.auditor.tell_mistake(refused, "at the edge")
+
+    def tell_exchanged(self, fresh: Fresh) -> None:
+        """Tell that a token was had at the edge."""
+        detail = f"{fresh.told}, at the edge"
+        self.tell(exchanged(fresh.caller, queue="", at=self.clock.now(), detail=detail))
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""

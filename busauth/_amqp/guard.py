@@ -343,6 +343,9 @@ class Guard:
         except Refused as refused:
             self.core.tell_mistake(refused)
             raise
+        finally:
+            if in_hand.fresh is not None:  # whatever comes of it
+                self.core.tell_exchanged(in_hand.fresh)
 
         def check(caller: Caller) -> None:
             check_standing(caller, rules, self.clock.now())

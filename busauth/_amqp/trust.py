@@ -63,7 +63,14 @@ def audiences_of(
 ) -> Mapping[str, frozenset[str]]:
     """Return for whom each issuer's access tokens are, as far as that is known."""
     own = (each for each in verifiers if isinstance(each, Verifier | Introspection))
-    return {each.issuer: each.audience for each in own}
+    standing_in = {issuer: each.audience for issuer, each in _standing_in(verifiers).items()}
+    return standing_in | {each.issuer: each.audience for each in own}
+
+
+def _standing_in(verifiers: tuple[Verifier | Authenticator, ...]) -> dict[str, Verifier]:
+    """Return verifiers by the issuers whose place theirs takes, which policies name."""
+    own = [each for each in verifiers if isinstance(each, Verifier)]
+    return {issuer: each for each in own for issuer in each.stands_for}
 
 
 def with_vouchers(
@@ -85,6 +92,7 @@ def with_vouchers(
             access tokens are for.
     """
     own = {each.issuer: each for each in verifiers if isinstance(each, Verifier)}
+    own = _standing_in(verifiers) | own
     admitted = [(each.vouchers, each.issuer) for each in renewing if each.vouchers is not None]
     if not admitted:
         return trusted
@@ -101,6 +109,20 @@ def with_vouchers(
         max_token_bytes=options.max_token_bytes,
         cache_size=options.cached_tokens,
     )
+
+
+def check_renewing(renewing: Iterable[Renewing], header: TokenHeader) -> None:
+    """Refuse to have anything anew in a transaction token's place.
+
+    Raises:
+        ConfigurationError: a policy would.
+    """
+    if header.is_transactions and any(renewing):
+        raise ConfigurationError(
+            "on_expired: Exchange: no policy has another token in place of a transaction token: "
+            "TransactionTokens.replace(...) does, in a handler with a reason, while it counts; "
+            "work that waits for longer begins its transaction when it gets to it"
+        )
 
 
 def check_verifiers(verifiers: tuple[object, ...], *, named: bool) -> None:

@@ -1,7 +1,6 @@
 """Which token goes on to the next service: a narrower one, or, said out loud, the one in hand."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 from busauth._arguments import Count, checked, kind_of
@@ -12,14 +11,7 @@ from busauth._delegation.exchanging import (
     OnwardToken,
 )
 from busauth.caller import Caller, Subject
-from busauth.errors import (
-    ConfigurationError,
-    Deferred,
-    Forbidden,
-    Refused,
-    Transient,
-    defer_if_transient,
-)
+from busauth.errors import ConfigurationError, Forbidden
 
 MAX_DEPTH: Final = 4
 """Services that act for a caller, one behind the other; more of them is a chain that goes round."""
@@ -137,25 +129,3 @@ async def token_of(onward: OnwardToken, subject: Subject) -> str:
             "a raw token, or a Refused raised where none goes on"
         )
     return had
-
-
-@contextmanager
-def told_to_handlers(transient: Transient = ()) -> Iterator[None]:
-    """Mark what says that no token goes on, for who runs the handler that lacks it.
-
-    Args:
-        transient: kinds of errors that are nobody's fault, next to `OSError`.
-
-    Raises:
-        Refused: marked.
-        Deferred: marked; also for an error that is nobody's fault, a time that is over among them.
-    """
-    try:
-        try:
-            yield
-        except Exception as error:
-            defer_if_transient("who gives the token that goes on is", error, transient)
-            raise
-    except (Refused, Deferred) as error:
-        error.onward = True
-        raise

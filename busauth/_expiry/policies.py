@@ -83,8 +83,8 @@ class ValidWhenPublished(OwnPolicy):
         max_age: how long after the published instant; or `hours`, `minutes` and `seconds`.
         sources: whose word counts for that instant: names of publishers whose proofs the consumer
             checks, or ``"timestamp_in_ms"`` for a broker that stamps. In a chain of messages it is
-            the instant of the first one, by the word of a publisher that is trusted to relay; and
-            of the message itself, where its token was had on the way.
+            the instant of the first one, by the word of a publisher that is trusted to relay; for a
+            token that was had after that, on the way, the instant of the message that carries it.
     """
 
     also: ClassVar = _PARTS
@@ -126,8 +126,6 @@ class ValidWhenPublished(OwnPolicy):
         max_age = self.max_age.total_seconds()
         for source in sorted(self.sources & published.keys()):
             at = published[source]
-            if not late.began_by(at):
-                at = late.provenance.own_instant(source)
             if late.was_valid(at) and late.now < at + max_age:
                 return Accept(published_at=at, until=at + max_age)
         return None

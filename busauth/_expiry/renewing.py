@@ -15,7 +15,7 @@ from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.waiting import found
 from busauth.caller import Caller, FirstToken, Late
 from busauth.clock import Clock
-from busauth.errors import Forbidden, Refused, Transient, defer_if_transient
+from busauth.errors import Forbidden, Refused, Transient, defer_if_transient, evidence
 
 
 class Renewing(ABC):
@@ -85,6 +85,11 @@ class Fresh(NamedTuple):
     token: str
     policy: str
 
+    @property
+    def told(self) -> str:
+        """Return for whom it is, and whose verdict it was, for people."""
+        return f"a token for {evidence(' '.join(self.verified.caller.audience))}, by {self.policy}"
+
     def __repr__(self) -> str:
         return f"<a token of {self.caller.subject!r}, by {self.policy}>"
 
@@ -119,12 +124,16 @@ class Renewals:
                 count now, or is somebody else's.
             Deferred: it cannot be proven now.
         """
+        first = late.caller
+        if first.transaction is not None:  # replaced by none, or it would be another transaction
+            raise broken("a token in place of a transaction token", "none")
         verified = await self.proven(renewed.token)
         now = self.clock.now()
         if verified.retired is not None or not verified.starts_at <= now < verified.ends_at:
             raise broken("a token that does not count now", "one that is in time")
-        first, caller = late.caller, verified.caller
-        if (caller.issuer, caller.subject) != (first.issuer, first.subject):
+        caller = verified.caller
+        whose = (caller.issuer, caller.subject)  # nobody in particular is no same caller
+        if not caller.subject or whose != (first.issuer, first.subject):
             raise broken("another caller's token", "one of the same issuer and subject")
         if caller.actors not in (first.actors, (*caller.actors[:1], *first.actors)):
             raise broken("a token of other actors", "the same actors, or one more in front")

@@ -64,11 +64,8 @@ class LateToken:
 
     def was_valid(self, at: float) -> bool:
         """Return whether the token counted at that instant (RFC 7519, sections 4.1.4 to 4.1.6)."""
-        return self.began_by(at) and at < self.caller.expires_at + self.leeway
-
-    def began_by(self, at: float) -> bool:
-        """Return whether the token was there at that instant, be it over since."""
-        return max(self.caller.issued_at or 0.0, self.not_before or 0.0) - self.leeway <= at
+        begins = max(self.caller.issued_at or 0.0, self.not_before or 0.0)
+        return begins - self.leeway <= at < self.caller.expires_at + self.leeway
 
 
 @dataclass(frozen=True, slots=True)

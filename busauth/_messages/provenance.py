@@ -8,6 +8,7 @@ instant counts for both. A sender's bare `timestamp`, and the token's `iat`, say
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from busauth._messages.proof import Proven
 from busauth.errors import Untimely
@@ -36,14 +37,22 @@ class Provenance:
     published_at: float | None = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        source = BROKER_STAMP if self.proven is None else self.proven.publisher
-        object.__setattr__(self, "published_at", self.published.get(source))
+        proven = self.proven
+        source = BROKER_STAMP if proven is None else proven.publisher
+        at = self.published.get(source)
+        is_led_to = proven is not None and proven.root_published_at < proven.published_at
+        if proven is not None and at is not None and is_led_to and not proven.released:
+            at = proven.root_published_at  # also where the token was had later than that
+        object.__setattr__(self, "published_at", at)
 
-    def own_instant(self, source: str) -> float:
-        """Return when this very message was published, by a source's word that is known."""
-        if self.proven is None or source != self.proven.publisher:
-            return self.published[source]
-        return self.published.get(BROKER_STAMP, self.proven.published_at)
+    def repeated(self, accepted_by: float | None) -> float | None:
+        """Return the instant to repeat where a late token was accepted by a published instant.
+
+        Args:
+            accepted_by: that instant; None where there was none, and nothing is repeated.
+        """
+        own = None if self.proven is None else self.published.get(self.proven.publisher)
+        return self.published_at if accepted_by is not None and accepted_by == own else accepted_by
 
     @property
     def names_caller(self) -> bool:
@@ -55,13 +64,16 @@ UNPROVEN = Provenance()
 """A message of which only its token is known."""
 
 
-def provenance_of(proven: Proven | None, stamp: float | None, *, skew: float) -> Provenance:
+def provenance_of(
+    proven: Proven | None, stamp: float | None, *, skew: float, starts_at: float = -inf
+) -> Provenance:
     """Return the origin of a message.
 
     Args:
         proven: what its proof says, None without one.
         stamp: the broker's, seconds since the epoch, None where nothing can be trusted.
         skew: seconds by which both may differ.
+        starts_at: from when on the token counts, by its own word and the leeway.
 
     Raises:
         Untimely: ``published.disagreement``: they differ by more.
@@ -69,23 +81,25 @@ def provenance_of(proven: Proven | None, stamp: float | None, *, skew: float) ->
     if proven is None:
         return UNPROVEN if stamp is None else Provenance(None, {BROKER_STAMP: stamp})
     if stamp is None:
-        return Provenance(proven, {proven.publisher: _asked_at(proven)})
+        return Provenance(proven, {proven.publisher: _asked_at(proven, starts_at)})
     apart = stamp - proven.published_at
     if abs(apart) > skew:
         found = f"{BROKER_STAMP} {apart:.3f} s after the proof's iat"
         raise Untimely("published.disagreement", found=found, expected=f"at most {skew:g} s apart")
     later = max(stamp, proven.published_at)
-    said = _asked_at(proven)
+    said = _asked_at(proven, starts_at)
     own = said if said < proven.published_at else later
     return Provenance(proven, {proven.publisher: own, BROKER_STAMP: later})
 
 
-def _asked_at(proven: Proven) -> float:
+def _asked_at(proven: Proven, starts_at: float) -> float:
     """Return when the work was asked for with this token: in a chain, at its root.
 
-    A release brought another token than the first one's: its own instant is what counts for that.
+    A release brought another token than the first one's, and so did an exchange on the way, where a
+    token is younger than the root: the message's own instant is what counts for that.
     """
-    return proven.published_at if proven.released else proven.root_published_at
+    is_another = proven.released or starts_at > proven.root_published_at
+    return proven.published_at if is_another else proven.root_published_at
 
 
 def stamp_in(value: object) -> float | None:

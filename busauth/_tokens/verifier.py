@@ -77,6 +77,7 @@ class Verifier:
         audience: as given, checked.
         tenants: whose tokens the issuer stands for as a template; None for one issuer.
         leeway: as given.
+        stands_for: issuers whose place its own takes, where a service is tried: policies name them.
 
     Raises:
         ConfigurationError: with the argument, what was found and what was expected.
@@ -105,6 +106,7 @@ class Verifier:
         self._profile = profile
         self.tenants = tenants_of(issuer, tenants)
         self.leeway = leeway
+        self.stands_for: frozenset[str] = frozenset()
         self._shared = lru_cache(_SHARED)(itself)
         self._placed = lru_cache(_SHARED)(places)
         if not issuer or not self.audience or "" in self.audience:
@@ -149,16 +151,22 @@ class Verifier:
         return self._signatory.algorithms
 
     def with_keys(
-        self, keys: KeySource, *, issuer: str | None = None, leeway: float | None = None
+        self,
+        keys: KeySource,
+        *,
+        issuer: str | None = None,
+        stands_for: Iterable[str] = (),
+        leeway: float | None = None,
     ) -> "Verifier":
         """Return a verifier with the same rules and other keys.
 
         Args:
             keys: another source of them.
             issuer: whose they are, one issuer's; None for the same issuer's, or tenants'.
+            stands_for: whose place that one takes; see the attribute.
             leeway: seconds; None for the same.
         """
-        return Verifier(
+        verifier = Verifier(
             keys,
             issuer=self.issuer if issuer is None else issuer,
             audience=self.audience,
@@ -167,6 +175,8 @@ class Verifier:
             tenants=None if self.tenants is None or issuer is not None else self.tenants.named,
             leeway=self.leeway if leeway is None else leeway,
         )
+        verifier.stands_for = frozenset(stands_for)
+        return verifier
 
     def for_vouchers(self, audience: str, types: Iterable[str]) -> "Verifier":
         """Return who verifies the same issuer's vouchers, by the same keys.

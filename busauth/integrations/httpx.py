@@ -28,13 +28,13 @@ import httpx
 from busauth._arguments import checked
 from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, token_of, told_to_handlers
+from busauth._delegation.onward import FORWARDED, token_of
 from busauth._delegation.voucher import Voucher
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
 from busauth._tokens.vouchers import VOUCHER
 from busauth.caller import Caller, Subject, current_lease, subject_of
-from busauth.errors import CallerError, ConfigurationError
+from busauth.errors import CallerError, ConfigurationError, told_to_handlers
 
 _TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}

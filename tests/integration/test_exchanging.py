@@ -1,12 +1,13 @@
 """Work that waits longer than its token lives: real exchanges, real brokers, virtual time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Caller, Deferred, Forbidden, GuardOptions
+from busauth import Caller, GuardOptions
 from busauth.delegation import (
     Exchange,
     ExchangeRequest,
@@ -116,41 +117,6 @@ async def test_a_dead_server_pauses_the_consumer(scene: Scene) -> None:
     assert "refused" not in kinds
 
 
-@pytest.mark.parametrize(
-    ("error", "ends"),
-    [
-        (Deferred("the issuer is out of reach"), "handled"),
-        (Forbidden("exchange.refused", found="invalid_grant"), "refused"),
-    ],
-    ids=["out of reach", "refused"],
-)
-async def test_a_handler_that_has_no_token_anew(scene: Scene, error: Exception, ends: str) -> None:
-    """It is paused where nobody can be asked, and over for good where the server says no."""
-    idp = Exchanging(scene.issuer)
-    bus = scene.bus(proven(), on_expired=Exchange(idp, late=True), options=QUICK)
-    queue = scene.broker.name("orders")
-
-    @bus.consumer(queue, scopes={"orders:write"})
-    async def place(caller: Caller) -> None:
-        if not idp.asked:
-            idp.error = error
-        if scene.clock.now() < caller.expires_at:
-            await scene.clock.advance(minutes=10)
-        await caller.fresh()
-
-    await bus.declare()
-    async with scene.publishing(WEB) as publishing:
-        await publishing.publish(queue, b"one", token=scene.issuer.token(scope="orders:write"))
-    async with bus:
-        if ends == "handled":
-            await scene.trail.until("deferred")
-            idp.error = None
-            await resumed(scene, "handled")
-        (event,) = await scene.trail.until(ends)
-    assert event.code == (None if ends == "handled" else "handler.rejected")
-    assert "retried" not in scene.trail.kinds()
-
-
 async def test_what_is_due_tomorrow_comes_by_its_voucher(scene: Scene) -> None:
     """Its handler has a fresh token, and what it sends on has a narrower one."""
     _, idp = server_of(scene)
@@ -181,6 +147,66 @@ async def test_what_is_due_tomorrow_comes_by_its_voucher(scene: Scene) -> None:
     assert handled.subject == "ann"
     assert claims is not None
     assert (claims["sub"], claims["aud"], claims["scope"]) == ("ann", "payments", "orders:read")
+
+
+Ask = Callable[[Caller, TokenExchange], Awaitable[object]]
+ASKING = pytest.mark.parametrize(
+    "ask",
+    [
+        lambda caller, _: caller.fresh(),
+        lambda caller, idp: idp.token_for(caller, audience="payments"),
+    ],
+    ids=["fresh", "token_for"],
+)
+
+
+@ASKING
+async def test_a_dead_server_is_no_fault_of_a_handler_that_asks_it(scene: Scene, ask: Ask) -> None:
+    """The message is given back, with no attempt spent, and handled once the server is there."""
+    transport, idp = server_of(scene)
+    bus, queue = long_work(scene, idp, ask)
+    async with bus:
+        transport.down = True
+        await begun(scene, bus, queue)
+        await scene.trail.until("deferred")
+        transport.down = False
+        async with asyncio.timeout(20):
+            while "handled" not in scene.trail.kinds(queue):
+                await scene.clock.advance(0.05)
+                await asyncio.sleep(0.01)
+    assert not {"retried", "refused"} & set(scene.trail.kinds(queue))
+
+
+@ASKING
+async def test_a_servers_no_ends_the_handler_that_asked_it(scene: Scene, ask: Ask) -> None:
+    """Its work is not authorised any more: no other attempt is made."""
+    _, idp = server_of(scene)
+    bus, queue = long_work(scene, idp, ask)
+    scene.issuer.revoke_subject("ann")
+    async with bus:
+        await begun(scene, bus, queue)
+        (refused,) = await scene.trail.until("refused")
+    assert (refused.code, refused.attempt) == ("handler.rejected", 1)
+    assert "exchange.refused" in (refused.detail or "")
+
+
+def long_work(scene: Scene, idp: TokenExchange, ask: Ask) -> tuple[Any, str]:
+    """Return a consumer whose handler takes almost as long as its token lives, and its queue."""
+    policy = Exchange(idp, vouchers=VOUCHERS)
+    bus, queue = scene.bus(proven(), on_expired=policy, options=QUICK), scene.broker.name("orders")
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        await scene.clock.advance(max(0.0, caller.expires_at - scene.clock.now() - 9))
+        await ask(caller, idp)
+
+    return bus, queue
+
+
+async def begun(scene: Scene, bus: Any, queue: str) -> None:
+    token = scene.issuer.token("ann", scope="orders:write")
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish(queue, b"one", token=token)
 
 
 async def test_a_retry_carries_the_voucher(scene: Scene) -> None:

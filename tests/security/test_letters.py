@@ -10,13 +10,15 @@ from typing import Any
 import aio_pika
 import pytest
 
-from busauth import Caller, DeadLetter, Grace, GuardOptions, Park
+from busauth import Caller, DeadLetter, Grace, GuardOptions, Park, Refused
 from busauth._amqp.headers import BY, LETTER, PROOF, STORY, TOKEN
 from busauth._messages.story import Story, read
 from busauth._tokens.keys.signing import b64url
+from busauth.delegation import Exchange
 from busauth.letters import FreshToken, KeptToken, Letters, Redrive
 from busauth.messages import InProcessReplay, ProofDemand, Proofs, TrustedPublisher
 from busauth.tokens import Decryption, KeptFor, TokenEncryption
+from tests.exchanging import Exchanging
 from tests.parties import DAY, Scene, security
 from tests.security.stage import ORDERS, WEB, Message, Stage, attack
 from tests.security.test_returning import Keys
@@ -309,6 +311,50 @@ async def test_a_letter_goes_again_by_a_fresh_token(scene: Scene, *, is_proven: 
     assert (len(sent.sent), dict(sent.refused)) == (1, {})
     await stage.consume(handled=1, refused=0)
     assert stage.handled == [("ann", b"one")]
+
+
+class Stolen:
+    """Knows which tokens were revoked, by `jti`."""
+
+    def __init__(self) -> None:
+        self.ids: set[str | None] = set()
+
+    def revoked(self, caller: Caller, now: float) -> bool:
+        return caller.token_id in self.ids
+
+
+async def test_a_fresh_token_that_was_exchanged_and_is_revoked_meanwhile(scene: Scene) -> None:
+    """Three tokens are in it by then, and whichever is revoked, the handler's is worth nothing."""
+    stolen, codes, fresh = Stolen(), [], scene.issuer.token("ann", scope="orders:write", jti="own")
+    queue, policy = scene.broker.name("late"), Exchange(Exchanging(scene.issuer), late=True)
+    bus = scene.bus(security(), on_expired=policy, revocations=stolen)
+    failing = Failing(4)
+
+    @bus.consumer(queue)
+    async def place(caller: Caller) -> None:
+        failing(caller)
+        assert await caller.fresh() == caller.bearer()
+        assert caller.first is not None
+        for token_id in (caller.first.token_id, "own", caller.token_id):
+            stolen.ids = {token_id}
+            with pytest.raises(Refused) as refused:
+                await caller.fresh()
+            codes.append(refused.value.code)
+        stolen.ids = set()
+
+    await bus.declare()
+    await scene.broker.publish(queue, token=scene.issuer.token("ann", scope="orders:write"))
+    async with bus:
+        for attempt in range(1, 4):
+            await scene.trail.until("retried", count=attempt)
+            await scene.clock.advance(10)
+        await scene.trail.until("refused")
+    again = Redrive(scene.broker.url, guard=bus.guard, queue=queue, authority=FreshToken(fresh))
+    assert len((await again.letters()).sent) == 1
+    await scene.clock.advance(600)
+    async with bus:
+        await scene.trail.until("handled")
+    assert codes == ["token.revoked"] * 3
 
 
 @pytest.mark.parametrize("is_proven", [True, False])

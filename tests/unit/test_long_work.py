@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from busauth import Caller, Guard, StaticKeys, Verifier
+from busauth import Caller, Grace, Guard, StaticKeys, Verifier
 from busauth._amqp.consuming.consumer import Consumer
 from busauth._decision import Bare, decide
 from busauth._messages.provenance import UNPROVEN
+from busauth.caller import subject_of
 from busauth.delegation import Exchange
 from busauth.errors import CallerError, Deferred, Refused
 from busauth.messages import Accepted, ForeseenEnd, Received
 from busauth.testing import Issuer
-from tests.exchanging import Exchanging
+from tests.exchanging import VOUCHERS, Exchanging, voucher
+from tests.parties import Party, security
 from tests.unit.support import NOW
 from tests.unit.test_exchange_policy import Instant, Revoking
 from tests.unit.test_remembered import calls_of
@@ -81,6 +83,7 @@ async def test_a_token_that_is_about_to_end_is_had_anew_once() -> None:
         shop.pass_by(LIFE - 5)
         several = await asyncio.gather(*(caller.fresh() for _ in range(5)))
         assert len({*several, own}) == 2
+        assert (await subject_of(caller)).token == several[0]
         assert caller.bearer() == several[0] == await caller.fresh()
     assert len(shop.idp.asked) == 1
     (told,) = [each for each in shop.events if each.kind == "exchanged"]
@@ -133,6 +136,16 @@ async def test_work_that_is_not_authorised_any_more_has_no_token() -> None:
     assert len(shop.idp.asked) == asked
 
 
+async def test_what_goes_on_is_had_for_a_token_that_gets_there_in_time() -> None:
+    """A server would refuse one that ends on its way, and that would be final."""
+    shop = Shop()
+    async with shop.handling() as caller:
+        shop.pass_by(LIFE - 5)
+        subject = await subject_of(caller)
+        assert subject.caller.expires_at > NOW + LIFE
+        assert subject.token == caller.bearer()
+
+
 async def test_a_handler_that_has_ended_gets_none() -> None:
     """What comes after its end is for nobody, also where it was asked for before."""
     shop = Shop(late=True)
@@ -157,9 +170,48 @@ async def test_at_an_edge_a_late_token_may_be_exchanged() -> None:
     assert caller.late is not None
     assert f"Bearer {caller.bearer()}" != header
     assert await caller.fresh() == caller.bearer()
+    (told,) = shop.events
+    assert (told.kind, told.queue, told.subject, told.policy) == (
+        "exchanged",
+        "",
+        "ann",
+        "Exchange",
+    )
     assert (await shop.guard.authenticate(f"Bearer {caller.bearer()}")).subject == "ann"
     with pytest.raises(CallerError, match="no token"):
         await Caller(**{**caller.__dict__, "_lease": None}).fresh()
+
+
+async def test_a_service_is_tried_with_an_issuer_of_another_name() -> None:
+    """Its policies stay, and have nothing exchanged of an issuer that they do not name."""
+    shop, tried = Shop(), Issuer("https://tried.test", algorithm="ES256", clock=Instant())
+    (verifier,) = shop.guard.verifiers
+    assert isinstance(verifier, Verifier)
+    guard = Guard(
+        verifier,
+        on_expired=[Exchange(shop.idp, late=True, vouchers=VOUCHERS), Grace(minutes=10)],
+        messages=security(Party("web").publisher()),
+    )
+    keys, named = StaticKeys(tried.jwks()), [verifier.issuer]
+    trusted = verifier.with_keys(keys, issuer=tried.url, stands_for=named)
+    replica = guard.replica(trusted, clock=shop.clock, auditor=shop.events.append)
+
+    @replica(queue="orders")
+    async def place(caller: Caller) -> None: ...
+
+    assert isinstance(place, Consumer)
+    rules = place.rules
+
+    async def decided(token: str) -> Caller:
+        verified = rules.trusted.recall(token)
+        return await decide(verified, rules.callers, NOW, UNPROVEN, Bare(token))
+
+    late = (await decided(tried.token("ann", exp=int(NOW) - 9))).late
+    assert late is not None
+    assert late.policy == "Grace"
+    with pytest.raises(Refused, match=r"token\.type"):
+        await decided(voucher(tried))
+    assert shop.idp.asked == []
 
 
 async def test_who_only_looks_exchanges_nothing() -> None:

@@ -60,8 +60,9 @@ async def test_a_token_that_was_had_on_the_way_counts_by_its_own_message() -> No
     """At the root it was not there yet; one that was is judged by the root, as ever."""
     policy, root = ValidWhenPublished(minutes=15, sources={"web"}), NOW - 600
     for stamp, own in ((None, NOW - 100), (NOW - 90, NOW - 90)):
-        said = provenance_of(proven(NOW - 100, root=root), stamp, skew=SKEW)
         for issued_at, at in ((NOW - 120, own), (root - 60, root)):
+            sent = proven(NOW - 100, root=root)
+            said = provenance_of(sent, stamp, skew=SKEW, starts_at=issued_at)
             known = caller(expires_at=NOW, issued_at=issued_at)
             verdict = await policy.decide(LateToken(known, NOW + 60, 0, said))
             assert verdict == Accept(published_at=at, until=at + 900)
@@ -72,6 +73,24 @@ def test_in_a_chain_the_root_counts() -> None:
     provenance = provenance_of(proven(NOW, root=NOW - 900), NOW + 1, skew=SKEW)
     assert provenance.published == {"web": NOW - 900, BROKER_STAMP: NOW + 1}
     assert provenance.published_at == NOW - 900
+
+
+async def test_a_token_that_was_had_on_the_way_counts_from_its_own_message() -> None:
+    """It was not there at the root, which is repeated all the same: the work is as old as ever."""
+    chain, at = proven(NOW - 60, root=NOW - 900), NOW - 60
+    for issued_at, counts in ((NOW - 1000, NOW - 900), (NOW - 871, NOW - 900), (NOW - 869, at)):
+        had = Verified(caller(issued_at=issued_at, expires_at=NOW - 35), None, 30.0)
+        provenance = provenance_of(chain, None, skew=SKEW, starts_at=had.starts_at)
+        assert provenance.published == {"web": counts}
+        assert provenance.published_at == provenance.repeated(counts) == NOW - 900
+        assert (provenance.repeated(None), provenance.repeated(NOW - 5)) == (None, NOW - 5)
+        policy = ValidWhenPublished(hours=1, sources={"web"})
+        accepted = await decide(had, rules(policy), NOW, provenance)
+        assert accepted.late is not None
+        assert accepted.late.published_at == counts
+    stamped = provenance_of(chain, at + 1, skew=SKEW, starts_at=NOW - 90)
+    assert stamped.published == {"web": at + 1, BROKER_STAMP: at + 1}
+    assert stamped.published_at == NOW - 900
 
 
 def test_a_release_counts_from_its_own_instant() -> None:

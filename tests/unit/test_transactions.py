@@ -22,7 +22,9 @@ from busauth._amqp.headers import BEARER, TRANSACTIONS, kept_in, token_in
 from busauth._amqp.publishing.outbox import Outbox
 from busauth._tokens.compact import split
 from busauth.caller import Transaction, acting, holding, lease_for
-from busauth.errors import NotGenuine, PublishError, Untimely
+from busauth.delegation import Exchange
+from busauth.errors import Forbidden, NotGenuine, PublishError, Untimely
+from busauth.expiry import LateToken, Renewed, Verdict
 from busauth.integrations.console import console
 from busauth.integrations.fastapi import CallerBearer
 from busauth.integrations.fastapi import problems as fastapi_problems
@@ -30,9 +32,10 @@ from busauth.integrations.httpx import CallerAuth
 from busauth.integrations.starlette import authenticated, problems
 from busauth.letters import Desk, StatementSigner
 from busauth.messages import ProofSigner
-from busauth.testing import ManualClock
+from busauth.testing import Issuer, ManualClock
 from busauth.tokens import LENIENT, TRANSACTION, ClientSecretBasic, Introspection
 from scripts.looking import Shown
+from tests.exchanging import Exchanging
 from tests.unit.support import (
     AUDIENCE,
     ISSUER,
@@ -332,6 +335,22 @@ def test_a_proof_binds_it_by_tth(issuer: Any) -> None:
 
 
 # --- over HTTP ------------------------------------------------------------------------------------
+
+
+async def test_no_policy_has_another_token_for_a_transaction() -> None:
+    """Another token is another transaction, and an expired one is never replaced."""
+
+    async def bringing(late: LateToken) -> Verdict | None:
+        return Renewed(transaction_token(exp=int(NOW) + 900, txn="another"))
+
+    late = Guard(verifier(profile=TRANSACTION), clock=ManualClock(NOW + 600))
+    with pytest.raises(Forbidden, match=r"exchange\.answer.*transaction"):
+        await late.authenticate(transaction_token(), on_expired=bringing)
+    policy = Exchange(Exchanging(Issuer()), late=True, audience="shop.example")
+    with pytest.raises(ConfigurationError, match=r"TransactionTokens\.replace"):
+        await late.authenticate(transaction_token(), on_expired=policy)
+    with pytest.raises(ConfigurationError, match=r"TransactionTokens\.replace"):
+        late.judge(queue="orders", on_expired=policy)
 
 
 async def test_a_guard_reads_txn_token() -> None:

@@ -10,6 +10,7 @@ declared that the broker writes it.
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
+from math import inf
 from uuid import uuid4
 
 from busauth._amqp.consuming.case import Case
@@ -253,6 +254,7 @@ class MessageRules:
         signed: Signed | None,
         now: float,
         *,
+        starts_at: float = -inf,
         is_kept: bool = False,
     ) -> tuple[Provenance, Marks]:
         """Compare a proof with its message, and return what that and the broker say of it.
@@ -262,6 +264,7 @@ class MessageRules:
             caller: whose it is, by a token that was proven genuine.
             signed: its proof, proven to be its publisher's.
             now: the one instant of this decision.
+            starts_at: from when on its token counts.
             is_kept: whether its token came as a letter had kept it.
 
         Raises:
@@ -274,7 +277,7 @@ class MessageRules:
             proven = self.proofs.judge(signed, _seen(delivery, caller), self.routes, now)
             skew = self.proofs.skew
         check_return(delivery.headers, signed, marks, caller, is_kept=is_kept)
-        return provenance_of(proven, marks.stamp, skew=skew), marks
+        return provenance_of(proven, marks.stamp, skew=skew, starts_at=starts_at), marks
 
     def check_age(self, signed: Signed | None, now: float) -> None:
         """Refuse a proof that has become stale since it was compared.

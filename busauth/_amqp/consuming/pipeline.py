@@ -45,7 +45,6 @@ from busauth._amqp.headers import HOP, count_in, token_in
 from busauth._amqp.publishing.publisher import raise_if_ending
 from busauth._amqp.publishing.sealing import added_to
 from busauth._decision import LOOKS, check_standing, decide, stands
-from busauth._delegation.onward import told_to_handlers
 from busauth._expiry import Fresh
 from busauth._loops import PerLoop
 from busauth._messages.proof import Signed
@@ -422,7 +421,12 @@ class Pipeline:
             return verified
         try:
             case.provenance, case.marks = self._messages.provenance_of(
-                case.delivery, caller, genuine.signed, case.now, is_kept=case.is_kept
+                case.delivery,
+                caller,
+                genuine.signed,
+                case.now,
+                starts_at=verified.starts_at,
+                is_kept=case.is_kept,
             )
         except Untimely as refused:
             self._check_home(case, refused)
@@ -552,9 +556,11 @@ class Pipeline:
         return lease_for(
             caller,
             token,
-            standing=self._check_standing,
+            standing=partial(self._check_standing, case.verified),
             hop=case.hop,
-            published_at=late.published_at if late and not fresh else said.published_at,
+            published_at=said.repeated(late.published_at)
+            if late and not fresh
+            else said.published_at,
             cause=case.cause,
             clock=self._context.clock,
             renewal=self._renewal(case) if self._renews else None,
@@ -570,15 +576,14 @@ class Pipeline:
     def _tell_exchanged(self, case: Case, fresh: Fresh) -> None:
         """Tell that a token was had, whatever comes of it, where anybody listens."""
         kind, auditor = EventKind.EXCHANGED, self._context.auditor
-        if not auditor.is_heard(kind):
-            return
-        audience = evidence(" ".join(fresh.verified.caller.audience))
-        detail = f"a token for {audience}, by {fresh.policy}"
-        auditor.tell(replace(case, caller=fresh.caller), kind, detail=detail)
+        if auditor.is_heard(kind):
+            auditor.tell(replace(case, caller=fresh.caller), kind, detail=fresh.told)
 
-    def _check_standing(self, caller: Caller) -> None:
-        with told_to_handlers():
-            check_standing(caller, self._rules.callers, self._context.clock.now())
+    def _check_standing(self, verified: Verified | None, caller: Caller) -> None:
+        rules, now = self._rules.callers, self._context.clock.now()
+        check_standing(caller, rules, now)
+        if caller.first is not None and verified is not None:  # the message's own token, too
+            check_standing(verified.caller, rules, now)
 
     def _tell_begun(self, case: Case) -> None:
         tell, refused, caller = self._context.auditor.tell, case.shadowed, case.caller
@@ -599,6 +604,8 @@ class Pipeline:
         plan, delivery = self._plan, case.delivery
         if plan.message is not None:  # what was added to a sealed copy on its way is not shown
             delivery.hidden = added_to(delivery.headers, self._context.header.name)
+            if case.verified is not None and case.verified.is_voucher:  # which goes nowhere
+                delivery.hidden |= {self._context.header.name}
         refused = case.shadowed
         is_unproven = refused is not None and refused.code.startswith(_OF_PROOFS)
         return plan.arguments(delivery, caller, None if is_unproven else case.proven)

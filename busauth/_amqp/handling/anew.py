@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 from busauth._decision import Bare, Rules, renew
-from busauth._delegation.onward import told_to_handlers
 from busauth._expiry import Fresh
 from busauth._messages.provenance import Provenance
 from busauth._tokens.evidence import Verified
@@ -49,9 +48,7 @@ class Renewal:
         """
         in_hand = Bare(self._token)
         try:
-            # who was refused one does no more work, and who cannot have one now is not guilty of it
-            with told_to_handlers(self._rules.transient):
-                fresh = await renew(self._verified, self._rules, self._provenance, in_hand)
+            fresh = await renew(self._verified, self._rules, self._provenance, in_hand)
         finally:
             if in_hand.fresh is not None:
                 self._told(in_hand.fresh)

@@ -13,13 +13,20 @@ from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
 from busauth._arguments import closest
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, Onward, token_of, told_to_handlers
+from busauth._delegation.onward import FORWARDED, Onward, token_of
 from busauth._delegation.voucher import Voucher
 from busauth._messages.proof import Route
-from busauth.audit import Event, EventKind, told_actors
+from busauth.audit import Event, exchanged
 from busauth.caller import Caller, Subject, current_lease
 from busauth.clock import Clock
-from busauth.errors import ConfigurationError, Forbidden, Refused, Transient, evidence
+from busauth.errors import (
+    ConfigurationError,
+    Forbidden,
+    Refused,
+    Transient,
+    evidence,
+    told_to_handlers,
+)
 
 if TYPE_CHECKING:
 
@@ -89,8 +96,8 @@ class OnwardRoutes:
         near = closest(routing_key, [route.key for route, _ in declared])
         meant = f" (declared is {near!r})" if near else ""
         raise ConfigurationError(
-            f"{Route(exchange, routing_key)}: no caller's token goes there, nothing was sent{meant}: "
-            f"expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its place "
+            f"{Route(exchange, routing_key)}{meant}: no caller's token goes there, and nothing was "
+            f"sent: expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its place "
             "for the caller's own token; or said with the publication, onward=..."
         )
 
@@ -164,18 +171,8 @@ class Onwards:
                 subject = await self._subject(token)
                 had = await self._had(onward, subject)
                 await self._subject(token)  # once more: who counted before may be revoked by now
-        caller = subject.caller
-        self._tell(
-            Event(
-                kind=EventKind.EXCHANGED,
-                queue=routing_key,
-                at=self._clock.now(),
-                issuer=caller.issuer,
-                subject=evidence(caller.subject),
-                actors=told_actors(caller),
-                detail=evidence(_told(onward)),
-            )
-        )
+        at, detail = self._clock.now(), evidence(_told(onward))
+        self._tell(exchanged(subject.caller, queue=routing_key, at=at, detail=detail))
         return had
 
     async def _had(self, onward: OnwardToken, subject: Subject) -> str:

@@ -32,7 +32,7 @@ from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.profile import Profile
 from busauth._tokens.profiles.providers import profile_of
 from busauth._tokens.verifier import Verifier, Verifiers, fingerprint
-from busauth.caller import Caller, Subject, subject_of
+from busauth.caller import Caller, Subject, had_for
 from busauth.clock import Clock, SystemClock
 from busauth.errors import ConfigurationError, Deferred, NotGenuine
 
@@ -146,9 +146,7 @@ class TokenClient(Reaching):
             Refused, Deferred: as `exchange`; or the caller was revoked.
         """
         request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
-        exchanged = await self.exchange(await subject_of(caller), request)
-        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
-        return exchanged
+        return await had_for(caller, lambda subject: self.exchange(subject, request))
 
     @abstractmethod
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:

@@ -33,9 +33,9 @@ from busauth._tokens.keys.key import KeySource
 from busauth._tokens.keys.waiting import found
 from busauth._tokens.profiles.providers import TRANSACTION
 from busauth._tokens.verifier import Verifier, Verifiers
-from busauth.caller import Caller, subject_of
+from busauth.caller import Caller, Subject, had_for
 from busauth.clock import Clock, SystemClock
-from busauth.errors import CallerError, ConfigurationError, Deferred, NotGenuine
+from busauth.errors import CallerError, ConfigurationError, Deferred, NotGenuine, told_to_handlers
 
 _MAX_BYTES = 64 * 1024  # of an answer: several times what a token can say
 Lifetime = Annotated[float, Range(unit="seconds", above=0, most=3600)]
@@ -134,7 +134,7 @@ class TransactionTokens(Reaching):
     ) -> Exchanged:
         """Return the token of a new transaction, for a caller who has come in with another token.
 
-        Whether the caller was revoked meanwhile is asked first.
+        Whether the caller was revoked meanwhile is asked first, and once more after it was had.
 
         Args:
             caller: of a request, or of a handler while it runs; whatever their token is.
@@ -150,18 +150,19 @@ class TransactionTokens(Reaching):
         """
         if caller.transaction is not None:
             raise CallerError("this caller is in a transaction already: replace(...), if need be")
-        check_issuer(caller, self._takes)
         asked, form = self._form(scopes, context, details)
-        subject = await subject_of(caller)
-        check_issuer(subject.caller, self._takes)  # it may be one that was had anew
-        shown = {"subject_token": subject.token, "subject_token_type": kind_of(subject.token)}
-        verified, token = await self._had({**form, **shown})
-        self._check_actors(verified.caller, caller)
-        # An opaque token's caller may have no name: then the service finds one.
-        named = None if self._renames else caller.subject or None
-        check_new(verified.caller, asked, named)
-        await subject_of(caller)  # once more: they may be revoked by now, and their handler over
-        return Exchanged(verified.caller, token, TXN_TOKEN)
+
+        async def ask(subject: Subject) -> Exchanged:
+            check_issuer(subject.caller, self._takes)  # it may be one that was had anew
+            shown = {"subject_token": subject.token, "subject_token_type": kind_of(subject.token)}
+            verified, token = await self._had({**form, **shown})
+            self._check_actors(verified.caller, caller)
+            # An opaque token's caller may have no name: then the service finds one.
+            named = None if self._renames else caller.subject or None
+            check_new(verified.caller, asked, named)
+            return Exchanged(verified.caller, token, TXN_TOKEN)
+
+        return await had_for(caller, ask)
 
     async def start(
         self,
@@ -229,21 +230,24 @@ class TransactionTokens(Reaching):
             Refused, Deferred: the caller was revoked; there is no answer to be had now.
             ConfigurationError: as of `token_for`; or a scope that the caller has not.
         """
-        check_replaced(caller, self._clock.now())
-        check_issuer(caller, frozenset((self.issuer,)))
+        with told_to_handlers():
+            check_replaced(caller, self._clock.now())
+            check_issuer(caller, frozenset((self.issuer,)))
         asked, form = self._form(caller.scopes if scopes is None else scopes, context, details)
         if more := asked - caller.scopes:
             raise ConfigurationError(
                 f"scopes={sorted(more)}: expected no more than {sorted(caller.scopes)}, which the "
                 "transaction token has"
             )
-        subject = await subject_of(caller)
-        shown = {"subject_token": subject.token, "subject_token_type": TXN_TOKEN}
-        verified, token = await self._had({**form, **shown})
-        check_replacement(verified.caller, caller, asked)
-        check_actors(verified.caller, caller.actors, caller.issuer, self._acting())
-        await subject_of(caller)  # once more, as above
-        return Exchanged(verified.caller, token, TXN_TOKEN)
+
+        async def ask(subject: Subject) -> Exchanged:
+            shown = {"subject_token": subject.token, "subject_token_type": TXN_TOKEN}
+            verified, token = await self._had({**form, **shown})
+            check_replacement(verified.caller, caller, asked)
+            check_actors(verified.caller, caller.actors, caller.issuer, self._acting())
+            return Exchanged(verified.caller, token, TXN_TOKEN)
+
+        return await had_for(caller, ask)
 
     def _form(
         self, scopes: str | Iterable[str], context: Context | None, details: Context | None

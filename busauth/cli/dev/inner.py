@@ -112,7 +112,9 @@ def _trusting(guard: Guard, adopted: Verifier, issuer: str, tell: Tell) -> Guard
     claims to be nobody's but a development issuer's.
     """
     # Leeway is for clocks that differ: here is one, and a token of five seconds ends after five.
-    trusted = adopted.with_keys(JWKS.discover(issuer), issuer=issuer, leeway=0)
+    named = [each.issuer for each in guard.verifiers if isinstance(each, Verifier)]
+    keys = JWKS.discover(issuer)
+    trusted = adopted.with_keys(keys, issuer=issuer, stands_for=named, leeway=0)
     others = (each for each in guard.verifiers if not isinstance(each, Verifier))
 
     def auditor(event: Event) -> None:
