@@ -97,8 +97,8 @@ class OnwardRoutes:
         meant = f" (declared is {near!r})" if near else ""
         raise ConfigurationError(
             f"{Route(exchange, routing_key)}{meant}: no caller's token goes there, and nothing was "
-            f"sent: expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its place "
-            "for the caller's own token; or said with the publication, onward=..."
+            f"sent: expected it declared, Bus(onward={{{key}: Onward(...)}}), or FORWARDED in its "
+            "place for the caller's own token; or said with the publication, onward=..."
         )
 
 
