@@ -12,7 +12,13 @@ from typing import Final
 
 from busauth._arguments import Count, SecondsOrNone, checked
 from busauth._delegation.exchange.server import Reaching
-from busauth._delegation.exchanging import VOUCHER, Exchanged, Exchanger, ExchangeRequest
+from busauth._delegation.exchanging import (
+    ACCESS_TOKEN,
+    VOUCHER,
+    Exchanged,
+    Exchanger,
+    ExchangeRequest,
+)
 from busauth._delegation.onward import MAX_DEPTH, Asking
 from busauth.audit import LOGGER
 from busauth.caller import Subject
@@ -44,6 +50,8 @@ class Voucher:
         lifetime: how long it may live at most, as long as the work may wait; or `hours`, `minutes`
             and `seconds`, added up. None for what the server gives.
         max_depth: how many services may act for the caller, this one included.
+        typed: False for a server that has no vouchers of a type of their own: it is asked for an
+            access token, which is a voucher by its audience alone, nobody's for calls.
         clock: what its end is compared with; None for the exchanger's own, where it has one.
 
     Raises:
@@ -62,6 +70,7 @@ class Voucher:
         minutes: SecondsOrNone = 0,
         seconds: SecondsOrNone = 0,
         max_depth: Count = MAX_DEPTH,
+        typed: bool = True,
         clock: Clock | None = None,
     ) -> None:
         parts = timedelta(hours=hours, minutes=minutes, seconds=seconds)
@@ -72,7 +81,8 @@ class Voucher:
             )
         span = lifetime or parts
         self._lifetime = span.total_seconds() if span else math.inf
-        request = ExchangeRequest.of(audience, scopes=scopes, token_type=VOUCHER)
+        self._kind = VOUCHER if typed else ACCESS_TOKEN
+        request = ExchangeRequest.of(audience, scopes=scopes, token_type=self._kind)
         self._asking = Asking(exchanger, request, max_depth)
         self._timed = exchanger if isinstance(exchanger, Reaching) else None
         self._clock = clock
@@ -87,8 +97,8 @@ class Voucher:
             Deferred: there is no answer to be had now.
         """
         exchanged = await self._asking.exchanged(subject)
-        if exchanged.token_type != VOUCHER:  # what travels in a queue for hours
-            raise _broken(exchanged.token_type, VOUCHER)
+        if exchanged.token_type != self._kind:  # what travels in a queue for hours
+            raise _broken(exchanged.token_type, self._kind)
         self._check_life(subject, exchanged)
         return exchanged.token
 

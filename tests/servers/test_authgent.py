@@ -28,7 +28,14 @@ import pytest
 from busauth import JWKS, Bus, Caller, Guard, NotGenuine, Verifier
 from busauth._tokens.keys.signing import b64url
 from busauth.caller import Actor
-from busauth.delegation import ExchangeRequest, Subject, TokenExchange, TransactionTokens
+from busauth.delegation import (
+    Exchange,
+    ExchangeRequest,
+    Subject,
+    TokenExchange,
+    TransactionTokens,
+    Voucher,
+)
 from busauth.errors import Deferred, Refused
 from busauth.tokens import (
     TRANSACTION,
@@ -40,6 +47,7 @@ from busauth.tokens import (
 from scripts.broker.ports import free_ports
 from scripts.servers.installing import ServerError
 from scripts.servers.running import authgent
+from tests.parties import Party, security
 from tests.support import Broker, Trail
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
@@ -318,4 +326,33 @@ async def test_a_handler_calls_on(server: Server, broker: Broker, trail: Trail) 
         await trail.until("handled")
     (caller,) = seen
     assert (caller.subject, caller.audience) == (USER, ("payments",))
+    assert caller.scopes == {"orders:read"}
+
+
+async def test_a_voucher_is_an_access_token_for_nobody(
+    server: Server, broker: Broker, trail: Trail
+) -> None:
+    """By its audience alone it is no access token here, and buys a fresh one for its consumer."""
+    web, idp = Party("web"), server.idp()
+    later = Exchange(idp, audience="orders", scopes="orders:read", vouchers="orders-later")
+    guard = Guard(
+        server.verifier(), auditor=trail, on_expired=later, messages=security(web.publisher())
+    )
+    queue, seen = broker.name("orders"), list[Caller]()
+    bus = Bus(broker.url, guard=guard, service="orders")
+    signing = Guard(server.verifier(), messages=security(signer=web.signer))
+    voucher = Voucher(idp, audience="orders-later", scopes="orders:read", typed=False)
+    edge = Bus(broker.url, guard=signing, service="web", onward={queue: voucher})
+
+    @bus.consumer(queue, scopes={"orders:read"})
+    async def handle(caller: Caller) -> None:
+        seen.append(caller)
+
+    async with bus, edge:
+        await edge.publish(queue, b"later", token=await server.login())
+        await trail.until("handled")
+    (caller,) = seen
+    assert caller.first is not None
+    assert (caller.subject, caller.audience) == (USER, ("orders",))
+    assert caller.first.audience == ("orders-later",)
     assert caller.scopes == {"orders:read"}
