@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from busauth import Caller, GuardOptions
+from busauth import Caller, GuardOptions, Publication
 from busauth.delegation import (
     Exchange,
     ExchangeRequest,
@@ -25,6 +25,7 @@ from tests.security.stage import ORDERS, WEB
 from tests.support import LADDERS
 
 QUICK = GuardOptions(pause_first=0.05, pause_longest=0.2)
+MESSAGES, CALLERS = 5_000, 50
 VOUCHER = "urn:busauth:params:oauth:token-type:voucher"
 
 
@@ -207,6 +208,42 @@ async def begun(scene: Scene, bus: Any, queue: str) -> None:
     token = scene.issuer.token("ann", scope="orders:write")
     async with scene.publishing(WEB) as publishing:
         await publishing.publish(queue, b"one", token=token)
+
+
+@pytest.mark.long
+@pytest.mark.reference
+async def test_a_storm_waits_out_a_dead_server(scene: Scene) -> None:
+    """5,000 messages of 50 callers: none is lost or refused, and each caller costs one request."""
+    transport, idp = server_of(scene)
+    bus = scene.bus(proven(), on_expired=Exchange(idp, vouchers=VOUCHERS), options=QUICK)
+    queue = scene.broker.name("orders")
+    handled: set[bytes] = set()
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(message: AbstractIncomingMessage) -> None:
+        handled.add(message.body)
+
+    await bus.declare()
+    vouchers = [voucher(scene.issuer, f"user{number}") for number in range(CALLERS)]
+    async with scene.publishing(WEB) as publishing:
+        await publishing.publish_many(
+            Publication(queue, str(number).encode(), token=vouchers[number % CALLERS])
+            for number in range(MESSAGES)
+        )
+    await scene.clock.advance(hours=2)
+    transport.down = True
+    async with bus:
+        await scene.trail.until("deferred")
+        transport.received.clear()
+        transport.down = False
+        async with asyncio.timeout(60):
+            while len(handled) < MESSAGES:
+                await scene.clock.advance(0.1)
+                await asyncio.sleep(0.01)
+    asked = [each for each in transport.received if b"token-exchange" in each.body]
+    genuine = [each for each in asked if b"voucher" in each.body]
+    assert len(genuine) <= CALLERS
+    assert not {"refused", "retried"} & set(scene.trail.kinds(queue))
 
 
 async def test_a_retry_carries_the_voucher(scene: Scene) -> None:
