@@ -37,9 +37,7 @@ from busauth._amqp.signals import told_by_signals
 from busauth._amqp.topology import RetryLadder, arguments_of
 from busauth._arguments import checked, decorator
 from busauth._callables import name_of
-from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.voucher import Voucher
 from busauth._demand import Actors, Demand, Predicate
 from busauth._expiry import Policies
 from busauth._messages.proof import Proofs
@@ -788,6 +786,9 @@ class Bus:
 
 def _check_onward(onward: Declared, guard: Guard) -> None:
     """Refuse what could never work where callers' tokens go, and tell what no busauth takes."""
+    from busauth._delegation.exchange.server import check_asked  # noqa: PLC0415 -- rarely needed
+    from busauth._delegation.voucher import Voucher  # noqa: PLC0415 -- likewise
+
     for route, each in onward.items():
         check_asked("onward", each)
         if isinstance(each, Voucher) and guard.messages.signer is None:

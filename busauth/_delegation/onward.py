@@ -17,7 +17,11 @@ MAX_DEPTH: Final = 4
 """Services that act for a caller, one behind the other; more of them is a chain that goes round."""
 
 
-class Onward:
+class OwnOnward:
+    """What comes with busauth: its repr says what is asked for, and no secret."""
+
+
+class Onward(OwnOnward):
     """Has the caller's token exchanged for one that the next service takes, and no other.
 
     What is asked for is had when something goes there. Nothing is remembered here: an exchanger

@@ -19,7 +19,7 @@ from busauth._delegation.exchanging import (
     Exchanger,
     ExchangeRequest,
 )
-from busauth._delegation.onward import MAX_DEPTH, Asking
+from busauth._delegation.onward import MAX_DEPTH, Asking, OwnOnward
 from busauth.audit import LOGGER
 from busauth.caller import Subject
 from busauth.clock import Clock, SystemClock
@@ -35,7 +35,7 @@ _CAPPED = (
 )
 
 
-class Voucher:
+class Voucher(OwnOnward):
     """Has a voucher for the caller's token: what its message carries until it is handled.
 
     What comes is held to its kind and to `lifetime`, which no server can be asked for (RFC 8693 has

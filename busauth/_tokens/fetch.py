@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from urllib.parse import urlencode
@@ -255,8 +256,9 @@ def _show(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
         # A pass phrase that is said is never asked for: that would stop the loop at a terminal.
         context.load_cert_chain(certificate, key, password="")
     except OSError as error:  # OpenSSL's own are some, and none of them names a file
-        expected = "expected PEM, without a pass phrase"
-        raise ValueError(f"{expected}: {certificate} or its key: {error}") from error
+        # by its name, as what is told has a bound and paths may be long
+        what = f"{Path(certificate).name} or its key: {error}"
+        raise ValueError(f"{what}; expected PEM, without a pass phrase") from error
 
 
 _FINAL = (_NotThereError, json.JSONDecodeError, UnicodeDecodeError)

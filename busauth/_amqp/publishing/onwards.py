@@ -13,8 +13,7 @@ from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
 from busauth._arguments import closest
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, Onward, token_of
-from busauth._delegation.voucher import Voucher
+from busauth._delegation.onward import FORWARDED, OwnOnward, token_of
 from busauth._messages.proof import Route
 from busauth.audit import Event, exchanged
 from busauth.caller import Caller, Subject, current_lease
@@ -108,7 +107,7 @@ def _route(key: str | Route) -> Route:
 
 def _told(onward: OnwardToken) -> str:
     """Return what had a token, for an auditor; one of a user's own may show its secrets."""
-    return f"{onward}" if isinstance(onward, Onward | Voucher) else type(onward).__name__
+    return f"{onward}" if isinstance(onward, OwnOnward) else type(onward).__name__
 
 
 def _check_alone(body: Body) -> None:
