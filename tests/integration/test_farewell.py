@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -109,3 +110,21 @@ async def test_a_stop_belongs_to_the_run_that_it_was_said_in(issuer: Issuer, tra
         bus.stop()
         async with asyncio.timeout(SECONDS):
             await running
+
+
+async def test_a_close_that_holds_on_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client library's swallows cancellations, and would keep the event loop from its end."""
+    monkeypatch.setattr(patience, "_ONCE_MORE", 0.001)
+    ended = asyncio.Event()
+
+    class Holding:
+        async def close(self) -> None:
+            for _ in range(3):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            ended.set()
+
+    with pytest.raises(patience.UnansweredError):
+        await patience.closed(Holding(), 0.01)
+    async with asyncio.timeout(10):
+        await ended.wait()

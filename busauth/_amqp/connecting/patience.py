@@ -25,6 +25,10 @@ GOODBYE = 5.0
 """Seconds that it has for the answer to a farewell."""
 
 
+_ONCE_MORE, _TIMES = 0.1, 50
+"""Seconds after which what was left behind and has not ended is cancelled again; how often."""
+
+
 class UnansweredError(ConnectionError, TimeoutError):
     """The broker has not answered in time."""
 
@@ -54,7 +58,7 @@ async def closed(by: _Closable, seconds: float = GOODBYE) -> None:
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     finally:
-        task.cancel()
+        leave_behind(task)
         if isinstance(by, _Abortable):  # aiormq closes a socket only once it has written all
             by.abort()
     if not done:
@@ -110,7 +114,7 @@ async def answered(
             raise ConnectionError("closed before there was an answer")
         raise UnansweredError(f"no answer in {seconds:g} s")
     finally:
-        task.cancel()  # asked once and not awaited: aiormq may not hear of it
+        leave_behind(task)
         if not by.is_closed:
             closing.cancel()  # each `closing` is a future of its own, which would be kept otherwise
 
@@ -175,6 +179,19 @@ async def unblocked(connection: AbstractConnection) -> None:
     finally:
         ready.cancel()
         closed.cancel()
+
+
+def leave_behind(task: "asyncio.Future[Any]", times: int = _TIMES) -> None:
+    """Cancel a call that nobody waits for, and once more while it holds on: it must end some time.
+
+    A close that is cut off swallows one cancellation, and waits for its connection's end, which
+    nobody may tell it any more. Left at that, it would keep the event loop from being closed.
+    """
+    if task.done():
+        return
+    task.cancel()
+    if times > 1:
+        task.get_loop().call_later(_ONCE_MORE, leave_behind, task, times - 1)
 
 
 def heard(task: "asyncio.Future[Any]") -> None:
