@@ -120,6 +120,11 @@ class Cause(NamedTuple):
     correlation_id: str | None
 
 
+T = TypeVar("T")
+
+Told = Callable[["Caller", str], None]
+"""Hears of a token that was had in a caller's name, and what it is."""
+
 Standing = Callable[["Caller"], None]
 """Raises `Refused` where a caller was revoked by now, `Deferred` where that cannot be told."""
 
@@ -163,6 +168,7 @@ class Lease:
         "_renewal",
         "_standing",
         "_token",
+        "_told",
         "cause",
         "hop",
         "published_at",
@@ -179,7 +185,9 @@ class Lease:
         cause: Callable[[], Cause] | None = None,
         clock: Clock | None = None,
         renewal: Renewal | None = None,
+        told: Told | None = None,
     ) -> None:
+        self._told = told
         self._token = token
         self._caller = caller
         self._standing = standing
@@ -218,6 +226,25 @@ class Lease:
         if self._renewal is None or not self._is_over(subject.caller, _MARGIN):
             return subject
         return await self._renewed(self._renewal)
+
+    async def had(self, ask: "Callable[[Subject], Awaitable[T]]", what: str) -> T:
+        """Return what is had for the token; revocation is asked before and after, and it is told.
+
+        Args:
+            ask: has it.
+            what: is had, for an auditor.
+
+        Raises:
+            CallerError: as of `subject`; or the handler has ended meanwhile.
+            Refused, Deferred: they were revoked, or as `ask`; marked for who runs the handler.
+        """
+        with told_to_handlers():
+            subject = await self.subject()
+            had = await ask(subject)
+            await self.subject()  # once more: who counted before may be revoked by now
+        if self._told is not None:
+            self._told(subject.caller, what)
+        return had
 
     async def fresh(self) -> str:
         """Return a raw token that counts now; see `Caller.fresh`."""
@@ -378,26 +405,19 @@ async def subject_of(caller: Caller) -> Subject:
         CallerError: there is no token, or it cannot be used any more.
         Refused, Deferred: as `Lease.subject`.
     """
+    return await _lease_of(caller).subject()
+
+
+def _lease_of(caller: Caller) -> Lease:
     lease = caller._lease  # noqa: SLF001 -- its own module's
     if lease is None:
         raise CallerError("this caller carries no token")
-    return await lease.subject()
+    return lease
 
 
-T = TypeVar("T")
-
-
-async def had_for(caller: Caller, ask: Callable[[Subject], Awaitable[T]]) -> T:
-    """Return what is had for a caller's token; revocation is asked before and after.
-
-    Raises:
-        CallerError: as of `subject_of`; or the handler has ended meanwhile.
-        Refused, Deferred: they were revoked, or as `ask`; marked for who runs the handler.
-    """
-    with told_to_handlers():
-        had = await ask(await subject_of(caller))
-        await subject_of(caller)  # once more: who counted before may be revoked by now
-    return had
+async def had_for(caller: Caller, ask: Callable[[Subject], Awaitable[T]], what: str) -> T:
+    """Return what is had for a caller's token; see `Lease.had`."""
+    return await _lease_of(caller).had(ask, what)
 
 
 def holding(caller: Caller, lease: Lease) -> Caller:
@@ -417,6 +437,7 @@ def lease_for(
     cause: Callable[[], Cause] | None = None,
     clock: Clock | None = None,
     renewal: Renewal | None = None,
+    told: Told | None = None,
 ) -> Lease:
     """Open a lease; an ended one without a token, or on one that allows more than its caller."""
     # Ended, and not refused: a handler that sends nothing on in their name may do its work.
@@ -429,6 +450,7 @@ def lease_for(
         cause=cause,
         clock=clock,
         renewal=renewal,
+        told=told,
     )
     if not token:
         lease.end(

@@ -460,8 +460,12 @@ class GuardCore:
 
     def tell_exchanged(self, fresh: Fresh) -> None:
         """Tell that a token was had at the edge."""
-        detail = f"{fresh.told}, at the edge"
-        self.tell(exchanged(fresh.caller, queue="", at=self.clock.now(), detail=detail))
+        self.tell_had(fresh.caller, fresh.told)
+
+    def tell_had(self, caller: Caller, what: str) -> None:
+        """Tell that a token was had in a caller's name, at the edge."""
+        detail = evidence(f"{what}, at the edge")
+        self.tell(exchanged(caller, queue="", at=self.clock.now(), detail=detail))
 
     def tell(self, event: Event) -> None:
         """Tell the auditor; its failure is logged and goes no further."""

@@ -352,7 +352,7 @@ class Guard:
 
         if in_hand.fresh is not None:
             token = in_hand.fresh.token
-        lease = lease_for(caller, token, standing=check, clock=self.clock)
+        lease = lease_for(caller, token, standing=check, clock=self.clock, told=self.core.tell_had)
         return replace(caller, _lease=lease)
 
     async def _handed_in(self, token: str) -> Caller:

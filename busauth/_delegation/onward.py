@@ -133,3 +133,8 @@ async def token_of(onward: OnwardToken, subject: Subject) -> str:
             "a raw token, or a Refused raised where none goes on"
         )
     return had
+
+
+def told(onward: OnwardToken) -> str:
+    """Return what had a token, for an auditor; one of a user's own may show its secrets."""
+    return f"{onward}" if isinstance(onward, OwnOnward) else type(onward).__name__

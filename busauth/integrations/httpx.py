@@ -20,7 +20,7 @@ token, as httpx has it: what asks there is no longer the caller.
 """
 
 import re
-from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -28,13 +28,13 @@ import httpx
 from busauth._arguments import checked
 from busauth._delegation.exchange.server import check_asked
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, token_of
+from busauth._delegation.onward import FORWARDED, token_of, told
 from busauth._delegation.voucher import Voucher
 from busauth._tokens.fetch import Fetcher
 from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
 from busauth._tokens.vouchers import VOUCHER
-from busauth.caller import Caller, Subject, current_lease, subject_of
-from busauth.errors import CallerError, ConfigurationError, told_to_handlers
+from busauth.caller import Caller, Subject, current_lease, had_for
+from busauth.errors import CallerError, ConfigurationError
 
 _TXN_TOKEN = "Txn-Token"  # noqa: S105 -- a header's name
 _PORTS = {"http": 80, "https": 443}
@@ -179,17 +179,16 @@ class CallerAuth(httpx.Auth):
         return lease.token(), lease.is_transaction
 
     async def _had(self, onward: OnwardToken) -> tuple[str, bool]:
-        with told_to_handlers():
-            token = await token_of(onward, await self._subject())
-            await self._subject()  # once more: who counted before may be revoked by now
+        def ask(subject: Subject) -> Awaitable[str]:
+            return token_of(onward, subject)
+
+        what = f"{told(onward)}, over HTTP"
+        own = self._caller
+        token = await (had_for(own, ask, what) if own else current_lease().had(ask, what))
         kind = media_type_of(token)
         if kind == VOUCHER:  # of whatever wraps one
             raise ConfigurationError(_NO_VOUCHER)
         return token, kind == TXN_JWT
-
-    async def _subject(self) -> Subject:
-        caller = self._caller
-        return await (current_lease().subject() if caller is None else subject_of(caller))
 
     def __repr__(self) -> str:
         return f"<CallerAuth for {', '.join(sorted(self._origins))}>"

@@ -7,14 +7,17 @@ lease, and goes on.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from busauth._amqp.handling.plan import Handler
 from busauth._callables import name_of
 from busauth.audit import Event
 from busauth.caller import Lease, Subject, acting, caller_in_scope, current_lease
+
+T = TypeVar("T")
 
 _handled: ContextVar[Event | None] = ContextVar("busauth_handled", default=None)
 """The message whose handler was about to run, in its own context."""
@@ -96,6 +99,10 @@ class _WatchedLease(Lease):
     async def subject(self) -> Subject:
         self.token()  # first: who asks has used it
         return await self._lease.subject()
+
+    async def had(self, ask: Callable[[Subject], Awaitable[T]], what: str) -> T:
+        self.token()
+        return await self._lease.had(ask, what)
 
     async def fresh(self) -> str:
         self.token()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
@@ -16,6 +17,7 @@ from busauth.delegation import (
     TokenExchange,
     Voucher,
 )
+from busauth.integrations.httpx import CallerAuth
 from busauth.messages import MessageSecurity
 from busauth.testing.issuer import IssuerTransport
 from busauth.tokens import ClientSecretBasic, Fetcher
@@ -208,6 +210,30 @@ async def begun(scene: Scene, bus: Any, queue: str) -> None:
     token = scene.issuer.token("ann", scope="orders:write")
     async with scene.publishing(WEB) as publishing:
         await publishing.publish(queue, b"one", token=token)
+
+
+async def test_what_a_handler_has_by_itself_is_told(scene: Scene) -> None:
+    """For whom, and in whose name: asked for outright, or for a request over HTTP."""
+    _, idp = server_of(scene)
+    bus, queue = scene.bus(proven()), scene.broker.name("orders")
+    auth = CallerAuth(["https://stock.example"], onward=Onward(idp, audience="stock"))
+    stock = httpx.MockTransport(lambda request: httpx.Response(200))
+
+    @bus.consumer(queue, scopes={"orders:write"})
+    async def place(caller: Caller) -> None:
+        await idp.token_for(caller, audience="payments")
+        async with httpx.AsyncClient(auth=auth, transport=stock) as client:
+            await client.get("https://stock.example/cups")
+
+    async with bus:
+        await begun(scene, bus, queue)
+        await scene.trail.until("handled")
+    told = [each for each in scene.trail.events if each.kind == "exchanged"]
+    assert [each.detail for each in told] == [
+        "a token for payments",
+        "<Onward to stock>, over HTTP",
+    ]
+    assert {(each.queue, each.subject) for each in told} == {(queue, "ann")}
 
 
 @pytest.mark.long

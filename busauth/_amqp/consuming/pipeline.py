@@ -56,7 +56,7 @@ from busauth._tokens.envelope import is_encrypted
 from busauth._tokens.evidence import Verified, still_said
 from busauth._tokens.keys.key import KeyMissing
 from busauth._tokens.keys.waiting import NotAtHand, found
-from busauth.audit import LOGGER, EventKind
+from busauth.audit import LOGGER, EventKind, exchanged
 from busauth.caller import Caller, Lease, acting, holding, lease_for, narrowed
 from busauth.errors import (
     BadMessage,
@@ -564,6 +564,14 @@ class Pipeline:
             cause=case.cause,
             clock=self._context.clock,
             renewal=self._renewal(case) if self._renews else None,
+            told=self._tell_had,
+        )
+
+    def _tell_had(self, caller: Caller, what: str) -> None:
+        """Tell that a handler has had a token by itself."""
+        context, queue = self._context, self._rules.queue
+        context.auditor(
+            exchanged(caller, queue=queue, at=context.clock.now(), detail=evidence(what))
         )
 
     def _renewal(self, case: Case) -> Renewal | None:

@@ -13,7 +13,7 @@ from busauth._amqp.connecting.within import Within
 from busauth._amqp.publishing.outbox import ANONYMOUS, Body, Token
 from busauth._arguments import closest
 from busauth._delegation.exchanging import OnwardToken
-from busauth._delegation.onward import FORWARDED, OwnOnward, token_of
+from busauth._delegation.onward import FORWARDED, token_of, told
 from busauth._messages.proof import Route
 from busauth.audit import Event, exchanged
 from busauth.caller import Caller, Subject, current_lease
@@ -105,11 +105,6 @@ def _route(key: str | Route) -> Route:
     return key if isinstance(key, Route) else Route("", key)
 
 
-def _told(onward: OnwardToken) -> str:
-    """Return what had a token, for an auditor; one of a user's own may show its secrets."""
-    return f"{onward}" if isinstance(onward, OwnOnward) else type(onward).__name__
-
-
 def _check_alone(body: Body) -> None:
     """Refuse a message that its sender has sent to further queues, for which nothing is declared.
 
@@ -170,7 +165,7 @@ class Onwards:
                 subject = await self._subject(token)
                 had = await self._had(onward, subject)
                 await self._subject(token)  # once more: who counted before may be revoked by now
-        at, detail = self._clock.now(), evidence(_told(onward))
+        at, detail = self._clock.now(), evidence(told(onward))
         self._tell(exchanged(subject.caller, queue=routing_key, at=at, detail=detail))
         return had
 

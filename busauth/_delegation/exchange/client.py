@@ -146,7 +146,8 @@ class TokenClient(Reaching):
             Refused, Deferred: as `exchange`; or the caller was revoked.
         """
         request = ExchangeRequest.of(audience, resource=resource, scopes=scopes)
-        return await had_for(caller, lambda subject: self.exchange(subject, request))
+        what = f"a token for {' '.join(sorted(request.audience | request.resource))}"
+        return await had_for(caller, lambda subject: self.exchange(subject, request), what)
 
     @abstractmethod
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:

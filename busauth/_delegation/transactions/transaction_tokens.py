@@ -162,7 +162,7 @@ class TransactionTokens(Reaching):
             check_new(verified.caller, asked, named)
             return Exchanged(verified.caller, token, TXN_TOKEN)
 
-        return await had_for(caller, ask)
+        return await had_for(caller, ask, f"a transaction token for {self.trust_domain}")
 
     async def start(
         self,
@@ -247,7 +247,7 @@ class TransactionTokens(Reaching):
             check_actors(verified.caller, caller.actors, caller.issuer, self._acting())
             return Exchanged(verified.caller, token, TXN_TOKEN)
 
-        return await had_for(caller, ask)
+        return await had_for(caller, ask, "a transaction token in place of the one in hand")
 
     def _form(
         self, scopes: str | Iterable[str], context: Context | None, details: Context | None
