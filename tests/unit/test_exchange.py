@@ -814,6 +814,32 @@ async def test_a_token_of_another_domain_is_had_through_ones_own() -> None:
     assert await code_of(bank, await world.subject()) == "deferred"
 
 
+async def test_no_grant_is_shown_twice() -> None:
+    """A server may take each but once: at the same time, too, and where its answer got lost."""
+    world = make_world()
+    other = Issuer("https://bank.test", algorithm="ES256", clock=world.clock)
+    other.trust(world.issuer)
+    there = other.transport()
+    bank = JwtGrant(
+        other.url,
+        through=world.idp,
+        client=ClientSecretBasic("orders", other.register("orders").secret),
+        fetcher=Fetcher(transport=there),
+        clock=world.clock,
+    )
+    subject = await world.subject()
+    others = ExchangeRequest.of("accounts", scopes="payments:take")
+    await asyncio.gather(bank.exchange(subject, PAYMENTS), bank.exchange(subject, others))
+    there.broken = True
+    with pytest.raises(Deferred):
+        await bank.exchange(await world.subject(), PAYMENTS)
+    there.broken = False
+    await bank.exchange(subject, ExchangeRequest.of("third", scopes="payments:take"))
+    forms = [dict(parse_qsl(each.body.decode())) for each in there.received]
+    shown = [form["assertion"] for form in forms if "assertion" in form]
+    assert len(shown) == len(set(shown)) == 4
+
+
 async def test_a_server_that_takes_grants_alone_comes_back() -> None:
     """It is asked for what it has: one that exchanges nothing would never be back."""
     world = make_world()

@@ -7,6 +7,7 @@ others has it held to their own subject once more.
 
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable
+from functools import partial
 from typing import ClassVar
 
 from busauth._delegation.exchange.answer import Granted
@@ -22,7 +23,7 @@ from busauth._delegation.exchange.options import ExchangeOptions
 from busauth._delegation.exchange.permission import check_depth, check_issuer, check_may_act
 from busauth._delegation.exchange.results import Had, Results
 from busauth._delegation.exchange.server import Reach, Reaching, TokenEndpoint
-from busauth._delegation.exchanging import EXCHANGE_GRANT, VOUCHER, Exchanged, ExchangeRequest
+from busauth._delegation.exchanging import EXCHANGE_GRANT, JWT, VOUCHER, Exchanged, ExchangeRequest
 from busauth._tokens.asking.client_auth import ClientAuthentication
 from busauth._tokens.evidence import Verified
 from busauth._tokens.fetch import Fetcher
@@ -113,15 +114,20 @@ class TokenClient(Reaching):
                 ``exchange.depth``.
             Deferred: there is no answer to be had now.
         """
-        check_issuer(subject.caller, self._takes)
-        check_depth(len(subject.caller.actors) + self._acting.said, self.options.max_depth)
-        check_may_act(subject.caller, self._acting)
-        # Who may less with the same token has a question of their own: its no is nobody else's.
-        key = (fingerprint(subject.token), *_authority(subject.caller), request)
-        had = await self._results.get(key, lambda: self._had(subject, request))
+        self._check(subject.caller)
+        ask = partial(self._had, subject, request)
+        # A grant is new each time: the other domain's server may take it but once.
+        is_grant = request.token_type == JWT
+        had = await (ask() if is_grant else self._results.get(key_of(subject, request), ask))
         # It may be somebody else's question that was answered: whoever shares it shares no more.
         self._hold(had.verified.caller, subject, request)
         return Exchanged(had.verified.caller, had.token, request.token_type)
+
+    def _check(self, holder: Caller) -> None:
+        """Refuse before anybody is asked."""
+        check_issuer(holder, self._takes)
+        check_depth(len(holder.actors) + self._acting.said, self.options.max_depth)
+        check_may_act(holder, self._acting)
 
     async def token_for(
         self,
@@ -195,6 +201,11 @@ class TokenClient(Reaching):
         return f"<{type(self).__name__} {self.issuer} as {self.client_id}>"
 
 
-def _authority(holder: Caller) -> tuple[Hashable, ...]:
-    """Return all of a caller that an answer is held to."""
-    return (holder.issuer, holder.subject, holder.scopes, holder.roles, holder.actors)
+def key_of(subject: Subject, request: ExchangeRequest) -> Hashable:
+    """Return what an answer is kept by: the token, what was asked, and what it is held to.
+
+    Who may less with the same token has a question of their own: its no is nobody else's.
+    """
+    holder = subject.caller
+    authority = (holder.issuer, holder.subject, holder.scopes, holder.roles, holder.actors)
+    return (fingerprint(subject.token), authority, request)

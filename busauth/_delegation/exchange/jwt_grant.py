@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from busauth._arguments import checked
 from busauth._delegation.exchange.answer import Granted
-from busauth._delegation.exchange.client import TokenClient
+from busauth._delegation.exchange.client import TokenClient, key_of
 from busauth._delegation.exchange.options import ExchangeOptions
+from busauth._delegation.exchange.results import Had
 from busauth._delegation.exchanging import (
     JWT,
     JWT_GRANT,
@@ -80,8 +81,14 @@ class JwtGrant(TokenClient):
             Forbidden, Deferred: as of `TokenExchange.exchange`, by either server.
         """
         for_there = ExchangeRequest.of(self.issuer, scopes=request.scopes, token_type=JWT)
-        grant = await self._through.exchange(subject, for_there)
-        return await super().exchange(Subject(grant.caller, grant.token), request)
+
+        async def ask() -> Had:
+            grant = await self._through.exchange(subject, for_there)
+            self._check(grant.caller)
+            return await self._had(Subject(grant.caller, grant.token), request)
+
+        had = await self._results.get(key_of(subject, request), ask)
+        return Exchanged(had.verified.caller, had.token, request.token_type)
 
     async def _granted(self, subject: Subject, request: ExchangeRequest) -> Granted:
         form = {

@@ -137,7 +137,8 @@ class TokenEndpoint:
         self._grant = grant
         fetcher.check_url(metadata_urls(issuer)[0] if url is None else url)
         self._configured = self._url = url
-        self._retries = options.retries
+        # a grant may be taken but once, also where its answer got lost
+        self._retries = 0 if grant == JWT_GRANT else options.retries
         self._fetcher = presenting(fetcher, client)
         self._clock = clock
         self._finding: Flights[str] = Flights("endpoints", 1)
