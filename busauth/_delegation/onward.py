@@ -137,4 +137,4 @@ async def token_of(onward: OnwardToken, subject: Subject) -> str:
 
 def told(onward: OnwardToken) -> str:
     """Return what had a token, for an auditor; one of a user's own may show its secrets."""
-    return f"{onward}" if isinstance(onward, OwnOnward) else type(onward).__name__
+    return f"{onward}".strip("<>") if isinstance(onward, OwnOnward) else type(onward).__name__

@@ -231,7 +231,7 @@ async def test_what_a_handler_has_by_itself_is_told(scene: Scene) -> None:
     told = [each for each in scene.trail.events if each.kind == "exchanged"]
     assert [each.detail for each in told] == [
         "a token for payments",
-        "<Onward to stock>, over HTTP",
+        "Onward to stock, over HTTP",
     ]
     assert {(each.queue, each.subject) for each in told} == {(queue, "ann")}
 

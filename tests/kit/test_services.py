@@ -321,5 +321,5 @@ async def test_a_service_keeps_where_its_callers_tokens_go(busauth_kit: Kit) -> 
     (stocked,) = busauth_kit.published("stock")
     assert stocked.by == "alice"
     assert [event.detail for event in busauth_kit.events if event.kind == "exchanged"] == [
-        "<Onward to stock, with stock:take>"
+        "Onward to stock, with stock:take"
     ]

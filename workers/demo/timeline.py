@@ -83,8 +83,7 @@ class Timeline:
     def _why(self, event: Event) -> str:
         if event.kind == "accepted-late" and event.late is not None:
             return f"{event.late:.1f} s past exp, within the grace"
-        why = (event.detail or event.queue).replace(self._prefix, "")
-        return why.strip("<>") if event.kind == "exchanged" else why
+        return (event.detail or event.queue).replace(self._prefix, "")
 
     def _line(self, text: Text, style: str = "") -> None:
         fits = self.console.is_terminal
