@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from busauth._arguments import scope_names
+from busauth._tokens.profiles.profile import TXN_JWT, VOUCHER_JWT
 from busauth.caller import Caller, Subject
 from busauth.errors import ConfigurationError
 
@@ -14,7 +15,7 @@ TXN_TOKEN = "urn:ietf:params:oauth:token-type:txn_token"  # noqa: S105 -- a name
 VOUCHER = "urn:busauth:params:oauth:token-type:voucher"
 """A token for later: nobody's access token, and good for an exchange by whom it names alone."""
 
-VOUCHER_TYP, TXN_TYP = "voucher+jwt", "txntoken+jwt"
+VOUCHER_TYP, TXN_TYP = (each.removeprefix("application/") for each in (VOUCHER_JWT, TXN_JWT))
 """`typ` in the headers of such JWTs; access tokens have another."""
 
 EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"

@@ -12,12 +12,9 @@ from typing import Any
 from busauth._tokens.authenticators import Authenticator
 from busauth._tokens.compact import split
 from busauth._tokens.evidence import Verified
-from busauth._tokens.profiles.profile import media_type
+from busauth._tokens.profiles.profile import VOUCHER_JWT, media_type
 from busauth._tokens.verifier import Verifier, Verifiers
 from busauth.errors import NotGenuine
-
-VOUCHER = "application/voucher+jwt"
-"""The explicit type of a voucher (RFC 8725, section 3.11), which no access token has."""
 
 
 class WithVouchers:
@@ -43,7 +40,7 @@ class WithVouchers:
     ) -> None:
         self._trusted = trusted
         self._audiences = frozenset(name for name, _ in vouchers)
-        own = (each.for_vouchers(name, {VOUCHER}) for name, each in vouchers)
+        own = (each.for_vouchers(name, {VOUCHER_JWT}) for name, each in vouchers)
         self._own = Verifiers(*own, max_token_bytes=max_token_bytes, cache_size=cache_size)
 
     def takes(self, token: str) -> bool:
@@ -84,7 +81,7 @@ def is_voucher(token: str, audiences: frozenset[str], *, max_bytes: int) -> bool
         compact = split(token, max_bytes=max_bytes)
     except NotGenuine:  # whoever judges it says what is wrong with it
         return False
-    if media_type(compact.header.get("typ")) == VOUCHER:
+    if media_type(compact.header.get("typ")) == VOUCHER_JWT:
         return True
     return not audiences.isdisjoint(_named(compact.payload.get("aud")))
 

@@ -31,8 +31,7 @@ from busauth._delegation.exchanging import OnwardToken
 from busauth._delegation.onward import FORWARDED, token_of, told
 from busauth._delegation.voucher import Voucher
 from busauth._tokens.fetch import Fetcher
-from busauth._tokens.profiles.profile import TXN_JWT, media_type_of
-from busauth._tokens.vouchers import VOUCHER
+from busauth._tokens.profiles.profile import TXN_JWT, VOUCHER_JWT, media_type_of
 from busauth.caller import Caller, Subject, current_lease, had_for
 from busauth.errors import CallerError, ConfigurationError
 
@@ -186,7 +185,7 @@ class CallerAuth(httpx.Auth):
         own = self._caller
         token = await (had_for(own, ask, what) if own else current_lease().had(ask, what))
         kind = media_type_of(token)
-        if kind == VOUCHER:  # of whatever wraps one
+        if kind == VOUCHER_JWT:  # of whatever wraps one
             raise ConfigurationError(_NO_VOUCHER)
         return token, kind == TXN_JWT
 

@@ -99,11 +99,6 @@ class TokenClient(Reaching):
             clock=reach.clock,
         )
 
-    @property
-    def issuer(self) -> str:
-        """Return whose tokens it gives."""
-        return self._issuer
-
     async def exchange(self, subject: Subject, request: ExchangeRequest) -> Exchanged:
         """Return a token for the subject's, held to what was asked for.
 

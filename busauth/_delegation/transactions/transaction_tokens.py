@@ -119,11 +119,6 @@ class TransactionTokens(Reaching):
             clock=reach.clock,
         )
 
-    @property
-    def issuer(self) -> str:
-        """Return whose tokens it gives."""
-        return self._issuer
-
     async def token_for(
         self,
         caller: Caller,

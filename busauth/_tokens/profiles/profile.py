@@ -21,6 +21,7 @@ Kinds = tuple[tuple[str, frozenset[str]], ...]
 
 AT_JWT = "application/at+jwt"
 TXN_JWT = "application/txntoken+jwt"
+VOUCHER_JWT = "application/voucher+jwt"
 IN_TRANSACTIONS = frozenset({"iat", "aud", "txn", "sub", "scope", "req_wl"})
 """What a transaction token must have."""
 
