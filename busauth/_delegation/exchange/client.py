@@ -89,15 +89,7 @@ class TokenClient(Reaching):
     def _ask_by(self, reach: Reach) -> None:
         self._reach, self._keys, self._clock = reach, reach.keys, reach.clock
         self._results = Results(options=self.options, clock=reach.clock)
-        self._server = TokenEndpoint(
-            self._issuer,
-            client=reach.client,
-            grant=self._grant,
-            url=reach.endpoint,
-            options=self.options,
-            fetcher=reach.fetcher,
-            clock=reach.clock,
-        )
+        self._server = TokenEndpoint(self._issuer, reach, grant=self._grant, options=self.options)
 
     async def exchange(self, subject: Subject, request: ExchangeRequest) -> Exchanged:
         """Return a token for the subject's, held to what was asked for.

@@ -110,12 +110,9 @@ class TokenEndpoint:
 
     Args:
         issuer: whose it is.
-        client: how this service proves who it is.
+        reach: how it is reached, and by whom.
         grant: the grant that it is asked for, to see whether it is back: not all servers have all.
-        url: where it is; None for where the issuer's metadata says.
         options: how often it is asked, and when it is left alone.
-        fetcher: time and size limits.
-        clock: where instants come from.
 
     Raises:
         ConfigurationError: the URL may not be asked, or the issuer is none that can be looked up.
@@ -124,14 +121,12 @@ class TokenEndpoint:
     def __init__(
         self,
         issuer: str,
+        reach: Reach,
         *,
-        client: ClientAuthentication,
         grant: str = EXCHANGE_GRANT,
-        url: str | None,
         options: ExchangeOptions,
-        fetcher: Fetcher,
-        clock: Clock,
     ) -> None:
+        client, url, fetcher, clock = reach.client, reach.endpoint, reach.fetcher, reach.clock
         self.issuer = issuer
         self.client_id = client.client_id
         self._client = client

@@ -110,14 +110,7 @@ class TransactionTokens(Reaching):
         )
         longest = self._options.max_token_bytes
         self._trusted = Verifiers(verifier, max_token_bytes=longest, cache_size=0)
-        self._server = TokenEndpoint(
-            self._issuer,
-            client=reach.client,
-            url=reach.endpoint,
-            options=self._options,
-            fetcher=reach.fetcher,
-            clock=reach.clock,
-        )
+        self._server = TokenEndpoint(self._issuer, reach, options=self._options)
 
     async def token_for(
         self,
